@@ -1,1 +1,15 @@
-//! placeholder
+//! From TLM index rows and STAC items to chunk manifests.
+//!
+//! Everything outside [`source`] is a pure function of its inputs: no clock, no network, no randomness. The readers
+//! behind the feature `io` bring in Parquet tables, STAC documents, JPEG 2000 main headers and SAFE metadata.
+
+pub mod chunk;
+pub mod grid;
+pub mod ids;
+pub mod product;
+pub mod range;
+pub mod raster;
+pub mod tlm;
+
+#[cfg(feature = "io")]
+pub mod source;

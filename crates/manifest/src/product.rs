@@ -1,0 +1,228 @@
+//! Product identity: what a product name says, and which of two products of one acquisition counts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Baseline, Level, MgrsTile, NameError};
+
+const EXPECTED: &str =
+    "a Sentinel-2 product name such as S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454";
+
+/// A product name in the compact naming convention (since December 2016), without `.SAFE`.
+///
+/// `S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454`: platform, level, datatake start, processing
+/// baseline, relative orbit, tile, discriminator (a time close to the generation time).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProductId {
+    platform: u8,
+    level: Level,
+    datatake_start: DateTime<Utc>,
+    baseline: Baseline,
+    relative_orbit: u16,
+    tile: MgrsTile,
+    discriminator: DateTime<Utc>,
+}
+
+impl ProductId {
+    /// Platform, such as `S2A`.
+    pub fn platform(self) -> String {
+        format!("S2{}", char::from(self.platform))
+    }
+    /// Processing level.
+    pub fn level(self) -> Level {
+        self.level
+    }
+    /// Start of the datatake: earlier than the granule's sensing time, by up to some minutes.
+    pub fn datatake_start(self) -> DateTime<Utc> {
+        self.datatake_start
+    }
+    /// Processing baseline.
+    pub fn baseline(self) -> Baseline {
+        self.baseline
+    }
+    /// Relative orbit, 1 to 143.
+    pub fn relative_orbit(self) -> u16 {
+        self.relative_orbit
+    }
+    /// MGRS tile.
+    pub fn tile(self) -> MgrsTile {
+        self.tile
+    }
+    /// The last part of the name, which tells products of one acquisition apart.
+    pub fn discriminator(self) -> DateTime<Utc> {
+        self.discriminator
+    }
+
+    /// Finds a product name anywhere in a path or an URL: the last path segment that is one.
+    pub fn find_in(path: &str) -> Option<Self> {
+        path.rsplit('/').find_map(|segment| segment.parse().ok())
+    }
+}
+
+fn time(text: &str) -> Option<DateTime<Utc>> {
+    (text.len() == 15).then(|| NaiveDateTime::parse_from_str(text, "%Y%m%dT%H%M%S").ok())?.map(|t| t.and_utc())
+}
+
+impl FromStr for ProductId {
+    type Err = NameError;
+
+    /// Accepts the name with or without `.SAFE`.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let parse = || {
+            let name = text.strip_suffix(".SAFE").unwrap_or(text);
+            let mut parts = name.split('_');
+            let platform = parts.next()?.strip_prefix("S2").filter(|p| p.len() == 1)?.bytes().next()?;
+            let level = parts.next()?.strip_prefix("MSI")?.parse().ok()?;
+            let datatake_start = time(parts.next()?)?;
+            let baseline = parts.next()?.strip_prefix('N')?.parse().ok()?;
+            let orbit = parts.next()?.strip_prefix('R').filter(|o| o.len() == 3)?;
+            let relative_orbit = orbit.parse().ok().filter(|o| (1..=143).contains(o))?;
+            let tile = parts.next()?.strip_prefix('T').filter(|t| t.len() == 5)?.parse().ok()?;
+            let discriminator = time(parts.next()?)?;
+            let known = platform.is_ascii_uppercase() && parts.next().is_none();
+            known.then_some(Self { platform, level, datatake_start, baseline, relative_orbit, tile, discriminator })
+        };
+        parse().ok_or_else(|| NameError { text: text.chars().take(120).collect(), expected: EXPECTED })
+    }
+}
+
+impl fmt::Display for ProductId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "S2{}_MSI{}_{}_N{:04}_R{:03}_T{}_{}",
+            char::from(self.platform),
+            self.level,
+            self.datatake_start.format("%Y%m%dT%H%M%S"),
+            self.baseline.number(),
+            self.relative_orbit,
+            self.tile,
+            self.discriminator.format("%Y%m%dT%H%M%S"),
+        )
+    }
+}
+
+impl Serialize for ProductId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ProductId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where the per-product facts of the store come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetadataSource {
+    /// The product's own MTD_TL.xml and MTD_MSI*.xml.
+    Product,
+    /// Derived from the product name and baseline because the XML was not read: unverified.
+    Name,
+}
+
+impl fmt::Display for MetadataSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Product => "product",
+            Self::Name => "name",
+        })
+    }
+}
+
+/// What the store needs to know of a product, beyond its rasters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProductMetadata {
+    /// The granule's SENSING_TIME, microseconds since 1970-01-01 UTC; the datatake start where only the name is known.
+    pub sensing_time_us: i64,
+    /// Datastrip identifier, such as `S2A_OPER_MSI_L2A_DS_2BPS_20221005T164454_S20221005T115407_N04.00`.
+    pub datastrip_id: Option<String>,
+    /// BOA_ADD_OFFSET (L2A) or RADIO_ADD_OFFSET (L1C), digital numbers; 0 before baseline 04.00, -1000 since.
+    pub add_offset: i32,
+    /// BOA_QUANTIFICATION_VALUE or QUANTIFICATION_VALUE: digital numbers per unit of reflectance, 10000 so far.
+    pub quantification: f64,
+    /// Cloud_Coverage_Assessment, percent.
+    pub cloud_cover: Option<f64>,
+    /// Where these values come from.
+    pub source: MetadataSource,
+}
+
+impl ProductMetadata {
+    /// What the name alone tells: datatake start for the sensing time, the offset by baseline.
+    pub fn from_name(product: ProductId) -> Self {
+        // Radiometric offset: introduced with processing baseline 04.00 (25 January 2022), kept since.
+        let add_offset = if product.baseline().number() >= 400 { -1000 } else { 0 };
+        Self {
+            sensing_time_us: product.datatake_start().timestamp_micros(),
+            datastrip_id: None,
+            add_offset,
+            quantification: 10_000.0,
+            cloud_cover: None,
+            source: MetadataSource::Name,
+        }
+    }
+
+    /// Datastrip start: the `S<time>` part of the datastrip identifier.
+    pub fn datastrip_start(&self) -> Option<DateTime<Utc>> {
+        self.datastrip_id.as_deref()?.split('_').filter_map(|part| part.strip_prefix('S')).find_map(time)
+    }
+}
+
+/// Two products with one key are the same acquisition processed twice.
+pub type AcquisitionKey = (String, DateTime<Utc>, u16, Option<DateTime<Utc>>, MgrsTile);
+
+/// Identity of the acquisition: platform, datatake start, relative orbit, datastrip start, tile.
+pub fn acquisition_key(id: ProductId, metadata: &ProductMetadata) -> AcquisitionKey {
+    (id.platform(), id.datatake_start(), id.relative_orbit(), metadata.datastrip_start(), id.tile())
+}
+
+/// Sort key of precedence among products of one acquisition: the greatest wins (highest baseline, then latest
+/// generation, then the name, so that the outcome never depends on the order of arrival).
+pub fn precedence(id: ProductId) -> (Baseline, DateTime<Utc>, ProductId) {
+    (id.baseline(), id.discriminator(), id)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const NAME: &str = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454";
+
+    #[test]
+    fn names_round_trip() {
+        let id: ProductId = NAME.parse().unwrap();
+        assert_eq!(id.to_string(), NAME);
+        assert_eq!(format!("{NAME}.SAFE").parse::<ProductId>().unwrap(), id);
+        assert_eq!(ProductId::find_in(&format!("s3://eodata/x/{NAME}.SAFE/GRANULE/a.jp2")), Some(id));
+        assert_eq!(id.baseline().number(), 400);
+    }
+
+    #[test]
+    fn other_names_are_refused() {
+        for name in [
+            "",
+            "S2A",
+            "S2A_MSIL2A_20221305T115411_N0400_R023_T29UNU_20221005T164454",
+            "S2A_MSIL2A_20221005T115411_N0400_R144_T29UNU_20221005T164454",
+            "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454_x",
+            "S2A_OPER_MSI_L1C_TL_SGS__20181231T203637_A018414_T10SDG",
+        ] {
+            assert!(name.parse::<ProductId>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn datastrip_start_comes_from_the_identifier() {
+        let mut metadata = ProductMetadata::from_name(NAME.parse().unwrap());
+        metadata.datastrip_id = Some("S2A_OPER_MSI_L2A_DS_VGS1_20221005T164454_S20221005T115407_N04.00".into());
+        assert_eq!(metadata.datastrip_start().unwrap().to_rfc3339(), "2022-10-05T11:54:07+00:00");
+        assert_eq!(metadata.add_offset, -1000);
+    }
+}
