@@ -1,1 +1,34 @@
-//! placeholder
+//! JPEG 2000 codestreams (ISO/IEC 15444-1) cut into byte ranges that can be decoded on their own.
+//!
+//! Pure syntax: no IO, no async, no clock. Foreign bytes are read with checked arithmetic and refused with an
+//! [`Error`] that names the marker or box and its offset. With the feature `decode`, [`decode::TileCodec`] turns one tile's
+//! bytes into samples.
+//!
+//! ```text
+//! file prefix -> scan_file_head -> FileHead { MainHeader } -> TileGrid, TlmTable -> TileSpan per tile
+//!                                        `-> CodecConfig + a tile's bytes -> TileCodec -> samples
+//! ```
+
+pub mod boxes;
+pub mod config;
+pub mod error;
+pub mod file;
+pub mod grid;
+pub mod header;
+pub mod marker;
+pub mod profile;
+mod read;
+pub mod segment;
+
+pub use config::{CODEC_NAME, CodecConfig, codec_schema};
+pub use error::{Error, Part, Result, Scan};
+pub use file::{FileHead, scan_file_head};
+pub use grid::{Geometry, Rect, TileGrid, reduced_size};
+pub use header::MainHeader;
+pub use marker::Marker;
+pub use profile::Profile;
+pub use segment::cod::{Cod, Progression};
+pub use segment::qcd::Qcd;
+pub use segment::siz::{Component, Siz};
+pub use segment::sot::Sot;
+pub use segment::tlm::{TileSpan, TlmEntry, TlmTable};

@@ -1,0 +1,62 @@
+//! The codec configuration as it stands in array metadata.
+
+use crate::error::{Error, Part, Result};
+use crate::header::MainHeader;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Name of the codec in Zarr metadata.
+pub const CODEC_NAME: &str = "s2ice.jpeg2000";
+
+/// Configuration of the codec `s2ice.jpeg2000`: what decoding needs beside the chunk's own bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CodecConfig {
+    /// SOC and the source file's SIZ, COD, COC, QCD, QCC, RGN and POC marker segments, byte for byte and in file
+    /// order, in standard base64 with padding. SIZ is that of the whole image.
+    #[schemars(extend("contentEncoding" = "base64", "pattern" = "^[A-Za-z0-9+/]+={0,2}$"))]
+    pub main_header: String,
+    /// Number of resolutions left out. At 0 a chunk is the whole tile-parts of one tile; above 0 it is a prefix of them
+    /// that ends with the last packet of the lowest resolutions.
+    #[serde(default)]
+    #[schemars(range(max = 32))]
+    pub reduce: u8,
+}
+
+impl CodecConfig {
+    /// The configuration for chunks of a file with this header.
+    #[must_use]
+    pub fn from_header(header: &MainHeader, reduce: u8) -> CodecConfig {
+        CodecConfig { main_header: STANDARD.encode(header.codec_header()), reduce }
+    }
+
+    /// The main header's bytes.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the text is no base64; the offset counts its characters.
+    pub fn header_bytes(&self) -> Result<Vec<u8>> {
+        STANDARD.decode(&self.main_header).map_err(|e| {
+            let offset = match e {
+                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at as u64,
+                _ => self.main_header.len() as u64,
+            };
+            Error::invalid(Part::Field("main_header"), offset, format!("no base64: {e}"))
+        })
+    }
+
+    /// The main header, parsed.
+    ///
+    /// # Errors
+    /// As [`CodecConfig::header_bytes`] and [`MainHeader::parse`].
+    pub fn header(&self) -> Result<MainHeader> {
+        MainHeader::parse(&self.header_bytes()?)
+    }
+}
+
+/// JSON Schema of [`CodecConfig`], generated from the type.
+#[must_use]
+pub fn codec_schema() -> serde_json::Value {
+    schemars::schema_for!(CodecConfig).to_value()
+}

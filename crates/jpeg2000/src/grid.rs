@@ -1,0 +1,210 @@
+//! Tile rectangles and chunk geometry from SIZ (ISO/IEC 15444-1, clause B.3).
+
+use crate::error::{Error, Result};
+use crate::marker::Marker;
+use crate::segment::siz::Siz;
+
+/// Most tiles a codestream can have: Isot is 0 to 65534.
+pub const MAX_TILES: u64 = 65535;
+
+/// Half-open rectangle on the reference grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rect {
+    /// Left edge.
+    pub x0: u32,
+    /// Upper edge.
+    pub y0: u32,
+    /// Right edge, exclusive.
+    pub x1: u32,
+    /// Lower edge, exclusive.
+    pub y1: u32,
+}
+
+impl Rect {
+    /// Width.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.x1 - self.x0
+    }
+
+    /// Height.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.y1 - self.y0
+    }
+}
+
+/// `ceil(n / 2^r)`: a length or coordinate with `r` resolutions left out (clause B.5).
+#[must_use]
+pub fn reduced_size(n: u32, r: u8) -> u32 {
+    let step = 1u64.checked_shl(u32::from(r)).unwrap_or(u64::MAX);
+    u32::try_from(u64::from(n).div_ceil(step)).unwrap_or(u32::MAX)
+}
+
+/// The tiles of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TileGrid {
+    siz: Siz,
+    columns: u32,
+    rows: u32,
+}
+
+/// The shape of an image as a Zarr array with regular chunks; sizes in samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    /// Number of components.
+    pub components: u32,
+    /// Height of the image.
+    pub height: u32,
+    /// Width of the image.
+    pub width: u32,
+    /// Height of a whole tile, which is the chunk's; edge tiles are padded to it.
+    pub tile_height: u32,
+    /// Width of a whole tile.
+    pub tile_width: u32,
+    /// Bits per sample.
+    pub bit_depth: u8,
+    /// Whether samples are signed.
+    pub signed: bool,
+}
+
+impl TileGrid {
+    /// The grid of an image.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there are more than 65535 tiles.
+    pub fn new(siz: &Siz) -> Result<TileGrid> {
+        let count = |end: u32, start: u32, tile: u32| end.checked_sub(start).zip(Some(tile)).filter(|(_, t)| *t > 0);
+        let columns = count(siz.x1, siz.tile_x0, siz.tile_width).map_or(0, |(n, t)| n.div_ceil(t));
+        let rows = count(siz.y1, siz.tile_y0, siz.tile_height).map_or(0, |(n, t)| n.div_ceil(t));
+        let tiles = u64::from(columns) * u64::from(rows);
+        if tiles == 0 || tiles > MAX_TILES {
+            return Err(Error::invalid(Marker::SIZ, 0, format!("{columns} x {rows} tiles; 1 to 65535 can be numbered")));
+        }
+        Ok(TileGrid { siz: siz.clone(), columns, rows })
+    }
+
+    /// Tiles side by side.
+    #[must_use]
+    pub fn columns(&self) -> u32 {
+        self.columns
+    }
+
+    /// Tiles above each other.
+    #[must_use]
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Number of tiles, 1 to 65535.
+    #[must_use]
+    pub fn tiles(&self) -> u32 {
+        self.columns * self.rows
+    }
+
+    /// (row, column) of a tile, or `None` outside the grid.
+    #[must_use]
+    pub fn position(&self, tile: u32) -> Option<(u32, u32)> {
+        (tile < self.tiles()).then(|| (tile / self.columns, tile % self.columns))
+    }
+
+    /// Rectangle of a tile on the reference grid (equations B-7 to B-10), or `None` outside the grid.
+    #[must_use]
+    pub fn tile_rect(&self, tile: u32) -> Option<Rect> {
+        let (row, column) = self.position(tile)?;
+        let s = &self.siz;
+        let span = |origin: u32, index: u32, size: u32, low: u32, high: u32| {
+            let start = u64::from(origin) + u64::from(index) * u64::from(size);
+            let end = (start + u64::from(size)).min(u64::from(high));
+            let start = start.max(u64::from(low));
+            // Both lie between `low` and `high`, so they fit; the fallback is never reached.
+            (u32::try_from(start).unwrap_or(high), u32::try_from(end).unwrap_or(high))
+        };
+        let (x0, x1) = span(s.tile_x0, column, s.tile_width, s.x0, s.x1);
+        let (y0, y1) = span(s.tile_y0, row, s.tile_height, s.y0, s.y1);
+        Some(Rect { x0, y0, x1, y1 })
+    }
+
+    /// (height, width) of the image area.
+    #[must_use]
+    pub fn image_size(&self) -> (u32, u32) {
+        (self.siz.y1 - self.siz.y0, self.siz.x1 - self.siz.x0)
+    }
+
+    /// (height, width) of a whole tile.
+    #[must_use]
+    pub fn tile_size(&self) -> (u32, u32) {
+        (self.siz.tile_height, self.siz.tile_width)
+    }
+
+    /// The image as a regular Zarr grid.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for what regular chunks cannot express: image or tile offsets, subsampled components,
+    /// components that differ in depth or sign, more than 16 bits.
+    pub fn zarr_geometry(&self) -> Result<Geometry> {
+        let s = &self.siz;
+        let refuse = |reason: String| Err(Error::unsupported(Marker::SIZ, 0, reason));
+        if (s.x0, s.y0, s.tile_x0, s.tile_y0) != (0, 0, 0, 0) {
+            return refuse("image or tile offsets other than 0 do not fit a regular chunk grid".into());
+        }
+        let Some(first) = s.components.first() else {
+            return refuse("no components".into());
+        };
+        if s.components.iter().any(|c| (c.dx, c.dy) != (1, 1)) {
+            return refuse("subsampled components".into());
+        }
+        if s.components.iter().any(|c| c != first) {
+            return refuse("components of different bit depth or sign".into());
+        }
+        if first.bit_depth > 16 {
+            return refuse(format!("{} bits per sample are more than 16", first.bit_depth));
+        }
+        let (height, width) = self.image_size();
+        Ok(Geometry {
+            components: u32::from(s.component_count()),
+            height,
+            width,
+            tile_height: s.tile_height,
+            tile_width: s.tile_width,
+            bit_depth: first.bit_depth,
+            signed: first.signed,
+        })
+    }
+}
+
+impl Geometry {
+    /// The geometry with `r` resolutions left out: every size becomes `ceil(n / 2^r)`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when several tiles share an axis and their size is not a multiple of `2^r`: their
+    /// reduced sizes would not be regular.
+    pub fn reduced(&self, r: u8) -> Result<Geometry> {
+        for (axis, image, tile) in [("height", self.height, self.tile_height), ("width", self.width, self.tile_width)] {
+            let whole = u32::from(r) <= tile.trailing_zeros();
+            if image > tile && !whole {
+                let reason = format!("tile {axis} {tile} is no multiple of 2^{r}, so reduced tiles are not regular");
+                return Err(Error::unsupported(Marker::SIZ, 0, reason));
+            }
+        }
+        Ok(Geometry {
+            height: reduced_size(self.height, r),
+            width: reduced_size(self.width, r),
+            tile_height: reduced_size(self.tile_height, r),
+            tile_width: reduced_size(self.tile_width, r),
+            ..*self
+        })
+    }
+
+    /// Bytes of one sample in memory: 1 up to 8 bits, else 2.
+    #[must_use]
+    pub fn sample_bytes(&self) -> usize {
+        if self.bit_depth <= 8 { 1 } else { 2 }
+    }
+
+    /// Tiles above each other and side by side.
+    #[must_use]
+    pub fn tiles(&self) -> (u32, u32) {
+        (self.height.div_ceil(self.tile_height), self.width.div_ceil(self.tile_width))
+    }
+}

@@ -1,0 +1,69 @@
+//! Where the real files are, and what is known about them.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Folder of the real data, or `None` with a note on stderr.
+pub fn data() -> Option<PathBuf> {
+    let dir = std::env::var_os("S2ICE_TESTDATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    if dir.join("golden/decode.json").is_file() {
+        return Some(dir);
+    }
+    eprintln!("SKIPPED: no real data at {}", dir.display());
+    None
+}
+
+/// One file of golden/decode.json.
+pub struct Golden {
+    /// Path below the data folder.
+    pub path: String,
+    /// Bytes of the file.
+    pub bytes: Vec<u8>,
+    /// Its entry.
+    pub facts: Value,
+}
+
+impl Golden {
+    /// Unsigned number of the entry.
+    pub fn number(&self, name: &str) -> u64 {
+        self.facts[name].as_u64().unwrap()
+    }
+
+    /// (tile, offset, psot, crc32) of every tile; empty where only the whole image was hashed.
+    pub fn tiles(&self) -> Vec<(u16, u64, u32, u32)> {
+        let rows = self.facts["tiles_isot_off_psot_crc32"].as_array().unwrap();
+        let row = |r: &Value| {
+            let crc = u32::from_str_radix(r[3].as_str().unwrap(), 16).unwrap();
+            (r[0].as_u64().unwrap() as u16, r[1].as_u64().unwrap(), r[2].as_u64().unwrap() as u32, crc)
+        };
+        rows.iter().map(row).collect()
+    }
+}
+
+/// All golden files, small ones first.
+pub fn golden(dir: &Path) -> Vec<Golden> {
+    let text = std::fs::read(dir.join("golden/decode.json")).unwrap();
+    let Value::Object(map) = serde_json::from_slice(&text).unwrap() else { panic!("decode.json is no object") };
+    let read = |(path, facts): (String, Value)| {
+        let bytes = std::fs::read(dir.join(&path)).unwrap();
+        Golden { path, bytes, facts }
+    };
+    let mut all: Vec<Golden> = map.into_iter().map(read).collect();
+    all.sort_by_key(|g| g.bytes.len());
+    all
+}
+
+/// (offset, SOT) of every tile-part by hopping from one to the next.
+pub fn hop(bytes: &[u8], first_sot: u64) -> Vec<(u64, s2ice_jpeg2000::Sot)> {
+    let mut out = Vec::new();
+    let mut at = first_sot as usize;
+    while bytes.get(at..at + 2) == Some(&[0xFF, 0x90]) {
+        let sot = s2ice_jpeg2000::Sot::parse_at(&bytes[at..], at as u64).unwrap();
+        out.push((at as u64, sot));
+        assert_ne!(sot.psot, 0);
+        at += sot.psot as usize;
+    }
+    out
+}
