@@ -226,8 +226,19 @@ pub enum Band {
 impl Band {
     /// All bands, in the order of `band_id` of the product metadata (PSD: 0 is B1, 8 is B8A, 12 is B12).
     pub const ALL: [Self; 13] = [
-        Self::B01, Self::B02, Self::B03, Self::B04, Self::B05, Self::B06, Self::B07, Self::B08, Self::B8A, Self::B09,
-        Self::B10, Self::B11, Self::B12,
+        Self::B01,
+        Self::B02,
+        Self::B03,
+        Self::B04,
+        Self::B05,
+        Self::B06,
+        Self::B07,
+        Self::B08,
+        Self::B8A,
+        Self::B09,
+        Self::B10,
+        Self::B11,
+        Self::B12,
     ];
 
     /// `B01` .. `B8A` .. `B12`.

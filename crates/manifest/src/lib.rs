@@ -3,10 +3,13 @@
 //! Everything outside [`source`] is a pure function of its inputs: no clock, no network, no randomness. The readers
 //! behind the feature `io` bring in Parquet tables, STAC documents, JPEG 2000 main headers and SAFE metadata.
 
+pub mod assemble;
 pub mod chunk;
 pub mod grid;
 pub mod ids;
+pub mod manifest;
 pub mod product;
+pub mod profile;
 pub mod range;
 pub mod raster;
 pub mod tlm;

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Baseline, Level, MgrsTile, NameError};
 
-const EXPECTED: &str =
-    "a Sentinel-2 product name such as S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454";
+const EXPECTED: &str = "a Sentinel-2 product name such as S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454";
 
 /// A product name in the compact naming convention (since December 2016), without `.SAFE`.
 ///

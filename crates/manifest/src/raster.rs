@@ -32,6 +32,15 @@ pub enum Quantity {
     Classi,
 }
 
+/// Samples of a raster, as its file holds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleShape {
+    /// Components of a pixel.
+    pub components: u32,
+    /// Bytes of a sample, 1 or 2; all are unsigned.
+    pub bytes: u8,
+}
+
 /// A raster file of a product: a quantity at a resolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Asset {
@@ -97,6 +106,27 @@ impl Asset {
         }
     }
 
+    /// Components and sample size of the raster.
+    pub fn sample_shape(self) -> SampleShape {
+        let (components, bytes) = match self.quantity {
+            Quantity::Band(_) | Quantity::Aot | Quantity::Wvp => (1, 2),
+            Quantity::Scl | Quantity::Cld | Quantity::Snw | Quantity::Detfoo(_) => (1, 1),
+            Quantity::Tci | Quantity::Classi => (3, 1),
+            Quantity::Qualit(_) => (8, 1),
+        };
+        SampleShape { components, bytes }
+    }
+
+    /// The resolution whose group is the home of the quantity: where readers look first.
+    pub fn home(self) -> Resolution {
+        match self.quantity {
+            Quantity::Band(band) | Quantity::Detfoo(band) | Quantity::Qualit(band) => band.native(),
+            Quantity::Aot | Quantity::Wvp | Quantity::Tci => Resolution::R10,
+            Quantity::Scl | Quantity::Cld | Quantity::Snw => Resolution::R20,
+            Quantity::Classi => Resolution::R60,
+        }
+    }
+
     /// True where products of a level have such a raster.
     pub fn exists_at(self, level: Level) -> bool {
         match level {
@@ -138,9 +168,7 @@ impl FromStr for Asset {
                         let band: Band = rest.parse().ok()?;
                         Self { quantity: Quantity::Qualit(band), resolution: native(band) }
                     }
-                    "CLASSI" if rest == "B00" => {
-                        Self { quantity: Quantity::Classi, resolution: Resolution::R60 }
-                    }
+                    "CLASSI" if rest == "B00" => Self { quantity: Quantity::Classi, resolution: Resolution::R60 },
                     "CLDPRB" => Self { quantity: Quantity::Cld, resolution: metres(rest)? },
                     "SNWPRB" => Self { quantity: Quantity::Snw, resolution: metres(rest)? },
                     _ => return None,
