@@ -1,1 +1,4 @@
-//! placeholder
+//! From chunk manifests to Icechunk repositories in the EOPF layout.
+
+pub mod layout;
+pub mod plan;

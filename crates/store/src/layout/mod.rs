@@ -1,0 +1,8 @@
+//! The tree an xarray user opens: groups, arrays, coordinates and attributes. Pure data.
+
+pub mod attributes;
+pub mod crs;
+pub mod document;
+pub mod eopf;
+pub mod multiscale;
+pub mod time;

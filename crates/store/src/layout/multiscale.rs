@@ -1,0 +1,89 @@
+//! The three zarr-conventions used: `proj:`, `spatial:` and `multiscales`, at their tag v0.1.
+
+use s2ice_manifest::grid::TileGeocoding;
+use s2ice_manifest::ids::Resolution;
+use serde_json::{Map, Value, json};
+
+use super::crs;
+
+fn convention(name: &str) -> Value {
+    let (uuid, description) = match name {
+        "proj:" => ("f17cb550-5864-4468-aeb7-f3180cfb622f", "CRS information"),
+        "spatial:" => ("689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "Spatial coordinate information"),
+        _ => ("d35379db-88df-4056-af3a-620245f8e347", "Multiscale layout"),
+    };
+    let repository = name.trim_end_matches(':');
+    json!({
+        "uuid": uuid,
+        "name": name,
+        "schema_url":
+            format!("https://raw.githubusercontent.com/zarr-conventions/{repository}/refs/tags/v0.1/schema.json"),
+        "spec_url": format!("https://github.com/zarr-conventions/{repository}/blob/v0.1/README.md"),
+        "description": description,
+    })
+}
+
+fn base(geocoding: TileGeocoding, conventions: &[&str]) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("zarr_conventions".into(), conventions.iter().map(|name| convention(name)).collect());
+    map.insert("proj:code".into(), crs::code(geocoding).into());
+    // Kept beside the convention because many readers still look for it.
+    map.insert("proj:epsg".into(), geocoding.epsg.into());
+    map.insert("spatial:dimensions".into(), json!(["y", "x"]));
+    map
+}
+
+/// Attributes of the root group.
+pub fn root(geocoding: TileGeocoding) -> Map<String, Value> {
+    let mut map = base(geocoding, &["proj:", "spatial:"]);
+    map.insert("spatial:bbox".into(), json!(crs::bbox(geocoding)));
+    map
+}
+
+/// Attributes of a leaf group, whose arrays share one resolution.
+pub fn leaf(geocoding: TileGeocoding, resolution: Resolution) -> Map<String, Value> {
+    let mut map = root(geocoding);
+    insert_grid(&mut map, geocoding, resolution);
+    map
+}
+
+/// Attributes of an array.
+pub fn array(geocoding: TileGeocoding, resolution: Resolution) -> Map<String, Value> {
+    let mut map = base(geocoding, &["proj:", "spatial:"]);
+    insert_grid(&mut map, geocoding, resolution);
+    map
+}
+
+fn insert_grid(map: &mut Map<String, Value>, geocoding: TileGeocoding, resolution: Resolution) {
+    let pixels = TileGeocoding::pixels(resolution);
+    map.insert("spatial:shape".into(), json!([pixels, pixels]));
+    map.insert("spatial:transform".into(), json!(crs::transform(geocoding, resolution)));
+    map.insert("spatial:registration".into(), "pixel".into());
+}
+
+/// Attributes of a group whose children are the same quantities at several resolutions.
+pub fn pyramid(geocoding: TileGeocoding, resolutions: &[Resolution]) -> Map<String, Value> {
+    let mut map = base(geocoding, &["proj:", "spatial:", "multiscales"]);
+    map.insert("spatial:bbox".into(), json!(crs::bbox(geocoding)));
+    let finest = resolutions.iter().min().copied();
+    let layout: Vec<Value> = resolutions
+        .iter()
+        .map(|resolution| {
+            let base = finest.map_or(resolution.metres(), Resolution::metres);
+            let scale = f64::from(resolution.metres()) / f64::from(base);
+            let pixels = TileGeocoding::pixels(*resolution);
+            let mut level = json!({
+                "asset": resolution.group(),
+                "transform": { "scale": [scale, scale], "translation": [0.0, 0.0] },
+                "spatial:shape": [pixels, pixels],
+                "spatial:transform": crs::transform(geocoding, *resolution),
+            });
+            if let (Some(finest), Some(level)) = (finest.filter(|f| f != resolution), level.as_object_mut()) {
+                level.insert("derived_from".into(), finest.group().into());
+            }
+            level
+        })
+        .collect();
+    map.insert("multiscales".into(), json!({ "layout": layout, "resampling_method": "average" }));
+    map
+}

@@ -1,0 +1,369 @@
+//! The desired state of a store as data: every node's metadata, the small arrays' bytes, and which manifests to write.
+//!
+//! Pure: the same inputs give the same plan, whatever the target held before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use s2ice_jpeg2000::CODEC_NAME;
+use s2ice_manifest::assemble::{Assembly, Radiometry, Step};
+use s2ice_manifest::grid::TileGeocoding;
+use s2ice_manifest::ids::{Level, MgrsTile, Resolution};
+use s2ice_manifest::manifest::ChunkManifest;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::layout::document::{ArrayDocument, TIME_CHUNK, encode_f64, encode_i64, group, numeric_codecs};
+use crate::layout::eopf::{ArrayKind, array_kind};
+use crate::layout::time::{self, Column, TimeColumn};
+use crate::layout::{attributes, crs, multiscale};
+
+/// Version of the store layout; raised when a reader or writer of the old one could go wrong.
+pub const LAYOUT_VERSION: u64 = 1;
+
+/// Name of the attribute of the root group (and of each data array) that belongs to s2ice.
+pub const STAMP: &str = "s2ice";
+
+/// What the root group says of the store, under the attribute `s2ice`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StoreStamp {
+    /// Layout version.
+    pub layout: u64,
+    /// Writer and its version.
+    pub writer: String,
+    /// MGRS tile.
+    pub tile: String,
+    /// Processing level.
+    pub level: String,
+    /// Name of the codec of the data arrays.
+    pub codec: String,
+    /// How a reader gets the codec.
+    pub install: String,
+    /// Virtual chunk container and the source it stood for when the store was written.
+    pub sources: BTreeMap<String, String>,
+    /// `verified` where every main header was read from its own file, else `assumed`.
+    pub headers: String,
+    /// `product` where every product's XML was read, else `name`.
+    pub metadata: String,
+}
+
+/// What the plan needs beside the assembly.
+#[derive(Debug, Clone)]
+pub struct PlanContext {
+    /// MGRS tile.
+    pub tile: MgrsTile,
+    /// Processing level.
+    pub level: Level,
+    /// Name of the virtual chunk container.
+    pub container: String,
+    /// Prefix that the container stands for.
+    pub source_url: String,
+    /// Writer and version, such as `s2ice 0.1.0`.
+    pub writer: String,
+    /// Per product: when the catalogue last changed its item.
+    pub updated: BTreeMap<String, String>,
+}
+
+/// Metadata of one node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Path without leading or trailing slash; empty for the root.
+    pub path: String,
+    /// `zarr.json`.
+    pub document: Value,
+}
+
+impl Node {
+    /// Store key of the metadata.
+    pub fn key(&self) -> String {
+        if self.path.is_empty() { "zarr.json".to_owned() } else { format!("{}/zarr.json", self.path) }
+    }
+}
+
+/// The references of one array.
+#[derive(Debug, Clone)]
+pub struct ArrayReferences {
+    /// Path of the array with a leading slash.
+    pub path: String,
+    /// True for arrays with a component dimension: chunk indices are (time, 0, row, column).
+    pub has_components: bool,
+    /// Where the chunks lie.
+    pub manifest: ChunkManifest,
+}
+
+/// Everything a store shall hold.
+#[derive(Debug, Clone)]
+pub struct StorePlan {
+    /// MGRS tile.
+    pub tile: MgrsTile,
+    /// Processing level.
+    pub level: Level,
+    /// Time axis.
+    pub steps: Vec<Step>,
+    /// Groups and arrays, parents first.
+    pub nodes: Vec<Node>,
+    /// Chunks of coordinates and columns: store key and encoded bytes.
+    pub chunks: Vec<(String, Vec<u8>)>,
+    /// References of the data arrays.
+    pub arrays: Vec<ArrayReferences>,
+    /// What the root says.
+    pub stamp: StoreStamp,
+}
+
+impl StorePlan {
+    /// Number of references.
+    pub fn references(&self) -> u64 {
+        self.arrays.iter().map(|a| a.manifest.references()).sum()
+    }
+}
+
+/// Builds the plan.
+///
+/// # Errors
+/// Compressing a coordinate failed.
+pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StorePlan> {
+    let geocoding = TileGeocoding::of(context.tile);
+    let level = context.level;
+    let mut placed: Vec<(ArrayKind, ChunkManifest)> = assembly
+        .manifests
+        .into_iter()
+        .filter_map(|manifest| Some((array_kind(manifest.asset, level)?, manifest)))
+        .collect();
+    placed.sort_by(|a, b| a.0.place.cmp(&b.0.place));
+
+    let stamp = stamp(context, &assembly.steps, &placed);
+    let mut tree = Tree { nodes: BTreeMap::new(), chunks: Vec::new() };
+    let mut root = multiscale::root(geocoding);
+    root.insert("title".into(), format!("Sentinel-2 {level} of MGRS tile {}", context.tile).into());
+    root.insert("Conventions".into(), "CF-1.11".into());
+    root.insert(STAMP.into(), serde_json::to_value(&stamp).unwrap_or_default());
+    tree.group("", root);
+
+    let updated: Vec<Option<String>> =
+        assembly.steps.iter().map(|s| context.updated.get(&s.id.to_string()).cloned()).collect();
+    tree.column("", time::axis(&assembly.steps))?;
+    let root_columns = time::root(&assembly.steps, &updated);
+    for column in time::leaf(&assembly.steps).into_iter().chain(root_columns) {
+        tree.column("", column)?;
+    }
+
+    let mut leaves: BTreeMap<&str, Vec<&(ArrayKind, ChunkManifest)>> = BTreeMap::new();
+    for entry in &placed {
+        leaves.entry(&entry.0.place.group).or_default().push(entry);
+    }
+    for (path, members) in &leaves {
+        tree.leaf(path.trim_start_matches('/'), members, &assembly.steps, geocoding)?;
+    }
+    tree.parents(geocoding, &leaves.keys().map(|path| path.trim_start_matches('/')).collect());
+    for (kind, manifest) in &placed {
+        let document = data_array(kind, manifest, context.level, assembly.steps.len(), assembly.radiometry, geocoding);
+        tree.nodes.insert(kind.place.path().trim_start_matches('/').to_owned(), document);
+    }
+
+    let nodes = tree.nodes.into_iter().map(|(path, document)| Node { path, document }).collect();
+    let arrays = placed
+        .into_iter()
+        .map(|(kind, manifest)| ArrayReferences {
+            path: kind.place.path(),
+            has_components: kind.component_dimension.is_some(),
+            manifest,
+        })
+        .collect();
+    Ok(StorePlan {
+        tile: context.tile,
+        level,
+        steps: assembly.steps,
+        nodes,
+        chunks: tree.chunks,
+        arrays,
+        stamp,
+    })
+}
+
+fn stamp(context: &PlanContext, steps: &[Step], placed: &[(ArrayKind, ChunkManifest)]) -> StoreStamp {
+    use s2ice_manifest::product::MetadataSource;
+    let verified = placed.iter().all(|(_, manifest)| manifest.verified());
+    let from_product = steps.iter().all(|s| s.metadata.source == MetadataSource::Product);
+    StoreStamp {
+        layout: LAYOUT_VERSION,
+        writer: context.writer.clone(),
+        tile: context.tile.to_string(),
+        level: context.level.to_string(),
+        codec: CODEC_NAME.to_owned(),
+        install: "pip install s2ice, then s2ice.open(URL)".to_owned(),
+        sources: BTreeMap::from([(context.container.clone(), context.source_url.clone())]),
+        headers: if verified { "verified" } else { "assumed" }.to_owned(),
+        metadata: if from_product { "product" } else { "name" }.to_owned(),
+    }
+}
+
+fn data_array(
+    kind: &ArrayKind,
+    manifest: &ChunkManifest,
+    level: Level,
+    steps: usize,
+    radiometry: Option<Radiometry>,
+    geocoding: TileGeocoding,
+) -> Value {
+    let header = &manifest.header;
+    let mut attributes = attributes::of_asset(manifest.asset, level, radiometry);
+    attributes.insert("grid_mapping".into(), "spatial_ref".into());
+    attributes.insert("coordinates".into(), attributes::LEAF_COORDINATES.into());
+    attributes.append(&mut multiscale::array(geocoding, manifest.asset.resolution));
+    let status = if manifest.verified() { "verified" } else { "unverified" };
+    attributes.insert(STAMP.into(), json!({ "asset": manifest.asset.name(), "header": status, "profile": header.fingerprint }));
+
+    let (tile_height, tile_width) = (u64::from(header.tile.0), u64::from(header.tile.1));
+    let (height, width) = (u64::from(header.image.0), u64::from(header.image.1));
+    let mut shape = vec![steps as u64, height, width];
+    let mut chunks = vec![1, tile_height, tile_width];
+    let mut dimensions = vec!["time".to_owned(), "y".to_owned(), "x".to_owned()];
+    if let Some(name) = kind.component_dimension {
+        shape.insert(1, u64::from(header.components));
+        chunks.insert(1, u64::from(header.components));
+        dimensions.insert(1, name.to_owned());
+    }
+    let main_header = base64::engine::general_purpose::STANDARD.encode(&header.codec_header);
+    ArrayDocument {
+        shape,
+        chunks,
+        data_type: kind.sample.name(),
+        fill_value: kind.fill.into(),
+        codecs: json!([{ "name": CODEC_NAME, "configuration": { "main_header": main_header, "reduce": 0 } }]),
+        dimensions,
+        attributes,
+    }
+    .json()
+}
+
+struct Tree {
+    nodes: BTreeMap<String, Value>,
+    chunks: Vec<(String, Vec<u8>)>,
+}
+
+impl Tree {
+    fn group(&mut self, path: &str, attributes: Map<String, Value>) {
+        self.nodes.insert(path.to_owned(), group(attributes));
+    }
+
+    fn column(&mut self, parent: &str, column: TimeColumn) -> std::io::Result<()> {
+        self.column_with(parent, column, Map::new())
+    }
+
+    fn column_with(&mut self, parent: &str, column: TimeColumn, more: Map<String, Value>) -> std::io::Result<()> {
+        let path = join(parent, column.name);
+        let mut attributes = attributes::of_column(column.name);
+        attributes.extend(more);
+        let document = ArrayDocument {
+            shape: vec![column.values.len() as u64],
+            chunks: vec![TIME_CHUNK as u64],
+            data_type: column.values.data_type(),
+            fill_value: column.values.fill_value(),
+            codecs: column.values.codecs(),
+            dimensions: vec!["time".to_owned()],
+            attributes,
+        };
+        self.nodes.insert(path.clone(), document.json());
+        for (index, bytes) in column.values.encode()?.into_iter().enumerate() {
+            self.chunks.push((format!("{path}/c/{index}"), bytes));
+        }
+        Ok(())
+    }
+
+    fn leaf(
+        &mut self,
+        path: &str,
+        members: &[&(ArrayKind, ChunkManifest)],
+        steps: &[Step],
+        geocoding: TileGeocoding,
+    ) -> std::io::Result<()> {
+        let Some(resolution) = members.first().map(|(_, manifest)| manifest.asset.resolution) else { return Ok(()) };
+        self.group(path, multiscale::leaf(geocoding, resolution));
+        self.column(path, time::axis(steps))?;
+        for column in time::leaf(steps) {
+            self.column(path, column)?;
+        }
+        let masks: Vec<u32> = (0..members.len()).map(|bit| 1_u32 << bit.min(31)).collect();
+        let present = (0..steps.len())
+            .map(|step| {
+                members
+                    .iter()
+                    .zip(&masks)
+                    .filter(|((_, manifest), _)| manifest.rasters.get(step).is_some_and(Option::is_some))
+                    .fold(0, |flags, (_, mask)| flags | mask)
+            })
+            .collect();
+        let names: Vec<&str> = members.iter().map(|(kind, _)| kind.place.array.as_str()).collect();
+        let flags = json!({
+            "long_name": "which arrays of this group have data at this time; a cleared flag is absent or refused, not nodata",
+            "flag_masks": masks,
+            "flag_meanings": names.join(" "),
+        });
+        let flags = flags.as_object().cloned().unwrap_or_default();
+        self.column_with(path, TimeColumn { name: "present", values: Column::U32(present) }, flags)?;
+        self.axis(path, "x", &crs::x_centres(geocoding, resolution))?;
+        self.axis(path, "y", &crs::y_centres(geocoding, resolution))?;
+        self.grid_mapping(path, geocoding, resolution)
+    }
+
+    fn axis(&mut self, parent: &str, name: &str, values: &[f64]) -> std::io::Result<()> {
+        let path = join(parent, name);
+        let attributes = json!({
+            "units": "m", "axis": name.to_ascii_uppercase(),
+            "standard_name": format!("projection_{name}_coordinate"),
+            "long_name": format!("{name} of pixel centre"),
+        });
+        let document = ArrayDocument {
+            shape: vec![values.len() as u64],
+            chunks: vec![values.len() as u64],
+            data_type: "float64",
+            fill_value: "NaN".into(),
+            codecs: numeric_codecs(),
+            dimensions: vec![name.to_owned()],
+            attributes: attributes.as_object().cloned().unwrap_or_default(),
+        };
+        self.nodes.insert(path.clone(), document.json());
+        self.chunks.push((format!("{path}/c/0"), encode_f64(values)?));
+        Ok(())
+    }
+
+    fn grid_mapping(&mut self, parent: &str, geocoding: TileGeocoding, resolution: Resolution) -> std::io::Result<()> {
+        let path = join(parent, "spatial_ref");
+        let attributes = crs::grid_mapping(geocoding, resolution);
+        let document = ArrayDocument {
+            shape: vec![],
+            chunks: vec![],
+            data_type: "int64",
+            fill_value: 0.into(),
+            codecs: numeric_codecs(),
+            dimensions: vec![],
+            attributes: attributes.as_object().cloned().unwrap_or_default(),
+        };
+        self.nodes.insert(path.clone(), document.json());
+        self.chunks.push((format!("{path}/c"), encode_i64(0)?));
+        Ok(())
+    }
+
+    /// Groups between the root and the leaves; one that holds several resolutions of the same thing is a pyramid.
+    fn parents(&mut self, geocoding: TileGeocoding, leaves: &BTreeSet<&str>) {
+        for leaf in leaves {
+            let mut path = *leaf;
+            while let Some((parent, _)) = path.rsplit_once('/') {
+                if !self.nodes.contains_key(parent) {
+                    let resolutions: Vec<Resolution> = Resolution::ALL
+                        .into_iter()
+                        .filter(|r| leaves.contains(join(parent, r.group()).as_str()))
+                        .collect();
+                    let attributes =
+                        if resolutions.len() > 1 { multiscale::pyramid(geocoding, &resolutions) } else { Map::new() };
+                    self.group(parent, attributes);
+                }
+                path = parent;
+            }
+        }
+    }
+}
+
+fn join(parent: &str, name: &str) -> String {
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
+}
