@@ -8,11 +8,14 @@ pub mod chunk;
 pub mod grid;
 pub mod ids;
 pub mod manifest;
+pub mod join;
 pub mod product;
 pub mod profile;
 pub mod range;
 pub mod raster;
+pub mod stac;
 pub mod tlm;
+pub mod utm;
 
 #[cfg(feature = "io")]
 pub mod source;

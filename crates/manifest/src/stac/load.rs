@@ -1,0 +1,223 @@
+//! From items as they come to the products that a query admits.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Rejection, StacError, StacItem, StacQuery, product_in};
+use crate::ids::MgrsTile;
+use crate::product::ProductId;
+
+/// An item that was not understood.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Refused {
+    /// Where it stands: a file and place in it, or an URL.
+    pub place: String,
+    /// The product it claims to be, where its id says so.
+    pub product: Option<ProductId>,
+    /// What is wrong with it.
+    pub error: StacError,
+}
+
+/// An item of the tile that the query does not admit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rejected {
+    /// The product.
+    pub product: ProductId,
+    /// Why it is left out.
+    pub rejection: Rejection,
+}
+
+/// What a person should know of how the items were got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "note")]
+pub enum LoadNote {
+    /// A saved search result with a link to a next page that is not in it.
+    #[error("{place} is one page of a search result and links to a next page: the items there are not known")]
+    PartOfResult {
+        /// File or URL.
+        place: String,
+    },
+    /// Next links led back to a page that was already read.
+    #[error("the next links of {place} run in a circle: stopped after {pages} pages")]
+    CircularPages {
+        /// URL of the search.
+        place: String,
+        /// Pages read.
+        pages: usize,
+    },
+    /// The API was asked for a bounding box only: it offers no filter that knows the tile.
+    #[error("{place} cannot filter by tile: the search was by bounding box")]
+    NoTileFilter {
+        /// URL of the search.
+        place: String,
+    },
+    /// No collection was named and the usual one gave nothing.
+    #[error("no collection was named and {collection:?} gave no item: name the catalogue's own collection")]
+    UsualCollectionEmpty {
+        /// The collection that was searched.
+        collection: String,
+    },
+    /// Documents in a folder that are no items (collections, catalogues, other JSON).
+    #[error("{count} JSON documents in {place} are not items and were passed over")]
+    OtherDocuments {
+        /// Folder.
+        place: String,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// What a catalogue answered to a query: one item per product, sorted by product.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct StacLoad {
+    /// Items that the query admits, one per product.
+    pub items: Vec<StacItem>,
+    /// Items of the tile that it does not admit.
+    pub rejected: Vec<Rejected>,
+    /// Items that were not understood.
+    pub refused: Vec<Refused>,
+    /// How many items of other tiles came along, by tile.
+    pub outside_tile: BTreeMap<MgrsTile, usize>,
+    /// How many items were one too many for their product.
+    pub duplicates: usize,
+    /// How many items were seen in all.
+    pub seen: usize,
+    /// True when the server filtered by cloud cover, so that cloudy items are not even in `rejected`.
+    pub cloud_cover_filtered: bool,
+    /// What to tell the user.
+    pub notes: Vec<LoadNote>,
+}
+
+/// Collects items of any origin and applies a query to them; the outcome does not depend on their order.
+#[derive(Debug)]
+pub struct StacLoader<'q> {
+    query: &'q StacQuery,
+    products: BTreeMap<ProductId, StacItem>,
+    load: StacLoad,
+}
+
+impl<'q> StacLoader<'q> {
+    /// An empty collection of items.
+    pub fn new(query: &'q StacQuery) -> Self {
+        Self { query, products: BTreeMap::new(), load: StacLoad::default() }
+    }
+
+    /// Adds a STAC item; what is not understood is listed.
+    pub fn push(&mut self, value: &Value, place: impl FnOnce() -> String) {
+        match StacItem::from_json(value) {
+            Ok(item) => self.push_item(item),
+            Err(error) => {
+                let product = value.get("id").and_then(Value::as_str).and_then(product_in);
+                self.load.seen += 1;
+                self.load.refused.push(Refused { place: place(), product, error });
+            }
+        }
+    }
+
+    /// Adds an item that was understood.
+    pub fn push_item(&mut self, item: StacItem) {
+        self.load.seen += 1;
+        if item.tile() != self.query.tile {
+            *self.load.outside_tile.entry(item.tile()).or_default() += 1;
+            return;
+        }
+        match self.products.entry(item.product) {
+            Entry::Vacant(entry) => {
+                entry.insert(item);
+            }
+            Entry::Occupied(mut entry) => {
+                self.load.duplicates += 1;
+                if supersedes(&item, entry.get()) {
+                    entry.insert(item);
+                }
+            }
+        }
+    }
+
+    /// How many items were added.
+    pub fn seen(&self) -> usize {
+        self.load.seen
+    }
+
+    /// Adds a remark, once.
+    pub fn note(&mut self, note: LoadNote) {
+        if !self.load.notes.contains(&note) {
+            self.load.notes.push(note);
+        }
+    }
+
+    /// Records that the server filtered by cloud cover.
+    pub fn cloud_cover_filtered(&mut self) {
+        self.load.cloud_cover_filtered = true;
+    }
+
+    /// Applies the query.
+    pub fn finish(self) -> StacLoad {
+        let mut load = self.load;
+        for (product, item) in self.products {
+            match self.query.admits(&item) {
+                Ok(()) => load.items.push(item),
+                Err(rejection) => load.rejected.push(Rejected { product, rejection }),
+            }
+        }
+        load.refused.sort_by(|a, b| a.place.cmp(&b.place));
+        load
+    }
+}
+
+/// Of two items of one product the one that changed last counts; where that does not tell them apart, the collection
+/// and the id do, so that the order of arrival never matters.
+fn supersedes(item: &StacItem, other: &StacItem) -> bool {
+    let key = |i: &StacItem| (i.updated, i.published, i.created, i.collection.clone(), i.id.clone());
+    key(item) > key(other)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    const NAME: &str = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454";
+
+    fn item(name: &str, collection: &str, updated: &str, cloud: f64) -> Value {
+        json!({"type": "Feature", "id": name, "collection": collection, "assets": {}, "properties": {
+            "datetime": "2022-10-05T11:54:11Z", "updated": updated, "eo:cloud_cover": cloud}})
+    }
+
+    fn query() -> StacQuery {
+        let (tile, level) = ("29UNU".parse().unwrap(), "L2A".parse().unwrap());
+        StacQuery { tile, level, datetime: None, max_cloud_cover: Some(20.0), collection: None }
+    }
+
+    #[test]
+    fn the_item_that_changed_last_counts_in_any_order() {
+        let query = query();
+        let old = item(NAME, "a", "2023-01-01T00:00:00Z", 10.0);
+        let new = item(NAME, "b", "2023-01-02T00:00:00Z", 30.0);
+        for order in [[&old, &new], [&new, &old]] {
+            let mut loader = StacLoader::new(&query);
+            order.iter().for_each(|value| loader.push(value, String::new));
+            let load = loader.finish();
+            assert_eq!((load.items.len(), load.duplicates, load.seen), (0, 1, 2));
+            assert_eq!(load.rejected[0].rejection, Rejection::CloudCover { percent: 30.0 });
+        }
+    }
+
+    #[test]
+    fn other_tiles_are_counted_and_unknown_items_listed() {
+        let query = query();
+        let mut loader = StacLoader::new(&query);
+        loader.push(&item(&NAME.replace("29UNU", "29UPU"), "a", "2023-01-01T00:00:00Z", 1.0), String::new);
+        loader.push(&item(&NAME.replace("MSIL2A", "MSIL1C"), "a", "2023-01-01T00:00:00Z", 1.0), String::new);
+        loader.push(&item(NAME, "a", "yesterday", 1.0), || "there".to_owned());
+        let load = loader.finish();
+        assert_eq!(load.outside_tile, BTreeMap::from([("29UPU".parse().unwrap(), 1)]));
+        assert_eq!(load.rejected[0].rejection, Rejection::OtherLevel { level: crate::ids::Level::L1C });
+        assert_eq!((load.refused[0].place.as_str(), load.refused[0].product), ("there", NAME.parse().ok()));
+        assert_eq!(load.refused[0].error.to_string(), format!("item {NAME:?}: updated is \"yesterday\", not an RFC 3339 time"));
+    }
+}
