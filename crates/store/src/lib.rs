@@ -2,3 +2,10 @@
 
 pub mod layout;
 pub mod plan;
+pub mod commit;
+pub mod config;
+pub mod error;
+pub mod progress;
+pub mod target;
+
+pub use error::{Error, Result};

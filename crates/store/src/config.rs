@@ -1,0 +1,101 @@
+//! The repository configuration that s2ice persists: reader-safe storage settings, manifest splits along time, and the
+//! named container of the source.
+
+use std::collections::HashMap;
+use std::num::{NonZeroU16, NonZeroU64};
+
+use icechunk::config::{
+    CachingConfig, HttpConfig, ManifestConfig, ManifestPreloadCondition, ManifestPreloadConfig, ManifestSplitCondition,
+    ManifestSplitDim, ManifestSplitDimCondition, ManifestSplittingConfig,
+};
+use icechunk::storage::{ConcurrencySettings, RetriesSettings, Settings};
+use icechunk::virtual_chunks::VirtualChunkContainer;
+use icechunk::{ObjectStoreConfig, RepositoryConfig};
+use s2ice_manifest::source::location::{Effective, Scheme, SourceUrl};
+
+use crate::error::{Error, Result};
+use crate::target::s3_options;
+
+/// Time steps in one manifest: an append rewrites at most one half-full window, a time series of ten years reads few.
+pub const MANIFEST_SPLIT: u32 = 100;
+
+/// Coordinates up to this size stand inside the manifest: no request of their own when a store is opened.
+const INLINE_BYTES: u16 = 32 * 1024;
+
+/// The configuration of a store whose chunks lie below `source`.
+///
+/// # Errors
+/// [`Error::Request`] where the container's name or the source cannot be used.
+pub fn repository(container: VirtualChunkContainer) -> Result<RepositoryConfig> {
+    let mut config = RepositoryConfig {
+        inline_chunk_threshold_bytes: Some(INLINE_BYTES),
+        // A repository on local disk would otherwise hand its 4 KiB requests without retries to virtual reads.
+        storage: Some(Settings {
+            concurrency: Some(ConcurrencySettings {
+                max_concurrent_requests_for_object: NonZeroU16::new(1),
+                ideal_concurrent_request_size: NonZeroU64::new(64 * 1024 * 1024),
+            }),
+            retries: Some(RetriesSettings {
+                max_tries: NonZeroU16::new(10),
+                initial_backoff_ms: Some(100),
+                max_backoff_ms: Some(30_000),
+            }),
+            ..Settings::default()
+        }),
+        manifest: Some(ManifestConfig {
+            splitting: Some(ManifestSplittingConfig {
+                split_sizes: Some(vec![(
+                    ManifestSplitCondition::AnyArray,
+                    vec![ManifestSplitDim {
+                        condition: ManifestSplitDimCondition::DimensionName("time".to_owned()),
+                        num_chunks: MANIFEST_SPLIT,
+                    }],
+                )]),
+            }),
+            // Each coordinate has a manifest of its own; a reader of one group shall not fetch those of all others.
+            preload: Some(ManifestPreloadConfig {
+                max_total_refs: Some(0),
+                preload_if: Some(ManifestPreloadCondition::False),
+                max_arrays_to_scan: Some(0),
+            }),
+            ..ManifestConfig::default()
+        }),
+        ..RepositoryConfig::default()
+    };
+    config.set_virtual_chunk_container(container).map_err(Error::Request)?;
+    Ok(config)
+}
+
+/// What only the writer needs: bounded caches, so that memory does not grow with the number of windows.
+pub fn for_writing(mut config: RepositoryConfig) -> RepositoryConfig {
+    config.caching = Some(CachingConfig { num_chunk_refs: Some(100_000), ..CachingConfig::default() });
+    config
+}
+
+/// The container that stands for a source prefix.
+///
+/// # Errors
+/// [`Error::Request`] where Icechunk refuses the name or the prefix.
+pub fn container(name: &str, url: &SourceUrl, effective: &Effective) -> Result<VirtualChunkContainer> {
+    let store = match url.scheme() {
+        Scheme::Local => ObjectStoreConfig::LocalFileSystem(url.local_root().unwrap_or_default()),
+        Scheme::S3 => ObjectStoreConfig::S3Compatible(s3_options(effective)),
+        Scheme::Gcs => ObjectStoreConfig::Gcs(HashMap::new()),
+        Scheme::Azure => {
+            ObjectStoreConfig::Azure(effective.account.clone().map(|a| ("account".to_owned(), a)).into_iter().collect())
+        }
+        Scheme::Http | Scheme::Https => {
+            let opts = (url.scheme() == Scheme::Http).then(|| ("allow_http".to_owned(), "true".to_owned()));
+            ObjectStoreConfig::Http(HttpConfig { opts: opts.into_iter().collect(), headers: HashMap::new() })
+        }
+    };
+    VirtualChunkContainer::new_named(name.to_owned(), url.prefix(), store).map_err(Error::Request)
+}
+
+/// The container's name where the operator gives none: what readers re-point to a mirror.
+pub fn default_container_name(url: &SourceUrl) -> String {
+    match url.scheme() {
+        Scheme::Local => "local".to_owned(),
+        _ => url.authority().chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect(),
+    }
+}

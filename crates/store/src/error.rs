@@ -1,0 +1,133 @@
+//! What can go wrong between a plan and a store, each as one sentence.
+
+use s2ice_manifest::source::location::SourceError;
+
+/// A store that cannot be opened, written or understood.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address of a store or source cannot be used.
+    #[error(transparent)]
+    Location(#[from] SourceError),
+    /// The place is taken by something that is no Icechunk repository.
+    #[error("{url} holds something else than an Icechunk repository: name an empty or new place for the store")]
+    Occupied {
+        /// The store.
+        url: String,
+    },
+    /// There is nothing to read.
+    #[error("there is no store at {url}")]
+    NoStore {
+        /// The store.
+        url: String,
+    },
+    /// An Icechunk repository of another writer.
+    #[error("{url} is an Icechunk repository that s2ice did not write: name another place for the store")]
+    Foreign {
+        /// The store.
+        url: String,
+    },
+    /// A store of something else.
+    #[error("{url} is the store of {found}, not of {wanted}: name another place for the store")]
+    OtherTile {
+        /// The store.
+        url: String,
+        /// Tile and level of the store.
+        found: String,
+        /// Tile and level asked for.
+        wanted: String,
+    },
+    /// A layout newer than this program.
+    #[error("{url} was written by {writer} with layout version {found}, this program knows {known}: upgrade s2ice")]
+    Newer {
+        /// The store.
+        url: String,
+        /// Its writer.
+        writer: String,
+        /// Its layout version.
+        found: u64,
+        /// The newest known here.
+        known: u64,
+    },
+    /// Another process holds the lock of a local store.
+    #[error("another s2ice process is writing {path}: wait for it to end (its lock is {lock})")]
+    Locked {
+        /// The store.
+        path: String,
+        /// The lock file.
+        lock: String,
+    },
+    /// `main` moved while this run was writing.
+    #[error("{url} was changed by another writer during this run, which was therefore not published: run it again")]
+    Conflict {
+        /// The store.
+        url: String,
+    },
+    /// Icechunk refused references.
+    #[error("Icechunk refused {count} references of {array}")]
+    RefusedReferences {
+        /// The array.
+        array: String,
+        /// How many.
+        count: usize,
+    },
+    /// Icechunk or its storage failed.
+    #[error("{what} failed at {url}: {detail}")]
+    Icechunk {
+        /// What was being done.
+        what: &'static str,
+        /// The store.
+        url: String,
+        /// The cause in one line.
+        detail: String,
+    },
+    /// A local file could not be read or written.
+    #[error("{what} {path} failed: {source}")]
+    File {
+        /// What was being done.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Encoding a coordinate failed.
+    #[error("compressing a coordinate failed: {0}")]
+    Encode(std::io::Error),
+    /// The inputs leave nothing to store.
+    #[error("{0}")]
+    Nothing(String),
+    /// The request contradicts itself or the inputs.
+    #[error("{0}")]
+    Request(String),
+    /// An input could not be read.
+    #[error("{0}")]
+    Input(String),
+    /// The stamp or metadata of a store is damaged.
+    #[error("the metadata of {url} cannot be understood: {detail}")]
+    Damaged {
+        /// The store.
+        url: String,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The causes of an error in one line, without Icechunk's backtrace of spans.
+pub(crate) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        let line = line.trim_start_matches("x ").trim_start_matches("\u{d7} ").to_owned();
+        if !line.is_empty() && !parts.iter().any(|part| part.contains(&line)) {
+            parts.push(line);
+        }
+        next = error.source();
+    }
+    parts.join(": ")
+}

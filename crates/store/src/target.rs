@@ -1,0 +1,201 @@
+//! Where a store is written: the Icechunk storage behind an address, and the lock that local stores need.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use icechunk::Storage;
+use icechunk::config::{GcsCredentials, S3Credentials, S3Options, S3StaticCredentials};
+use icechunk::storage::{
+    new_azure_blob_storage, new_gcs_storage, new_http_storage, new_local_filesystem_storage,
+    new_s3_object_store_storage,
+};
+use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceOptions, SourceUrl};
+
+use crate::error::{Error, Result, one_line};
+
+/// An address at which a store is or shall be.
+pub struct Target {
+    url: SourceUrl,
+    options: SourceOptions,
+    storage: Arc<dyn Storage + Send + Sync>,
+}
+
+impl Target {
+    /// Opens the storage; nothing is read or written yet.
+    ///
+    /// # Errors
+    /// [`Error::Location`] for an address or options that cannot be used, [`Error::Icechunk`] where the client cannot
+    /// be made.
+    pub async fn open(url: SourceUrl, options: SourceOptions) -> Result<Self> {
+        let storage = storage(&url, &options).await.map_err(|detail| Error::Icechunk {
+            what: "opening the storage",
+            url: url.to_string(),
+            detail,
+        })?;
+        Ok(Self { url, options, storage })
+    }
+
+    /// The address.
+    pub fn url(&self) -> &SourceUrl {
+        &self.url
+    }
+
+    /// Icechunk's view of it.
+    pub fn storage(&self) -> Arc<dyn Storage + Send + Sync> {
+        Arc::clone(&self.storage)
+    }
+
+    /// Takes the lock of a local store: Icechunk loses commits silently when two processes write one there. Other
+    /// stores have conditional writes and need none.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] where another process holds it.
+    pub fn lock(&self) -> Result<Lock> {
+        let Some(root) = self.url.local_root() else { return Ok(Lock { _file: None }) };
+        let path = lock_path(&root);
+        let failed = |source| Error::File { what: "creating", path: path.display().to_string(), source };
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: Some(file) }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::Locked { path: root.display().to_string(), lock: path.display().to_string() })
+            }
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// Removes what an unfinished first build left: everything below the address. Called only for a place that this
+    /// run found empty.
+    ///
+    /// # Errors
+    /// [`Error::Location`] where listing fails, [`Error::Icechunk`] where deleting does.
+    pub async fn remove_all(&self) -> Result<()> {
+        use futures::{StreamExt, TryStreamExt};
+        if let Some(root) = self.url.local_root() {
+            return match std::fs::remove_dir_all(&root) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::File { what: "removing", path: root.display().to_string(), source })
+                }
+                _ => Ok(()),
+            };
+        }
+        let source = Source::open(&self.url, &self.options)?;
+        let prefix = object_store::path::Path::from_iter(self.url.segments().iter().map(String::as_str));
+        let store = Arc::clone(source.store());
+        let found = store.list(Some(&prefix)).map_ok(|meta| meta.location).boxed();
+        store.delete_stream(found).try_for_each(|_| async { Ok(()) }).await.map_err(|error| Error::Icechunk {
+            what: "removing an unfinished store",
+            url: self.url.to_string(),
+            detail: one_line(&error),
+        })
+    }
+}
+
+/// Held while a local store is written. The operating system frees it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Option<File>,
+}
+
+/// The lock stands beside the store, since Icechunk creates repositories in clean folders only.
+fn lock_path(root: &Path) -> PathBuf {
+    let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    root.with_file_name(format!(".{name}.s2ice-lock"))
+}
+
+/// S3 settings as Icechunk persists them, without credentials.
+pub(crate) fn s3_options(effective: &Effective) -> S3Options {
+    let mut options = S3Options::default();
+    options.region = effective.region.clone();
+    options.endpoint_url = effective.endpoint.clone();
+    options.anonymous = effective.anonymous;
+    options.allow_http = effective.allow_http;
+    options.force_path_style = !effective.virtual_hosted && effective.endpoint.is_some();
+    options.requester_pays = effective.request_payer;
+    options
+}
+
+async fn storage(url: &SourceUrl, options: &SourceOptions) -> std::result::Result<Arc<dyn Storage + Send + Sync>, String> {
+    let prefix = (!url.segments().is_empty()).then(|| url.segments().join("/"));
+    let text = |error: icechunk::StorageError| one_line(&error);
+    if let Some(root) = url.local_root() {
+        return new_local_filesystem_storage(&root).await.map_err(text);
+    }
+    let effective = Source::open(url, options).map_err(|e| e.to_string())?.effective().clone();
+    let bucket = url.authority().to_owned();
+    match url.scheme() {
+        Scheme::S3 => {
+            let credentials = s3_credentials(options, &effective);
+            let config = s3_options(&effective);
+            new_s3_object_store_storage(config, bucket, prefix, Some(credentials), vec![], vec![]).await.map_err(text)
+        }
+        Scheme::Gcs => {
+            let credentials = if effective.anonymous { GcsCredentials::Anonymous } else { GcsCredentials::FromEnv };
+            let config = client_config(options, &effective, "base_url");
+            new_gcs_storage(bucket, prefix, Some(credentials), Some(config), vec![], vec![]).map_err(text)
+        }
+        Scheme::Azure => {
+            let account = effective.account.clone().ok_or("no account: set AZURE_STORAGE_ACCOUNT_NAME")?;
+            let config = client_config(options, &effective, "endpoint");
+            new_azure_blob_storage(account, bucket, prefix, None, Some(config)).await.map_err(text)
+        }
+        Scheme::Http | Scheme::Https => {
+            new_http_storage(&url.prefix(), Some(HashMap::from([("allow_http".into(), "true".into())])), None).map_err(text)
+        }
+        Scheme::Local => Err("a local store without a folder".to_owned()),
+    }
+}
+
+fn s3_credentials(options: &SourceOptions, effective: &Effective) -> S3Credentials {
+    if effective.anonymous {
+        return S3Credentials::Anonymous;
+    }
+    let extra = |name: &str| options.extra.get(&format!("aws_{name}")).or_else(|| options.extra.get(name)).cloned();
+    match (extra("access_key_id"), extra("secret_access_key")) {
+        (Some(id), Some(secret)) => S3Credentials::Static(S3StaticCredentials {
+            access_key_id: id,
+            secret_access_key: secret,
+            session_token: extra("session_token").or_else(|| extra("token")),
+            expires_after: None,
+        }),
+        _ => S3Credentials::FromEnv,
+    }
+}
+
+fn client_config(options: &SourceOptions, effective: &Effective, endpoint_key: &str) -> HashMap<String, String> {
+    let mut config: HashMap<String, String> = options.extra.clone().into_iter().collect();
+    if let Some(endpoint) = &effective.endpoint {
+        config.insert(endpoint_key.to_owned(), endpoint.clone());
+    }
+    if effective.allow_http {
+        config.insert("allow_http".to_owned(), "true".to_owned());
+    }
+    if effective.anonymous {
+        config.insert("skip_signature".to_owned(), "true".to_owned());
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_lock_is_refused_until_the_first_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("33TVN");
+        let url = SourceUrl::parse(path.to_str().unwrap()).unwrap();
+        let target = Target::open(url, SourceOptions::default()).await.unwrap();
+        let lock = target.lock().unwrap();
+        assert!(matches!(target.lock(), Err(Error::Locked { .. })));
+        drop(lock);
+        target.lock().unwrap();
+        assert!(!path.join(".33TVN.s2ice-lock").exists(), "the lock stands beside the store");
+    }
+}
