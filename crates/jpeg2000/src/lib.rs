@@ -11,24 +11,32 @@
 
 pub mod boxes;
 pub mod config;
+#[cfg(feature = "decode")]
+pub mod decode;
 pub mod error;
 pub mod file;
 pub mod grid;
 pub mod header;
 pub mod marker;
+pub mod packet;
 pub mod profile;
 mod read;
 pub mod segment;
+pub mod tile;
 
 pub use config::{CODEC_NAME, CodecConfig, codec_schema};
+#[cfg(feature = "decode")]
+pub use decode::{SampleType, TileCodec, TileDecoder, Window};
 pub use error::{Error, Part, Result, Scan};
 pub use file::{FileHead, scan_file_head};
 pub use grid::{Geometry, Rect, TileGrid, reduced_size};
 pub use header::MainHeader;
 pub use marker::Marker;
+pub use packet::{prefix_lengths, prefix_lengths_from_head};
 pub use profile::Profile;
 pub use segment::cod::{Cod, Progression};
 pub use segment::qcd::Qcd;
 pub use segment::siz::{Component, Siz};
 pub use segment::sot::Sot;
 pub use segment::tlm::{TileSpan, TlmEntry, TlmTable};
+pub use tile::{Chunk, TilePartHeader};

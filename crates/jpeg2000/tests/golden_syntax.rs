@@ -3,14 +3,10 @@
 
 mod common;
 
-use s2ice_jpeg2000::{CodecConfig, FileHead, MainHeader, Scan, TlmEntry, TlmTable, scan_file_head};
+use common::head;
 
-fn head(bytes: &[u8]) -> FileHead {
-    match scan_file_head(bytes, Some(bytes.len() as u64)).unwrap() {
-        Scan::Done(head) => head,
-        Scan::NeedMore { up_to } => panic!("a whole file asks for {up_to} bytes"),
-    }
-}
+use s2ice_jpeg2000::{CodecConfig, MainHeader, Scan, TlmEntry, TlmTable, scan_file_head};
+
 
 #[test]
 fn heads_and_tlm_bytes_of_all_files() {

@@ -67,3 +67,43 @@ pub fn hop(bytes: &[u8], first_sot: u64) -> Vec<(u64, s2ice_jpeg2000::Sot)> {
     }
     out
 }
+
+/// The whole file's head.
+pub fn head(bytes: &[u8]) -> s2ice_jpeg2000::FileHead {
+    match s2ice_jpeg2000::scan_file_head(bytes, Some(bytes.len() as u64)).unwrap() {
+        s2ice_jpeg2000::Scan::Done(head) => head,
+        s2ice_jpeg2000::Scan::NeedMore { up_to } => panic!("a whole file asks for {up_to} bytes"),
+    }
+}
+
+/// Runs `job` on every item with two threads.
+pub fn two_threads<T: Sync>(items: &[T], job: impl Fn(&T) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    job(item);
+                }
+            });
+        }
+    });
+}
+
+/// Samples of one tile without padding, components last and little endian, as the golden checksums want them.
+pub fn pixels_last(planes: &[u8], components: usize, bytes: usize, chunk: (usize, usize), inside: (usize, usize)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(components * inside.0 * inside.1 * bytes);
+    for y in 0..inside.0 {
+        for x in 0..inside.1 {
+            for c in 0..components {
+                let at = ((c * chunk.0 + y) * chunk.1 + x) * bytes;
+                if bytes == 1 {
+                    out.push(planes[at]);
+                } else {
+                    out.extend(u16::from_ne_bytes([planes[at], planes[at + 1]]).to_le_bytes());
+                }
+            }
+        }
+    }
+    out
+}

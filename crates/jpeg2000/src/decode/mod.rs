@@ -1,0 +1,332 @@
+//! From a chunk to samples.
+
+mod openjpeg;
+
+pub use openjpeg::OpenJpeg;
+
+use crate::config::CodecConfig;
+use crate::error::{Error, Part, Result};
+use crate::grid::{Geometry, Rect, reduced_size};
+use crate::header::MainHeader;
+use crate::marker::Marker;
+use crate::segment::cod::Transform;
+use crate::tile::Chunk;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Most samples of one chunk, all components together. A configuration that asks for more is refused.
+pub const MAX_SAMPLES: u64 = 1 << 28;
+
+/// Part of a chunk, in samples of the (reduced) chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Rows.
+    pub y: Range<u32>,
+    /// Columns.
+    pub x: Range<u32>,
+}
+
+/// How samples stand in memory, in native byte order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SampleType {
+    /// 1 up to 8 bits, 2 up to 16.
+    pub bytes: usize,
+    /// Whether samples are signed.
+    pub signed: bool,
+}
+
+impl SampleType {
+    /// Smallest and largest value that fits.
+    #[must_use]
+    pub fn range(self) -> (i64, i64) {
+        match (self.bytes, self.signed) {
+            (1, false) => (0, 255),
+            (1, true) => (-128, 127),
+            (_, false) => (0, 65535),
+            (_, true) => (-32768, 32767),
+        }
+    }
+}
+
+/// What a decoder is asked for: one tile as a codestream of its own, still in its place on the reference grid.
+#[derive(Debug)]
+pub struct TileJob<'a> {
+    /// A complete, legal codestream of one tile.
+    pub codestream: &'a [u8],
+    /// The tile on the reference grid.
+    pub tile: Rect,
+    /// The part of it that is wanted, on the reference grid; equal to `tile` for all.
+    pub area: Rect,
+    /// Resolutions to leave out.
+    pub reduce: u8,
+    /// Components of the image.
+    pub components: u32,
+}
+
+impl TileJob<'_> {
+    /// (height, width) of what comes out, for components that are not subsampled.
+    #[must_use]
+    pub fn size(&self) -> (u32, u32) {
+        let span = |low, high| reduced_size(high, self.reduce) - reduced_size(low, self.reduce);
+        (span(self.area.y0, self.area.y1), span(self.area.x0, self.area.x1))
+    }
+}
+
+/// Decodes one tile. Implementations are strict: damage is an error and never a guess.
+pub trait TileDecoder: Send + Sync {
+    /// Decodes and hands the samples of each component, row by row, to `take`.
+    ///
+    /// # Errors
+    /// The decoder's own words.
+    fn decode(&self, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> std::result::Result<(), String>;
+}
+
+/// Decodes the chunks of one array.
+#[derive(Clone)]
+pub struct TileCodec {
+    header: MainHeader,
+    geometry: Geometry,
+    reduce: u8,
+    decoder: Arc<dyn TileDecoder>,
+}
+
+impl std::fmt::Debug for TileCodec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TileCodec").field("geometry", &self.geometry).field("reduce", &self.reduce).finish_non_exhaustive()
+    }
+}
+
+impl TileCodec {
+    /// A codec with the reference decoder, OpenJPEG in strict mode.
+    ///
+    /// # Errors
+    /// A main header that is damaged, refused, or does not fit a regular chunk grid; `reduce` beyond the resolutions
+    /// there are; tiles of more than [`MAX_SAMPLES`].
+    pub fn new(config: &CodecConfig) -> Result<Self> {
+        Self::with_decoder(config, Arc::new(OpenJpeg))
+    }
+
+    /// A codec with another decoder.
+    ///
+    /// # Errors
+    /// See [`TileCodec::new`].
+    pub fn with_decoder(config: &CodecConfig, decoder: Arc<dyn TileDecoder>) -> Result<Self> {
+        let header = config.header()?;
+        if header.poc().is_some() {
+            return Err(Error::unsupported(Marker::POC, 0, "progression order changes"));
+        }
+        if config.reduce > header.min_levels() {
+            let reason = format!("{} resolutions to leave out, but only {} can be", config.reduce, header.min_levels());
+            return Err(Error::invalid(Part::Field("reduce"), 0, reason));
+        }
+        let full = header.geometry()?;
+        let samples = u64::from(full.components) * u64::from(full.tile_height) * u64::from(full.tile_width);
+        if samples > MAX_SAMPLES || full.tile_height.max(full.tile_width) > i32::MAX.unsigned_abs() / 2 {
+            let reason = format!("a tile of {samples} samples; up to {MAX_SAMPLES} are decoded");
+            return Err(Error::unsupported(Marker::SIZ, 0, reason));
+        }
+        if full.height.max(full.width) > i32::MAX.unsigned_abs() / 2 {
+            return Err(Error::unsupported(Marker::SIZ, 0, "an image of 2^30 samples or more on one side"));
+        }
+        let geometry = full.reduced(config.reduce)?;
+        Ok(TileCodec { header, geometry, reduce: config.reduce, decoder })
+    }
+
+    /// The main header in force.
+    #[must_use]
+    pub fn header(&self) -> &MainHeader {
+        &self.header
+    }
+
+    /// Shape of the array and its chunks at this reduction.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Number of components.
+    #[must_use]
+    pub fn components(&self) -> u32 {
+        self.geometry.components
+    }
+
+    /// (height, width) of a chunk at this reduction; edge tiles are padded to it.
+    #[must_use]
+    pub fn chunk_shape(&self) -> (u32, u32) {
+        (self.geometry.tile_height, self.geometry.tile_width)
+    }
+
+    /// How samples stand in memory.
+    #[must_use]
+    pub fn dtype(&self) -> SampleType {
+        SampleType { bytes: self.geometry.sample_bytes(), signed: self.geometry.signed }
+    }
+
+    /// Bytes that decoding `window` (or the whole chunk) fills.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the window is not inside the chunk.
+    pub fn output_bytes(&self, window: Option<&Window>) -> Result<usize> {
+        let window = self.window(window)?;
+        // At most 2^28 samples of 2 bytes.
+        let (h, w) = ((window.y.end - window.y.start) as usize, (window.x.end - window.x.start) as usize);
+        Ok(h * w * self.components() as usize * self.dtype().bytes)
+    }
+
+    /// Number of the tile in a chunk.
+    ///
+    /// # Errors
+    /// No SOT there, or a tile outside the grid.
+    pub fn tile_index(&self, chunk: &[u8]) -> Result<u32> {
+        let sot = crate::segment::sot::Sot::parse(chunk)?;
+        crate::tile::tile_rect(&self.header, sot.tile, 0)?;
+        Ok(u32::from(sot.tile))
+    }
+
+    /// Decodes a chunk, or the window of it that is asked for.
+    ///
+    /// `out` takes components x height x width samples (of the window), component first, in native byte order. Samples beyond
+    /// the image, which edge tiles have, become `fill`.
+    ///
+    /// # Errors
+    /// A chunk that is not whole, damaged, or of another grid; a window outside the chunk; `out` of another size than
+    /// [`TileCodec::output_bytes`]; a fill value that the sample type cannot hold. `out` is then unspecified.
+    pub fn decode(&self, chunk: &[u8], fill: i64, window: Option<&Window>, out: &mut [u8]) -> Result<()> {
+        let needed = self.output_bytes(window)?;
+        if out.len() != needed {
+            let reason = format!("{} bytes for {needed} bytes of samples", out.len());
+            return Err(Error::invalid(Part::Field("out"), 0, reason));
+        }
+        let (low, high) = self.dtype().range();
+        if fill < low || fill > high {
+            return Err(Error::invalid(Part::Field("fill"), 0, format!("{fill} is not between {low} and {high}")));
+        }
+        let window = self.window(window)?;
+        let chunk = Chunk::parse(&self.header, chunk, self.reduce)?;
+        let codestream = chunk.standalone(&self.header)?;
+        self.decode_tile(&chunk, &codestream, fill, &window, out)
+    }
+
+    /// The value of every sample of every component, if they are all the same.
+    ///
+    /// # Errors
+    /// See [`TileCodec::decode`].
+    pub fn constant_value(&self, chunk: &[u8]) -> Result<Option<i64>> {
+        let chunk = Chunk::parse(&self.header, chunk, self.reduce)?;
+        let codestream = chunk.standalone(&self.header)?;
+        // The reversible transform takes a constant tile to a constant lowest resolution and nothing else, and back.
+        let reversible = self.header.cod().coding.transform == Transform::Reversible53 && self.header.coc().is_empty();
+        if reversible && self.header.rgn().is_empty() {
+            let lowest = self.constant_at(&chunk, &codestream, self.header.min_levels())?;
+            if lowest.is_none() || !chunk.detail {
+                return Ok(lowest);
+            }
+        }
+        self.constant_at(&chunk, &codestream, self.reduce)
+    }
+
+    fn constant_at(&self, chunk: &Chunk<'_>, codestream: &[u8], reduce: u8) -> Result<Option<i64>> {
+        let mut value = None;
+        let mut same = true;
+        let job = self.job(chunk, codestream, chunk.rect, reduce);
+        self.run(chunk, &job, &mut |_, samples| {
+            for sample in samples {
+                same &= *sample == *value.get_or_insert(*sample);
+            }
+        })?;
+        Ok(value.filter(|_| same).map(i64::from))
+    }
+
+    fn window(&self, window: Option<&Window>) -> Result<Window> {
+        let (height, width) = self.chunk_shape();
+        let Some(window) = window else { return Ok(Window { y: 0..height, x: 0..width }) };
+        for (name, range, size) in [("rows", &window.y, height), ("columns", &window.x, width)] {
+            if range.start > range.end || range.end > size {
+                let reason = format!("{name} {}..{} are not inside 0..{size}", range.start, range.end);
+                return Err(Error::invalid(Part::Field("window"), 0, reason));
+            }
+        }
+        Ok(window.clone())
+    }
+
+    fn job<'a>(&self, chunk: &Chunk<'_>, codestream: &'a [u8], area: Rect, reduce: u8) -> TileJob<'a> {
+        TileJob { codestream, tile: chunk.rect, area, reduce, components: self.components() }
+    }
+
+    fn run(&self, chunk: &Chunk<'_>, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> Result<()> {
+        self.decoder.decode(job, take).map_err(|reason| Error::Decode {
+            part: Marker::SOT.into(),
+            offset: 0,
+            tile: u32::from(chunk.tile),
+            reason,
+        })
+    }
+
+    fn decode_tile(&self, chunk: &Chunk<'_>, codestream: &[u8], fill: i64, window: &Window, out: &mut [u8]) -> Result<()> {
+        let rect = chunk.rect;
+        let reduced = |n| reduced_size(n, self.reduce);
+        let (left, top) = (reduced(rect.x0), reduced(rect.y0));
+        // What of the window lies in the image, in samples of the chunk.
+        let y = window.y.start..window.y.end.min(reduced(rect.y1) - top);
+        let x = window.x.start..window.x.end.min(reduced(rect.x1) - left);
+        let (wh, ww) = (window.y.len(), window.x.len());
+        let inside = y.len() == wh && x.len() == ww;
+        let bytes = self.dtype().bytes;
+        if !inside {
+            fill_with(out, fill, bytes);
+        }
+        if y.is_empty() || x.is_empty() {
+            return Ok(());
+        }
+        // Back to the reference grid: sample k of a reduced tile stands at k * 2^r, within the tile.
+        let grid = |k: u32, high: u32| {
+            let at = (u64::from(k) << self.reduce.min(32)).min(u64::from(high));
+            u32::try_from(at).unwrap_or(high)
+        };
+        let area = Rect {
+            x0: grid(left + x.start, rect.x1),
+            x1: grid(left + x.end, rect.x1),
+            y0: grid(top + y.start, rect.y1),
+            y1: grid(top + y.end, rect.y1),
+        };
+        let job = self.job(chunk, codestream, area, self.reduce);
+        self.run(chunk, &job, &mut |component, samples| {
+            let plane = wh * ww * bytes;
+            let start = component as usize * plane;
+            let Some(out) = out.get_mut(start..start + plane) else { return };
+            let rows = out.chunks_exact_mut(ww * bytes).zip(samples.chunks_exact(x.len()));
+            for (row, samples) in rows {
+                store(&mut row[..x.len() * bytes], samples, bytes);
+            }
+        })
+    }
+}
+
+/// Writes samples in native byte order. The decoder keeps them within the bit depth, so the low bytes are all there is.
+fn store(out: &mut [u8], samples: &[i32], bytes: usize) {
+    if bytes == 1 {
+        for (out, sample) in out.iter_mut().zip(samples) {
+            *out = low_half(*sample).to_le_bytes()[0];
+        }
+    } else {
+        for (out, sample) in out.chunks_exact_mut(2).zip(samples) {
+            out.copy_from_slice(&low_half(*sample).to_ne_bytes());
+        }
+    }
+}
+
+fn fill_with(out: &mut [u8], fill: i64, bytes: usize) {
+    let low = fill.to_le_bytes();
+    if bytes == 1 {
+        out.fill(low[0]);
+    } else {
+        let value = u16::from_le_bytes([low[0], low[1]]).to_ne_bytes();
+        out.chunks_exact_mut(2).for_each(|o| o.copy_from_slice(&value));
+    }
+}
+
+/// The two low bytes, whatever the sign.
+fn low_half(sample: i32) -> u16 {
+    let [a, b, ..] = sample.to_le_bytes();
+    u16::from_le_bytes([a, b])
+}

@@ -1,0 +1,213 @@
+//! Packet headers, one after the other (ISO/IEC 15444-1, clause B.10).
+
+use super::bits::{Bits, TagTree};
+use super::layout::{BlockGrid, Layout, Packet};
+use crate::error::{Error, Result};
+use crate::header::MainHeader;
+use crate::marker::Marker;
+use crate::segment::cod::Coding;
+use std::collections::HashMap;
+
+/// Code-block style: selective arithmetic coding bypass (table A.19).
+const BYPASS: u8 = 0x01;
+/// Code-block style: termination on each coding pass.
+const TERMINATE_ALL: u8 = 0x04;
+
+/// What one packet turned out to be.
+pub(super) struct Seen {
+    /// Position behind the packet.
+    pub(super) end: usize,
+    /// Whether it contributes to any code-block.
+    pub(super) any_block: bool,
+}
+
+/// State of one code-block over the layers.
+#[derive(Clone, Copy)]
+struct Block {
+    included: bool,
+    zero_planes: u32,
+    passes: u32,
+    length_bits: u32,
+    /// Passes in, and room of, the codeword segment under way.
+    segment: (u32, u32),
+}
+
+/// Code-blocks of a precinct in one subband.
+struct Band {
+    grid: BlockGrid,
+    inclusion: TagTree,
+    zero_planes: TagTree,
+    blocks: Vec<Block>,
+}
+
+/// Walks the packets of one tile.
+pub(super) struct Walker<'a> {
+    layout: &'a Layout,
+    header: &'a MainHeader,
+    body: &'a [u8],
+    /// Offset of `body[0]`, for errors.
+    base: u64,
+    /// Precincts whose first packet was seen and that have layers to come.
+    state: HashMap<(usize, u64), Vec<Band>>,
+}
+
+impl<'a> Walker<'a> {
+    pub(super) fn new(layout: &'a Layout, header: &'a MainHeader, body: &'a [u8], base: u64) -> Self {
+        Walker { layout, header, body, base, state: HashMap::new() }
+    }
+
+    /// Reads the packet at `start`.
+    pub(super) fn packet(&mut self, packet: Packet, start: usize) -> Result<Seen> {
+        let resolution = &self.layout.resolutions[packet.slot];
+        let coding = self.header.coding(resolution.component);
+        let start = self.skip_sop(start)?;
+        let mut bits = Bits::new(self.body, start, self.base);
+        let mut length: u64 = 0;
+        let mut any_block = false;
+        if bits.bit()? == 1 {
+            let key = (packet.slot, packet.precinct);
+            let mut bands = self.state.remove(&key).unwrap_or_else(|| {
+                let grids = resolution.blocks(packet.precinct);
+                grids.into_iter().map(Band::new).collect()
+            });
+            for band in &mut bands {
+                length += band.read(u32::from(packet.layer), coding, &mut bits, &mut any_block)?;
+            }
+            if packet.layer + 1 < self.header.cod().layers {
+                self.state.insert(key, bands);
+            }
+        }
+        let body = self.skip_eph(bits.finish()?)?;
+        let room = (self.body.len() - body) as u64;
+        if length > room {
+            let offset = self.base + body as u64;
+            return Err(Error::Truncated { part: Marker::SOD.into(), offset, needed: length, available: room });
+        }
+        // Not above `room`, which came from a usize.
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        Ok(Seen { end: body + length, any_block })
+    }
+
+    fn skip_sop(&self, start: usize) -> Result<usize> {
+        let sop = Marker::SOP.bytes();
+        if !self.header.cod().sop || self.body.get(start..start + 2) != Some(&sop[..]) {
+            return Ok(start);
+        }
+        match self.body.get(start + 2..start + 6) {
+            Some(&[0, 4, ..]) => Ok(start + 6),
+            _ => Err(Error::invalid(Marker::SOP, self.base + start as u64, "its length is not 4")),
+        }
+    }
+
+    fn skip_eph(&self, at: usize) -> Result<usize> {
+        if !self.header.cod().eph {
+            return Ok(at);
+        }
+        if self.body.get(at..at + 2) == Some(&Marker::EPH.bytes()[..]) {
+            return Ok(at + 2);
+        }
+        Err(Error::Missing { part: Marker::EPH.into(), offset: self.base + at as u64 })
+    }
+}
+
+impl Band {
+    fn new(grid: BlockGrid) -> Self {
+        let (w, h) = (grid.width, grid.height);
+        let block = Block { included: false, zero_planes: 0, passes: 0, length_bits: 3, segment: (0, 0) };
+        Band { inclusion: TagTree::new(w, h), zero_planes: TagTree::new(w, h), blocks: vec![block; w * h], grid }
+    }
+
+    /// Reads this subband's share of a packet header; returns the bytes its code-blocks have in the packet's body.
+    fn read(&mut self, layer: u32, coding: &Coding, bits: &mut Bits<'_>, any: &mut bool) -> Result<u64> {
+        let mut total = 0;
+        for y in 0..self.grid.height {
+            for x in 0..self.grid.width {
+                let block = &mut self.blocks[y * self.grid.width + x];
+                let here = if block.included {
+                    bits.bit()? == 1
+                } else {
+                    self.inclusion.below(x, y, layer + 1, bits)?.is_some()
+                };
+                if !here {
+                    continue;
+                }
+                *any = true;
+                if !block.included {
+                    block.included = true;
+                    block.zero_planes = zero_planes(&mut self.zero_planes, x, y, self.grid.bit_planes, bits)?;
+                }
+                let passes = pass_count(bits)?;
+                block.passes += passes;
+                // More passes than bit-planes hold prove a wrong header or damage (equation E-2, clause D.3).
+                let most = (3 * (self.grid.bit_planes - block.zero_planes)).saturating_sub(2);
+                if block.passes > most {
+                    let reason = format!("{} coding passes where {most} are possible", block.passes);
+                    return Err(Error::invalid(Marker::SOD, bits.offset(), reason));
+                }
+                total += block.lengths(passes, coding.block_style, bits)?;
+            }
+        }
+        Ok(total)
+    }
+}
+
+impl Block {
+    /// Reads the lengths of the codeword segments that `passes` more coding passes make (clause B.10.7).
+    fn lengths(&mut self, passes: u32, style: u8, bits: &mut Bits<'_>) -> Result<u64> {
+        while bits.bit()? == 1 {
+            self.length_bits += 1;
+        }
+        let mut total = 0;
+        let mut left = passes;
+        while left > 0 {
+            if self.segment.0 == self.segment.1 {
+                self.segment = (0, next_segment(self.segment.1, style));
+            }
+            let take = left.min(self.segment.1 - self.segment.0);
+            let width = self.length_bits + take.ilog2();
+            if width > 32 {
+                return Err(Error::invalid(Marker::SOD, bits.offset(), format!("a length of {width} bits")));
+            }
+            total += u64::from(bits.bits(width)?);
+            self.segment.0 += take;
+            left -= take;
+        }
+        Ok(total)
+    }
+}
+
+/// Coding passes in the segment that follows one of `previous` passes (0 for the first).
+fn next_segment(previous: u32, style: u8) -> u32 {
+    match previous {
+        _ if style & TERMINATE_ALL != 0 => 1,
+        _ if style & BYPASS == 0 => u32::MAX,
+        0 => 10,
+        1 | 10 => 2,
+        _ => 1,
+    }
+}
+
+/// Missing most significant bit-planes of a code-block (clause B.10.5).
+fn zero_planes(tree: &mut TagTree, x: usize, y: usize, most: u32, bits: &mut Bits<'_>) -> Result<u32> {
+    match tree.below(x, y, most + 1, bits)? {
+        Some(planes) => Ok(planes),
+        None => Err(Error::invalid(Marker::SOD, bits.offset(), format!("more than {most} missing bit-planes"))),
+    }
+}
+
+/// Number of coding passes (table B.4).
+fn pass_count(bits: &mut Bits<'_>) -> Result<u32> {
+    if bits.bit()? == 0 {
+        return Ok(1);
+    }
+    if bits.bit()? == 0 {
+        return Ok(2);
+    }
+    match bits.bits(2)? {
+        3 => match bits.bits(5)? {
+            31 => Ok(37 + bits.bits(7)?),
+            n => Ok(6 + n),
+        },
+        n => Ok(3 + n),
+    }
+}
