@@ -1,0 +1,135 @@
+//! From a client library's error to the sentence a person can act on.
+
+use std::error::Error as StdError;
+
+use object_store::Error;
+use object_store::client::{HttpError, HttpErrorKind};
+
+use super::{Effective, SourceError, SourceUrl};
+
+/// What was going on.
+pub(super) struct Context<'a> {
+    pub(super) source: &'a SourceUrl,
+    pub(super) effective: &'a Effective,
+    /// Address of the object or folder concerned.
+    pub(super) url: &'a str,
+    /// First byte asked for.
+    pub(super) offset: u64,
+}
+
+/// Status of an answer, as the client's text tells it (its type is not public).
+pub(super) fn status(text: &str) -> Option<u16> {
+    let at = text.find("status code: ")?;
+    text.get(at + 13..at + 16)?.parse().ok()
+}
+
+/// True where the same request may succeed in a while: throttled or a failing server.
+pub(super) fn is_transient(error: &Error) -> bool {
+    matches!(error, Error::Generic { .. })
+        && matches!(status(&error.to_string()), Some(408 | 429 | 500 | 502 | 503 | 504))
+}
+
+pub(super) fn classify(error: &Error, context: &Context<'_>) -> SourceError {
+    let url = context.url.to_owned();
+    let text = error.to_string();
+    let code = tag(&text, "Code");
+    match error {
+        // Credentials are looked for at the machine's metadata service last.
+        _ if text.contains("169.254.169.254") || text.contains("metadata.google.internal") => {
+            SourceError::NoCredentials { url }
+        }
+        Error::NotFound { .. } if code == Some("NoSuchBucket") || code == Some("ContainerNotFound") => {
+            no_bucket(context)
+        }
+        Error::NotFound { .. } if is_page(&text) && !is_web(context.source) => {
+            SourceError::WrongEndpoint { url, detail: "404 with a web page".to_owned() }
+        }
+        Error::NotFound { .. } => SourceError::Missing { url },
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            let status = if matches!(error, Error::PermissionDenied { .. }) { "403" } else { "401" };
+            let detail = code.map_or_else(|| status.to_owned(), |code| format!("{status} {code}"));
+            SourceError::Denied { url, detail }
+        }
+        _ => by_cause(error, &text, context),
+    }
+}
+
+fn by_cause(error: &Error, text: &str, context: &Context<'_>) -> SourceError {
+    let url = context.url.to_owned();
+    if let Some(kind) = http_kind(error) {
+        match kind {
+            HttpErrorKind::Connect => return SourceError::Unreachable { url, detail: innermost(error) },
+            HttpErrorKind::Timeout => return SourceError::Timeout { url },
+            _ => {}
+        }
+    }
+    if text.contains("non-partial response") || text.contains("Range not supported") {
+        return SourceError::NoRange { url };
+    }
+    if text.contains("redirect without LOCATION") || text.contains("PermanentRedirect") {
+        let region = context.effective.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
+        return SourceError::WrongRegion { bucket: context.source.authority().to_owned(), region };
+    }
+    match status(text) {
+        Some(416) => SourceError::PastEnd { url, offset: context.offset },
+        Some(status) if is_page(text) || matches!(status, 301..=399 | 405 | 501) => {
+            SourceError::WrongEndpoint { url, detail: format!("status {status}") }
+        }
+        Some(status) => {
+            let detail = tag(text, "Code").map_or_else(String::new, |code| format!(" {code}"));
+            SourceError::Other { url, detail: format!("the server answered {status}{detail}") }
+        }
+        None => match innermost(error) {
+            cause if cause.starts_with("Wanted range starting at") => {
+                SourceError::PastEnd { url, offset: context.offset }
+            }
+            detail => SourceError::Other { url, detail },
+        },
+    }
+}
+
+fn no_bucket(context: &Context<'_>) -> SourceError {
+    let endpoint = context.effective.endpoint.clone().unwrap_or_else(|| "the service's own endpoint".to_owned());
+    SourceError::NoBucket { bucket: context.source.authority().to_owned(), endpoint }
+}
+
+fn is_web(source: &SourceUrl) -> bool {
+    matches!(source.scheme(), super::Scheme::Http | super::Scheme::Https)
+}
+
+fn is_page(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.contains("<html") || lower.contains("<!doctype html")
+}
+
+/// Contents of an element of an XML error document.
+fn tag<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    let (inner, _) = rest.split_once(&format!("</{name}>"))?;
+    (inner.len() <= 64).then_some(inner)
+}
+
+fn http_kind(error: &(dyn StdError + 'static)) -> Option<HttpErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(http) = error.downcast_ref::<HttpError>() {
+            return Some(http.kind());
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The last cause of a chain: the one without the library's own wrapping.
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    let text = last.to_string();
+    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() > 300 {
+        line = line.chars().take(300).chain("...".chars()).collect();
+    }
+    line
+}

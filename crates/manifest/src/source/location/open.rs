@@ -1,0 +1,269 @@
+//! Opening a source: which client, which options, which credentials.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::http::HttpBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+
+use super::{Scheme, SourceError, SourceUrl};
+
+/// How to read a source. Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) of the source's own
+/// scheme only, unless `anonymous`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourceOptions {
+    /// Service address for S3 and Azure (`https://eodata.dataspace.copernicus.eu`) or base URL for GCS.
+    pub endpoint: Option<String>,
+    /// S3 region.
+    pub region: Option<String>,
+    /// S3: `bucket.host/key` instead of `host/bucket/key`. Without a value: what the environment says, else path style.
+    pub virtual_hosted: Option<bool>,
+    /// Send no credentials.
+    pub anonymous: bool,
+    /// S3: the reader pays for the transfer.
+    pub request_payer: bool,
+    /// Allow `http://` even where only the environment names the endpoint; an `http://` address given here is enough
+    /// by itself.
+    pub allow_http: bool,
+    /// Further settings of the client by their names in object_store, such as `aws_access_key_id`.
+    pub extra: BTreeMap<String, String>,
+    /// Requests at a time, at least 1.
+    pub connections: usize,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            region: None,
+            virtual_hosted: None,
+            anonymous: false,
+            request_payer: false,
+            allow_http: false,
+            extra: BTreeMap::new(),
+            connections: 8,
+        }
+    }
+}
+
+/// The settings a source was opened with after the environment had its say: what a reader of the references must be
+/// told. Holds no secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Effective {
+    /// Service address, where it is not the service's own.
+    pub endpoint: Option<String>,
+    /// S3 region.
+    pub region: Option<String>,
+    /// S3: bucket in the host name.
+    pub virtual_hosted: bool,
+    /// No credentials are sent.
+    pub anonymous: bool,
+    /// S3: the reader pays for the transfer.
+    pub request_payer: bool,
+    /// Unencrypted connections are allowed.
+    pub allow_http: bool,
+    /// Azure account.
+    pub account: Option<String>,
+}
+
+/// Client and prefix of a source.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) base: Path,
+    pub(super) effective: Effective,
+}
+
+/// A few quick attempts for connections; throttling is waited out by [`super::store`].
+fn retry() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(150),
+            max_backoff: Duration::from_secs(2),
+            base: 2.0,
+        },
+        max_retries: 3,
+        retry_timeout: Duration::from_secs(100),
+    }
+}
+
+/// Bounds of one attempt: connection, silence, and the whole response.
+const TIMEOUTS: [(ClientConfigKey, &str); 3] = [
+    (ClientConfigKey::ConnectTimeout, "5 seconds"),
+    (ClientConfigKey::ReadTimeout, "30 seconds"),
+    (ClientConfigKey::Timeout, "5 minutes"),
+];
+
+pub(super) fn open(url: &SourceUrl, options: &SourceOptions) -> Result<Opened, SourceError> {
+    let bad = |reason: String| SourceError::BadOptions { url: url.to_string(), reason };
+    let base = Path::parse(url.segments().join("/")).map_err(|e| bad(e.to_string()))?;
+    let plain = options.endpoint.as_deref().is_some_and(|e| e.to_ascii_lowercase().starts_with("http://"));
+    let allow_http = options.allow_http || plain;
+    let built = match url.scheme() {
+        Scheme::Local => return local(url),
+        Scheme::S3 => s3(url, options, allow_http),
+        Scheme::Gcs => gcs(url, options, allow_http),
+        Scheme::Azure => azure(url, options, allow_http),
+        Scheme::Http | Scheme::Https => http(url, options),
+    };
+    let (store, effective) = built.map_err(bad)?;
+    Ok(Opened { store, base, effective })
+}
+
+fn local(url: &SourceUrl) -> Result<Opened, SourceError> {
+    let root = url.local_root().unwrap_or_default();
+    if !root.is_dir() {
+        return Err(SourceError::NotAFolder { path: root.display().to_string() });
+    }
+    let store = LocalFileSystem::new_with_prefix(&root)
+        .map_err(|e| SourceError::Other { url: url.to_string(), detail: e.to_string() })?;
+    Ok(Opened { store: Arc::new(store), base: Path::ROOT, effective: Effective::default() })
+}
+
+type Built = Result<(Arc<dyn ObjectStore>, Effective), String>;
+
+fn known<K: std::str::FromStr>(name: &str) -> Result<K, String> {
+    name.to_ascii_lowercase().parse().map_err(|_| format!("{name:?} is no setting of this kind of source"))
+}
+
+fn is_true(value: Option<String>) -> bool {
+    value.is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on" | "y"))
+}
+
+fn s3(url: &SourceUrl, options: &SourceOptions, allow_http: bool) -> Built {
+    let mut builder = AmazonS3Builder::from_env().with_retry(retry());
+    for (key, value) in TIMEOUTS {
+        builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
+    }
+    for (name, value) in &options.extra {
+        builder = builder.with_config(known(name)?, value);
+    }
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    if let Some(region) = &options.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(style) = options.virtual_hosted {
+        builder = builder.with_virtual_hosted_style_request(style);
+    }
+    if options.anonymous {
+        builder = builder.with_skip_signature(true);
+    }
+    if options.request_payer {
+        builder = builder.with_request_payer(true);
+    }
+    if allow_http {
+        builder = builder.with_allow_http(true);
+    }
+    let builder = builder.with_bucket_name(url.authority());
+    let get = |key| builder.get_config_value(&key);
+    let effective = Effective {
+        endpoint: get(AmazonS3ConfigKey::Endpoint),
+        region: get(AmazonS3ConfigKey::Region).or_else(|| get(AmazonS3ConfigKey::DefaultRegion)),
+        virtual_hosted: is_true(get(AmazonS3ConfigKey::VirtualHostedStyleRequest)),
+        anonymous: is_true(get(AmazonS3ConfigKey::SkipSignature)),
+        request_payer: is_true(get(AmazonS3ConfigKey::RequestPayer)),
+        allow_http: is_true(get(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp))),
+        account: None,
+    };
+    refuse_plain(&effective)?;
+    Ok((Arc::new(builder.build().map_err(|e| e.to_string())?), effective))
+}
+
+fn gcs(url: &SourceUrl, options: &SourceOptions, allow_http: bool) -> Built {
+    let mut builder = GoogleCloudStorageBuilder::from_env().with_retry(retry());
+    for (key, value) in TIMEOUTS {
+        builder = builder.with_config(GoogleConfigKey::Client(key), value);
+    }
+    for (name, value) in &options.extra {
+        builder = builder.with_config(known(name)?, value);
+    }
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_base_url(endpoint);
+    }
+    if options.anonymous {
+        builder = builder.with_skip_signature(true);
+    }
+    if allow_http {
+        builder = builder.with_config(GoogleConfigKey::Client(ClientConfigKey::AllowHttp), "true");
+    }
+    let builder = builder.with_bucket_name(url.authority());
+    let get = |key| builder.get_config_value(&key);
+    let effective = Effective {
+        endpoint: get(GoogleConfigKey::BaseUrl),
+        anonymous: is_true(get(GoogleConfigKey::SkipSignature)),
+        allow_http: is_true(get(GoogleConfigKey::Client(ClientConfigKey::AllowHttp))),
+        ..Effective::default()
+    };
+    refuse_plain(&effective)?;
+    Ok((Arc::new(builder.build().map_err(|e| e.to_string())?), effective))
+}
+
+fn azure(url: &SourceUrl, options: &SourceOptions, allow_http: bool) -> Built {
+    let mut builder = MicrosoftAzureBuilder::from_env().with_retry(retry());
+    for (key, value) in TIMEOUTS {
+        builder = builder.with_config(AzureConfigKey::Client(key), value);
+    }
+    for (name, value) in &options.extra {
+        builder = builder.with_config(known(name)?, value);
+    }
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(endpoint.clone());
+    }
+    if options.anonymous {
+        builder = builder.with_skip_signature(true);
+    }
+    if allow_http {
+        builder = builder.with_allow_http(true);
+    }
+    let builder = builder.with_container_name(url.authority());
+    let get = |key| builder.get_config_value(&key);
+    let effective = Effective {
+        endpoint: get(AzureConfigKey::Endpoint),
+        anonymous: is_true(get(AzureConfigKey::SkipSignature)),
+        allow_http: is_true(get(AzureConfigKey::Client(ClientConfigKey::AllowHttp))),
+        account: get(AzureConfigKey::AccountName),
+        ..Effective::default()
+    };
+    refuse_plain(&effective)?;
+    Ok((Arc::new(builder.build().map_err(|e| e.to_string())?), effective))
+}
+
+fn http(url: &SourceUrl, options: &SourceOptions) -> Built {
+    if options.endpoint.is_some() || options.region.is_some() || options.request_payer {
+        return Err("endpoint, region and requester-pays are for buckets".to_owned());
+    }
+    let plain = url.scheme() == Scheme::Http;
+    let mut builder = HttpBuilder::new()
+        .with_url(format!("{}://{}", url.scheme().name(), url.authority()))
+        .with_retry(retry())
+        .with_config(ClientConfigKey::AllowHttp, if plain { "true" } else { "false" });
+    for (key, value) in TIMEOUTS {
+        builder = builder.with_config(key, value);
+    }
+    for (name, value) in &options.extra {
+        builder = builder.with_config(known(name)?, value);
+    }
+    let effective = Effective { anonymous: true, allow_http: plain, ..Effective::default() };
+    Ok((Arc::new(builder.build().map_err(|e| e.to_string())?), effective))
+}
+
+/// object_store would fail at the first request only, with a message about URLs.
+fn refuse_plain(effective: &Effective) -> Result<(), String> {
+    match &effective.endpoint {
+        Some(endpoint) if endpoint.to_ascii_lowercase().starts_with("http://") && !effective.allow_http => {
+            Err(format!("the endpoint {endpoint} from the environment is not encrypted; allow http to use it"))
+        }
+        Some(endpoint) if !endpoint.contains("://") => {
+            Err(format!("the endpoint {endpoint:?} is no address; write https://{endpoint}"))
+        }
+        _ => Ok(()),
+    }
+}

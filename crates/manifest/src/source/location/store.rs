@@ -1,0 +1,292 @@
+//! Reading ranges of a source's files, counted and bounded.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore};
+use tokio::sync::Semaphore;
+
+use super::classify::{Context, classify, is_transient};
+use super::open::{Effective, SourceOptions, open};
+use super::{SourceError, SourceUrl};
+
+/// How often a throttled request is tried again, after waiting this many seconds each time: two minutes in all.
+const PATIENCE: [u64; 7] = [1, 2, 4, 8, 16, 30, 60];
+
+/// What was asked of a source so far.
+#[derive(Debug, Default)]
+pub struct SourceStats {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl SourceStats {
+    /// Requests made: reads, and one per thousand names listed. Reconnections below are not counted.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of file contents received.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// An answer to a range request.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The bytes; fewer than asked for only where the file ends.
+    pub bytes: Bytes,
+    /// ETag of the whole object, as sent.
+    pub etag: Option<String>,
+    /// Last-Modified of the whole object, where sent.
+    pub last_modified: Option<DateTime<Utc>>,
+    /// Size of the whole object, bytes.
+    pub size: u64,
+}
+
+/// A file found by listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Path below the source, with a leading slash: what the index holds.
+    pub path: String,
+    /// Size, bytes.
+    pub size: u64,
+}
+
+struct Inner {
+    url: SourceUrl,
+    store: Arc<dyn ObjectStore>,
+    base: Path,
+    effective: Effective,
+    local_root: Option<PathBuf>,
+    stats: SourceStats,
+    permits: Semaphore,
+}
+
+/// An opened source. Clones share connections, bounds and counters.
+#[derive(Clone)]
+pub struct Source {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("url", &self.inner.url).field("effective", &self.inner.effective).finish()
+    }
+}
+
+impl Source {
+    /// Opens a source; nothing is requested yet.
+    ///
+    /// # Errors
+    /// [`SourceError::NotAFolder`] and [`SourceError::BadOptions`].
+    pub fn open(url: &SourceUrl, options: &SourceOptions) -> Result<Self, SourceError> {
+        let opened = open(url, options)?;
+        Ok(Self::new(url.clone(), opened.store, opened.base, opened.effective, options.connections))
+    }
+
+    /// A source over a client of the caller's own, whose keys begin with the address's prefix.
+    ///
+    /// # Errors
+    /// [`SourceError::BadOptions`] where the prefix is no key of a store.
+    pub fn over(url: SourceUrl, store: Arc<dyn ObjectStore>, connections: usize) -> Result<Self, SourceError> {
+        let base = Path::parse(url.segments().join("/"))
+            .map_err(|e| SourceError::BadOptions { url: url.to_string(), reason: e.to_string() })?;
+        Ok(Self::new(url, store, base, Effective::default(), connections))
+    }
+
+    fn new(url: SourceUrl, store: Arc<dyn ObjectStore>, base: Path, effective: Effective, connections: usize) -> Self {
+        let local_root = url.local_root();
+        let permits = Semaphore::new(connections.clamp(1, 1024));
+        let stats = SourceStats::default();
+        Self { inner: Arc::new(Inner { url, store, base, effective, local_root, stats, permits }) }
+    }
+
+    /// The source's address.
+    #[must_use]
+    pub fn url(&self) -> &SourceUrl {
+        &self.inner.url
+    }
+
+    /// The settings it was opened with, environment included.
+    #[must_use]
+    pub fn effective(&self) -> &Effective {
+        &self.inner.effective
+    }
+
+    /// What was asked of it so far.
+    #[must_use]
+    pub fn stats(&self) -> &SourceStats {
+        &self.inner.stats
+    }
+
+    /// The client below.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.store
+    }
+
+    /// The key of a path of an index. Never outside the prefix; on a local folder not through links either.
+    ///
+    /// # Errors
+    /// [`SourceError::BadPath`].
+    pub fn join(&self, path: &str) -> Result<Path, SourceError> {
+        let inner = &*self.inner;
+        let segments = inner.url.segments_of(path)?;
+        let bad = |reason: String| SourceError::BadPath { path: path.to_owned(), url: inner.url.to_string(), reason };
+        if let Some(root) = &inner.local_root {
+            let mut file = root.clone();
+            file.extend(&segments);
+            // What does not exist cannot lead astray: reading it fails by itself.
+            if let Ok(real) = file.canonicalize()
+                && !real.starts_with(root)
+            {
+                return Err(bad(format!("it leads to {}, outside the folder", real.display())));
+            }
+        }
+        let relative = segments.join("/");
+        let whole = match inner.base.as_ref() {
+            "" => relative,
+            base => format!("{base}/{relative}"),
+        };
+        Path::parse(whole).map_err(|e| bad(e.to_string()))
+    }
+
+    /// The full address of a path of an index, percent-encoded as virtual references want it.
+    ///
+    /// # Errors
+    /// [`SourceError::BadPath`].
+    pub fn url_of(&self, path: &str) -> Result<String, SourceError> {
+        self.inner.url.url_of(path)
+    }
+
+    /// Reads bytes of a file; less than asked for where the file ends within the range.
+    ///
+    /// Size, ETag and Last-Modified come from the same response. Waits for one of the source's connections, and out
+    /// two minutes of throttling.
+    ///
+    /// # Errors
+    /// [`SourceError`] as one sentence.
+    pub async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Fetched, SourceError> {
+        let key = self.join(path)?;
+        let url = self.url_of(path)?;
+        let _permit = self.inner.permits.acquire().await.map_err(|e| other(&url, &e.to_string()))?;
+        let mut waits = PATIENCE.iter();
+        loop {
+            let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+            match self.attempt(&key, options).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) if is_transient(&error) => match waits.next() {
+                    Some(seconds) => {
+                        tracing::debug!(url, seconds, %error, "throttled, waiting");
+                        tokio::time::sleep(Duration::from_secs(*seconds)).await;
+                    }
+                    None => return Err(self.explain(&error, &url, range.start)),
+                },
+                Err(error) => return Err(self.explain(&error, &url, range.start)),
+            }
+        }
+    }
+
+    async fn attempt(&self, key: &Path, options: GetOptions) -> Result<Fetched, object_store::Error> {
+        let stats = &self.inner.stats;
+        stats.requests.fetch_add(1, Ordering::Relaxed);
+        let result = self.inner.store.get_opts(key, options).await?;
+        let (meta, modified) = (result.meta.clone(), result.meta.last_modified);
+        let bytes = result.bytes().await?;
+        stats.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        // Servers without the header are given the epoch by the client.
+        let last_modified = (modified.timestamp() != 0).then_some(modified);
+        Ok(Fetched { bytes, etag: meta.e_tag, last_modified, size: meta.size })
+    }
+
+    /// Reads a whole file of at most `limit` bytes in one request.
+    ///
+    /// # Errors
+    /// [`SourceError::TooLarge`], or as [`Source::get_range`].
+    pub async fn get_all(&self, path: &str, limit: u64) -> Result<Fetched, SourceError> {
+        let fetched = self.get_range(path, 0..limit).await?;
+        if fetched.size > limit {
+            return Err(SourceError::TooLarge { url: self.url_of(path)?, size: fetched.size, limit });
+        }
+        Ok(fetched)
+    }
+
+    /// Size of a file, without its contents.
+    ///
+    /// # Errors
+    /// As [`Source::get_range`].
+    pub async fn size(&self, path: &str) -> Result<u64, SourceError> {
+        let key = self.join(path)?;
+        let url = self.url_of(path)?;
+        let _permit = self.inner.permits.acquire().await.map_err(|e| other(&url, &e.to_string()))?;
+        self.inner.stats.requests.fetch_add(1, Ordering::Relaxed);
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        match self.inner.store.get_opts(&key, options).await {
+            Ok(result) => Ok(result.meta.size),
+            Err(error) => Err(self.explain(&error, &url, 0)),
+        }
+    }
+
+    /// All files below a folder of the source (`""` or `/`: the whole source), sorted by path.
+    ///
+    /// # Errors
+    /// [`SourceError::TooMany`] beyond `limit` files, [`SourceError::CannotList`] on web servers, and as for reads.
+    pub async fn list(&self, folder: &str, limit: usize) -> Result<Vec<Listed>, SourceError> {
+        let inner = &*self.inner;
+        let folder = folder.trim_end_matches('/');
+        let (key, url) = match folder {
+            "" | "." => (inner.base.clone(), inner.url.to_string()),
+            folder => (self.join(folder)?, self.url_of(folder)?),
+        };
+        let _permit = inner.permits.acquire().await.map_err(|e| other(&url, &e.to_string()))?;
+        inner.stats.requests.fetch_add(1, Ordering::Relaxed);
+        let mut out = Vec::new();
+        let mut stream = inner.store.list((!key.as_ref().is_empty()).then_some(&key));
+        while let Some(meta) = stream.try_next().await.map_err(|error| self.explain_list(&error, &url))? {
+            if out.len() >= limit {
+                return Err(SourceError::TooMany { url, limit });
+            }
+            let whole = meta.location.as_ref();
+            let base = inner.base.as_ref();
+            let relative = whole.strip_prefix(base).unwrap_or(whole).trim_start_matches('/');
+            out.push(Listed { path: format!("/{relative}"), size: meta.size });
+            if out.len() % 1000 == 0 {
+                inner.stats.requests.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        out.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(out)
+    }
+
+    fn explain_list(&self, error: &object_store::Error, url: &str) -> SourceError {
+        match self.explain(error, url, 0) {
+            SourceError::Other { url, detail } | SourceError::WrongEndpoint { url, detail }
+                if matches!(self.inner.url.scheme(), super::Scheme::Http | super::Scheme::Https) =>
+            {
+                SourceError::CannotList { url, detail }
+            }
+            explained => explained,
+        }
+    }
+
+    fn explain(&self, error: &object_store::Error, url: &str, offset: u64) -> SourceError {
+        let (source, effective) = (&self.inner.url, &self.inner.effective);
+        tracing::debug!(url, ?error, "read failed");
+        classify(error, &Context { source, effective, url, offset })
+    }
+}
+
+fn other(url: &str, detail: &str) -> SourceError {
+    SourceError::Other { url: url.to_owned(), detail: detail.to_owned() }
+}
