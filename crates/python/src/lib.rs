@@ -1,1 +1,14 @@
-//! placeholder
+//! `s2ice._s2ice`, the part of the Python wheel that is written in Rust. Its Python interface is described in
+//! `python/s2ice/_s2ice.pyi`; users meet it through the modules beside that file.
+
+use pyo3::prelude::*;
+
+mod codec;
+
+/// The extension module.
+#[pymodule]
+fn _s2ice(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("CodecError", module.py().get_type::<codec::CodecError>())?;
+    module.add_class::<codec::TileCodec>()
+}

@@ -1,0 +1,31 @@
+"""Sentinel-2 archives as Icechunk stores, without copying a pixel.
+
+`open` opens a store with xarray; `build` and `info` do what the commands of the same names do. The codec
+``s2ice.jpeg2000`` is found by zarr-python and numcodecs on its own once the package is installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from s2ice._s2ice import CodecError, __version__
+
+if TYPE_CHECKING:
+    from s2ice._open import open
+    from s2ice.codec import Jpeg2000Codec
+
+__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "open"]
+
+# zarr-python imports this package to find the codec; xarray and icechunk are only imported by those who use them.
+_LAZY = {"Jpeg2000Codec": "s2ice.codec", "open": "s2ice._open"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 's2ice' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

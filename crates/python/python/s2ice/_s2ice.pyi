@@ -1,0 +1,70 @@
+"""The part of s2ice that is written in Rust."""
+
+from collections.abc import Buffer
+
+__version__: str
+"""Version of the wheel."""
+
+class CodecError(ValueError):
+    """A codec configuration or a chunk that cannot be decoded right; the text says where and why."""
+
+class TileCodec:
+    """Decodes the chunks of one array: tiles of a JPEG 2000 file, each kept in its place on the canvas.
+
+    Instances hold no state beside the parsed main header; any number of threads may share one.
+    """
+
+    def __new__(cls, main_header: str, reduce: int = 0) -> TileCodec:
+        """Parse a codec configuration.
+
+        Parameters
+        ----------
+        main_header
+            SOC and the SIZ, COD, COC, QCD, QCC, RGN, POC segments of the source file in base64.
+        reduce
+            Number of resolutions the chunks leave out.
+
+        Raises
+        ------
+        CodecError
+            The header is malformed, or describes what one regular Zarr chunk per tile cannot hold.
+        """
+
+    @property
+    def components(self) -> int:
+        """Number of components of the image."""
+
+    @property
+    def chunk_shape(self) -> tuple[int, int]:
+        """(height, width) of a whole tile at this reduction, in samples."""
+
+    @property
+    def dtype(self) -> str:
+        """Name of the sample type: ``uint8``, ``int8``, ``uint16`` or ``int16``."""
+
+    def decode(
+        self,
+        chunk: Buffer,
+        out: Buffer,
+        fill: int = 0,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> None:
+        """Decode a chunk, or a window of it, with the GIL released.
+
+        Parameters
+        ----------
+        chunk
+            The bytes of the chunk.
+        out
+            Writable, C-contiguous bytes that hold (components, rows, columns) samples in native byte order. No other
+            thread may use it meanwhile.
+        fill
+            Value of the samples that lie outside the image.
+        window
+            (first row, end row, first column, end column) in samples of the chunk; the whole chunk by default.
+
+        Raises
+        ------
+        CodecError
+            The bytes are no tile of this header, are damaged, or `out` has another size.
+        """

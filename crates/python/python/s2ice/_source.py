@@ -1,0 +1,186 @@
+"""Access to the archive that a store's chunks lie in.
+
+An Icechunk store can name any place as the home of its chunks, so nothing is opened up because a store asks for it. The
+rules, from the strictest:
+
+* Files of this machine are read for a store that is local itself, or where the user says so.
+* Credentials are sent only where the user gives them; S3 requests are unsigned otherwise.
+* What is authorised is exactly the prefixes that the store names, never a whole scheme or bucket.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import icechunk
+
+from s2ice._storage import local_path, scheme_of, with_endpoint
+from s2ice.errors import CredentialsError, SourceError
+
+type Credentials = str | Mapping[str, Any] | Any
+type Source = str | os.PathLike[str] | Mapping[str, Any]
+
+_S3_KEYS = {"access_key_id", "secret_access_key", "session_token", "expires_after"}
+_S3_OPTIONS = {
+    "allow_http",
+    "anonymous",
+    "endpoint_url",
+    "force_path_style",
+    "network_stream_timeout_seconds",
+    "region",
+    "requester_pays",
+}
+
+
+class Access(NamedTuple):
+    """What the user allows for the sources of a store."""
+
+    credentials: Credentials | None = None
+    anonymous: bool | None = None
+    source: Source | Mapping[str, Source] | None = None
+    allow_file: bool = False
+
+
+def authorise(repository: icechunk.Repository, access: Access, *, local: bool) -> icechunk.Repository:
+    """Give a repository access to the sources it names, re-pointed where asked.
+
+    Parameters
+    ----------
+    local
+        Whether the repository lies on this machine's disk.
+
+    Raises
+    ------
+    SourceError
+        A source that is not there is re-pointed, or a remote store asks for local files.
+    CredentialsError
+        A source needs credentials and none are given.
+    """
+    config = repository.config
+    containers = {c.name or url: c for url, c in (config.virtual_chunk_containers or {}).items()}
+    moved = _moves(access.source, list(containers))
+    granted = {}
+    for name, container in containers.items():
+        if name in moved:
+            container = _moved(container, moved[name])
+            config.set_virtual_chunk_container(container)
+        trusted = local or access.allow_file or name in moved
+        granted[container.url_prefix] = _credentials(container, name, _for(access.credentials, name), access, trusted)
+    return repository.reopen(config=config if moved else None, authorize_virtual_chunk_access=granted)
+
+
+def _moves(source: Any, names: list[str]) -> dict[str, Source]:
+    """Which container goes where."""
+    if source is None:
+        return {}
+    listed = ", ".join(names) or "none"
+    if isinstance(source, str | os.PathLike) or (isinstance(source, Mapping) and "url" in source):
+        if len(names) != 1:
+            raise SourceError(f"the store has {len(names)} sources ({listed}): say which, as source={{name: url}}")
+        return {names[0]: source}
+    if not isinstance(source, Mapping):
+        raise SourceError(f"source must be a URL or a mapping from name to URL, not {source!r}")
+    unknown = sorted(set(source) - set(names))
+    if unknown:
+        raise SourceError(f"the store has no source {', '.join(unknown)}; its sources are {listed}")
+    return dict(source)
+
+
+def _moved(container: icechunk.VirtualChunkContainer, target: Source) -> icechunk.VirtualChunkContainer:
+    """Return the container under the same name at another place."""
+    options = dict(target) if isinstance(target, Mapping) else {"url": target}
+    try:
+        url = os.fspath(options.pop("url"))
+    except KeyError:
+        raise SourceError(f"the new place of source {container.name} has no url: {target!r}") from None
+    if not container.name:
+        raise SourceError(f"the source {container.url_prefix} has no name, so its chunks cannot be read elsewhere")
+    scheme = scheme_of(url)
+    if scheme == "file":
+        path = local_path(url)
+        url = path.as_uri()
+    url = url.rstrip("/") + "/"
+    known = {"s3": _S3_OPTIONS, "az": {"account"}, "http": {"headers"}, "https": {"headers"}}.get(scheme, set())
+    unknown = sorted(set(options) - known)
+    if unknown:
+        allowed = f"known for {scheme} are {', '.join(sorted(known))}" if known else f"{scheme} takes none"
+        raise SourceError(f"{url}: unknown options {', '.join(unknown)}; {allowed}")
+    store: Any
+    match scheme:
+        case "file":
+            store = icechunk.ObjectStoreConfig.LocalFileSystem(str(path))
+        case "s3":
+            full = with_endpoint(options)
+            s3 = icechunk.ObjectStoreConfig.S3Compatible if full.get("endpoint_url") else icechunk.ObjectStoreConfig.S3
+            store = s3(icechunk.S3Options(**full))
+        case "gs":
+            store = icechunk.ObjectStoreConfig.Gcs()
+        case "az":
+            account = options.get("account") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+            store = icechunk.ObjectStoreConfig.Azure({"account": account} if account else None)
+        case "http" | "https":
+            store = icechunk.ObjectStoreConfig.Http(None, options.get("headers"))
+        case _:
+            raise SourceError(f"{url}: a source is a path or a file, s3, gs, az, http or https URL, not {scheme}")
+    return icechunk.VirtualChunkContainer(url, store, name=container.name)
+
+
+def _for(credentials: Any, name: str) -> Any:
+    """Return the credentials for one source, out of one for all or a mapping by name."""
+    if isinstance(credentials, Mapping) and not _S3_KEYS & set(credentials):
+        return credentials.get(name)
+    return credentials
+
+
+def _credentials(
+    container: icechunk.VirtualChunkContainer, name: str, given: Any, access: Access, trusted: bool
+) -> icechunk.AnyCredential | None:
+    url = container.url_prefix
+    match scheme_of(url):
+        case "file":
+            if not trusted:
+                raise SourceError(
+                    f"the chunks of this store lie in files, {url}; a store that is not local itself may read files of "
+                    f"this machine only if you say so: allow_file=True, or source={{{name!r}: ...}} with your copy"
+                )
+            return icechunk.credentials.LocalFileSystemAccess
+        case "http" | "https":
+            return icechunk.credentials.HttpAccess
+        case "s3" | "tigris":
+            return icechunk.Credentials.S3(_s3(container, name, given, access))
+        case "gs":
+            unsigned = given is None and access.anonymous is not False
+            gs: Any = icechunk.gcs_anonymous_credentials() if unsigned else _cloud(given, icechunk.gcs_credentials)
+            return icechunk.Credentials.Gcs(gs)
+        case "az":
+            unsigned = given is None and access.anonymous is not False
+            az: Any = icechunk.azure_anonymous_credentials() if unsigned else _cloud(given, icechunk.azure_credentials)
+            return icechunk.Credentials.Azure(az)
+        case scheme:
+            raise SourceError(f"the chunks of this store lie in {url}; {scheme} cannot be read")
+
+
+def _cloud(given: Any, make: Any) -> Any:
+    if given is None or given == "env":
+        return make(from_env=True)
+    return make(**given) if isinstance(given, Mapping) else given
+
+
+def _s3(container: icechunk.VirtualChunkContainer, name: str, given: Any, access: Access) -> Any:
+    # The options of a container are the one field of its store configuration.
+    options = getattr(container.store, "_0", None)
+    if given is not None:
+        if given == "env":
+            return icechunk.s3_from_env_credentials()
+        return icechunk.s3_credentials(**given) if isinstance(given, Mapping) else given
+    if access.anonymous or (access.anonymous is None and getattr(options, "anonymous", False)):
+        return icechunk.s3_anonymous_credentials()
+    endpoint = getattr(options, "endpoint_url", None)
+    where = container.url_prefix + (f" at {endpoint}" if endpoint else "")
+    raise CredentialsError(
+        f"the chunks of this store lie in {where} (source {name!r}), and no credentials were given. Pass "
+        "credentials='env' to take AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from the environment, "
+        "credentials={'access_key_id': ..., 'secret_access_key': ...}, or anonymous=True if the source is public"
+    )
