@@ -7,6 +7,10 @@ use common::{Golden, data, golden, head, pixels_last, two_threads};
 use s2ice_jpeg2000::{CodecConfig, TileCodec};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
+use std::sync::Mutex;
+
+/// Header, tile-part behind Isot, size and checksum of a tile that was decoded and found right.
+type Known = Mutex<HashSet<(Vec<u8>, Vec<u8>, (usize, usize), u32)>>;
 
 /// Height and width of a tile inside the image.
 fn inside(codec: &TileCodec, tile: u32) -> (usize, usize) {
@@ -14,7 +18,7 @@ fn inside(codec: &TileCodec, tile: u32) -> (usize, usize) {
     (rect.height() as usize, rect.width() as usize)
 }
 
-fn check(file: &Golden) -> usize {
+fn check(file: &Golden, known: &Known) -> usize {
     let head = head(&file.bytes);
     let codec = TileCodec::new(&CodecConfig::from_header(&head.header, 0)).unwrap();
     let (h, w) = codec.chunk_shape();
@@ -24,14 +28,15 @@ fn check(file: &Golden) -> usize {
     if tiles.is_empty() {
         return check_whole(file, &codec, head.first_sot);
     }
-    let mut seen = HashSet::new();
+    let header = head.header.codec_header();
     let mut decoded = 0;
     for (tile, offset, psot, crc) in tiles {
         let chunk = &file.bytes[offset as usize..][..psot as usize];
         assert_eq!(codec.tile_index(chunk).unwrap(), u32::from(tile));
         let inside = inside(&codec, u32::from(tile));
-        // Masks hold the same empty tile a hundred times.
-        if !seen.insert((chunk[6..].to_vec(), inside, crc)) {
+        // Masks hold the same empty tile hundreds of times.
+        let key = (header.clone(), chunk[6..].to_vec(), inside, crc);
+        if known.lock().unwrap().contains(&key) {
             continue;
         }
         out.fill(0xA5);
@@ -43,8 +48,9 @@ fn check(file: &Golden) -> usize {
         for y in 0..components * chunk_shape.0 {
             let row = &out[y * chunk_shape.1 * bytes..][..chunk_shape.1 * bytes];
             let from = if y % chunk_shape.0 < inside.0 { inside.1 } else { 0 };
-            assert!(row[from * bytes..].chunks(bytes).all(|s| s == fill), "padding of {} tile {tile}", file.path);
+            assert!(row[from * bytes..] == fill.repeat(chunk_shape.1 - from), "padding of {} tile {tile}", file.path);
         }
+        known.lock().unwrap().insert(key);
         decoded += 1;
     }
     decoded
@@ -82,10 +88,11 @@ fn every_pixel_of_every_file() {
     let mut files = golden(&dir);
     files.reverse();
     assert_eq!(files.len(), 110);
+    let known = Known::default();
     let decoded = std::sync::atomic::AtomicUsize::new(0);
     two_threads(&files, |file| {
         let start = std::time::Instant::now();
-        let tiles = check(file);
+        let tiles = check(file, &known);
         decoded.fetch_add(tiles, std::sync::atomic::Ordering::Relaxed);
         if start.elapsed().as_secs_f64() > 2.0 {
             eprintln!("{:5.1} s {tiles:5} tiles {}", start.elapsed().as_secs_f64(), file.path);

@@ -1,0 +1,157 @@
+//! Every kind of codestream that Part 1 allows and the codec accepts, made by an encoder: tile by tile like the whole image.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+
+mod common;
+#[path = "common/encode.rs"]
+mod encode;
+
+use common::{head, hop};
+use encode::{Recipe, encode};
+use proptest::prelude::*;
+use s2ice_jpeg2000::decode::{OpenJpeg, TileJob};
+use s2ice_jpeg2000::packet::prefix_lengths_by_walking;
+use s2ice_jpeg2000::{
+    CodecConfig, Error, MainHeader, Rect, TileCodec, TileDecoder, TlmEntry, TlmTable, Window, prefix_lengths, reduced_size,
+};
+
+/// The whole image by OpenJPEG itself, component first.
+fn whole_image(bytes: &[u8], header: &MainHeader, reduce: u8) -> Vec<Vec<i32>> {
+    let siz = header.siz();
+    let tile = Rect { x0: 0, y0: 0, x1: siz.x1, y1: siz.y1 };
+    let job = TileJob { codestream: bytes, tile, area: tile, reduce, components: u32::from(siz.component_count()) };
+    let mut planes = Vec::new();
+    OpenJpeg.decode(&job, &mut |_, samples| planes.push(samples.to_vec())).unwrap();
+    planes
+}
+
+fn sample(out: &[u8], at: usize, codec: &TileCodec) -> i32 {
+    let dtype = codec.dtype();
+    match (dtype.bytes, dtype.signed) {
+        (1, false) => i32::from(out[at]),
+        (1, true) => i32::from(i8::from_ne_bytes([out[at]])),
+        (_, false) => i32::from(u16::from_ne_bytes([out[2 * at], out[2 * at + 1]])),
+        (_, true) => i32::from(i16::from_ne_bytes([out[2 * at], out[2 * at + 1]])),
+    }
+}
+
+/// The bytes of each tile, all its tile-parts.
+fn chunks(bytes: &[u8], first_sot: u64, end: u64, tiles: u32) -> Vec<Vec<u8>> {
+    let parts = hop(bytes, first_sot);
+    let entries = parts.iter().map(|(_, s)| TlmEntry { tile: s.tile, length: s.psot }).collect();
+    let spans = TlmTable { entries }.tile_spans(first_sot, end, tiles).unwrap();
+    spans.iter().map(|s| bytes[s.offset as usize..][..s.length as usize].to_vec()).collect()
+}
+
+fn check(recipe: &Recipe) -> bool {
+    let Some(bytes) = encode(recipe) else { return false };
+    let head = head(&bytes);
+    let header = &head.header;
+    let grid = header.grid().unwrap();
+    let chunks = chunks(&bytes, head.first_sot, bytes.len() as u64, grid.tiles());
+    if let Some(tlm) = header.tlm() {
+        let spans = tlm.tile_spans(head.first_sot, bytes.len() as u64, grid.tiles()).unwrap();
+        assert!(spans.iter().zip(&chunks).all(|(s, c)| s.length == c.len() as u64), "TLM of {recipe:?}");
+    }
+    for reduce in 0..=header.min_levels() {
+        let codec = match TileCodec::new(&CodecConfig::from_header(header, reduce)) {
+            Ok(codec) => codec,
+            Err(Error::Unsupported { .. }) => {
+                assert!(recipe.tile.0 % (1 << reduce) != 0 || recipe.tile.1 % (1 << reduce) != 0);
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let image = whole_image(&bytes, header, reduce);
+        let (h, w) = codec.chunk_shape();
+        let across = reduced_size(recipe.width, reduce);
+        for (tile, chunk) in (0..).zip(&chunks) {
+            let rect = grid.tile_rect(tile).unwrap();
+            let r = |n| reduced_size(n, reduce);
+            let compare = |chunk: &[u8], window: Option<Window>| {
+                let mut out = vec![0xA5; codec.output_bytes(window.as_ref()).unwrap()];
+                codec.decode(chunk, 1, window.as_ref(), &mut out).unwrap_or_else(|e| panic!("{e}: {recipe:?}"));
+                let window = window.unwrap_or(Window { y: 0..h, x: 0..w });
+                let mut at = 0;
+                for (c, plane) in image.iter().enumerate() {
+                    for y in window.y.clone() {
+                        for x in window.x.clone() {
+                            let (iy, ix) = (r(rect.y0) + y, r(rect.x0) + x);
+                            let inside = iy < r(rect.y1) && ix < r(rect.x1);
+                            let expected = if inside { plane[(iy * across + ix) as usize] } else { 1 };
+                            assert_eq!(sample(&out, at, &codec), expected, "tile {tile} reduce {reduce} {y} {x}: {recipe:?}");
+                            if inside && reduce == 0 && !recipe.irreversible {
+                                assert_eq!(expected, recipe.sample(c as u32, iy, ix), "{recipe:?}");
+                            }
+                            at += 1;
+                        }
+                    }
+                }
+            };
+            compare(chunk, None);
+            compare(chunk, Some(Window { y: h / 4..h / 2 + 1, x: w / 3..w }));
+            match prefix_lengths(header, chunk) {
+                Ok(lengths) => {
+                    assert!(recipe.progression < 2 && recipe.layers == 1);
+                    assert_eq!(prefix_lengths_by_walking(header, chunk).unwrap(), lengths, "{recipe:?}");
+                    if reduce > 0 {
+                        let length = lengths[usize::from(header.min_levels() - reduce)] as usize;
+                        compare(&chunk[..length], None);
+                        compare(&chunk[..length], Some(Window { y: 0..h / 2 + 1, x: w / 2..w }));
+                        let mut out = vec![0; codec.output_bytes(None).unwrap()];
+                        codec.decode(&chunk[..length - 1], 0, None, &mut out).unwrap_err();
+                    }
+                }
+                Err(Error::NotPrefixable { .. }) => {
+                    let parts = recipe.tile_parts && recipe.levels > 0;
+                    assert!(recipe.progression >= 2 || recipe.layers > 1 || parts, "{recipe:?}");
+                }
+                Err(error) => panic!("{error}: {recipe:?}"),
+            }
+        }
+    }
+    true
+}
+
+fn recipes() -> impl Strategy<Value = Recipe> {
+    let shape = (1u32..80, 1u32..70, 3u32..50, 3u32..40, 1u32..5, 1u32..17, any::<bool>(), any::<bool>());
+    let coding = (0u32..5, 0u8..5, 1u32..4, any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), 0i32..64);
+    let blocks = (2u32..6, 2u32..6, prop::option::of((3u32..7, 3u32..7)), any::<bool>(), any::<bool>(), any::<bool>(), any::<u32>());
+    (shape, coding, blocks).prop_map(|(s, c, b)| {
+        let even = |n: u32| n.div_ceil(8) * 8;
+        // Most tile sizes can be reduced; some are odd.
+        let tile = if s.2 % 4 == 0 { (s.2, s.3) } else { (even(s.2), even(s.3)) };
+        Recipe {
+            width: s.0,
+            height: s.1,
+            tile,
+            components: s.4,
+            depth: s.5,
+            signed: s.6,
+            mct: s.7 && s.4 >= 3,
+            // The encoder wants a sample per level at least.
+            levels: c.0.min(tile.0.min(tile.1).ilog2()),
+            progression: c.1,
+            layers: c.2,
+            sop: c.3,
+            eph: c.4,
+            irreversible: c.5,
+            style: c.6,
+            block: (b.0, b.1),
+            precinct: b.2,
+            // Split any other way, the encoder loses packets.
+            tile_parts: b.3 && c.1 <= 2,
+            plt: b.4,
+            tlm: b.5,
+            seed: b.6,
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tiles_decode_as_the_whole_image_does(recipe in recipes()) {
+        prop_assume!(check(&recipe));
+    }
+}

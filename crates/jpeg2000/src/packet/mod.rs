@@ -92,6 +92,7 @@ pub(crate) fn sorted_by_resolution(header: &MainHeader) -> Result<()> {
 pub fn prefix_lengths(header: &MainHeader, tile_part: &[u8]) -> Result<Vec<u32>> {
     sorted_by_resolution(header)?;
     let part = TilePartHeader::parse(tile_part, 0)?;
+    only_tile_part(&part)?;
     if part.sot.psot != 0 && u64::from(part.sot.psot) != tile_part.len() as u64 {
         let reason = format!("Psot is {} but {} bytes are there", part.sot.psot, tile_part.len());
         return Err(Error::tile(Marker::SOT, 0, u32::from(part.sot.tile), reason));

@@ -92,15 +92,19 @@ pub fn two_threads<T: Sync>(items: &[T], job: impl Fn(&T) + Sync) {
 
 /// Samples of one tile without padding, components last and little endian, as the golden checksums want them.
 pub fn pixels_last(planes: &[u8], components: usize, bytes: usize, chunk: (usize, usize), inside: (usize, usize)) -> Vec<u8> {
-    let mut out = Vec::with_capacity(components * inside.0 * inside.1 * bytes);
-    for y in 0..inside.0 {
-        for x in 0..inside.1 {
-            for c in 0..components {
-                let at = ((c * chunk.0 + y) * chunk.1 + x) * bytes;
-                if bytes == 1 {
-                    out.push(planes[at]);
-                } else {
-                    out.extend(u16::from_ne_bytes([planes[at], planes[at + 1]]).to_le_bytes());
+    let mut out = vec![0; components * inside.0 * inside.1 * bytes];
+    let step = components * bytes;
+    for c in 0..components {
+        for y in 0..inside.0 {
+            let row = &planes[(c * chunk.0 + y) * chunk.1 * bytes..][..inside.1 * bytes];
+            if components == 1 && (bytes == 1 || cfg!(target_endian = "little")) {
+                out[y * row.len()..][..row.len()].copy_from_slice(row);
+                continue;
+            }
+            for (pixel, sample) in out[y * inside.1 * step..].chunks_exact_mut(step).zip(row.chunks_exact(bytes)) {
+                pixel[c * bytes..][..bytes].copy_from_slice(sample);
+                if cfg!(target_endian = "big") {
+                    pixel[c * bytes..][..bytes].reverse();
                 }
             }
         }
