@@ -1,3 +1,10 @@
-//! Readers.
+//! Readers of the outer world: sources, indexes, JPEG 2000 heads, SAFE metadata, STAC.
 
 pub mod location;
+pub mod index_writer;
+pub mod tlm_parquet;
+mod stac_api;
+pub mod stac_file;
+mod stac_http;
+mod stac_parquet;
+pub mod manifest_parquet;

@@ -1,0 +1,150 @@
+//! Writing an index: the public layout with our own columns behind it.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, ListBuilder, StringBuilder, TimestampMillisecondBuilder, UInt16Builder, UInt32Builder};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{Field, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+
+use crate::index_columns::{COLUMNS, INDEX, NODATA, PREFIXES};
+use crate::tlm::{IndexRow, TilePrefixes};
+
+use super::tlm_parquet::data_type;
+
+/// Key of the version entry in the Parquet metadata.
+pub const VERSION_KEY: &str = "s2ice:version";
+
+/// Key of the layout entry in the Parquet metadata.
+pub const LAYOUT_KEY: &str = "s2ice:index_layout";
+
+/// Version of the layout of our own columns.
+pub const LAYOUT: &str = "1";
+
+/// An index that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexWriteError {
+    /// The file system refused.
+    #[error("cannot write {path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The table could not be encoded.
+    #[error("cannot encode the index: {0}")]
+    Parquet(#[from] ParquetError),
+}
+
+/// The table's Arrow schema: all columns, or the four public ones.
+#[must_use]
+pub fn arrow_schema(public_only: bool) -> SchemaRef {
+    let fields = COLUMNS.iter().filter(|c| c.public || !public_only);
+    let fields: Vec<Field> = fields.map(|c| Field::new(c.name, data_type(c.kind), !c.public)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Encodes rows as Parquet (zstd), sorted by product, band and resolution, the best resolution first.
+///
+/// With `public_only`, our own columns are left out.
+///
+/// # Errors
+/// [`IndexWriteError::Parquet`], also for a failing sink.
+pub fn encode_index<W: Write + Send>(sink: W, rows: &[IndexRow], public_only: bool) -> Result<(), IndexWriteError> {
+    let schema = arrow_schema(public_only);
+    let pairs = [(VERSION_KEY, env!("CARGO_PKG_VERSION")), (LAYOUT_KEY, LAYOUT)];
+    let metadata = pairs.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), (*value).to_owned())).collect();
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_created_by(concat!("s2ice ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_key_value_metadata(Some(metadata))
+        .set_max_row_group_row_count(Some(16_384))
+        // Pages of few rows, so that a reader of some products fetches little of the rest.
+        .set_data_page_row_count_limit(512)
+        .set_write_batch_size(256);
+    // Every value is its own: a dictionary would only be built to be thrown away.
+    for column in [vec![INDEX], vec![PREFIXES, "list", "item"], vec![NODATA, "list", "item"]] {
+        let path: Vec<String> = column.into_iter().map(str::to_owned).collect();
+        properties = properties.set_column_dictionary_enabled(path.into(), false);
+    }
+    let mut writer = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties.build()))?;
+    let mut order: Vec<&IndexRow> = rows.iter().collect();
+    order.sort_by_cached_key(|row| (row.sort_key(), row.path.clone()));
+    for chunk in order.chunks(1024) {
+        writer.write(&batch(&schema, chunk)?)?;
+    }
+    writer.close()?;
+    Ok(())
+}
+
+/// Writes an index file whole or not at all: to a temporary file beside it, which then takes its name.
+///
+/// # Errors
+/// [`IndexWriteError`]; the file that was there before is untouched then.
+pub fn write_index(path: &Path, rows: &[IndexRow], public_only: bool) -> Result<(), IndexWriteError> {
+    let io = |source| IndexWriteError::Io { path: path.display().to_string(), source };
+    let name = path.file_name().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(temporary);
+    let result = (|| {
+        let file = std::fs::File::create(&temporary).map_err(io)?;
+        let mut sink = std::io::BufWriter::new(file);
+        encode_index(&mut sink, rows, public_only)?;
+        let file = sink.into_inner().map_err(|e| io(e.into_error()))?;
+        file.sync_all().map_err(io)?;
+        std::fs::rename(&temporary, path).map_err(io)
+    })();
+    if result.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
+
+fn batch(schema: &SchemaRef, rows: &[&IndexRow]) -> Result<RecordBatch, ParquetError> {
+    let text = |of: &dyn Fn(&IndexRow) -> Option<String>| -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        rows.iter().for_each(|row| builder.append_option(of(row)));
+        Arc::new(builder.finish())
+    };
+    let binary = |of: &dyn for<'a> Fn(&'a IndexRow) -> Option<&'a [u8]>| -> ArrayRef {
+        let mut builder = BinaryBuilder::new();
+        rows.iter().for_each(|row| builder.append_option(of(row)));
+        Arc::new(builder.finish())
+    };
+    let list = |of: &dyn Fn(&IndexRow) -> Option<Vec<Option<u32>>>| -> ArrayRef {
+        let mut builder = ListBuilder::new(UInt32Builder::new());
+        rows.iter().for_each(|row| builder.append_option(of(row)));
+        Arc::new(builder.finish())
+    };
+    let mut resolutions = UInt16Builder::new();
+    let mut times = TimestampMillisecondBuilder::new().with_timezone("UTC");
+    for row in rows {
+        resolutions.append_value(row.asset.resolution.metres());
+        times.append_option(row.last_modified.map(|t| t.timestamp_millis()));
+    }
+    let arrays: Vec<ArrayRef> = vec![
+        text(&|row| Some(row.product.to_string())),
+        text(&|row| Some(row.asset.band_id())),
+        text(&|row| Some(row.path.clone())),
+        binary(&|row| Some(row.index.cell())),
+        text(&|row| Some(row.asset.name())),
+        Arc::new(resolutions.finish()),
+        binary(&|row| row.main_header.as_deref()),
+        text(&|row| row.etag.clone()),
+        Arc::new(times.finish()),
+        list(&|row| row.prefixes.as_ref().map(TilePrefixes::cell)),
+        list(&|row| row.nodata.as_ref().map(|tiles| tiles.iter().copied().map(Some).collect())),
+    ];
+    // The public columns come first, so a shorter schema takes a prefix of the arrays.
+    let arrays = arrays.into_iter().take(schema.fields().len()).collect();
+    Ok(RecordBatch::try_new(Arc::clone(schema), arrays)?)
+}
