@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from zarr.abc.store import Store
-
 type StoreLike = str | os.PathLike[str] | icechunk.Storage | icechunk.Repository | icechunk.Session
 
 ROOT_ATTRIBUTE = "s2ice"
@@ -127,13 +125,16 @@ def open(
     else:
         repository = _repository(store, access, storage_options)
         session = _session(repository, branch, tag, snapshot, as_of)
-    zarr_store: Store = session.store
+    zarr_store: Any = session.store
     if max_connections is not None:
         if max_connections < 1:
             raise ValueError(f"max_connections must be 1 or more, not {max_connections}")
         zarr_store = LimitedStore(zarr_store, max_connections)
-    root = zarr.open_group(zarr_store, mode="r")
-    if not any(key.startswith(ROOT_ATTRIBUTE) for key in root.attrs):
+    try:
+        root = zarr.open_group(zarr_store, mode="r")
+    except FileNotFoundError:
+        raise GroupNotFoundError("this version of the store is empty: it has no root group") from None
+    if ROOT_ATTRIBUTE not in root.attrs:
         warnings.warn(
             f"{session} was not written by s2ice: its root group has no attribute {ROOT_ATTRIBUTE}",
             NotAnS2iceStoreWarning,
@@ -142,7 +143,8 @@ def open(
     if group is None or group.strip("/") == "":
         return xr.open_datatree(zarr_store, engine="zarr", consolidated=False, chunks=chunks, **kwargs)
     path = _existing(root, group.strip("/"))
-    return xr.open_zarr(zarr_store, group=path, consolidated=False, chunks=chunks, **kwargs)
+    dataset: xr.Dataset = xr.open_zarr(zarr_store, group=path, consolidated=False, chunks=chunks, **kwargs)
+    return dataset
 
 
 def _repository(store: Any, access: Access, options: Options | None) -> icechunk.Repository:

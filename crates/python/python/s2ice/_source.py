@@ -13,8 +13,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import icechunk
+from icechunk import credentials as access_to
 
 from s2ice._storage import local_path, scheme_of, with_endpoint
 from s2ice.errors import CredentialsError, SourceError
@@ -90,7 +92,7 @@ def _moves(source: Any, names: list[str]) -> dict[str, Source]:
 
 def _moved(container: icechunk.VirtualChunkContainer, target: Source) -> icechunk.VirtualChunkContainer:
     """Return the container under the same name at another place."""
-    options = dict(target) if isinstance(target, Mapping) else {"url": target}
+    options: dict[str, Any] = dict(target) if isinstance(target, Mapping) else {"url": target}
     try:
         url = os.fspath(options.pop("url"))
     except KeyError:
@@ -100,7 +102,12 @@ def _moved(container: icechunk.VirtualChunkContainer, target: Source) -> icechun
     scheme = scheme_of(url)
     if scheme == "file":
         path = local_path(url)
-        url = path.as_uri()
+        url = f"file://{path}"
+    else:
+        url = unquote(url)
+    if "%" in url:
+        raise SourceError(f"{url}: Icechunk cannot read below a folder with a per cent sign in its name")
+    # Icechunk compares the prefix with decoded addresses.
     url = url.rstrip("/") + "/"
     known = {"s3": _S3_OPTIONS, "az": {"account"}, "http": {"headers"}, "https": {"headers"}}.get(scheme, set())
     unknown = sorted(set(options) - known)
@@ -121,7 +128,8 @@ def _moved(container: icechunk.VirtualChunkContainer, target: Source) -> icechun
             account = options.get("account") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
             store = icechunk.ObjectStoreConfig.Azure({"account": account} if account else None)
         case "http" | "https":
-            store = icechunk.ObjectStoreConfig.Http(None, options.get("headers"))
+            plain = {"allow_http": "true"} if scheme == "http" else None
+            store = icechunk.ObjectStoreConfig.Http(plain, options.get("headers"))
         case _:
             raise SourceError(f"{url}: a source is a path or a file, s3, gs, az, http or https URL, not {scheme}")
     return icechunk.VirtualChunkContainer(url, store, name=container.name)
@@ -145,24 +153,22 @@ def _credentials(
                     f"the chunks of this store lie in files, {url}; a store that is not local itself may read files of "
                     f"this machine only if you say so: allow_file=True, or source={{{name!r}: ...}} with your copy"
                 )
-            return icechunk.credentials.LocalFileSystemAccess
+            return access_to.LocalFileSystemAccess
         case "http" | "https":
-            return icechunk.credentials.HttpAccess
+            return access_to.HttpAccess
         case "s3" | "tigris":
             return icechunk.Credentials.S3(_s3(container, name, given, access))
         case "gs":
-            unsigned = given is None and access.anonymous is not False
-            gs: Any = icechunk.gcs_anonymous_credentials() if unsigned else _cloud(given, icechunk.gcs_credentials)
-            return icechunk.Credentials.Gcs(gs)
+            return icechunk.Credentials.Gcs(_cloud(given, access, access_to.gcs_credentials))
         case "az":
-            unsigned = given is None and access.anonymous is not False
-            az: Any = icechunk.azure_anonymous_credentials() if unsigned else _cloud(given, icechunk.azure_credentials)
-            return icechunk.Credentials.Azure(az)
+            return icechunk.Credentials.Azure(_cloud(given, access, access_to.azure_credentials))
         case scheme:
             raise SourceError(f"the chunks of this store lie in {url}; {scheme} cannot be read")
 
 
-def _cloud(given: Any, make: Any) -> Any:
+def _cloud(given: Any, access: Access, make: Any) -> Any:
+    if given is None and access.anonymous is not False:
+        return make(anonymous=True)
     if given is None or given == "env":
         return make(from_env=True)
     return make(**given) if isinstance(given, Mapping) else given
@@ -173,10 +179,10 @@ def _s3(container: icechunk.VirtualChunkContainer, name: str, given: Any, access
     options = getattr(container.store, "_0", None)
     if given is not None:
         if given == "env":
-            return icechunk.s3_from_env_credentials()
-        return icechunk.s3_credentials(**given) if isinstance(given, Mapping) else given
+            return access_to.s3_from_env_credentials()
+        return access_to.s3_credentials(**given) if isinstance(given, Mapping) else given
     if access.anonymous or (access.anonymous is None and getattr(options, "anonymous", False)):
-        return icechunk.s3_anonymous_credentials()
+        return access_to.s3_anonymous_credentials()
     endpoint = getattr(options, "endpoint_url", None)
     where = container.url_prefix + (f" at {endpoint}" if endpoint else "")
     raise CredentialsError(

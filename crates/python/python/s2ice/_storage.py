@@ -32,7 +32,7 @@ def scheme_of(url: str) -> str:
     head, separator, _ = url.partition("://")
     if not separator:
         return "file"
-    return {"gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az"}.get(head.lower(), head.lower())
+    return {"s3a": "s3", "gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az"}.get(head.lower(), head.lower())
 
 
 def local_path(url: str) -> Path:
@@ -95,6 +95,8 @@ def locate(store: str | os.PathLike[str], options: Options | None, anonymous: bo
             fixed = {"account": account, "container": bucket, "prefix": prefix}
             return Place(_call(icechunk.azure_storage, given, url, **fixed), url, local=False)
         case "http" | "https":
+            if scheme == "http":
+                given["opts"] = {"allow_http": "true"} | dict(given.get("opts") or {})
             return Place(_call(icechunk.http_storage, given, url, base_url=url.rstrip("/")), url, local=False)
         case _:
             raise SourceError(f"{url}: a store is a path or a file, s3, gs, az, http or https URL, not {scheme}")
