@@ -1,0 +1,439 @@
+//! The XML of a product, with the element names, nesting and namespaces of real ones: `manifest.safe`,
+//! `MTD_MSIL2A.xml` and the granule's `MTD_TL.xml`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::grid::SIDE;
+use crate::noise::hash;
+use crate::product::SampleProduct;
+use crate::scene::ClassShares;
+
+const HEAD: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="no"?>"#;
+/// Physical bands in the order of their `bandId`, resolution, and the limits of the band in nm.
+const SPECTRAL: [(&str, u32, u32, u32); 13] = [
+    ("B1", 60, 432, 452),
+    ("B2", 10, 459, 525),
+    ("B3", 10, 541, 577),
+    ("B4", 10, 649, 680),
+    ("B5", 20, 697, 712),
+    ("B6", 20, 733, 748),
+    ("B7", 20, 773, 793),
+    ("B8", 10, 780, 886),
+    ("B8A", 20, 854, 875),
+    ("B9", 60, 935, 955),
+    ("B10", 60, 1358, 1389),
+    ("B11", 20, 1568, 1659),
+    ("B12", 20, 2115, 2290),
+];
+
+/// Writes the three files.
+///
+/// # Errors
+/// What the disk says.
+pub fn write(product: &SampleProduct) -> io::Result<()> {
+    let granule = format!("GRANULE/{}", product.identity.granule());
+    let inner = [("MTD_MSIL2A.xml".to_owned(), product_xml(product)), (format!("{granule}/MTD_TL.xml"), tile_xml(product))];
+    fs::create_dir_all(product.folder.join(&granule))?;
+    for (name, text) in &inner {
+        fs::write(product.folder.join(name), text)?;
+    }
+    fs::write(product.folder.join("manifest.safe"), manifest(product, &inner))
+}
+
+/// Latitudes and longitudes around the tile, closed, as in EXT_POS_LIST.
+fn footprint(product: &SampleProduct) -> String {
+    let corners = product.identity.grid.corners();
+    corners.iter().chain(&corners[..1]).map(|(lon, lat)| format!("{lat:.9} {lon:.9} ")).collect()
+}
+
+fn shares_xml(shares: &ClassShares, indent: &str) -> String {
+    let names = [
+        ("NODATA_PIXEL", 0),
+        ("SATURATED_DEFECTIVE_PIXEL", 1),
+        ("DARK_FEATURES", 2),
+        ("CLOUD_SHADOW", 3),
+        ("VEGETATION", 4),
+        ("NOT_VEGETATED", 5),
+        ("WATER", 6),
+        ("UNCLASSIFIED", 7),
+        ("MEDIUM_PROBA_CLOUDS", 8),
+        ("HIGH_PROBA_CLOUDS", 9),
+        ("THIN_CIRRUS", 10),
+        ("SNOW_ICE", 11),
+    ];
+    names.iter().map(|(name, i)| format!("{indent}<{name}_PERCENTAGE>{:.6}</{name}_PERCENTAGE>\n", shares[*i])).collect()
+}
+
+/// `MTD_MSIL2A.xml`.
+#[must_use]
+pub fn product_xml(product: &SampleProduct) -> String {
+    let id = &product.identity;
+    let (start, orbit) = (id.datatake.iso(3), id.relative_orbit);
+    let psd = if id.baseline.major >= 5 && id.baseline.minor >= 11 { 15 } else { 14 };
+    let space = format!("https://psd-{psd}.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd");
+    let images: String = product
+        .assets
+        .iter()
+        .filter(|a| !a.raster.is_mask())
+        .filter_map(|a| a.path.split_once(".SAFE/")?.1.strip_suffix(".jp2"))
+        .map(|path| format!("            <IMAGE_FILE>{path}</IMAGE_FILE>\n"))
+        .collect();
+    let offsets = match id.baseline.offset() {
+        0 => String::new(),
+        offset => {
+            let line = |i| format!("        <BOA_ADD_OFFSET band_id=\"{i}\">-{offset}</BOA_ADD_OFFSET>\n");
+            let lines: String = (0..SPECTRAL.len()).map(line).collect();
+            format!("      <BOA_ADD_OFFSET_VALUES_LIST>\n{lines}      </BOA_ADD_OFFSET_VALUES_LIST>\n")
+        }
+    };
+    let spectral: String = (0..)
+        .zip(SPECTRAL)
+        .map(|(i, (band, resolution, low, high))| {
+            let centre = (low + high) / 2;
+            format!(
+                r#"        <Spectral_Information bandId="{i}" physicalBand="{band}">
+          <RESOLUTION>{resolution}</RESOLUTION>
+          <Wavelength><MIN unit="nm">{low}</MIN><MAX unit="nm">{high}</MAX><CENTRAL unit="nm">{centre}</CENTRAL></Wavelength>
+        </Spectral_Information>
+"#
+            )
+        })
+        .collect();
+    format!(
+        r#"{HEAD}
+<n1:Level-2A_User_Product xmlns:n1="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{space}">
+  <n1:General_Info>
+    <Product_Info>
+      <PRODUCT_START_TIME>{start}</PRODUCT_START_TIME>
+      <PRODUCT_STOP_TIME>{start}</PRODUCT_STOP_TIME>
+      <PRODUCT_URI>{name}.SAFE</PRODUCT_URI>
+      <PROCESSING_LEVEL>Level-2A</PROCESSING_LEVEL>
+      <PRODUCT_TYPE>S2MSI2A</PRODUCT_TYPE>
+      <PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>
+      <GENERATION_TIME>{made}</GENERATION_TIME>
+      <PREVIEW_IMAGE_URL>Not applicable</PREVIEW_IMAGE_URL>
+      <PREVIEW_GEO_INFO>Not applicable</PREVIEW_GEO_INFO>
+      <Datatake datatakeIdentifier="{datatake}">
+        <SPACECRAFT_NAME>{craft}</SPACECRAFT_NAME>
+        <DATATAKE_TYPE>INS-NOBS</DATATAKE_TYPE>
+        <DATATAKE_SENSING_START>{start}</DATATAKE_SENSING_START>
+        <SENSING_ORBIT_NUMBER>{orbit}</SENSING_ORBIT_NUMBER>
+        <SENSING_ORBIT_DIRECTION>DESCENDING</SENSING_ORBIT_DIRECTION>
+      </Datatake>
+      <Query_Options completeSingleTile="true">
+        <PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT>
+      </Query_Options>
+      <Product_Organisation>
+        <Granule_List>
+          <Granule datastripIdentifier="{datastrip}" granuleIdentifier="{tile}" imageFormat="JPEG2000">
+{images}          </Granule>
+        </Granule_List>
+      </Product_Organisation>
+    </Product_Info>
+    <Product_Image_Characteristics>
+      <Special_Values>
+        <SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT>
+        <SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX>
+      </Special_Values>
+      <Special_Values>
+        <SPECIAL_VALUE_TEXT>SATURATED</SPECIAL_VALUE_TEXT>
+        <SPECIAL_VALUE_INDEX>65535</SPECIAL_VALUE_INDEX>
+      </Special_Values>
+      <Image_Display_Order>
+        <RED_CHANNEL>3</RED_CHANNEL>
+        <GREEN_CHANNEL>2</GREEN_CHANNEL>
+        <BLUE_CHANNEL>1</BLUE_CHANNEL>
+      </Image_Display_Order>
+      <QUANTIFICATION_VALUES_LIST>
+        <BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>
+        <AOT_QUANTIFICATION_VALUE unit="none">1000.0</AOT_QUANTIFICATION_VALUE>
+        <WVP_QUANTIFICATION_VALUE unit="cm">1000.0</WVP_QUANTIFICATION_VALUE>
+      </QUANTIFICATION_VALUES_LIST>
+{offsets}      <Spectral_Information_List>
+{spectral}      </Spectral_Information_List>
+    </Product_Image_Characteristics>
+  </n1:General_Info>
+  <n1:Geometric_Info>
+    <Product_Footprint>
+      <Product_Footprint>
+        <Global_Footprint>
+          <EXT_POS_LIST>{footprint}</EXT_POS_LIST>
+        </Global_Footprint>
+      </Product_Footprint>
+      <RASTER_CS_TYPE>POINT</RASTER_CS_TYPE>
+      <PIXEL_ORIGIN>1</PIXEL_ORIGIN>
+    </Product_Footprint>
+    <Coordinate_Reference_System>
+      <GEO_TABLES version="1">EPSG</GEO_TABLES>
+      <HORIZONTAL_CS_TYPE>GEOGRAPHIC</HORIZONTAL_CS_TYPE>
+    </Coordinate_Reference_System>
+  </n1:Geometric_Info>
+  <n1:Quality_Indicators_Info>
+    <Cloud_Coverage_Assessment>{cloud:.6}</Cloud_Coverage_Assessment>
+    <Image_Content_QI>
+{shares}    </Image_Content_QI>
+  </n1:Quality_Indicators_Info>
+</n1:Level-2A_User_Product>
+"#,
+        name = product.id,
+        baseline = id.baseline,
+        made = id.generated.iso(6),
+        datatake = id.datatake_id(),
+        craft = id.satellite.replace("S2", "Sentinel-2"),
+        datastrip = id.datastrip_id(),
+        tile = id.tile_id("L2A"),
+        footprint = footprint(product),
+        cloud = product.cloud_cover(),
+        shares = shares_xml(&product.shares, "      "),
+    )
+}
+
+/// `MTD_TL.xml`. SENSING_TIME lies in its first 2 kB, the geocoding within 4 kB, as in real ones.
+#[must_use]
+pub fn tile_xml(product: &SampleProduct) -> String {
+    let (id, grid) = (&product.identity, &product.identity.grid);
+    let space = "https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-2A_Tile_Metadata.xsd";
+    let mut sizes = String::new();
+    let mut places = String::new();
+    for r in [10, 20, 60] {
+        let (n, x, y) = (SIDE / r, grid.ulx, grid.uly);
+        let _ = write!(
+            sizes,
+            r#"      <Size resolution="{r}">
+        <NROWS>{n}</NROWS>
+        <NCOLS>{n}</NCOLS>
+      </Size>
+"#
+        );
+        let _ = write!(
+            places,
+            r#"      <Geoposition resolution="{r}">
+        <ULX>{x}</ULX>
+        <ULY>{y}</ULY>
+        <XDIM>{r}</XDIM>
+        <YDIM>-{r}</YDIM>
+      </Geoposition>
+"#
+        );
+    }
+    let masks: String = product
+        .assets
+        .iter()
+        .filter(|a| a.raster.is_mask())
+        .filter_map(|a| {
+            let kind = a.raster.asset.rsplit_once('_')?.0;
+            let path = a.path.split_once(".SAFE/")?.1;
+            Some(format!("      <MASK_FILENAME type=\"{kind}\">{path}</MASK_FILENAME>\n"))
+        })
+        .collect();
+    format!(
+        r#"{HEAD}
+<n1:Level-2A_Tile_ID xmlns:n1="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{space}">
+  <n1:General_Info>
+    <L1C_TILE_ID metadataLevel="Brief">{l1c}</L1C_TILE_ID>
+    <TILE_ID metadataLevel="Brief">{l2a}</TILE_ID>
+    <DATASTRIP_ID metadataLevel="Standard">{datastrip}</DATASTRIP_ID>
+    <DOWNLINK_PRIORITY metadataLevel="Standard">NOMINAL</DOWNLINK_PRIORITY>
+    <SENSING_TIME metadataLevel="Standard">{sensing}</SENSING_TIME>
+    <Archiving_Info metadataLevel="Expertise">
+      <ARCHIVING_CENTRE>{centre}</ARCHIVING_CENTRE>
+      <ARCHIVING_TIME>{archived}</ARCHIVING_TIME>
+    </Archiving_Info>
+  </n1:General_Info>
+  <n1:Geometric_Info>
+    <Tile_Geocoding metadataLevel="Brief">
+      <HORIZONTAL_CS_NAME>{crs}</HORIZONTAL_CS_NAME>
+      <HORIZONTAL_CS_CODE>EPSG:{epsg}</HORIZONTAL_CS_CODE>
+{sizes}{places}    </Tile_Geocoding>
+{angles}  </n1:Geometric_Info>
+  <n1:Quality_Indicators_Info metadataLevel="Standard">
+    <Image_Content_QI>
+      <CLOUDY_PIXEL_PERCENTAGE>{cloud:.6}</CLOUDY_PIXEL_PERCENTAGE>
+      <DEGRADED_MSI_DATA_PERCENTAGE>0.000000</DEGRADED_MSI_DATA_PERCENTAGE>
+{shares}    </Image_Content_QI>
+    <Pixel_Level_QI geometry="FULL_RESOLUTION">
+{masks}    </Pixel_Level_QI>
+  </n1:Quality_Indicators_Info>
+</n1:Level-2A_Tile_ID>
+"#,
+        l1c = id.tile_id("L1C"),
+        l2a = id.tile_id("L2A"),
+        datastrip = id.datastrip_id(),
+        sensing = id.sensing.iso(6),
+        centre = id.centre(),
+        archived = id.generated.plus(1_543_000_000).iso(6),
+        crs = grid.crs_name(),
+        epsg = grid.epsg(),
+        angles = angles(product),
+        cloud = product.cloud_cover(),
+        shares = shares_xml(&product.shares, "      "),
+    )
+}
+
+/// Angles in ten-thousandths of a degree, as text.
+fn degrees(tenthousandths: i64) -> String {
+    format!("{}.{:04}", tenthousandths / 10_000, tenthousandths % 10_000)
+}
+
+/// Zenith and azimuth on the grid of 23 x 23 points 5 km apart; a point is `None` where a detector does not see it.
+fn angle_grid(angle: impl Fn(i64, i64) -> Option<(i64, i64)>) -> String {
+    let mut out = String::new();
+    for (name, azimuth) in [("Zenith", false), ("Azimuth", true)] {
+        let _ = write!(
+            out,
+            r#"        <{name}>
+          <COL_STEP unit="m">5000</COL_STEP>
+          <ROW_STEP unit="m">5000</ROW_STEP>
+          <Values_List>
+"#
+        );
+        for row in 0..23 {
+            let value = |pair: (i64, i64)| degrees(if azimuth { pair.1 } else { pair.0 });
+            let values: Vec<String> =
+                (0..23).map(|column| angle(row, column).map_or_else(|| "NaN".to_owned(), value)).collect();
+            let _ = writeln!(out, "            <VALUES>{}</VALUES>", values.join(" "));
+        }
+        let _ = write!(out, "          </Values_List>\n        </{name}>\n");
+    }
+    out
+}
+
+/// Sun high in summer and low in winter; two detectors side by side for every band.
+fn angles(product: &SampleProduct) -> String {
+    let id = &product.identity;
+    let from_midsummer = (id.season() - 172).abs().min(365 - (id.season() - 172).abs());
+    let (zenith, azimuth) = (280_000 + from_midsummer * 2500, 1_600_000 + i64::from(hash(0, id.day.number(), 1) % 40_000));
+    let sun = |row: i64, column: i64| Some((zenith + (11 - row) * 450 - (column - 11) * 62, azimuth + (column - 11) * 900));
+    let mean = |tag: &str, zenith: i64, azimuth: i64| {
+        let (zenith, azimuth) = (degrees(zenith), degrees(azimuth));
+        format!("<ZENITH_ANGLE unit=\"deg\">{zenith}</ZENITH_ANGLE><AZIMUTH_ANGLE unit=\"deg\">{azimuth}</AZIMUTH_ANGLE></{tag}>\n")
+    };
+    let mut out = format!(
+        "    <Tile_Angles metadataLevel=\"Standard\">\n      <Sun_Angles_Grid>\n{}      </Sun_Angles_Grid>\n      <Mean_Sun_Angle>{}",
+        angle_grid(sun),
+        mean("Mean_Sun_Angle", zenith, azimuth)
+    );
+    let mut means = String::new();
+    for band in 0..13 {
+        for detector in 5..=6 {
+            let view = |row: i64, column: i64| {
+                let mine = (column * 5 + row < 66) == (detector == 5);
+                let azimuth = if detector == 5 { 1_040_000 } else { 2_870_000 };
+                mine.then(|| (25_000 + (column - row / 4) * 2700 + band * 130, azimuth + row * 1100 + band * 170))
+            };
+            let _ = write!(
+                out,
+                "      <Viewing_Incidence_Angles_Grids bandId=\"{band}\" detectorId=\"{detector}\">\n{}      </Viewing_Incidence_Angles_Grids>\n",
+                angle_grid(view)
+            );
+        }
+        let tag = "Mean_Viewing_Incidence_Angle";
+        let _ = write!(means, "        <{tag} bandId=\"{band}\">{}", mean(tag, 47_300 + band * 130, 1_960_000 + band * 170));
+    }
+    let tag = "Mean_Viewing_Incidence_Angle_List";
+    let _ = write!(out, "      <{tag}>\n{means}      </{tag}>\n    </Tile_Angles>\n");
+    out
+}
+
+/// `manifest.safe`; the checksums of real ones are left out.
+fn manifest(product: &SampleProduct, inner: &[(String, String)]) -> String {
+    let id = &product.identity;
+    let mut objects = String::new();
+    let mut object = |name: &str, mime: &str, size: u64, path: &str| {
+        let _ = write!(
+            objects,
+            r#"    <dataObject ID="{name}">
+      <byteStream mimeType="{mime}" size="{size}">
+        <fileLocation href="./{path}" locatorType="URL"/>
+      </byteStream>
+    </dataObject>
+"#
+        );
+    };
+    let names = ["S2_Level-2A_Product_Metadata", "S2_Level-2A_Tile1_Metadata"];
+    for (name, (path, text)) in names.iter().zip(inner) {
+        object(name, "text/xml", u64::try_from(text.len()).unwrap_or(0), path);
+    }
+    for asset in &product.assets {
+        let (name, path) = (&asset.raster.asset, Path::new(&asset.path));
+        let path = path.strip_prefix(format!("/{}.SAFE", product.id)).unwrap_or(path).to_string_lossy();
+        let name = match asset.raster.is_mask() {
+            true => format!("{name}_Tile1_Data"),
+            false => format!("IMG_DATA_Band_{name}_Tile1_Data"),
+        };
+        object(&name, "application/octet-stream", asset.layout.size, &path);
+    }
+    let wrapped = |name: &str, category: &str, class: &str, text: &str, content: &str| {
+        format!(
+            r#"    <metadataObject ID="{name}" category="{category}" classification="{class}">
+      <metadataWrap mimeType="text/xml" textInfo="{text}" vocabularyName="Sentinel-SAFE">
+        <xmlData>
+          {content}
+        </xmlData>
+      </metadataWrap>
+    </metadataObject>
+"#
+        )
+    };
+    let describe = |name: &str, text: &str, content: &str| wrapped(name, "DMD", "DESCRIPTION", text, content);
+    let (orbit, relative) = (id.absolute_orbit, id.relative_orbit);
+    let (start, made, craft) = (id.datatake.iso(3), id.generated.iso(6), id.satellite.trim_start_matches('S'));
+    let metadata = [
+        describe(
+            "acquisitionPeriod",
+            "Acquisition Period",
+            &format!("<safe:acquisitionPeriod><safe:startTime>{start}</safe:startTime></safe:acquisitionPeriod>"),
+        ),
+        describe(
+            "measurementOrbitReference",
+            "Orbit Reference",
+            &format!(
+                "<safe:orbitReference><safe:orbitNumber groundTrackDirection=\"descending\" type=\"start\">{orbit:06}\
+                 </safe:orbitNumber><safe:relativeOrbitNumber type=\"start\">{relative:03}</safe:relativeOrbitNumber>\
+                 </safe:orbitReference>"
+            ),
+        ),
+        describe(
+            "platform",
+            "Platform Description",
+            &format!(
+                "<safe:platform><safe:familyName>SENTINEL</safe:familyName><safe:number>{craft}</safe:number>\
+                 <safe:instrument><safe:familyName abbreviation=\"MSI\">Multi-Spectral Instrument</safe:familyName>\
+                 </safe:instrument></safe:platform>"
+            ),
+        ),
+        wrapped(
+            "processing",
+            "PDI",
+            "PROVENANCE",
+            "Processing",
+            &format!("<safe:processing name=\"Generation of Level-2A User Product\" start=\"{made}\"></safe:processing>"),
+        ),
+        describe(
+            "measurementFrameSet",
+            "Frame Set",
+            &format!(
+                "<safe:frameSet><safe:footPrint srsName=\"http://www.opengis.net/gml/srs/epsg.xml#4326\">\
+                 <gml:coordinates>{}</gml:coordinates></safe:footPrint></safe:frameSet>",
+                footprint(product)
+            ),
+        ),
+    ]
+    .concat();
+    format!(
+        r#"{HEAD}
+<xfdu:XFDU xmlns:gml="http://www.opengis.net/gml" xmlns:safe="http://www.esa.int/safe/sentinel/1.1" xmlns:xfdu="urn:ccsds:schema:xfdu:1" version="esa/safe/sentinel/1.1/sentinel-2/msi/archive_l2a_user_product">
+  <informationPackageMap>
+    <xfdu:contentUnit dmdID="acquisitionPeriod platform" pdiID="processing" textInfo="SENTINEL-2 MSI Level-2A User Product" unitType="Product_Level-2A"/>
+  </informationPackageMap>
+  <metadataSection>
+{metadata}  </metadataSection>
+  <dataObjectSection>
+{objects}  </dataObjectSection>
+</xfdu:XFDU>
+"#
+    )
+}
