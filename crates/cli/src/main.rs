@@ -1,1 +1,72 @@
-fn main(){}
+//! The command `s2ice`.
+
+mod args;
+mod commands;
+mod exit;
+mod progress;
+mod settings;
+mod text;
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use args::{Cli, Command};
+use clap::Parser;
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_tracing(cli.global.verbose, cli.global.quiet);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Failure::fault(format!("no threads to work with: {error}"))),
+    };
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = run(cli) => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure::Fault("interrupted; nothing was published".to_owned())),
+        }
+    });
+    // Requests still under way need no answer any more.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Index(args) => commands::index::run(args, &global).await,
+        Command::Manifest(args) => commands::manifest::run(args, &global, run_id()).await,
+        Command::Build(args) => commands::build::run(args, &global, run_id()).await,
+        Command::Info(args) => commands::info::run(args, &global).await,
+        Command::Schemas { folder, docs } => commands::schemas::run(&folder, docs.as_deref()),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    eprintln!("s2ice: {}", failure.text());
+    failure.code()
+}
+
+/// A name that no other run has: milliseconds and process.
+fn run_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", now.as_millis(), std::process::id())
+}
+
+fn start_tracing(verbose: u8, quiet: bool) {
+    use tracing_subscriber::EnvFilter;
+    // Icechunk warns at every local repository that it is not safe for two writers; s2ice holds a lock of its own.
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn,icechunk_arrow_object_store=error",
+        (_, 1) => "warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,icechunk_arrow_object_store=error",
+        (_, 2) => "info,s2ice=debug,s2ice_manifest=debug,s2ice_store=debug",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("S2ICE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}

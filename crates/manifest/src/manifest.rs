@@ -203,6 +203,12 @@ impl ChunkManifest {
         self.rasters.iter().flatten().map(RasterFile::references).sum()
     }
 
+    /// Bytes that the references of the whole array stand for.
+    pub fn referenced_bytes(&self) -> u64 {
+        let ranges = self.rasters.iter().flatten().flat_map(RasterFile::chunks);
+        ranges.map(|(_, _, chunk)| if let Chunk::Range(range) = chunk { range.length() } else { 0 }).sum()
+    }
+
     /// True where every main header was read from its own file.
     pub fn verified(&self) -> bool {
         self.rasters.iter().flatten().all(|raster| raster.verified)

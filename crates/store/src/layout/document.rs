@@ -165,3 +165,29 @@ pub fn encode_i64(value: i64) -> std::io::Result<Vec<u8>> {
 fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     zstd::bulk::compress(bytes, 3)
 }
+
+/// Decodes a chunk of [`TIME_CHUNK`] int64 values.
+///
+/// # Errors
+/// The bytes are no such chunk.
+pub fn decode_i64(bytes: &[u8]) -> std::io::Result<Vec<i64>> {
+    let raw = decompress(bytes, TIME_CHUNK * 8)?;
+    Ok(raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
+}
+
+/// Decodes a chunk of [`TIME_CHUNK`] uint32 values.
+///
+/// # Errors
+/// The bytes are no such chunk.
+pub fn decode_u32(bytes: &[u8]) -> std::io::Result<Vec<u32>> {
+    let raw = decompress(bytes, TIME_CHUNK * 4)?;
+    Ok(raw.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect())
+}
+
+fn decompress(bytes: &[u8], size: usize) -> std::io::Result<Vec<u8>> {
+    let raw = zstd::bulk::decompress(bytes, size)?;
+    if raw.len() == size {
+        return Ok(raw);
+    }
+    Err(std::io::Error::other(format!("{} bytes where a chunk has {size}", raw.len())))
+}

@@ -1,0 +1,242 @@
+//! Command-line arguments: clap types only. What they mean is worked out in `settings`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Sentinel-2 archives as Icechunk stores, without copying a pixel.
+#[derive(Debug, Parser)]
+#[command(name = "s2ice", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 the input or the world is at fault, 2 a mistake in the command line or a bug.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Say less: no progress, no summary; errors only.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more: -v for steps, -vv for requests, -vvv for everything (or set S2ICE_LOG).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print the report as JSON on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Index SAFE folders or JPEG 2000 files: where each tile of each raster lies.
+    Index(IndexArgs),
+    /// Write the chunk manifests of a tile as Parquet: every reference a build would make.
+    Manifest(ManifestArgs),
+    /// Build the store of a tile: one Icechunk repository whose chunks are references into the product files.
+    Build(BuildArgs),
+    /// Tell what is in a store: times, arrays, references, containers, last commit.
+    Info(InfoArgs),
+    /// Write the JSON Schemas of reports, configuration file, codec and index.
+    #[command(hide = true)]
+    Schemas {
+        /// Folder to write to.
+        folder: PathBuf,
+        /// Also write the generated tables of the documentation below this folder.
+        #[arg(long)]
+        docs: Option<PathBuf>,
+    },
+}
+
+/// How to reach the product files.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Source options")]
+pub struct SourceArgs {
+    /// Prefix of the product files: a folder, file://, s3://bucket/prefix, gs://, az:// or https://.
+    #[arg(long, value_name = "URL")]
+    pub source: Option<String>,
+    /// Service address of the source, such as https://eodata.dataspace.copernicus.eu.
+    #[arg(long, value_name = "URL")]
+    pub source_endpoint: Option<String>,
+    /// Region of the source's bucket.
+    #[arg(long, value_name = "NAME")]
+    pub source_region: Option<String>,
+    /// Read the source without credentials.
+    #[arg(long)]
+    pub source_anonymous: bool,
+    /// Pay for the requests to a requester-pays bucket.
+    #[arg(long)]
+    pub source_requester_pays: bool,
+    /// A further setting of the source's client, such as aws_access_key_id=... (repeatable).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub source_option: Vec<String>,
+    /// Requests to the source at a time [default: 8].
+    #[arg(long, value_name = "N")]
+    pub connections: Option<usize>,
+}
+
+/// How to reach the store.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Store options")]
+pub struct StoreArgs {
+    /// Service address of the store.
+    #[arg(long, value_name = "URL")]
+    pub store_endpoint: Option<String>,
+    /// Region of the store's bucket.
+    #[arg(long, value_name = "NAME")]
+    pub store_region: Option<String>,
+    /// Read the store without credentials.
+    #[arg(long)]
+    pub store_anonymous: bool,
+    /// A further setting of the store's client (repeatable).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub store_option: Vec<String>,
+}
+
+/// Which products and rasters.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SelectionArgs {
+    /// Configuration file (TOML) with any of these options; the command line wins.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// MGRS tile, such as 29UNU.
+    #[arg(long)]
+    pub tile: Option<String>,
+    /// Processing level: L2A or L1C [default: L2A].
+    #[arg(long)]
+    pub level: Option<String>,
+    /// TLM index, Parquet: a file or an URL (repeatable).
+    #[arg(long, value_name = "FILE")]
+    pub index: Vec<String>,
+    /// STAC items that choose the products: an API's address, an ItemCollection, item or ndjson file, a folder, or a
+    /// stac-geoparquet file. Without it every product of the index is taken.
+    #[arg(long, value_name = "WHERE")]
+    pub stac: Option<String>,
+    /// Collection of the STAC API [default: the API's usual one for the level].
+    #[arg(long, value_name = "ID")]
+    pub collection: Option<String>,
+    /// Interval of time: A/B with dates or times, `..` for an open end.
+    #[arg(long, value_name = "A/B")]
+    pub datetime: Option<String>,
+    /// Leave out products cloudier than this, percent.
+    #[arg(long, value_name = "PERCENT")]
+    pub max_cloud_cover: Option<f64>,
+    /// Only arrays whose path matches, such as '/measurements/**' or '**/scl' (repeatable).
+    #[arg(long, value_name = "GLOB")]
+    pub arrays: Vec<String>,
+    /// Which copies of a raster to take [default: best].
+    #[arg(long, value_enum)]
+    pub resolutions: Option<ResolutionsArg>,
+    /// Where main headers come from [default: read].
+    #[arg(long, value_enum)]
+    pub headers: Option<HeadersArg>,
+    /// File that remembers main headers and product metadata, so that a rebuild asks the source for nothing twice
+    /// [default: in the user's cache folder]; `none` for no file.
+    #[arg(long, value_name = "FILE")]
+    pub cache: Option<String>,
+    /// Work everything out, write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Copies of a raster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ResolutionsArg {
+    /// Each band at its own resolution, or the finest the product has.
+    Best,
+    /// The R10m, R20m and R60m copies.
+    All,
+}
+
+/// Origins of main headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HeadersArg {
+    /// One ranged request per raster to the file itself (or the cache).
+    Read,
+    /// From the index where it has them, else from the file.
+    Index,
+    /// From the index or the known Sentinel-2 header classes, without touching the source; marked unverified.
+    Assume,
+}
+
+/// Checksums of references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChecksumArg {
+    /// The ETag wherever it is known: a changed file is an error for readers.
+    Etag,
+    /// The modification time.
+    Modified,
+    /// Nothing: a changed file is read without notice.
+    None,
+}
+
+/// `s2ice index`.
+#[derive(Debug, Args)]
+pub struct IndexArgs {
+    /// SAFE folders, folders of them, or .jp2 files, relative to the source [default: everything below it].
+    pub paths: Vec<String>,
+    /// Index to write.
+    #[arg(short, long, value_name = "INDEX.parquet")]
+    pub output: PathBuf,
+    /// Leave the cell of files that carry TLM empty, as the public index does.
+    #[arg(long)]
+    pub public_style: bool,
+    /// How to reach the product files.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// `s2ice manifest`.
+#[derive(Debug, Args)]
+pub struct ManifestArgs {
+    /// Which products and rasters.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Manifest to write.
+    #[arg(short, long, value_name = "M.parquet")]
+    pub output: Option<PathBuf>,
+    /// How to reach the product files.
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// `s2ice build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Which products and rasters.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Address of the store: a folder, s3://bucket/prefix, gs:// or az://.
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+    /// What readers check a reference's file against [default: etag].
+    #[arg(long, value_enum)]
+    pub checksum: Option<ChecksumArg>,
+    /// Icechunk format: 1 is read by every version, 2 needs Icechunk 2 [default: 2].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub spec: Option<u8>,
+    /// Name of the virtual chunk container, by which readers re-point the store to a mirror [default: the bucket].
+    #[arg(long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// How to reach the product files.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How to reach the store.
+    #[command(flatten)]
+    pub store_options: StoreArgs,
+}
+
+/// `s2ice info`.
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    /// Address of the store.
+    pub store: String,
+    /// How to reach the store.
+    #[command(flatten)]
+    pub store_options: StoreArgs,
+}

@@ -1,0 +1,116 @@
+//! `s2ice build`: the store of a tile.
+
+use std::fmt::Write;
+
+use s2ice_store::report::BuildReport;
+
+use super::{print, print_json};
+use crate::args::{BuildArgs, Global};
+use crate::exit::Failure;
+use crate::progress::Bars;
+use crate::settings::{self, BuildOnly};
+use crate::text;
+
+/// How many entries of a list of products the summary shows; the JSON report has all.
+const SHOWN: usize = 10;
+
+/// Runs the command.
+pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Failure> {
+    let only = BuildOnly {
+        store: args.store,
+        checksum: args.checksum,
+        spec: args.spec,
+        container: args.container,
+        options: args.store_options,
+    };
+    let settings = settings::build(args.selection, &args.source, only, run)?;
+    let bars = Bars::new(global.quiet);
+    let report = s2ice_store::build::build(&settings, &bars).await?;
+    if global.json {
+        print_json(&report)
+    } else if global.quiet {
+        Ok(())
+    } else {
+        print(&render(&report))
+    }
+}
+
+/// The summary for people.
+pub fn render(report: &BuildReport) -> String {
+    let mut out = String::new();
+    let head = if report.dry_run { "would hold" } else { "holds" };
+    let target = report.target.as_deref().unwrap_or("the store");
+    let _ = writeln!(out, "{target} {head} Sentinel-2 {} of {}", report.level, report.tile);
+    let times = match (&report.times.first, &report.times.last) {
+        (Some(first), Some(last)) => format!("{}, {first} to {last}", report.times.count),
+        _ => "none".to_owned(),
+    };
+    let products = &report.products;
+    let mut rows = vec![
+        ("times", times),
+        ("references", format!("{} to {}", text::number(report.references), text::bytes(report.referenced_bytes))),
+        ("products", format!("{} in the index, {} matched, {} stored", products.in_index, products.matched, products.stored)),
+        (
+            "source",
+            format!(
+                "{} requests, {} received, {} facts from the cache",
+                text::number(report.source_use.requests),
+                text::bytes(report.source_use.bytes),
+                text::number(report.source_use.from_cache)
+            ),
+        ),
+    ];
+    if let Some(committed) = &report.committed {
+        let what = if committed.created { "new store" } else { "store rewritten" };
+        rows.push(("snapshot", format!("{} ({what}, {})", committed.snapshot, text::count(usize::try_from(committed.commits).unwrap_or(usize::MAX), "commit"))));
+    }
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    out += &text::table(&rows, &[]);
+
+    let mut arrays = vec![["array", "shape", "present", "references", "header"].map(str::to_owned).to_vec()];
+    arrays.extend(report.arrays.iter().map(|a| {
+        vec![a.path.clone(), text::shape(&a.shape), a.present.to_string(), text::number(a.references), a.header.clone()]
+    }));
+    let _ = write!(out, "\n{}", text::table(&arrays, &[2, 3]));
+
+    let mut list = |title: String, entries: Vec<String>| {
+        if entries.is_empty() {
+            return;
+        }
+        let _ = writeln!(out, "\n{title}");
+        for entry in entries.iter().take(SHOWN) {
+            let _ = writeln!(out, "  {entry}");
+        }
+        if entries.len() > SHOWN {
+            let _ = writeln!(out, "  ... and {} more (see --json)", entries.len() - SHOWN);
+        }
+    };
+    let unmatched = |entries: &[s2ice_store::report::Unmatched]| -> Vec<String> {
+        entries.iter().map(|u| format!("{}: {}", u.product, u.reason)).collect()
+    };
+    let refused: Vec<String> = report
+        .refused
+        .iter()
+        .map(|r| match &r.raster {
+            Some(raster) => format!("{} {raster}: {}", r.product, r.reason),
+            None => format!("{}: {}", r.product, r.reason),
+        })
+        .collect();
+    list(format!("left out: {}", refused.len()), refused);
+    let rows = &report.index.rejected_rows;
+    let rejected = rows.iter().map(|r| format!("{}, row {}: {}", r.file, r.row, r.reason)).collect();
+    list(format!("index rows not understood: {}", report.index.rejected), rejected);
+    if let Some(stac) = &report.stac {
+        list(format!("STAC items not understood: {}", stac.refused.len()), stac.refused.clone());
+        list("notes on the catalogue".to_owned(), stac.notes.clone());
+    }
+    list(format!("in the catalogue but not in the index: {}", products.without_index.len()), unmatched(&products.without_index));
+    list(format!("in the index but not taken: {}", products.without_product.len()), unmatched(&products.without_product));
+    if products.metadata_from_name > 0 {
+        list(
+            format!("sensing time and offset derived from the name (unverified): {}", text::count(products.metadata_from_name, "product")),
+            vec!["use --headers read to take them from the products' own XML".to_owned()],
+        );
+    }
+    out
+}

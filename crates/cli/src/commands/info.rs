@@ -1,0 +1,61 @@
+//! `s2ice info`: what is in a store.
+
+use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
+use s2ice_store::report::InfoReport;
+use s2ice_store::target::Target;
+
+use super::{print, print_json};
+use crate::args::{Global, InfoArgs};
+use crate::exit::Failure;
+use crate::settings;
+use crate::text;
+
+/// Runs the command.
+pub async fn run(args: InfoArgs, global: &Global) -> Result<(), Failure> {
+    let url = SourceUrl::parse(&args.store).map_err(Failure::usage)?;
+    let options = settings::store_options(SourceOptions::default(), &args.store_options)?;
+    if url.local_root().is_some_and(|root| !root.exists()) {
+        return Err(s2ice_store::Error::NoStore { url: url.to_string() }.into());
+    }
+    let report = s2ice_store::info::info(&Target::open(url, options).await?).await?;
+    if global.json { print_json(&report) } else { print(&render(&report)) }
+}
+
+fn render(report: &InfoReport) -> String {
+    let mut out = format!("Sentinel-2 {} of {} at {}\n", report.level, report.tile, report.store);
+    let dash = || "-".to_owned();
+    let (first, last) = (report.times.first.clone().unwrap_or_else(dash), report.times.last.clone().unwrap_or_else(dash));
+    let bytes = report.referenced_bytes.map_or_else(|| "unknown".to_owned(), text::bytes);
+    let rows = [
+        ("times", format!("{}, {first} to {last}", report.times.count)),
+        ("references", format!("{} to {bytes} in the product files", text::number(report.references))),
+        ("manifests", text::bytes(report.manifest_bytes)),
+        ("main headers", report.headers.clone()),
+        ("metadata", format!("from the {}", if report.metadata == "product" { "products' XML" } else { "product names (unverified)" })),
+        ("format", format!("Icechunk spec {}, layout {}, written by {}", report.spec, report.layout, report.writer)),
+        ("last commit", format!("{} at {}: {}", report.last_commit.snapshot, report.last_commit.time, report.last_commit.message)),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    out += &text::table(&rows, &[]);
+    out += "\ncontainers\n";
+    let containers: Vec<Vec<String>> = report
+        .containers
+        .iter()
+        .map(|c| vec![c.name.clone(), c.url.clone(), c.endpoint.clone().unwrap_or_default()])
+        .collect();
+    out += &text::table(&containers, &[]);
+    out += "\narrays\n";
+    let mut arrays = vec![["path", "type", "shape", "chunk", "present", "references", "header"].map(str::to_owned).to_vec()];
+    arrays.extend(report.arrays.iter().map(|a| {
+        vec![
+            a.path.clone(),
+            a.data_type.clone(),
+            text::shape(&a.shape),
+            text::shape(&a.chunks),
+            a.present.to_string(),
+            text::number(a.references),
+            a.header.clone(),
+        ]
+    }));
+    out + &text::table(&arrays, &[4, 5])
+}

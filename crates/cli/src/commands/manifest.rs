@@ -1,0 +1,24 @@
+//! `s2ice manifest`: every reference that a build would make, as Parquet.
+
+use super::{print, print_json};
+use crate::args::{Global, ManifestArgs};
+use crate::exit::Failure;
+use crate::progress::Bars;
+use crate::settings::{self, BuildOnly};
+
+/// Runs the command.
+pub async fn run(args: ManifestArgs, global: &Global, run: String) -> Result<(), Failure> {
+    let settings = settings::build(args.selection, &args.source, BuildOnly::default(), run)?;
+    if args.output.is_none() && !settings.dry_run {
+        return Err(Failure::usage("--output is missing: name the Parquet file to write, or use --dry-run"));
+    }
+    let bars = Bars::new(global.quiet);
+    let report = s2ice_store::build::manifest(&settings, args.output.as_deref(), &bars).await?;
+    if global.json {
+        print_json(&report)
+    } else if global.quiet {
+        Ok(())
+    } else {
+        print(&super::build::render(&report))
+    }
+}

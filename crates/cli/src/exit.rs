@@ -1,0 +1,48 @@
+//! How a command ends.
+
+use std::process::ExitCode;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The input or the world is at fault: exit code 1.
+    Fault(String),
+    /// The command line or configuration is wrong: exit code 2, as clap's.
+    Usage(String),
+}
+
+impl Failure {
+    /// A fault with the error's own sentence.
+    pub fn fault(error: impl ToString) -> Self {
+        Self::Fault(error.to_string())
+    }
+
+    /// A mistake in the request.
+    pub fn usage(error: impl ToString) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    /// The sentence.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Fault(text) | Self::Usage(text) => text,
+        }
+    }
+
+    /// The code.
+    pub fn code(&self) -> ExitCode {
+        match self {
+            Self::Fault(_) => ExitCode::from(1),
+            Self::Usage(_) => ExitCode::from(2),
+        }
+    }
+}
+
+impl From<s2ice_store::Error> for Failure {
+    fn from(error: s2ice_store::Error) -> Self {
+        match error {
+            s2ice_store::Error::Request(_) => Self::usage(error),
+            _ => Self::fault(error),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! First half of a build: index and catalogue to the rows that shall be referenced.
+
+use std::collections::BTreeMap;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use s2ice_manifest::join::{Join, join, join_index_alone};
+use s2ice_manifest::product::ProductId;
+use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
+use s2ice_manifest::source::tlm_parquet::{IndexFilter, IndexReadReport, read_index};
+use s2ice_manifest::stac::{StacItem, StacQuery};
+use s2ice_manifest::tlm::IndexRow;
+
+use super::BuildSettings;
+use crate::error::{Error, Result};
+use crate::layout::eopf::array_kind;
+use crate::progress::{Phase, Progress};
+use crate::report::{ProductsReport, StacReport, Unmatched};
+
+/// A product with its rows and its item.
+pub struct Gathered {
+    /// Product name.
+    pub id: ProductId,
+    /// Its rows, each raster at most once.
+    pub rows: Vec<IndexRow>,
+    /// Its item; `None` without a catalogue.
+    pub item: Option<StacItem>,
+}
+
+/// What index and catalogue gave.
+pub struct Inputs {
+    /// Products to resolve, by name.
+    pub products: Vec<Gathered>,
+    /// Rows of the index.
+    pub index: IndexReadReport,
+    /// The catalogue.
+    pub stac: Option<StacReport>,
+    /// Matched and unmatched products.
+    pub counts: ProductsReport,
+}
+
+/// Reads index and catalogue and joins them by product name.
+pub async fn gather(settings: &BuildSettings, progress: &dyn Progress) -> Result<Inputs> {
+    let globs = globs(&settings.arrays)?;
+    progress.begin(Phase::Index, None);
+    let filter =
+        IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
+    let index_options = index_options(settings);
+    let read = read_index(&settings.index, &index_options, &filter).await;
+    progress.end();
+    let (rows, index) = read.map_err(|error| Error::Input(error.to_string()))?;
+    let mut by_product: BTreeMap<ProductId, Vec<IndexRow>> = BTreeMap::new();
+    for row in rows {
+        by_product.entry(row.product).or_default().push(row);
+    }
+    if by_product.is_empty() {
+        return Err(Error::Nothing(format!(
+            "the index has no rows of tile {} at level {} ({} rows in {}): name the index of this tile",
+            settings.tile,
+            settings.level,
+            index.rows,
+            settings.index.join(", ")
+        )));
+    }
+
+    let known: BTreeMap<ProductId, usize> = by_product.iter().map(|(id, rows)| (*id, rows.len())).collect();
+    let (joined, stac) = join_catalogue(settings, &known, progress).await?;
+    let counts = ProductsReport {
+        in_index: known.len(),
+        matched: joined.matched.len(),
+        without_index: unmatched(joined.without_index.iter().map(|p| (p.product, p.reason.to_string()))),
+        without_product: unmatched(joined.without_product.iter().map(|p| (p.product, p.reason.to_string()))),
+        ..ProductsReport::default()
+    };
+    let products = joined
+        .matched
+        .into_iter()
+        .filter_map(|matched| {
+            let mut rows = by_product.remove(&matched.product)?;
+            rows.retain(|row| wanted(row, settings, globs.as_ref()));
+            (!rows.is_empty()).then_some(Gathered { id: matched.product, rows, item: matched.item })
+        })
+        .collect::<Vec<_>>();
+    if products.is_empty() {
+        return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));
+    }
+    Ok(Inputs { products, index, stac, counts })
+}
+
+/// The index may lie on the source's own service; it is opened with the source's options where the schemes agree.
+fn index_options(settings: &BuildSettings) -> s2ice_manifest::source::location::SourceOptions {
+    let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let same = settings.index.iter().all(|index| scheme(index) == scheme(&settings.source));
+    if same { settings.source_options.clone() } else { Default::default() }
+}
+
+async fn join_catalogue(
+    settings: &BuildSettings,
+    known: &BTreeMap<ProductId, usize>,
+    progress: &dyn Progress,
+) -> Result<(Join, Option<StacReport>)> {
+    let query = StacQuery {
+        tile: settings.tile,
+        level: settings.level,
+        datetime: settings.datetime,
+        max_cloud_cover: settings.max_cloud_cover,
+        collection: settings.collection.clone(),
+    };
+    let Some(input) = &settings.stac else { return Ok((join_index_alone(known, &query), None)) };
+    progress.begin(Phase::Stac, None);
+    let loaded = load_stac(input, &query, &StacOptions::default()).await;
+    progress.end();
+    let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
+    let report = StacReport {
+        input: input.clone(),
+        seen: load.seen,
+        admitted: load.items.len(),
+        refused: load.refused.iter().map(|r| format!("{}: {}", r.place, r.error)).collect(),
+        notes: load.notes.iter().map(ToString::to_string).collect(),
+    };
+    Ok((join(known, &load, &query), Some(report)))
+}
+
+fn unmatched(products: impl Iterator<Item = (ProductId, String)>) -> Vec<Unmatched> {
+    products.map(|(product, reason)| Unmatched { product: product.to_string(), reason }).collect()
+}
+
+fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Option<&StacReport>) -> String {
+    if counts.matched > 0 {
+        return format!("no raster of the {} matched products is among the arrays asked for: check --arrays", counts.matched);
+    }
+    let example = counts.without_product.first().map(|u| format!("; {}: {}", u.product, u.reason)).unwrap_or_default();
+    match stac {
+        Some(stac) => format!(
+            "none of the {} products in the index is among the {} items of {}{example}",
+            counts.in_index, stac.admitted, stac.input
+        ),
+        None => format!("none of the {} products of tile {} in the index passes the filters{example}", counts.in_index, settings.tile),
+    }
+}
+
+fn wanted(row: &IndexRow, settings: &BuildSettings, globs: Option<&GlobSet>) -> bool {
+    let Some(kind) = array_kind(row.asset, settings.level) else { return false };
+    globs.is_none_or(|globs| globs.is_match(kind.place.path()) || globs.is_match(kind.place.path().trim_start_matches('/')))
+}
+
+fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let bad = |error: globset::Error| Error::Request(format!("--arrays: {error}"));
+    let mut builder = GlobSetBuilder::new();
+    for pattern in patterns {
+        builder.add(Glob::new(pattern).map_err(bad)?);
+    }
+    builder.build().map(Some).map_err(bad)
+}

@@ -1,0 +1,71 @@
+//! Resolved settings of a build.
+
+use std::path::PathBuf;
+
+use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::source::location::SourceOptions;
+use s2ice_manifest::stac::Interval;
+use serde::{Deserialize, Serialize};
+
+use crate::commit::{ChecksumPolicy, Spec};
+
+/// Where main headers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeaderPolicy {
+    /// One ranged request per raster to the file itself, or the cache of such requests.
+    #[default]
+    Read,
+    /// From the index where it has them with an ETag, else from the file.
+    Index,
+    /// From the index or the known Sentinel-2 header classes, without touching the source.
+    Assume,
+}
+
+/// Everything a build needs; nothing is read from the environment any more, credentials excepted.
+#[derive(Debug, Clone)]
+pub struct BuildSettings {
+    /// MGRS tile.
+    pub tile: MgrsTile,
+    /// Processing level.
+    pub level: Level,
+    /// Index files or URLs.
+    pub index: Vec<String>,
+    /// STAC input.
+    pub stac: Option<String>,
+    /// Collection of a STAC API.
+    pub collection: Option<String>,
+    /// Interval of time.
+    pub datetime: Option<Interval>,
+    /// Greatest cloud cover, percent.
+    pub max_cloud_cover: Option<f64>,
+    /// Globs of array paths; empty for all.
+    pub arrays: Vec<String>,
+    /// Which copies of a raster to take.
+    pub resolutions: Resolutions,
+    /// Where main headers come from.
+    pub headers: HeaderPolicy,
+    /// File that remembers headers and metadata.
+    pub cache: Option<PathBuf>,
+    /// Prefix of the product files.
+    pub source: String,
+    /// How to reach them.
+    pub source_options: SourceOptions,
+    /// Address of the store.
+    pub store: Option<String>,
+    /// How to reach the store.
+    pub store_options: SourceOptions,
+    /// Checksums of references.
+    pub checksum: ChecksumPolicy,
+    /// Format of a new repository.
+    pub spec: Spec,
+    /// Name of the virtual chunk container.
+    pub container: Option<String>,
+    /// Work everything out, write nothing.
+    pub dry_run: bool,
+    /// Name that no other run has.
+    pub run: String,
+    /// Writer and version.
+    pub writer: String,
+}

@@ -1,0 +1,245 @@
+//! Versioned reports: what a run did and what it left out, for programs. JSON Schemas stand in schemas/.
+
+use std::collections::BTreeMap;
+
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::source::tlm_parquet::IndexReadReport;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Version of the reports below; raised when a field changes its meaning or goes away.
+pub const REPORT_VERSION: u32 = 1;
+
+/// Report of `s2ice build`, `s2ice manifest` and of their dry runs.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct BuildReport {
+    /// Always `s2ice.build`.
+    pub kind: String,
+    /// Version of this report.
+    pub version: u32,
+    /// MGRS tile.
+    pub tile: String,
+    /// Processing level.
+    pub level: String,
+    /// Address of the store or of the manifest file; absent in a dry run without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Prefix of the product files.
+    pub source: String,
+    /// Virtual chunk container that stands for the source.
+    pub container: String,
+    /// True where nothing was written.
+    pub dry_run: bool,
+    /// What was committed; absent in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Committed>,
+    /// The time axis.
+    pub times: Times,
+    /// The arrays.
+    pub arrays: Vec<ArrayReport>,
+    /// References of all arrays.
+    pub references: u64,
+    /// Bytes they stand for.
+    pub referenced_bytes: u64,
+    /// How products came to be in the store or not.
+    pub products: ProductsReport,
+    /// Rows of the index.
+    pub index: IndexReadReport,
+    /// The catalogue; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stac: Option<StacReport>,
+    /// Products and rasters left out, with the reason.
+    pub refused: Vec<Refusal>,
+    /// How many were left out for each kind of reason.
+    pub refused_counts: BTreeMap<RefusalKind, usize>,
+    /// Requests to the source and bytes received from it.
+    pub source_use: SourceUse,
+}
+
+/// A commit.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Committed {
+    /// Snapshot that `main` points to.
+    pub snapshot: String,
+    /// Commits made on the way.
+    pub commits: u64,
+    /// True where the repository is new.
+    pub created: bool,
+}
+
+/// A time axis.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct Times {
+    /// Number of steps.
+    pub count: usize,
+    /// First, RFC 3339.
+    pub first: Option<String>,
+    /// Last, RFC 3339.
+    pub last: Option<String>,
+}
+
+/// One array.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ArrayReport {
+    /// Path in the store.
+    pub path: String,
+    /// Raster it holds.
+    pub asset: String,
+    /// Shape.
+    pub shape: Vec<u64>,
+    /// Shape of a chunk: one JPEG 2000 tile at one time.
+    pub chunks: Vec<u64>,
+    /// Time steps with data.
+    pub present: usize,
+    /// References.
+    pub references: u64,
+    /// Chunks left to the fill value because their bytes were decoded and hold nothing but nodata.
+    pub nodata_chunks: u64,
+    /// `verified` where every main header was read from its own file, else `unverified`.
+    pub header: String,
+    /// SHA-256 of the main header all its rasters share.
+    pub profile: String,
+}
+
+/// Products by outcome.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct ProductsReport {
+    /// Products of this tile and level in the index.
+    pub in_index: usize,
+    /// Products that index and catalogue share (or, without a catalogue, that the filters admit).
+    pub matched: usize,
+    /// Products in the store.
+    pub stored: usize,
+    /// Products whose sensing time and offset were derived from the name instead of the product's own XML.
+    pub metadata_from_name: usize,
+    /// Products of the catalogue without index rows.
+    pub without_index: Vec<Unmatched>,
+    /// Products of the index that are not taken.
+    pub without_product: Vec<Unmatched>,
+}
+
+/// A product that only one side has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Unmatched {
+    /// Product name.
+    pub product: String,
+    /// Why it is not in the store.
+    pub reason: String,
+}
+
+/// Items read from the catalogue.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct StacReport {
+    /// Where they came from.
+    pub input: String,
+    /// Items seen.
+    pub seen: usize,
+    /// Items that the filters admit.
+    pub admitted: usize,
+    /// Items that were not understood.
+    pub refused: Vec<String>,
+    /// Things worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// What was asked of the source.
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+pub struct SourceUse {
+    /// Requests.
+    pub requests: u64,
+    /// Bytes received.
+    pub bytes: u64,
+    /// Main headers and product metadata taken from the cache file instead.
+    pub from_cache: u64,
+}
+
+/// Report of `s2ice info`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct InfoReport {
+    /// Always `s2ice.info`.
+    pub kind: String,
+    /// Version of this report.
+    pub version: u32,
+    /// Address of the store.
+    pub store: String,
+    /// MGRS tile.
+    pub tile: String,
+    /// Processing level.
+    pub level: String,
+    /// Layout version.
+    pub layout: u64,
+    /// Writer.
+    pub writer: String,
+    /// `verified` or `assumed`.
+    pub headers: String,
+    /// `product` or `name`.
+    pub metadata: String,
+    /// Version of the Icechunk format.
+    pub spec: u8,
+    /// The time axis.
+    pub times: Times,
+    /// Data arrays.
+    pub arrays: Vec<InfoArray>,
+    /// References of all data arrays.
+    pub references: u64,
+    /// Bytes they stand for, as the last build counted them.
+    pub referenced_bytes: Option<u64>,
+    /// Bytes of all manifests of the snapshot.
+    pub manifest_bytes: u64,
+    /// Virtual chunk containers.
+    pub containers: Vec<Container>,
+    /// The snapshot of `main`.
+    pub last_commit: Commit,
+    /// Branches.
+    pub branches: Vec<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+}
+
+/// One data array of a store.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct InfoArray {
+    /// Path.
+    pub path: String,
+    /// Data type.
+    pub data_type: String,
+    /// Shape.
+    pub shape: Vec<u64>,
+    /// Chunk shape.
+    pub chunks: Vec<u64>,
+    /// References.
+    pub references: u64,
+    /// Time steps with data.
+    pub present: usize,
+    /// `verified` or `unverified`.
+    pub header: String,
+}
+
+/// A virtual chunk container.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Container {
+    /// Name.
+    pub name: String,
+    /// Prefix it stands for.
+    pub url: String,
+    /// Service address, where it is not the service's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+/// A commit of a store.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Commit {
+    /// Snapshot.
+    pub snapshot: String,
+    /// When it was made, RFC 3339.
+    pub time: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// RFC 3339 of milliseconds since 1970-01-01.
+pub fn rfc3339_ms(milliseconds: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(milliseconds)
+        .map_or_else(|| milliseconds.to_string(), |t| t.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+}
