@@ -215,11 +215,11 @@ mod tests {
     fn every_product_is_matched_or_has_a_reason() {
         let query = query();
         let index = index(&[
-            name(1, "0400", "29UNU"), // matched
-            name(2, "0400", "29UNU"), // cloudy
-            name(3, "0400", "29UNU"), // catalogue has another baseline
-            name(4, "0400", "29UNU"), // not in catalogue
-            name(5, "0400", "29UPU"), // other tile
+            name(1, "0400", "29UNU"),  // matched
+            name(2, "0400", "29UNU"),  // cloudy
+            name(3, "0400", "29UNU"),  // catalogue has another baseline
+            name(4, "0400", "29UNU"),  // not in catalogue
+            name(5, "0400", "29UPU"),  // other tile
             name(20, "0400", "29UNU"), // out of the interval
         ]);
         let items = [
@@ -244,7 +244,10 @@ mod tests {
         );
         assert_eq!(
             texts(join.without_index.iter().map(|o| o.reason.to_string()).collect()),
-            [format!("the index has another processing of it: {}", name(3, "0400", "29UNU")), "not in the index".to_owned()]
+            [
+                format!("the index has another processing of it: {}", name(3, "0400", "29UNU")),
+                "not in the index".to_owned()
+            ]
         );
     }
 

@@ -31,6 +31,40 @@ const TILE_FIELDS: [&str; 4] = ["grid:code", "s2:mgrs_tile", "s2:tile", "tileId"
 const BASELINE_FIELDS: [&str; 4] =
     ["s2:processing_baseline", "sentinel2:processing_baseline", "processing:version", "processorVersion"];
 const DATASTRIP_FIELDS: [&str; 3] = ["s2:datastrip_id", "eopf:datastrip_id", "datastripId"];
+/// Every property that [`StacItem`] looks at: what a reader of columns needs to read.
+#[cfg(feature = "io")]
+pub(crate) const PROPERTIES: [&str; 30] = [
+    "s2:product_uri",
+    "s2:product_title",
+    "sentinel2:product_title",
+    "grid:code",
+    "s2:mgrs_tile",
+    "s2:tile",
+    "tileId",
+    "mgrs:utm_zone",
+    "mgrs:latitude_band",
+    "mgrs:grid_square",
+    "sentinel:utm_zone",
+    "sentinel:latitude_band",
+    "sentinel:grid_square",
+    "s2:processing_baseline",
+    "sentinel2:processing_baseline",
+    "processing:version",
+    "processorVersion",
+    "s2:datastrip_id",
+    "eopf:datastrip_id",
+    "datastripId",
+    "datetime",
+    "start_datetime",
+    "eo:cloud_cover",
+    "cloudCover",
+    "updated",
+    "created",
+    "published",
+    "proj:epsg",
+    "proj:code",
+    "proj:transform",
+];
 /// Longest piece of foreign text that is repeated in a message.
 const SHOWN: usize = 160;
 
@@ -61,11 +95,11 @@ pub enum StacError {
         /// Where the first name stands.
         field: String,
         /// First product.
-        product: ProductId,
+        product: Box<ProductId>,
         /// Where the second name stands.
         other_field: String,
         /// Second product.
-        other: ProductId,
+        other: Box<ProductId>,
     },
     /// A field is absent, of the wrong type or not understood.
     #[error("item {item:?}: {field} {problem}")]
@@ -291,7 +325,8 @@ impl<'a> Reader<'a> {
         match found.find(|(_, other)| *other != product) {
             None => Ok(product),
             Some((other_field, other)) => {
-                Err(StacError::TwoProducts { item: self.id.clone(), field, product, other_field, other })
+                let (item, product, other) = (self.id.clone(), Box::new(product), Box::new(other));
+                Err(StacError::TwoProducts { item, field, product, other_field, other })
             }
         }
     }
@@ -309,8 +344,8 @@ impl<'a> Reader<'a> {
             }
         }
         for prefix in ["mgrs", "sentinel"] {
-            let [zone, band, square] =
-                ["utm_zone", "latitude_band", "grid_square"].map(|part| self.properties.get(&format!("{prefix}:{part}")));
+            let [zone, band, square] = ["utm_zone", "latitude_band", "grid_square"]
+                .map(|part| self.properties.get(&format!("{prefix}:{part}")));
             let zone = zone.and_then(Value::as_u64);
             if let (Some(zone), Some(band), Some(square)) =
                 (zone, band.and_then(Value::as_str), square.and_then(Value::as_str))
@@ -357,7 +392,12 @@ impl<'a> Reader<'a> {
                 Some(other) => other.to_string(),
             };
             if stated != expected.epsg.to_string() {
-                return Err(self.mismatch(format!("{place}{field}"), format!("EPSG:{}", short(&stated)), tile, expected));
+                return Err(self.mismatch(
+                    format!("{place}{field}"),
+                    format!("EPSG:{}", short(&stated)),
+                    tile,
+                    expected,
+                ));
             }
             checked = true;
         }
@@ -398,7 +438,8 @@ impl<'a> Reader<'a> {
             let href = asset.get("href").and_then(Value::as_str).unwrap_or_default();
             let name = href.rsplit('/').next().filter(|name| name.ends_with(".jp2"));
             let (Some(name), Some(size)) = (name, asset.get("file:size")) else { continue };
-            let size = size.as_u64().ok_or_else(|| self.field(&format!("{key}.file:size"), "is not a size in bytes"))?;
+            let size =
+                size.as_u64().ok_or_else(|| self.field(&format!("{key}.file:size"), "is not a size in bytes"))?;
             sizes.insert(name.to_owned(), size);
         }
         Ok(sizes)

@@ -169,6 +169,9 @@ mod tests {
         let at = |west, east| split_at_antimeridian(LonLatBox { west, south: 0.0, east, north: 1.0 });
         assert_eq!(at(180.5, 181.0)[0].west, -179.5);
         assert_eq!(at(-181.0, -180.5)[0].east, 179.5);
-        assert_eq!(at(179.0, 181.0).iter().map(|b| (b.west, b.east)).collect::<Vec<_>>(), [(179.0, 180.0), (-180.0, -179.0)]);
+        assert_eq!(
+            at(179.0, 181.0).iter().map(|b| (b.west, b.east)).collect::<Vec<_>>(),
+            [(179.0, 180.0), (-180.0, -179.0)]
+        );
     }
 }

@@ -85,7 +85,8 @@ fn every_form_of_file_gives_the_same() {
 fn what_is_broken_is_listed_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let lines = folder.path().join("a.ndjson");
-    fs::write(&lines, format!("{}\n{{\"type\": \n{}\n{}\n", item(5, 1.0), json!({"type": "Feature"}), item(6, 1.0))).unwrap();
+    fs::write(&lines, format!("{}\n{{\"type\": \n{}\n{}\n", item(5, 1.0), json!({"type": "Feature"}), item(6, 1.0)))
+        .unwrap();
     let loaded = load(&lines, &query("29UNU"));
     assert_eq!(days(&loaded), ["05", "06"]);
     let places: Vec<_> = loaded.refused.iter().map(|r| r.place.rsplit('/').next().unwrap().to_owned()).collect();
@@ -104,7 +105,8 @@ fn what_is_broken_is_listed_with_its_place() {
 fn a_saved_page_is_noted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("page.json");
-    let page = json!({"type": "FeatureCollection", "features": [item(5, 1.0)], "links": [{"rel": "next", "href": "x"}]});
+    let page =
+        json!({"type": "FeatureCollection", "features": [item(5, 1.0)], "links": [{"rel": "next", "href": "x"}]});
     fs::write(&path, page.to_string()).unwrap();
     assert_eq!(load(&path, &query("29UNU")).notes, [LoadNote::PartOfResult { place: path.display().to_string() }]);
 }

@@ -117,6 +117,12 @@ impl<'q> StacLoader<'q> {
         }
     }
 
+    /// Lists something that should have been an item and could not even be read.
+    pub fn refuse(&mut self, place: String, error: StacError) {
+        self.load.seen += 1;
+        self.load.refused.push(Refused { place, product: None, error });
+    }
+
     /// Adds an item that was understood.
     pub fn push_item(&mut self, item: StacItem) {
         self.load.seen += 1;
@@ -218,6 +224,9 @@ mod tests {
         assert_eq!(load.outside_tile, BTreeMap::from([("29UPU".parse().unwrap(), 1)]));
         assert_eq!(load.rejected[0].rejection, Rejection::OtherLevel { level: crate::ids::Level::L1C });
         assert_eq!((load.refused[0].place.as_str(), load.refused[0].product), ("there", NAME.parse().ok()));
-        assert_eq!(load.refused[0].error.to_string(), format!("item {NAME:?}: updated is \"yesterday\", not an RFC 3339 time"));
+        assert_eq!(
+            load.refused[0].error.to_string(),
+            format!("item {NAME:?}: updated is \"yesterday\", not an RFC 3339 time")
+        );
     }
 }

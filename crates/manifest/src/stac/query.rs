@@ -256,7 +256,8 @@ mod tests {
 
     #[test]
     fn what_is_not_an_interval_is_refused() {
-        for text in ["", "x", "2023", "a/b/c", "2023-08-13T00:00:00Z", "2023-13-01/..", "2023-8-1/..", "+12345-01-1/.."] {
+        for text in ["", "x", "2023", "a/b/c", "2023-08-13T00:00:00Z", "2023-13-01/..", "2023-8-1/..", "+12345-01-1/.."]
+        {
             assert!(text.parse::<Interval>().is_err(), "{text}");
         }
         assert_eq!("../..".parse::<Interval>(), Err(IntervalError::Unbounded));

@@ -25,7 +25,10 @@ fn the_name_is_found_where_the_provider_keeps_it() {
         json!({"type": "Feature", "id": format!("{NAME}.SAFE"), "properties": {"datetime": "2022-10-05T11:54:11Z"}}),
         item(json!({"s2:product_uri": format!("{NAME}.SAFE")}), json!({})),
         item(json!({"sentinel2:product_title": NAME}), json!({})),
-        item(json!({}), json!({"b": {"href": format!("s3://x/{NAME}.SAFE/GRANULE/a/B02.jp2?sig=1")}, "c": {"href": "c"}})),
+        item(
+            json!({}),
+            json!({"b": {"href": format!("s3://x/{NAME}.SAFE/GRANULE/a/B02.jp2?sig=1")}, "c": {"href": "c"}}),
+        ),
         item(json!({}), json!({"zip": {"href": format!("https://x/{NAME}.SAFE.zip")}})),
     ] {
         assert_eq!(StacItem::from_json(&value).unwrap().product.to_string(), NAME);
@@ -97,7 +100,9 @@ fn fields_of_the_wrong_type_are_named() {
     }
     let assets = json!({"B02": {"href": "x/T29UNU_B02.jp2", "file:size": -1}});
     assert!(named(json!({}), assets).unwrap_err().to_string().contains("B02.file:size"));
-    for value in [json!([]), json!({"type": "Collection"}), json!({"type": "Feature"}), json!({"type": "Feature", "id": "a"})] {
+    for value in
+        [json!([]), json!({"type": "Collection"}), json!({"type": "Feature"}), json!({"type": "Feature", "id": "a"})]
+    {
         assert!(matches!(StacItem::from_json(&value), Err(StacError::NotAnItem { .. })));
     }
 }
@@ -113,14 +118,34 @@ fn a_baseline_that_is_not_the_names_is_noted() {
 /// JSON of every shape, with the keys and values that the reader looks at.
 fn json_value() -> impl Strategy<Value = Value> {
     let keys = prop_oneof![
-        Just("proj:transform"), Just("proj:epsg"), Just("proj:code"), Just("grid:code"), Just("datetime"),
-        Just("s2:product_uri"), Just("eo:cloud_cover"), Just("updated"), Just("assets"), Just("href"), Just("links"),
-        Just("rel"), Just("file:size"), Just("mgrs:utm_zone"), Just("processing:version"),
+        Just("proj:transform"),
+        Just("proj:epsg"),
+        Just("proj:code"),
+        Just("grid:code"),
+        Just("datetime"),
+        Just("s2:product_uri"),
+        Just("eo:cloud_cover"),
+        Just("updated"),
+        Just("assets"),
+        Just("href"),
+        Just("links"),
+        Just("rel"),
+        Just("file:size"),
+        Just("mgrs:utm_zone"),
+        Just("processing:version"),
     ];
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<f64>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from), "\\PC{0,12}".prop_map(Value::from), Just(NAME.into()), Just("x.jp2".into()),
-        Just("2022-10-05T11:54:11Z".into()), Just("EPSG:32629".into()), Just("MGRS-29UNU".into()), Just("5.11".into()),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        Just(NAME.into()),
+        Just("x.jp2".into()),
+        Just("2022-10-05T11:54:11Z".into()),
+        Just("EPSG:32629".into()),
+        Just("MGRS-29UNU".into()),
+        Just("5.11".into()),
     ];
     leaf.prop_recursive(4, 40, 8, move |inner| {
         prop_oneof![

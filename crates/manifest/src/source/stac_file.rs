@@ -1,0 +1,312 @@
+//! Items from wherever they are: an API, a web page, a file, a folder, object storage.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use url::Url;
+
+use super::location::{Source, SourceUrl};
+use super::stac_api::{StacApi, below, is_landing_page, links, read_pages};
+use super::stac_http::{Client, Request, shown};
+pub use super::stac_http::{StacLoadError, StacOptions};
+use super::stac_parquet;
+use crate::stac::{LoadNote, StacError, StacLoad, StacLoader, StacQuery};
+
+/// Loads the items of a catalogue and applies a query to them. `input` is one of
+///
+/// - the root of a STAC API, its search address, or one of its collections;
+/// - the address of an item, an item collection (its next links are followed) or a stac-geoparquet file;
+/// - a file: an item, an item collection, a JSON list or ndjson of items, or stac-geoparquet;
+/// - a folder: every `.json` and `.geojson` in it and below.
+///
+/// Items that are not understood are listed in the result, not fatal.
+///
+/// # Errors
+/// When the input cannot be read or holds no items at all.
+pub async fn load_stac(input: &str, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
+    let bad = |problem: String| StacLoadError::BadUrl { input: input.to_owned(), problem };
+    let Some((scheme, _)) = input.split_once("://") else {
+        return load_path_async(PathBuf::from(input), query, options).await;
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" | "https" => {
+            let url: Url = input.parse().map_err(|error: url::ParseError| bad(error.to_string()))?;
+            load_url(&url, query, options).await
+        }
+        "file" => {
+            let url: Url = input.parse().map_err(|error: url::ParseError| bad(error.to_string()))?;
+            let path = url.to_file_path().map_err(|()| bad("it names no local path".to_owned()))?;
+            load_path_async(path, query, options).await
+        }
+        _ => load_object(input, query, options).await,
+    }
+}
+
+/// Loads the items of a local file or folder; see [`load_stac`].
+///
+/// # Errors
+/// When it cannot be read or holds no items at all.
+pub fn load_path(path: &Path, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
+    let mut loader = StacLoader::new(query);
+    let metadata = fs::metadata(path).map_err(|source| cannot_read(path, source))?;
+    if metadata.is_dir() {
+        read_folder(path, &mut loader, options)?;
+    } else {
+        read_file(path, &mut loader, options)?;
+    }
+    Ok(loader.finish())
+}
+
+async fn load_path_async(path: PathBuf, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
+    let (query, options, shown) = (query.clone(), options.clone(), path.clone());
+    let task = tokio::task::spawn_blocking(move || load_path(&path, &query, &options));
+    task.await.unwrap_or_else(|error| Err(cannot_read(&shown, std::io::Error::other(error))))
+}
+
+/// Loads items over HTTP: what the address is, is told by what it answers.
+async fn load_url(url: &Url, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
+    let client = Client::new(url, options)?;
+    let mut loader = StacLoader::new(query);
+    let is_search = url.path().trim_end_matches('/').ends_with("/search");
+    if is_search && url.query().is_none() {
+        search_address(&client, url, query, &mut loader).await?;
+    } else {
+        let request = Request::get(url.clone());
+        let bytes = client.bytes(&request).await?;
+        answer(&client, request, bytes, query, &mut loader).await?;
+    }
+    tracing::debug!(requests = client.requests(), items = loader.seen(), "catalogue read");
+    Ok(loader.finish())
+}
+
+/// A search address: the landing page one level up tells what the API can do; without one, it is asked plainly.
+async fn search_address(
+    client: &Client,
+    url: &Url,
+    query: &StacQuery,
+    loader: &mut StacLoader<'_>,
+) -> Result<(), StacLoadError> {
+    let mut root = url.clone();
+    if let Ok(mut segments) = root.path_segments_mut() {
+        segments.pop_if_empty().pop();
+    }
+    let api = match client.json(&Request::get(root.clone())).await {
+        Ok(landing) if is_landing_page(&landing) => StacApi::new(client, &root, &landing)?,
+        Ok(_) | Err(StacLoadError::Status { .. } | StacLoadError::NotJson { .. }) => StacApi::bare(client, url.clone()),
+        Err(error) => return Err(error),
+    };
+    api.search(query, loader).await
+}
+
+async fn answer(
+    client: &Client,
+    request: Request,
+    bytes: Vec<u8>,
+    query: &StacQuery,
+    loader: &mut StacLoader<'_>,
+) -> Result<(), StacLoadError> {
+    let url = request.url.clone();
+    let place = shown(&url);
+    if stac_parquet::is_parquet(&bytes) {
+        return stac_parquet::read_bytes(bytes, &place, loader);
+    }
+    let document = match parse(&bytes) {
+        Parsed::Document(document) => document,
+        Parsed::Lines => return read_lines(&bytes, &place, loader),
+        Parsed::Bad(problem) => return Err(StacLoadError::NotJson { place, problem }),
+    };
+    if is_landing_page(&document) {
+        return StacApi::new(client, &url, &document)?.search(query, loader).await;
+    }
+    match document.get("type").and_then(Value::as_str) {
+        Some("FeatureCollection") => read_pages(client, request, Some(document), &mut HashSet::new(), loader).await,
+        Some("Collection") if links(&document, "items").next().is_some() => {
+            let (root, id) = api_of(client, &url, &document)?;
+            let landing = client.json(&Request::get(root.clone())).await?;
+            if !is_landing_page(&landing) {
+                return Err(StacLoadError::NotItems { place: shown(&root), found: what_it_is(&landing) });
+            }
+            let collection = query.collection.clone().or(id);
+            let query = StacQuery { collection, ..query.clone() };
+            StacApi::new(client, &root, &landing)?.search(&query, loader).await
+        }
+        _ => push_document(&document, &place, loader),
+    }
+}
+
+/// Root of the API that a collection belongs to, and the collection's id.
+fn api_of(client: &Client, url: &Url, collection: &Value) -> Result<(Url, Option<String>), StacLoadError> {
+    let id = collection.get("id").and_then(Value::as_str).map(str::to_owned);
+    let href = links(collection, "root").next().and_then(|link| link.get("href")?.as_str());
+    let root = match href {
+        Some(href) => client.link(url, href)?,
+        None => {
+            let mut root = below(url, "");
+            if let Ok(mut segments) = root.path_segments_mut() {
+                segments.pop_if_empty().pop().pop();
+            }
+            root
+        }
+    };
+    Ok((root, id))
+}
+
+/// A file on object storage: the folder is opened as a source, the file read from it.
+async fn load_object(input: &str, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
+    let (folder, name) = SourceUrl::parse_file(input)?;
+    let source = Source::open(&folder, &options.source)?;
+    let bytes = source.get_all(&format!("/{name}"), options.max_bytes).await?.bytes;
+    let mut loader = StacLoader::new(query);
+    read_document(&bytes, input, &mut loader)?;
+    Ok(loader.finish())
+}
+
+fn cannot_read(path: &Path, source: std::io::Error) -> StacLoadError {
+    StacLoadError::File { path: path.display().to_string(), source }
+}
+
+fn read_file(path: &Path, loader: &mut StacLoader<'_>, options: &StacOptions) -> Result<(), StacLoadError> {
+    let place = path.display().to_string();
+    let failed = |source| cannot_read(path, source);
+    let mut file = fs::File::open(path).map_err(failed)?;
+    let mut magic = Vec::new();
+    (&mut file).take(4).read_to_end(&mut magic).map_err(failed)?;
+    if stac_parquet::is_parquet(&magic) {
+        return stac_parquet::read_file(file, &place, loader);
+    }
+    let limit = options.max_bytes;
+    let mut bytes = magic;
+    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(StacLoadError::TooLarge { place, limit });
+    }
+    read_document(&bytes, &place, loader)
+}
+
+/// Every `.json` and `.geojson` file below a folder, in the order of their paths. Links to folders are not followed.
+fn read_folder(folder: &Path, loader: &mut StacLoader<'_>, options: &StacOptions) -> Result<(), StacLoadError> {
+    let mut folders = vec![folder.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(|source| cannot_read(&folder, source))? {
+            let entry = entry.map_err(|source| cannot_read(&folder, source))?;
+            let path = entry.path();
+            let kind = entry.file_type().map_err(|source| cannot_read(&path, source))?;
+            let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
+            if kind.is_dir() {
+                folders.push(path);
+            } else if matches!(suffix, "json" | "geojson") {
+                files.push(path);
+            }
+        }
+    }
+    if files.is_empty() {
+        return Err(StacLoadError::EmptyFolder { path: folder.display().to_string() });
+    }
+    files.sort();
+    let mut others = 0;
+    for path in files {
+        match read_file(&path, loader, options) {
+            Ok(()) => {}
+            Err(StacLoadError::NotItems { .. }) => others += 1,
+            // One broken file among many is listed like one broken item among many.
+            Err(StacLoadError::NotJson { place, problem }) => {
+                loader.refuse(place, StacError::NotAnItem { problem: format!("not JSON: {problem}") });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if others > 0 {
+        loader.note(LoadNote::OtherDocuments { place: folder.display().to_string(), count: others });
+    }
+    Ok(())
+}
+
+fn read_document(bytes: &[u8], place: &str, loader: &mut StacLoader<'_>) -> Result<(), StacLoadError> {
+    if stac_parquet::is_parquet(bytes) {
+        return stac_parquet::read_bytes(bytes.to_vec(), place, loader);
+    }
+    match parse(bytes) {
+        Parsed::Document(document) => push_document(&document, place, loader),
+        Parsed::Lines => read_lines(bytes, place, loader),
+        Parsed::Bad(problem) => Err(StacLoadError::NotJson { place: place.to_owned(), problem }),
+    }
+}
+
+enum Parsed {
+    Document(Value),
+    /// Newline-delimited JSON.
+    Lines,
+    Bad(String),
+}
+
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+fn parse(bytes: &[u8]) -> Parsed {
+    let bytes = without_mark(bytes);
+    match serde_json::from_slice(bytes) {
+        Ok(document) => Parsed::Document(document),
+        Err(error) => {
+            let mut lines = bytes.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty());
+            let first = lines.next().map(serde_json::from_slice::<Value>);
+            if lines.next().is_some() && matches!(first, Some(Ok(Value::Object(_)))) {
+                Parsed::Lines
+            } else {
+                Parsed::Bad(error.to_string())
+            }
+        }
+    }
+}
+
+fn read_lines(bytes: &[u8], place: &str, loader: &mut StacLoader<'_>) -> Result<(), StacLoadError> {
+    for (number, line) in without_mark(bytes).split(|b| *b == b'\n').enumerate() {
+        let place = || format!("{place}, line {}", number + 1);
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match serde_json::from_slice(line) {
+            Ok(value) => loader.push(&value, place),
+            Err(error) => loader.refuse(place(), StacError::NotAnItem { problem: format!("not JSON: {error}") }),
+        }
+    }
+    Ok(())
+}
+
+fn push_document(document: &Value, place: &str, loader: &mut StacLoader<'_>) -> Result<(), StacLoadError> {
+    let not_items = || StacLoadError::NotItems { place: place.to_owned(), found: what_it_is(document) };
+    let items = match document {
+        Value::Array(items) => items,
+        _ => match document.get("type").and_then(Value::as_str) {
+            Some("Feature") => std::slice::from_ref(document),
+            Some("FeatureCollection") => {
+                document.get("features").and_then(Value::as_array).ok_or_else(not_items)?.as_slice()
+            }
+            _ => return Err(not_items()),
+        },
+    };
+    if links(document, "next").next().is_some() {
+        loader.note(LoadNote::PartOfResult { place: place.to_owned() });
+    }
+    for (number, item) in items.iter().enumerate() {
+        loader.push(item, || if items.len() == 1 { place.to_owned() } else { format!("{place}, item {number}") });
+    }
+    Ok(())
+}
+
+fn what_it_is(document: &Value) -> String {
+    match document {
+        Value::Object(members) => match members.get("type").and_then(Value::as_str) {
+            Some("FeatureCollection") => "a FeatureCollection without features".to_owned(),
+            Some(kind @ ("Catalog" | "Collection")) => format!("a STAC {kind} without a search"),
+            Some(kind) => format!("JSON of type {:?}", kind.chars().take(60).collect::<String>()),
+            None => "a JSON object without a type".to_owned(),
+        },
+        Value::Array(_) => "a JSON list".to_owned(),
+        _ => "a single JSON value".to_owned(),
+    }
+}

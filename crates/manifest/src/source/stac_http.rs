@@ -1,0 +1,475 @@
+//! A polite HTTP client for catalogues: paced, patient, bounded, and loyal to one host.
+//!
+//! `stac-io` has a client too; it follows links and redirects to any host, knows neither `Retry-After` nor a limit of
+//! size, and gives up a whole page for one item that it does not understand. Its client builder (which brings TLS) and the request types of `stac` are used, not its client.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::DateTime;
+use reqwest::redirect::Policy;
+use reqwest::{Method, StatusCode, header};
+use serde_json::{Map, Value};
+use stac_io::api::ClientBuilder;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use url::Url;
+
+use super::location::{SourceError, SourceOptions};
+
+/// How to treat a catalogue.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StacOptions {
+    /// Requests per second at most; CDSE allows 5.
+    pub requests_per_second: f64,
+    /// Attempts per request, the first included.
+    pub attempts: u32,
+    /// Seconds that one attempt may take.
+    pub timeout_seconds: f64,
+    /// Seconds before the second attempt; doubled from attempt to attempt.
+    pub backoff_seconds: f64,
+    /// Longest wait that a server may ask for (`Retry-After`), seconds.
+    pub longest_wait_seconds: f64,
+    /// Items per page to ask for.
+    pub page_size: u32,
+    /// Most items that a search may give before it is taken for a mistake.
+    pub max_items: usize,
+    /// Most bytes of one response, or of one JSON file.
+    pub max_bytes: u64,
+    /// Further headers of every request, such as `authorization`; they go to the named host only.
+    pub headers: BTreeMap<String, String>,
+    /// How to open a file on object storage.
+    pub source: SourceOptions,
+}
+
+impl Default for StacOptions {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 5.0,
+            attempts: 6,
+            timeout_seconds: 60.0,
+            backoff_seconds: 0.5,
+            longest_wait_seconds: 120.0,
+            page_size: 250,
+            max_items: 10_000,
+            max_bytes: 512 << 20,
+            headers: BTreeMap::new(),
+            source: SourceOptions::default(),
+        }
+    }
+}
+
+/// Why a catalogue could not be read at all. Addresses are shown without their query and credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum StacLoadError {
+    /// Not an address.
+    #[error("{input:?} is not a URL: {problem}")]
+    BadUrl {
+        /// What was given.
+        input: String,
+        /// Why it is none.
+        problem: String,
+    },
+    /// An option out of its range.
+    #[error("the STAC option {option} = {value} is out of range")]
+    BadOption {
+        /// Name of the option.
+        option: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// The server could not be reached, or the connection broke, in every attempt.
+    #[error("cannot reach {url}: {problem}; check the address and the network")]
+    Unreachable {
+        /// Address.
+        url: String,
+        /// What happened.
+        problem: String,
+    },
+    /// The server answered with an error.
+    #[error("{url} answered {status}{hint}{detail}")]
+    Status {
+        /// Address.
+        url: String,
+        /// HTTP status code.
+        status: u16,
+        /// What to do about it, or empty.
+        hint: &'static str,
+        /// What the server says, or empty.
+        detail: String,
+    },
+    /// The server asks for more patience than allowed.
+    #[error("{url} asks to wait {seconds} s before the next request: try again later")]
+    WaitTooLong {
+        /// Address.
+        url: String,
+        /// What it asks for.
+        seconds: u64,
+    },
+    /// A link or redirect to another host than the operator named.
+    #[error("{url} sends to {target}, on another host than the one named: name that one if you trust it")]
+    OtherHost {
+        /// Address that was asked.
+        url: String,
+        /// Where it points.
+        target: String,
+    },
+    /// More bytes than allowed.
+    #[error("{place} has more than {limit} bytes: raise max_bytes if it is right")]
+    TooLarge {
+        /// File or address.
+        place: String,
+        /// The limit.
+        limit: u64,
+    },
+    /// More items than allowed.
+    #[error("{place} gives more than {limit} items: narrow the search by datetime or collection, or raise max_items")]
+    TooManyItems {
+        /// Address.
+        place: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// Not JSON.
+    #[error("{place} is not JSON: {problem}")]
+    NotJson {
+        /// File or address.
+        place: String,
+        /// Line, column and problem.
+        problem: String,
+    },
+    /// JSON that holds no items and leads to none.
+    #[error("{place} is {found}, not a STAC API, item, item collection or list of items")]
+    NotItems {
+        /// File or address.
+        place: String,
+        /// What it is.
+        found: String,
+    },
+    /// A folder without JSON files.
+    #[error("the folder {path} holds no .json or .geojson file")]
+    EmptyFolder {
+        /// Folder.
+        path: String,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// File.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file on object storage that cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Not a readable stac-geoparquet file.
+    #[error("{place} is not a readable stac-geoparquet file: {problem}")]
+    Parquet {
+        /// File or address.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// An address without what may be secret: user, password, query.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Fails for addresses that cannot have a user, which then have none to hide.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.to_string()
+}
+
+/// A request of a search: the page's address and, for POST, its body.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Request {
+    pub(super) url: Url,
+    /// POST where there is a body, GET otherwise.
+    pub(super) body: Option<Map<String, Value>>,
+    /// Headers that a next link asks for.
+    pub(super) headers: Vec<(String, String)>,
+}
+
+impl Request {
+    pub(super) fn get(url: Url) -> Self {
+        Self { url, body: None, headers: Vec::new() }
+    }
+}
+
+/// A client for one origin.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    origin: url::Origin,
+    options: StacOptions,
+    pause: Duration,
+    backoff: Duration,
+    longest_wait: Duration,
+    next_start: Mutex<Option<Instant>>,
+    requests: AtomicU64,
+}
+
+/// What one attempt came to.
+enum Failure {
+    Final(StacLoadError),
+    /// Another attempt may help, after the wait that the server asks for.
+    Passing {
+        error: StacLoadError,
+        wait: Option<Duration>,
+        attempts: u32,
+    },
+}
+
+impl Client {
+    /// A client that speaks to the origin (scheme, host, port) of `url` and to no other.
+    pub(super) fn new(url: &Url, options: &StacOptions) -> Result<Self, StacLoadError> {
+        let seconds = |option, value: f64| {
+            Duration::try_from_secs_f64(value).map_err(|_| StacLoadError::BadOption { option, value })
+        };
+        let rate = options.requests_per_second;
+        let pause = seconds("requests_per_second", 1.0 / rate)
+            .map_err(|_| StacLoadError::BadOption { option: "requests_per_second", value: rate })?;
+        let origin = url.origin();
+        let home = origin.clone();
+        let policy = Policy::custom(move |attempt| {
+            if attempt.url().origin() == home && attempt.previous().len() < 10 {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
+        });
+        let timeout = seconds("timeout_seconds", options.timeout_seconds)?;
+        let http = ClientBuilder::new()
+            .user_agent(concat!("s2ice/", env!("CARGO_PKG_VERSION")))
+            .timeout(timeout)
+            .connect_timeout(timeout.min(Duration::from_secs(10)))
+            .redirect(policy)
+            .build()
+            .map_err(|error| StacLoadError::Unreachable { url: shown(url), problem: causes(&error) })?;
+        Ok(Self {
+            http,
+            origin,
+            pause,
+            backoff: seconds("backoff_seconds", options.backoff_seconds)?,
+            longest_wait: seconds("longest_wait_seconds", options.longest_wait_seconds)?,
+            options: options.clone(),
+            next_start: Mutex::new(None),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn options(&self) -> &StacOptions {
+        &self.options
+    }
+
+    /// Requests sent so far, repeated attempts included.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The target of a link in a document from `base`, if it stays on the named host.
+    pub(super) fn link(&self, base: &Url, href: &str) -> Result<Url, StacLoadError> {
+        let bad =
+            |problem: url::ParseError| StacLoadError::BadUrl { input: href.to_owned(), problem: problem.to_string() };
+        let target = base.join(href).map_err(bad)?;
+        if target.origin() == self.origin {
+            Ok(target)
+        } else {
+            Err(StacLoadError::OtherHost { url: shown(base), target: shown(&target) })
+        }
+    }
+
+    /// The response as JSON.
+    pub(super) async fn json(&self, request: &Request) -> Result<Value, StacLoadError> {
+        let bytes = self.bytes(request).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| StacLoadError::NotJson { place: shown(&request.url), problem: error.to_string() })
+    }
+
+    /// The body of a successful response, after as many attempts as it takes and the options allow.
+    pub(super) async fn bytes(&self, request: &Request) -> Result<Vec<u8>, StacLoadError> {
+        let mut attempt = 1;
+        loop {
+            self.pace().await;
+            let (error, wait) = match self.attempt(request).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing { error, attempts, .. }) if attempt >= attempts.min(self.options.attempts) => {
+                    return Err(error);
+                }
+                Err(Failure::Passing { error, wait, .. }) => (error, wait.unwrap_or_else(|| self.backoff(attempt))),
+            };
+            if wait > self.longest_wait {
+                return Err(StacLoadError::WaitTooLong { url: shown(&request.url), seconds: wait.as_secs() });
+            }
+            tracing::debug!(%error, attempt, wait_seconds = wait.as_secs_f64(), "the catalogue is asked again");
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    /// Waits until the next request may start.
+    async fn pace(&self) {
+        let start = {
+            let mut next = self.next_start.lock().await;
+            let now = Instant::now();
+            let start = next.map_or(now, |next| next.max(now));
+            *next = Some(start + self.pause);
+            start
+        };
+        tokio::time::sleep_until(start).await;
+    }
+
+    /// Doubled from attempt to attempt, and spread over +-25 % by the attempt's number (the golden ratio's multiples
+    /// fill the interval evenly), so that the waits of one client have no common beat.
+    fn backoff(&self, attempt: u32) -> Duration {
+        let spread = 0.75 + 0.5 * (f64::from(attempt) * 0.618_033_988_75).fract();
+        let doubled = self.backoff.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX));
+        doubled.min(self.longest_wait).mul_f64(spread).min(self.longest_wait)
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<Vec<u8>, Failure> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let url = || shown(&request.url);
+        let lost = |error: reqwest::Error| Failure::Passing {
+            // A wrong address does not become right: do not try for long.
+            attempts: if error.is_connect() { 3 } else { u32::MAX },
+            error: StacLoadError::Unreachable { url: url(), problem: causes(&error.without_url()) },
+            wait: None,
+        };
+
+        let mut builder = match &request.body {
+            None => self.http.request(Method::GET, request.url.clone()),
+            Some(body) => self
+                .http
+                .request(Method::POST, request.url.clone())
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Value::Object(body.clone()).to_string()),
+        };
+        builder = builder.header(header::ACCEPT, "application/geo+json, application/json;q=0.9, */*;q=0.1");
+        for (name, value) in request.headers.iter().map(|(name, value)| (name, value)).chain(&self.options.headers) {
+            builder = builder.header(name, value);
+        }
+        let mut response = builder.send().await.map_err(lost)?;
+        let status = response.status();
+        if status.is_redirection() {
+            let target = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+            let target = request.url.join(target).map_or_else(|_| target.to_owned(), |target| shown(&target));
+            return Err(Failure::Final(StacLoadError::OtherHost { url: url(), target }));
+        }
+        let limit = self.options.max_bytes;
+        let too_large = || Failure::Final(StacLoadError::TooLarge { place: url(), limit });
+        if status.is_success() && response.content_length().is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        let wait = retry_after(response.headers());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            body.extend_from_slice(&chunk);
+            if body.len() as u64 > limit {
+                return Err(too_large());
+            }
+            if !status.is_success() && body.len() > 4096 {
+                break;
+            }
+        }
+        if status.is_success() {
+            return Ok(body);
+        }
+        let error =
+            StacLoadError::Status { url: url(), status: status.as_u16(), hint: hint(status), detail: excerpt(&body) };
+        Err(match status.as_u16() {
+            408 | 429 | 500 | 502 | 503 | 504 => Failure::Passing { error, wait, attempts: u32::MAX },
+            _ => Failure::Final(error),
+        })
+    }
+}
+
+/// An error with the errors behind it, as one text.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        // Writing to a String does not fail.
+        let _ = write!(text, ": {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn hint(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 | 403 => " (not allowed: the catalogue may need an authorization header)",
+        404 | 405 => " (no such address: is this the root of a STAC API?)",
+        429 => " (too many requests: lower requests_per_second)",
+        _ => "",
+    }
+}
+
+/// The beginning of an error page, as one line.
+fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
+    if line.is_empty() { line } else { format!(": {line}") }
+}
+
+/// How long a server asks to wait: seconds, or a date to be compared with the response's own `Date`.
+fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = DateTime::parse_from_rfc2822(text).ok()?;
+    let now = DateTime::parse_from_rfc2822(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+    Some((until - now).to_std().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_are_bounded() {
+        let options = StacOptions { longest_wait_seconds: 10.0, ..StacOptions::default() };
+        let client = Client::new(&"http://localhost/".parse().unwrap(), &options).unwrap();
+        let waits: Vec<_> = (1..40).map(|attempt| client.backoff(attempt).as_secs_f64()).collect();
+        assert!(waits[..4].windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
+        assert!(waits.iter().all(|wait| (0.3..=10.0).contains(wait)), "{waits:?}");
+    }
+
+    #[test]
+    fn retry_after_reads_seconds_and_dates() {
+        let headers = |pairs: &[(header::HeaderName, &str)]| {
+            pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+        };
+        assert_eq!(retry_after(&headers(&[(header::RETRY_AFTER, "2")])), Some(Duration::from_secs(2)));
+        let date =
+            [(header::RETRY_AFTER, "Fri, 31 Dec 1999 23:59:59 GMT"), (header::DATE, "Fri, 31 Dec 1999 23:59:29 GMT")];
+        assert_eq!(retry_after(&headers(&date)), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after(&headers(&[(header::RETRY_AFTER, "soon")])), None);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let url = "https://me:secret@host:8443/v1/search?key=secret#x".parse().unwrap();
+        assert_eq!(shown(&url), "https://host:8443/v1/search");
+    }
+
+    #[test]
+    fn options_out_of_range_are_refused() {
+        let url = "http://localhost/".parse().unwrap();
+        for rate in [0.0, -1.0, f64::NAN] {
+            let options = StacOptions { requests_per_second: rate, ..StacOptions::default() };
+            assert!(matches!(Client::new(&url, &options), Err(StacLoadError::BadOption { .. })));
+        }
+    }
+}

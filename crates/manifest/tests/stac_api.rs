@@ -1,0 +1,411 @@
+//! Search of STAC APIs, against servers of our own on the loopback interface.
+#![cfg(feature = "io")]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod stac_support;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use s2ice_manifest::source::stac_file::{StacLoadError, StacOptions, load_stac};
+use s2ice_manifest::stac::{LoadNote, StacLoad, StacQuery};
+use serde_json::{Value, json};
+use stac_support::{Answer, Asked, Server};
+
+fn item(day: u8, tile: &str, cloud: f64) -> Value {
+    let id = format!("S2A_MSIL2A_202210{day:02}T115411_N0400_R023_T{tile}_202210{day:02}T164454");
+    json!({"type": "Feature", "id": id, "collection": "sentinel-2-l2a", "assets": {}, "properties": {
+        "datetime": format!("2022-10-{day:02}T11:54:11Z"), "eo:cloud_cover": cloud, "grid:code": format!("MGRS-{tile}")}})
+}
+
+fn page(items: &[Value], next: Option<Value>) -> Answer {
+    Answer::json(
+        &json!({"type": "FeatureCollection", "features": items, "links": next.into_iter().collect::<Vec<_>>()}),
+    )
+}
+
+const CQL2: &str = "https://api.stacspec.org/v1.0.0-rc.2/item-search#filter";
+const CQL2_JSON: &str = "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json";
+const QUERY: &str = "https://api.stacspec.org/v1.0.0/item-search#query";
+
+fn landing(conforms: &[&str], methods: &[&str]) -> Answer {
+    let search = |method: &&str| json!({"rel": "search", "href": "/v1/search", "method": method});
+    let links: Vec<_> = methods.iter().map(search).collect();
+    Answer::json(&json!({"type": "Catalog", "id": "a", "conformsTo": conforms, "links": links}))
+}
+
+fn query() -> StacQuery {
+    let (tile, level) = ("29UNU".parse().unwrap(), "L2A".parse().unwrap());
+    StacQuery { tile, level, datetime: None, max_cloud_cover: None, collection: None }
+}
+
+fn fast() -> StacOptions {
+    StacOptions { requests_per_second: 1000.0, backoff_seconds: 0.001, timeout_seconds: 10.0, ..StacOptions::default() }
+}
+
+fn days(load: &StacLoad) -> Vec<String> {
+    load.items.iter().map(|item| item.datetime.format("%d").to_string()).collect()
+}
+
+fn searches(asked: &[Asked]) -> Vec<&Asked> {
+    asked.iter().filter(|asked| asked.path.starts_with("/v1/search")).collect()
+}
+
+#[tokio::test]
+async fn pages_are_followed_by_post_with_and_without_merge() {
+    for merge in [true, false] {
+        let server = Server::start(move |asked| {
+            let token = asked.body["token"].as_str();
+            let next = |token: &str| {
+                let body =
+                    if merge { json!({"token": token}) } else { json!({"token": token, "kept": asked.body["kept"]}) };
+                Some(json!({"rel": "next", "method": "POST", "href": "/v1/search", "merge": merge, "body": body}))
+            };
+            match (asked.path.as_str(), token) {
+                ("/v1", _) => landing(&[], &["GET", "POST"]),
+                (_, None) => page(&[item(1, "29UNU", 1.0)], next("b")),
+                (_, Some("b")) => page(&[item(2, "29UNU", 1.0)], next("c")),
+                _ => page(&[item(3, "29UNU", 1.0)], None),
+            }
+        });
+        let load = load_stac(&server.url("/v1"), &query(), &fast()).await.unwrap();
+        assert_eq!(days(&load), ["01", "02", "03"]);
+        let asked = server.asked();
+        let searches = searches(&asked);
+        assert_eq!(searches.len(), 3);
+        assert!(searches.iter().all(|asked| asked.method == "POST"));
+        // Merged: the whole search again; else the link's body alone.
+        assert_eq!(searches[2].body.get("bbox").is_some(), merge);
+        assert_eq!(searches[2].body["token"], "c");
+    }
+}
+
+#[tokio::test]
+async fn pages_are_followed_by_get() {
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1" => landing(&[CQL2, CQL2_JSON], &["GET"]),
+        path if path.contains("token=2") => page(&[item(2, "29UNU", 1.0)], None),
+        _ => page(&[item(1, "29UNU", 1.0)], Some(json!({"rel": "next", "href": "/v1/search?token=2"}))),
+    });
+    let query = StacQuery { datetime: Some("2022-10-01/..".parse().unwrap()), ..query() };
+    let load = load_stac(&server.url("/v1"), &query, &fast()).await.unwrap();
+    assert_eq!(days(&load), ["01", "02"]);
+    let asked = server.asked();
+    let first = url::Url::parse(&format!("http://h{}", searches(&asked)[0].path)).unwrap();
+    let get = |name: &str| first.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    assert_eq!(get("collections").as_deref(), Some("sentinel-2-l2a"));
+    assert_eq!(get("datetime").as_deref(), Some("2022-10-01T00:00:00.000Z/.."));
+    assert_eq!(get("bbox").unwrap().split(',').count(), 4);
+    assert_eq!(get("filter-lang").as_deref(), Some("cql2-text"));
+    assert_eq!(get("filter").as_deref(), Some("grid:code = 'MGRS-29UNU'"));
+
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1" => landing(&[QUERY], &["GET"]),
+        _ => page(&[item(1, "29UNU", 1.0)], None),
+    });
+    load_stac(&server.url("/v1"), &query, &fast()).await.unwrap();
+    let asked = server.asked();
+    let first = url::Url::parse(&format!("http://h{}", searches(&asked)[0].path)).unwrap();
+    let sent = first.query_pairs().find(|(key, _)| key == "query").unwrap().1.into_owned();
+    assert_eq!(sent, r#"{"grid:code":{"eq":"MGRS-29UNU"}}"#);
+}
+
+#[tokio::test]
+async fn box_interval_cloud_cover_and_tile_are_all_sent() {
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1" => landing(&[CQL2, CQL2_JSON, QUERY], &["POST"]),
+        _ => {
+            page(&[item(1, "29UNU", 1.0), item(1, "29UPU", 1.0), item(2, "29UNU", 90.0), item(20, "29UNU", 1.0)], None)
+        }
+    });
+    let query = StacQuery {
+        datetime: Some("../2022-10-10".parse().unwrap()),
+        max_cloud_cover: Some(20.0),
+        collection: Some("sentinel-2-l2a".to_owned()),
+        ..query()
+    };
+    let load = load_stac(&server.url("/v1"), &query, &fast()).await.unwrap();
+    // A server that ignores every filter is not believed.
+    assert_eq!((days(&load), load.rejected.len(), load.seen), (vec!["01".to_owned()], 2, 4));
+    assert_eq!(load.outside_tile.into_iter().collect::<Vec<_>>(), [("29UPU".parse().unwrap(), 1)]);
+    assert!(load.cloud_cover_filtered);
+    let asked = server.asked();
+    let body = &searches(&asked)[0].body;
+    assert_eq!(body["datetime"], "../2022-10-10T23:59:59.999Z");
+    assert_eq!(body["filter-lang"], "cql2-json");
+    assert_eq!(body["filter"]["args"][0]["args"], json!([{"property": "grid:code"}, "MGRS-29UNU"]));
+    assert_eq!(body["filter"]["args"][1], json!({"op": "<=", "args": [{"property": "eo:cloud_cover"}, 20.0]}));
+    let bbox: Vec<_> = body["bbox"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+    // Corners of 29UNU by PROJ: 9 W to 7.36 W, 52.25 N to 53.25 N.
+    for (found, corner) in bbox.iter().zip([-9.0, 52.25, -7.36, 53.25]) {
+        assert!((found - corner).abs() < 0.05, "{bbox:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_query_extension_serves_where_cql2_is_missing() {
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1" => landing(&[QUERY], &["POST"]),
+        _ => page(&[item(1, "01VCG", 1.0)], None),
+    });
+    let query = StacQuery { tile: "01VCG".parse().unwrap(), max_cloud_cover: Some(5.0), ..query() };
+    let load = load_stac(&server.url("/v1"), &query, &fast()).await.unwrap();
+    let asked = server.asked();
+    let searches = searches(&asked);
+    let expected = json!({"grid:code": {"in": ["MGRS-01VCG", "MGRS-1VCG"]}, "eo:cloud_cover": {"lte": 5.0}});
+    assert_eq!(searches[0].body["query"], expected);
+    // The tile lies across 180 degrees: two boxes, one item in both of them, counted once.
+    assert_eq!((searches.len(), load.seen, load.duplicates, load.items.len()), (2, 1, 0, 1));
+    assert_eq!(searches[0].body["bbox"][2], 180.0);
+    assert_eq!(searches[1].body["bbox"][0], -180.0);
+}
+
+/// A catalogue that knows `s2:mgrs_tile` only, and finds nothing by `grid:code`: Planetary Computer.
+#[tokio::test]
+async fn an_empty_answer_is_believed_only_of_a_property_that_works() {
+    let server = Server::start(|asked| {
+        let filter = asked.body["filter"].to_string();
+        match asked.path.as_str() {
+            "/v1" => landing(&[CQL2, CQL2_JSON], &["POST"]),
+            _ if filter.contains("s2:mgrs_tile") => page(&[item(1, "29UNU", 1.0)], None),
+            _ => page(&[], None),
+        }
+    });
+    let load = load_stac(&server.url("/v1"), &query(), &fast()).await.unwrap();
+    assert_eq!((days(&load), load.notes.len()), (vec!["01".to_owned()], 0));
+    assert_eq!(searches(&server.asked()).len(), 3);
+
+    // The property works, but the interval is empty: no search by box alone.
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1" => landing(&[CQL2, CQL2_JSON], &["POST"]),
+        _ if asked.body.get("datetime").is_none() => page(&[item(1, "29UNU", 1.0)], None),
+        _ => page(&[], None),
+    });
+    let query = StacQuery { datetime: Some("2000-01-01/2000-01-02".parse().unwrap()), ..query() };
+    let load = load_stac(&server.url("/v1"), &query, &fast()).await.unwrap();
+    assert_eq!((load.seen, searches(&server.asked()).len()), (0, 2));
+    assert!(matches!(&load.notes[..], [LoadNote::UsualCollectionEmpty { .. }]));
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_filter_is_asked_by_box() {
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1" => landing(&[CQL2, CQL2_JSON], &["POST"]),
+        _ if asked.body.get("filter").is_some() => Answer::status(400, "{\"detail\": \"unknown property\"}"),
+        _ => page(&[item(1, "29UNU", 1.0), item(1, "29UPU", 1.0)], None),
+    });
+    let load = load_stac(&server.url("/v1"), &query(), &fast()).await.unwrap();
+    assert_eq!(days(&load), ["01"]);
+    assert!(matches!(&load.notes[..], [LoadNote::NoTileFilter { .. }]));
+}
+
+#[tokio::test]
+async fn throttling_and_faults_are_waited_out() {
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |asked| match (asked.path.as_str(), count.fetch_add(1, Ordering::SeqCst)) {
+        (_, 0) => Answer::status(503, "busy"),
+        ("/v1", _) => landing(&[], &["POST"]),
+        (_, 2) => Answer::status(429, "slow down").header("retry-after", "1"),
+        (_, 3) => Answer::cut(),
+        (_, 4) => Answer::status(504, ""),
+        _ => page(&[item(1, "29UNU", 1.0)], None),
+    });
+    let start = Instant::now();
+    let load = load_stac(&server.url("/v1"), &query(), &fast()).await.unwrap();
+    assert_eq!(days(&load), ["01"]);
+    assert_eq!(server.asked().len(), 6);
+    assert!(start.elapsed() >= Duration::from_secs(1), "Retry-After was not obeyed");
+}
+
+#[tokio::test]
+async fn patience_has_an_end() {
+    let server = Server::start(|_| Answer::status(429, "no").header("retry-after", "600"));
+    let error = load_stac(&server.url("/v1"), &query(), &fast()).await.unwrap_err();
+    assert!(matches!(error, StacLoadError::WaitTooLong { seconds: 600, .. }), "{error}");
+
+    let server = Server::start(|_| Answer::status(500, "<html>\n  oh\u{7} no</html>"));
+    let options = StacOptions { attempts: 3, ..fast() };
+    let error = load_stac(&server.url("/v1?key=secret"), &query(), &options).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("{} answered 500: <html> oh no</html>", server.url("/v1")));
+    assert_eq!(server.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn requests_are_paced() {
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1" => landing(&[], &["POST"]),
+        _ => match asked.body["token"].as_u64().unwrap_or(1) {
+            n @ 1..=4 => {
+                let next = json!({"rel": "next", "method": "POST", "href": "/v1/search", "body": {"token": n + 1}});
+                page(&[item(u8::try_from(n).unwrap(), "29UNU", 1.0)], Some(next))
+            }
+            _ => page(&[], None),
+        },
+    });
+    let start = Instant::now();
+    let options = StacOptions { requests_per_second: 20.0, ..fast() };
+    assert_eq!(load_stac(&server.url("/v1"), &query(), &options).await.unwrap().items.len(), 4);
+    assert_eq!(server.asked().len(), 6);
+    assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn links_and_redirects_to_other_hosts_are_refused() {
+    let foreign = Server::start(|_| page(&[item(9, "29UNU", 1.0)], None));
+    let next = foreign.url("/v1/search?token=stolen");
+    let server = Server::start(move |asked| match asked.path.as_str() {
+        "/v1" => landing(&[], &["POST"]),
+        _ => page(&[item(1, "29UNU", 1.0)], Some(json!({"rel": "next", "href": next}))),
+    });
+    let mut options = fast();
+    options.headers.insert("authorization".to_owned(), "Bearer secret".to_owned());
+    let error = load_stac(&server.url("/v1"), &query(), &options).await.unwrap_err().to_string();
+    assert!(error.contains("on another host") && !error.contains("stolen"), "{error}");
+    assert!(server.asked().iter().all(|asked| asked.headers.contains("authorization: Bearer secret")));
+
+    let target = foreign.url("/v1");
+    let server = Server::start(move |_| Answer::status(307, "").header("location", &target));
+    let error = load_stac(&server.url("/v1"), &query(), &options).await.unwrap_err();
+    assert!(matches!(error, StacLoadError::OtherHost { .. }), "{error}");
+
+    let target = foreign.url("/v1/search");
+    let landing = json!({"conformsTo": [], "links": [{"rel": "search", "href": target}]});
+    let server = Server::start(move |_| Answer::json(&landing));
+    let error = load_stac(&server.url("/v1"), &query(), &options).await.unwrap_err();
+    assert!(matches!(error, StacLoadError::OtherHost { .. }), "{error}");
+    assert_eq!(foreign.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn redirects_on_the_same_host_are_followed() {
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1" => Answer::status(301, "").header("location", "/v1/"),
+        "/v1/" => Answer::json(&json!({"conformsTo": [], "links": []})),
+        _ => page(&[item(1, "29UNU", 1.0)], None),
+    });
+    assert_eq!(load_stac(&server.url("/v1"), &query(), &fast()).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn circles_of_pages_end() {
+    let server = Server::start(|asked| match asked.path.as_str() {
+        "/v1" => landing(&[], &["GET"]),
+        "/v1/search?a" => page(&[item(2, "29UNU", 1.0)], Some(json!({"rel": "next", "href": "/v1/search?b"}))),
+        _ => page(&[item(1, "29UNU", 1.0)], Some(json!({"rel": "next", "href": "/v1/search?a"}))),
+    });
+    let load = load_stac(&server.url("/v1"), &query(), &fast()).await.unwrap();
+    assert_eq!(days(&load), ["01", "02"]);
+    assert!(load.notes.iter().any(|note| matches!(note, LoadNote::CircularPages { .. })));
+
+    // The same items for ever, under tokens that are always new.
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |asked| match asked.path.as_str() {
+        "/v1" => landing(&[], &["GET"]),
+        _ => {
+            let token = count.fetch_add(1, Ordering::SeqCst);
+            page(&[item(1, "29UNU", 1.0)], Some(json!({"rel": "next", "href": format!("/v1/search?{token}")})))
+        }
+    });
+    let load = load_stac(&server.url("/v1"), &query(), &fast()).await.unwrap();
+    assert_eq!((load.seen, server.asked().len()), (1, 3));
+    assert!(load.notes.iter().any(|note| matches!(note, LoadNote::CircularPages { .. })));
+}
+
+#[tokio::test]
+async fn too_many_items_and_too_large_pages_are_refused() {
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |asked| match asked.path.as_str() {
+        "/v1" => landing(&[], &["GET"]),
+        _ => {
+            let n = count.fetch_add(1, Ordering::SeqCst);
+            let mut item = item(1, "29UPU", 1.0);
+            item["collection"] = format!("c{n}").into();
+            page(&[item], Some(json!({"rel": "next", "href": format!("/v1/search?{n}")})))
+        }
+    });
+    let options = StacOptions { max_items: 20, ..fast() };
+    let error = load_stac(&server.url("/v1"), &query(), &options).await.unwrap_err();
+    assert!(matches!(error, StacLoadError::TooManyItems { limit: 20, .. }), "{error}");
+
+    let server = Server::start(|_| Answer::status(200, &" ".repeat(5000)));
+    let options = StacOptions { max_bytes: 4999, ..fast() };
+    let error = load_stac(&server.url("/v1"), &query(), &options).await.unwrap_err();
+    assert!(matches!(error, StacLoadError::TooLarge { limit: 4999, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_answers_no_stac_is_named() {
+    for (answer, says) in [
+        (Answer::status(200, "<html></html>"), "is not JSON"),
+        (Answer::status(200, "{\"type\": \"Catalog\"}"), "a STAC Catalog without a search"),
+        (Answer::status(401, ""), "authorization header"),
+        (Answer::status(404, ""), "is this the root of a STAC API?"),
+    ] {
+        let server = Server::start(move |_| answer.clone());
+        let error = load_stac(&server.url("/v1"), &query(), &fast()).await.unwrap_err().to_string();
+        assert!(error.contains(says) && !error.contains('\n'), "{error}");
+    }
+    let gone = Server::start(|_| page(&[], None)).url("/v1");
+    let error = load_stac(&gone, &query(), &fast()).await.unwrap_err();
+    assert!(matches!(error, StacLoadError::Unreachable { .. }), "{error}");
+    assert!(load_stac("https://", &query(), &fast()).await.is_err());
+}
+
+#[tokio::test]
+async fn other_addresses_than_the_root_are_understood() {
+    let server = Server::start(|asked| match (asked.method.as_str(), asked.path.as_str()) {
+        (_, "/v1" | "/v1/") => landing(&[], &["POST"]),
+        ("GET", "/v1/collections/c") => Answer::json(&json!({"type": "Collection", "id": "c", "links": [
+            {"rel": "items", "href": "/v1/collections/c/items"}, {"rel": "root", "href": "/v1/"}]})),
+        ("POST", "/v1/search" | "/bare/search") => page(&[item(1, "29UNU", 1.0)], None),
+        ("GET", "/saved?page=2") => page(&[item(2, "29UNU", 1.0)], None),
+        ("GET", "/saved") => page(&[item(1, "29UNU", 1.0)], Some(json!({"rel": "next", "href": "/saved?page=2"}))),
+        ("GET", "/item") => Answer::json(&item(3, "29UNU", 1.0)),
+        ("GET", "/items.ndjson") => {
+            Answer::status(200, &format!("{}\n{}", item(4, "29UNU", 1.0), item(5, "29UNU", 1.0)))
+        }
+        _ => Answer::status(404, ""),
+    });
+    for (path, expected) in [
+        ("/v1/search", vec!["01"]),
+        ("/bare/search", vec!["01"]),
+        ("/v1/collections/c", vec!["01"]),
+        ("/saved", vec!["01", "02"]),
+        ("/item", vec!["03"]),
+        ("/items.ndjson", vec!["04", "05"]),
+    ] {
+        let load = load_stac(&server.url(path), &query(), &fast()).await.unwrap();
+        assert_eq!(days(&load), expected, "{path}");
+    }
+    // A collection's address is a search in that collection.
+    let asked = server.asked();
+    assert!(searches(&asked).into_iter().any(|asked| asked.body["collections"] == json!(["c"])));
+}
+
+/// The recorded landing page and search of CDSE, played back.
+#[tokio::test]
+async fn recorded_cdse_search() {
+    let root = std::env::var_os("S2ICE_TESTDATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    let folder = root.join("stac/cdse/search_sentinel2_l2a");
+    if !folder.is_dir() {
+        eprintln!("SKIPPED: no recorded catalogue at {}", folder.display());
+        return;
+    }
+    let read = move |number: &str| {
+        let name = format!("test_search_data_cdse_sentinel_2__{number}.response.json");
+        std::fs::read_to_string(folder.join(name)).unwrap()
+    };
+    // The recording names its host in every link; here it is ours.
+    let server = Server::start_at(move |asked, host| {
+        let number = if asked.path == "/v1" { "00" } else { "02" };
+        Answer::status(200, &read(number).replace("https://stac.dataspace.copernicus.eu", host))
+    });
+    let query = StacQuery { tile: "32TNT".parse().unwrap(), max_cloud_cover: Some(50.0), ..query() };
+    let load = load_stac(&server.url("/v1"), &query, &fast()).await.unwrap();
+    let names: Vec<_> = load.items.iter().map(|item| item.product.to_string()).collect();
+    assert_eq!(names, ["S2B_MSIL2A_20200705T101559_N0500_R065_T32TNT_20230530T175912"]);
+    assert_eq!((load.seen, load.rejected.len(), load.outside_tile.values().sum::<usize>()), (4, 1, 2));
+    assert_eq!(searches(&server.asked())[0].body["filter-lang"], "cql2-json");
+}
