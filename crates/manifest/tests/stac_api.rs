@@ -383,6 +383,24 @@ async fn other_addresses_than_the_root_are_understood() {
     assert!(searches(&asked).into_iter().any(|asked| asked.body["collections"] == json!(["c"])));
 }
 
+#[tokio::test]
+async fn a_file_in_a_bucket_is_read() {
+    let lines = format!("{}\n{}\n", item(1, "29UNU", 1.0), item(2, "29UNU", 1.0));
+    let server = Server::start(move |asked| match (asked.method.as_str(), asked.path.as_str()) {
+        ("GET", "/bucket/stac/items.ndjson") => Answer::status(206, &lines)
+            .header("content-range", &format!("bytes 0-{}/{}", lines.len() - 1, lines.len()))
+            .header("etag", "\"e\"")
+            .header("last-modified", "Fri, 31 Dec 1999 23:59:59 GMT"),
+        _ => Answer::status(404, ""),
+    });
+    let mut options = fast();
+    options.source.endpoint = Some(server.url(""));
+    options.source.anonymous = true;
+    let load = load_stac("s3://bucket/stac/items.ndjson", &query(), &options).await.unwrap();
+    assert_eq!(days(&load), ["01", "02"]);
+    assert!(load_stac("s3://bucket/stac/none.json", &query(), &options).await.is_err());
+}
+
 /// The recorded landing page and search of CDSE, played back.
 #[tokio::test]
 async fn recorded_cdse_search() {

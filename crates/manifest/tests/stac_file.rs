@@ -171,3 +171,22 @@ fn a_real_stac_geoparquet() {
     let item = loaded.items.iter().find(|item| item.product.to_string() == name).unwrap();
     insta::assert_json_snapshot!("geoparquet_item", item);
 }
+
+#[test]
+fn a_damaged_stac_geoparquet_is_refused() {
+    let Some(path) = recorded("earthsearch-pc/pc_l2a_1000items.stac-geoparquet") else { return };
+    let bytes = fs::read(path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.parquet");
+    for length in [5, 12, 1000, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&damaged, &bytes[..length]).unwrap();
+        let error = load_path(&damaged, &query("13TEF"), &StacOptions::default()).unwrap_err();
+        assert!(matches!(error, StacLoadError::Parquet { .. }), "{length}: {error}");
+    }
+    // The first page of the first column is not what its header says.
+    let mut garbled = bytes;
+    garbled[4..64].fill(0xff);
+    fs::write(&damaged, &garbled).unwrap();
+    let error = load_path(&damaged, &query("13TEF"), &StacOptions::default()).unwrap_err();
+    assert!(matches!(error, StacLoadError::Parquet { .. }), "{error}");
+}
