@@ -12,7 +12,8 @@ use stac::Link;
 use stac::api::{Filter, GetSearch, Search};
 use url::Url;
 
-use super::stac_http::{Client, Request, StacLoadError, shown};
+use super::stac_error::{StacLoadError, shown};
+use super::stac_http::{Client, Request};
 use crate::grid::TileGeocoding;
 use crate::ids::{Level, MgrsTile};
 use crate::stac::{LoadNote, StacLoader, StacQuery};
@@ -187,7 +188,7 @@ impl<'c> StacApi<'c> {
         for LonLatBox { west, south, east, north } in granule_boxes(TileGeocoding::of(query.tile)) {
             let mut search = Search::new().collections(vec![self.collection(query)]);
             search = search.bbox(stac::Bbox::new(west, south, east, north));
-            search = search.limit(u64::from(self.client.options().page_size));
+            search = search.limit(u64::from(self.client.options().page_size.max(1)));
             if let Some(interval) = query.datetime {
                 search = search.datetime(interval);
             }

@@ -10,9 +10,10 @@ use url::Url;
 
 use super::location::{Source, SourceUrl};
 use super::stac_api::{StacApi, below, is_landing_page, links, read_pages};
-use super::stac_http::{Client, Request, shown};
-pub use super::stac_http::{StacLoadError, StacOptions};
+use super::stac_error::shown;
+use super::stac_http::{Client, Request};
 use super::stac_parquet;
+pub use super::{stac_error::StacLoadError, stac_http::StacOptions};
 use crate::stac::{LoadNote, StacError, StacLoad, StacLoader, StacQuery};
 
 /// Loads the items of a catalogue and applies a query to them. `input` is one of

@@ -21,7 +21,7 @@ use parquet::file::reader::ChunkReader;
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value};
 
-use super::stac_http::StacLoadError;
+use super::stac_error::StacLoadError;
 use crate::stac::{PROPERTIES, StacLoader};
 
 /// Columns of the item itself; all others are its properties.
