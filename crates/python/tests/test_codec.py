@@ -41,6 +41,8 @@ class AsyncOnly(WrapperStore[Any]):
 
 @pytest.fixture(params=PIPELINES)
 def pipeline(request: pytest.FixtureRequest) -> Iterator[str]:
+    if not hasattr(zarr.core.codec_pipeline, PIPELINES[request.param].rpartition(".")[2]):
+        pytest.skip(f"this zarr has no {request.param} pipeline")
     with zarr.config.set({"codec_pipeline.path": PIPELINES[request.param]}):
         yield request.param
 
@@ -70,7 +72,7 @@ def expected(made: Jp2) -> np.ndarray[Any, Any]:
 
 def test_whole_array(folder: Path, expected: np.ndarray[Any, Any], pipeline: str, is_async: bool) -> None:
     array = open_array(folder, is_async)
-    assert type(array.async_array.codec_pipeline).__name__.lower().startswith(pipeline)
+    assert type(array._async_array.codec_pipeline).__name__.lower().startswith(pipeline)
     np.testing.assert_array_equal(array[:], expected)
 
 
@@ -151,6 +153,7 @@ def test_edge_tiles_are_padded_with_the_fill_value(made: Jp2) -> None:
     np.testing.assert_array_equal(window, out[52:64, 50:75])
 
 
+@pytest.mark.skipif(not hasattr(zarr.errors, "ChunkNotFoundError"), reason="this zarr always fills")
 def test_missing_chunks_are_reported_missing(folder: Path) -> None:
     with zarr.config.set({"array.read_missing_chunks": False}):
         array = open_array(folder)

@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 from s2ice._s2ice import CodecError, __version__
 
 if TYPE_CHECKING:
+    from s2ice._build import build, info
     from s2ice._open import open
     from s2ice.codec import Jpeg2000Codec
 
-__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "open"]
+__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "build", "info", "open"]
 
 # zarr-python imports this package to find the codec; xarray and icechunk are only imported by those who use them.
-_LAZY = {"Jpeg2000Codec": "s2ice.codec", "open": "s2ice._open"}
+_LAZY = {
+    "Jpeg2000Codec": "s2ice.codec",
+    "build": "s2ice._build",
+    "info": "s2ice._build",
+    "open": "s2ice._open",
+}
 
 
 def __getattr__(name: str) -> Any:

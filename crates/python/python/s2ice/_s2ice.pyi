@@ -1,6 +1,6 @@
 """The part of s2ice that is written in Rust."""
 
-from collections.abc import Buffer
+from collections.abc import Buffer, Callable
 
 __version__: str
 """Version of the wheel."""
@@ -68,3 +68,9 @@ class TileCodec:
         CodecError
             The bytes are no tile of this header, are damaged, or `out` has another size.
         """
+
+def build(request: str, progress: Callable[[str, int, int | None], object] | None = None) -> str:
+    """Build a store; the request and the report are JSON. See `s2ice.build`."""
+
+def info(store: str, options: str) -> str:
+    """Tell what is in a store; the options and the report are JSON. See `s2ice.info`."""

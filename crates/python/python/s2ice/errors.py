@@ -10,6 +10,7 @@ __all__ = [
     "GroupNotFoundError",
     "NotAnS2iceStoreWarning",
     "RefNotFoundError",
+    "RequestError",
     "S2iceError",
     "SourceError",
     "StoreNotFoundError",
@@ -38,6 +39,10 @@ class GroupNotFoundError(S2iceError, KeyError):
 
 class CredentialsError(S2iceError, PermissionError):
     """The store, or the archive its chunks lie in, asks for credentials that were not given."""
+
+
+class RequestError(S2iceError, ValueError):
+    """An argument is missing, unknown or out of range."""
 
 
 class SourceError(S2iceError, ValueError):

@@ -1,0 +1,182 @@
+"""`s2ice.build` and `s2ice.info`: what the commands of the same names do, by the same code."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from s2ice import _s2ice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+type PathLike = str | os.PathLike[str]
+
+# Names that `s2ice.open` and Icechunk use, and the name of the same setting in the builder's options.
+_OPTIONS = {"endpoint_url": "endpoint", "requester_pays": "request_payer"}
+_PLAIN = {"endpoint", "region", "virtual_hosted", "anonymous", "request_payer", "allow_http", "connections"}
+_SECRETS = {"access_key_id", "secret_access_key", "session_token"}
+
+
+def build(
+    *,
+    tile: str,
+    level: str = "L2A",
+    index: PathLike | Sequence[PathLike],
+    source: PathLike,
+    store: PathLike | None = None,
+    stac: PathLike | None = None,
+    collection: str | None = None,
+    datetime: str | None = None,
+    max_cloud_cover: float | None = None,
+    arrays: str | Sequence[str] | None = None,
+    resolutions: Literal["best", "all"] = "best",
+    headers: Literal["read", "index", "assume"] = "read",
+    checksum: Literal["etag", "modified", "none"] = "etag",
+    spec: Literal[1, 2] = 2,
+    container: str | None = None,
+    cache: PathLike | Literal[False] | None = None,
+    source_options: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[str, int, int | None], object] | None = None,
+) -> dict[str, Any]:
+    """Build the store of a tile: an Icechunk repository whose chunks are references into the product files.
+
+    Either the whole build is published or nothing of it. Ctrl-C and an exception of `progress` stop it.
+
+    Parameters
+    ----------
+    tile
+        MGRS tile, such as ``"29UNU"``.
+    level
+        ``"L2A"`` or ``"L1C"``.
+    index
+        TLM index in Parquet, one or several files or URLs; the command ``s2ice index`` makes one.
+    source
+        Prefix of the product files: a folder, or a ``file://``, ``s3://``, ``gs://``, ``az://``, ``https://`` URL.
+    store
+        Where the store shall be: a folder, or an ``s3://``, ``gs://``, ``az://`` URL. Needed unless `dry_run`.
+    stac
+        STAC items that choose the products: an API's address, an ItemCollection, item or ndjson file, a folder, or a
+        stac-geoparquet file. Without it every product of the index is taken.
+    collection
+        Collection of the STAC API; its usual one for the level by default.
+    datetime
+        Interval ``"A/B"`` of dates or times; ``..`` is an open end.
+    max_cloud_cover
+        Leave out products cloudier than this, percent.
+    arrays
+        Only arrays whose path matches one of these globs, such as ``"**/scl"``.
+    resolutions
+        ``"best"``: each band at its own resolution or the finest there is; ``"all"``: the R10m, R20m and R60m copies.
+    headers
+        Where main headers come from. ``"read"``: from each file, by one ranged request, or the cache; ``"index"``: from
+        the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped as unverified.
+    checksum
+        What readers check a file against: its ETag, its modification time, or nothing.
+    spec
+        Icechunk format of a new store; 1 is read by every version of Icechunk.
+    container
+        Name under which readers re-point the store to a mirror; the bucket's by default.
+    cache
+        File that remembers headers and metadata. By default one in the user's cache folder; ``False`` for none.
+    source_options, storage_options
+        How to reach the source and the store: ``endpoint_url``, ``region``, ``anonymous``, ``requester_pays``,
+        ``force_path_style``, ``allow_http``, ``access_key_id``, ``secret_access_key``, ``session_token``,
+        ``connections`` (requests at a time), or any setting of the Rust crate object_store by its name there. Other
+        credentials come from the environment.
+    dry_run
+        Work everything out and write nothing.
+    progress
+        Called with the phase, the steps done and their total, where that is known, about ten times a second.
+
+    Returns
+    -------
+    dict
+        The report, as ``s2ice build --json`` prints it: what was stored, matched, left out and why.
+
+    Raises
+    ------
+    RequestError
+        An argument is missing or wrong.
+    CredentialsError, SourceError
+        The source or the store cannot be reached.
+    S2iceError
+        Anything else; its text names the product, file or place.
+    """
+    request = {
+        "tile": tile,
+        "level": level,
+        "index": [os.fspath(path) for path in _several(index)],
+        "stac": None if stac is None else os.fspath(stac),
+        "collection": collection,
+        "datetime": datetime,
+        "max_cloud_cover": max_cloud_cover,
+        "arrays": _several(arrays or []),
+        "resolutions": resolutions,
+        "headers": headers,
+        "cache": os.fspath(cache) if cache else None,
+        "cache_folder": str(_cache_folder()) if cache is None else None,
+        "source": os.fspath(source),
+        "source_options": _options(source_options),
+        "store": None if store is None else os.fspath(store),
+        "store_options": _options(storage_options),
+        "checksum": checksum,
+        "spec": spec,
+        "container": container,
+        "dry_run": dry_run,
+    }
+    report: dict[str, Any] = json.loads(_s2ice.build(json.dumps(request), progress))
+    return report
+
+
+def info(store: PathLike, *, storage_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Tell what is in a store: times, arrays, references, containers, last commit. No pixel is read.
+
+    Parameters
+    ----------
+    store
+        A folder or URL.
+    storage_options
+        As for `build`.
+
+    Returns
+    -------
+    dict
+        The report, as ``s2ice info --json`` prints it.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is no store.
+    S2iceError
+        It is not one of s2ice, or cannot be read.
+    """
+    report: dict[str, Any] = json.loads(_s2ice.info(os.fspath(store), json.dumps(_options(storage_options))))
+    return report
+
+
+def _several(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str | os.PathLike) else list(value)
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "s2ice"
+
+
+def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the builder's options in the words of its JSON; what it has no word for goes to its client as it is."""
+    options: dict[str, Any] = {"extra": {}}
+    for key, value in (given or {}).items():
+        name = _OPTIONS.get(key, key)
+        if name in _PLAIN:
+            options[name] = value
+        elif key == "force_path_style":
+            options["virtual_hosted"] = not value
+        else:
+            options["extra"][f"aws_{key}" if key in _SECRETS else key] = str(value)
+    return options
