@@ -3,11 +3,14 @@
 pub mod info;
 pub mod layout;
 pub mod plan;
+pub mod build;
 pub mod commit;
 pub mod config;
 pub mod error;
 pub mod progress;
 pub mod report;
 pub mod target;
+#[cfg(feature = "zarrs")]
+pub mod zarrs_codec;
 
 pub use error::{Error, Result};

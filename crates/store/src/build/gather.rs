@@ -110,6 +110,11 @@ async fn join_catalogue(
     let loaded = load_stac(input, &query, &StacOptions::default()).await;
     progress.end();
     let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
+    if load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty() {
+        let tiles: Vec<String> = load.outside_tile.iter().map(|(tile, count)| format!("{count} of {tile}")).collect();
+        let shown = tiles.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        return Err(Error::Input(format!("{input} has no item of tile {}, only {shown}", settings.tile)));
+    }
     let report = StacReport {
         input: input.clone(),
         seen: load.seen,

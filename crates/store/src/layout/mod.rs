@@ -5,4 +5,5 @@ pub mod crs;
 pub mod document;
 pub mod eopf;
 pub mod multiscale;
+pub mod table;
 pub mod time;

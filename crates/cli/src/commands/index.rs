@@ -1,0 +1,1 @@
+//! `s2ice index`: where each tile of each raster lies.

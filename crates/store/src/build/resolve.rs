@@ -1,0 +1,418 @@
+//! Second half of a build's input: metadata of every product and main header of every raster, from cache, index or
+//! the file itself; what cannot be proven is refused by name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use s2ice_jpeg2000::TileSpan;
+use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
+use s2ice_manifest::header_class::assumed_header;
+use s2ice_manifest::manifest::{RasterFile, TileTable};
+use s2ice_manifest::product::{ProductId, ProductMetadata};
+use s2ice_manifest::profile::HeaderProfile;
+use s2ice_manifest::source::cache::{FactCache, FileRecord};
+use s2ice_manifest::source::jp2_header::{FileError, read_head};
+use s2ice_manifest::source::location::{Source, SourceError, SourceUrl};
+use s2ice_manifest::source::safe_xml::{MetadataError, read_metadata};
+use s2ice_manifest::source::tlm_parquet::Conflict;
+use s2ice_manifest::tlm::{IndexRow, TileIndex};
+
+use super::gather::Gathered;
+use super::{BuildSettings, HeaderPolicy};
+use crate::error::{Error, Result};
+use crate::progress::{Phase, Progress};
+
+/// Products with everything that assembly needs.
+pub struct Resolved {
+    /// Products with at least one usable raster.
+    pub products: Vec<ProductRecord>,
+    /// What was left out so far.
+    pub refused: Vec<Refusal>,
+    /// Facts taken from the cache file.
+    pub from_cache: u64,
+}
+
+/// Asks for what is not known yet and checks everything.
+pub async fn resolve(
+    settings: &BuildSettings,
+    source_url: &SourceUrl,
+    source: Option<&Source>,
+    products: Vec<Gathered>,
+    progress: &dyn Progress,
+) -> Result<Resolved> {
+    let cache = open_cache(settings, source_url)?;
+    let job = Job {
+        settings,
+        source_url,
+        source: source.filter(|_| settings.headers != HeaderPolicy::Assume),
+        cache,
+        headers: Mutex::default(),
+        from_cache: Default::default(),
+    };
+    let mut refused = Vec::new();
+    let products = job.metadata(products, &mut refused, progress).await?;
+    let products = job.rasters(products, &mut refused, progress).await?;
+    let from_cache = job.from_cache.load(std::sync::atomic::Ordering::Relaxed);
+    Ok(Resolved { products, refused, from_cache })
+}
+
+/// Rows that contradict each other, as refusals.
+pub fn conflict(conflict: &Conflict) -> Refusal {
+    Refusal {
+        product: conflict.product.clone(),
+        raster: Some(conflict.raster.clone()),
+        kind: RefusalKind::Index,
+        reason: format!("its index rows contradict each other: {}", conflict.reason),
+    }
+}
+
+fn open_cache(settings: &BuildSettings, source_url: &SourceUrl) -> Result<Option<FactCache>> {
+    let Some(path) = settings.cache.as_ref().filter(|_| settings.headers != HeaderPolicy::Assume) else {
+        return Ok(None);
+    };
+    FactCache::open(path, &source_url.prefix()).map(Some).map_err(|error| Error::Input(error.to_string()))
+}
+
+type Headers = HashMap<Vec<u8>, std::result::Result<Arc<HeaderProfile>, String>>;
+
+struct Job<'a> {
+    settings: &'a BuildSettings,
+    source_url: &'a SourceUrl,
+    source: Option<&'a Source>,
+    cache: Option<FactCache>,
+    headers: Mutex<Headers>,
+    from_cache: std::sync::atomic::AtomicU64,
+}
+
+/// A raster or product that is left out, or a source that cannot be used at all.
+enum Trouble {
+    Refused(RefusalKind, String),
+    Fatal(Error),
+}
+
+impl From<SourceError> for Trouble {
+    fn from(error: SourceError) -> Self {
+        match error {
+            // These concern the whole source: asking for thousands of further files would tell the same.
+            SourceError::Unreachable { .. }
+            | SourceError::NoCredentials { .. }
+            | SourceError::NoBucket { .. }
+            | SourceError::WrongRegion { .. }
+            | SourceError::WrongEndpoint { .. }
+            | SourceError::NoRange { .. }
+            | SourceError::Timeout { .. } => Self::Fatal(error.into()),
+            _ => Self::Refused(RefusalKind::Source, error.to_string()),
+        }
+    }
+}
+
+impl From<FileError> for Trouble {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Source(error) => error.into(),
+            FileError::Changed { .. } => Self::Refused(RefusalKind::Source, error.to_string()),
+            _ => Self::Refused(RefusalKind::Header, error.to_string()),
+        }
+    }
+}
+
+impl Job<'_> {
+    fn parallel(&self) -> usize {
+        // The source bounds its own connections; a few waiting requests keep them busy.
+        self.settings.source_options.connections.max(1) * 2
+    }
+
+    fn count_cached(&self) {
+        self.from_cache.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    async fn metadata(
+        &self,
+        products: Vec<Gathered>,
+        refused: &mut Vec<Refusal>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Gathered, ProductMetadata)>> {
+        progress.begin(Phase::Metadata, Some(products.len() as u64));
+        let mut out = Vec::with_capacity(products.len());
+        let mut answers = futures::stream::iter(products)
+            .map(|product| async move {
+                let answer = self.metadata_of(&product).await;
+                progress.advance(1);
+                (product, answer)
+            })
+            .buffered(self.parallel());
+        while let Some((product, answer)) = answers.next().await {
+            match answer {
+                Ok(metadata) => match self.too_cloudy(&product, &metadata) {
+                    None => out.push((product, metadata)),
+                    Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
+                },
+                Err(Trouble::Refused(kind, reason)) => refused.push(whole(product.id, kind, reason)),
+                Err(Trouble::Fatal(error)) => return Err(error),
+            }
+        }
+        progress.end();
+        Ok(out)
+    }
+
+    async fn metadata_of(&self, product: &Gathered) -> std::result::Result<ProductMetadata, Trouble> {
+        let Some(source) = self.source else { return Ok(from_name(product)) };
+        if let Some(known) = self.cache.as_ref().and_then(|cache| cache.product(product.id)) {
+            self.count_cached();
+            return Ok(known);
+        }
+        let Some(row) = product.rows.first() else { return Ok(from_name(product)) };
+        match read_metadata(source, product.id, &row.path).await {
+            Ok(metadata) => {
+                self.remember(|cache| cache.put_product(product.id, &metadata))?;
+                Ok(metadata)
+            }
+            Err(MetadataError::Source(error)) => Err(error.into()),
+            Err(error) => Err(Trouble::Refused(RefusalKind::Metadata, error.to_string())),
+        }
+    }
+
+    /// Without a catalogue the cloud cover is known only now.
+    fn too_cloudy(&self, product: &Gathered, metadata: &ProductMetadata) -> Option<String> {
+        let max = self.settings.max_cloud_cover.filter(|_| product.item.is_none())?;
+        match metadata.cloud_cover {
+            Some(percent) if percent <= max => None,
+            Some(percent) => Some(format!("its cloud cover is {percent} %")),
+            None => Some("its cloud cover is unknown".to_owned()),
+        }
+    }
+
+    async fn rasters(
+        &self,
+        products: Vec<(Gathered, ProductMetadata)>,
+        refused: &mut Vec<Refusal>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<ProductRecord>> {
+        let total: usize = products.iter().map(|(product, _)| product.rows.len()).sum();
+        progress.begin(Phase::Headers, Some(total as u64));
+        let mut records: Vec<ProductRecord> = Vec::with_capacity(products.len());
+        let mut rows = Vec::with_capacity(total);
+        for (product, metadata) in products {
+            records.push(ProductRecord { id: product.id, metadata, rasters: Vec::with_capacity(product.rows.len()) });
+            rows.extend(product.rows.into_iter().map(|row| (records.len() - 1, row)));
+        }
+        let mut answers = futures::stream::iter(rows)
+            .map(|(record, row)| async move {
+                let answer = self.raster(&row).await;
+                progress.advance(1);
+                (record, row, answer)
+            })
+            .buffered(self.parallel());
+        while let Some((record, row, answer)) = answers.next().await {
+            match answer {
+                Ok(raster) => records[record].rasters.push(raster),
+                Err(Trouble::Refused(kind, reason)) => refused.push(Refusal {
+                    product: row.product.to_string(),
+                    raster: Some(row.asset.to_string()),
+                    kind,
+                    reason,
+                }),
+                Err(Trouble::Fatal(error)) => return Err(error),
+            }
+        }
+        progress.end();
+        records.retain(|record| {
+            let keep = !record.rasters.is_empty();
+            if !keep {
+                refused.push(whole(record.id, RefusalKind::Empty, "no raster of this product can be referenced".to_owned()));
+            }
+            keep
+        });
+        Ok(records)
+    }
+
+    async fn raster(&self, row: &IndexRow) -> std::result::Result<RasterFile, Trouble> {
+        let path = self
+            .source_url
+            .encoded_path(&row.path)
+            .map_err(|error| Trouble::Refused(RefusalKind::Index, error.to_string()))?;
+        let facts = self.facts(row).await?;
+        let header = self.header(&facts.main_header)?;
+        if let Some(misfit) = header.misfit(row.asset) {
+            return Err(Trouble::Refused(RefusalKind::Header, misfit));
+        }
+        let tiles = u32::try_from(header.tiles())
+            .map_err(|_| Trouble::Refused(RefusalKind::Header, format!("{} tiles are too many", header.tiles())))?;
+        let (spans, file_size) = spans(row, &facts, tiles)?;
+        let raster = RasterFile {
+            asset: row.asset,
+            path: path.into(),
+            file_size,
+            etag: facts.etag.map(Into::into),
+            last_modified: facts.last_modified,
+            header,
+            verified: facts.verified,
+            tiles: TileTable::new(&spans),
+            nodata: row.nodata.clone().unwrap_or_default().into(),
+        };
+        raster.validate().map_err(|error| Trouble::Refused(RefusalKind::Ranges, error.to_string()))?;
+        Ok(raster)
+    }
+
+    /// What is known of the file: from the cache, from the index, from the file, or assumed.
+    async fn facts(&self, row: &IndexRow) -> std::result::Result<Facts, Trouble> {
+        let from_index = || {
+            let header = row.main_header.as_deref()?;
+            Some(Facts {
+                main_header: header.to_vec(),
+                etag: row.etag.clone(),
+                last_modified: row.last_modified,
+                size: None,
+                first_sot: None,
+                own_index: None,
+                verified: true,
+            })
+        };
+        let policy = self.settings.headers;
+        if policy == HeaderPolicy::Assume {
+            return match from_index() {
+                Some(facts) => Ok(facts),
+                None => self.assumed(row),
+            };
+        }
+        if policy == HeaderPolicy::Index
+            && row.etag.is_some()
+            && row.index != TileIndex::InFile
+            && let Some(facts) = from_index()
+        {
+            return Ok(facts);
+        }
+        if let Some(known) = self.cache.as_ref().and_then(|cache| cache.file(&row.path)) {
+            self.count_cached();
+            return Ok(Facts::from(known));
+        }
+        let Some(source) = self.source else { return self.assumed(row) };
+        let read = read_head(source, &row.path).await?;
+        let record = FileRecord::of(&read);
+        self.remember(|cache| cache.put_file(&row.path, &record))?;
+        Ok(Facts::from(record))
+    }
+
+    fn assumed(&self, row: &IndexRow) -> std::result::Result<Facts, Trouble> {
+        let main_header = assumed_header(row.asset, self.settings.level).ok_or_else(|| {
+            let reason = "no main header is known for this kind of raster: use --headers read".to_owned();
+            Trouble::Refused(RefusalKind::Header, reason)
+        })?;
+        Ok(Facts {
+            main_header,
+            etag: row.etag.clone(),
+            last_modified: row.last_modified,
+            size: None,
+            first_sot: None,
+            own_index: None,
+            verified: false,
+        })
+    }
+
+    /// Parses a main header once per distinct header.
+    fn header(&self, bytes: &[u8]) -> std::result::Result<Arc<HeaderProfile>, Trouble> {
+        let mut known = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        let parsed = match known.get(bytes) {
+            Some(parsed) => parsed.clone(),
+            None => {
+                let parsed = HeaderProfile::parse(bytes).map(Arc::new).map_err(|error| error.to_string());
+                known.insert(bytes.to_vec(), parsed.clone());
+                parsed
+            }
+        };
+        parsed.map_err(|reason| Trouble::Refused(RefusalKind::Header, reason))
+    }
+
+    fn remember<E: ToString>(
+        &self,
+        put: impl FnOnce(&FactCache) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), Trouble> {
+        match self.cache.as_ref().map(put) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(Trouble::Fatal(Error::Input(error.to_string()))),
+        }
+    }
+}
+
+struct Facts {
+    main_header: Vec<u8>,
+    etag: Option<String>,
+    last_modified: Option<chrono::DateTime<chrono::Utc>>,
+    size: Option<u64>,
+    first_sot: Option<u64>,
+    /// Index bytes from the file's own TLM.
+    own_index: Option<Vec<u8>>,
+    verified: bool,
+}
+
+impl From<FileRecord> for Facts {
+    fn from(record: FileRecord) -> Self {
+        Self {
+            main_header: record.main_header,
+            etag: record.etag,
+            last_modified: record.last_modified,
+            size: Some(record.file_size),
+            first_sot: Some(record.first_sot),
+            own_index: record.index,
+            verified: true,
+        }
+    }
+}
+
+/// Tile spans and file size: by the index, checked against the file where it was asked; else by the file's own TLM.
+fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> std::result::Result<(Vec<TileSpan>, u64), Trouble> {
+    let index = |reason: String| Trouble::Refused(RefusalKind::Index, reason);
+    let entry = match row.entry().map_err(|error| index(error.source.to_string()))? {
+        Some(entry) => {
+            if let Some(size) = facts.size.filter(|size| *size != entry.file_size) {
+                let reason = format!(
+                    "the file has {size} bytes, the index says {}: it changed since it was indexed; index it again",
+                    entry.file_size
+                );
+                return Err(Trouble::Refused(RefusalKind::Source, reason));
+            }
+            if let Some(sot) = facts.first_sot.filter(|sot| *sot != entry.first_sot) {
+                let reason = format!(
+                    "the first tile-part begins at byte {sot}, the index says {}: index the file again",
+                    entry.first_sot
+                );
+                return Err(index(reason));
+            }
+            if let (Some(now), Some(then)) = (&facts.etag, &row.etag)
+                && facts.size.is_some()
+                && now.trim_matches('"') != then.trim_matches('"')
+            {
+                let reason = "its ETag is another than when it was indexed: it changed; index it again".to_owned();
+                return Err(Trouble::Refused(RefusalKind::Source, reason));
+            }
+            entry
+        }
+        None => {
+            let bytes = facts.own_index.as_deref().ok_or_else(|| {
+                let reason = match facts.size {
+                    Some(_) => "the index leaves its tile lengths to the file, which has no TLM: index it with `s2ice index`",
+                    None => "the index leaves its tile lengths to the file, which was not asked: use --headers read",
+                };
+                index(reason.to_owned())
+            })?;
+            s2ice_manifest::tlm::IndexEntry::parse(bytes).map_err(|error| index(error.to_string()))?
+        }
+    };
+    let spans = entry.tile_spans(tiles).map_err(|error| index(error.to_string()))?;
+    Ok((spans, entry.file_size))
+}
+
+/// What name and item tell of a product whose XML is not read.
+fn from_name(product: &Gathered) -> ProductMetadata {
+    let mut metadata = ProductMetadata::from_name(product.id);
+    if let Some(item) = &product.item {
+        metadata.datastrip_id.clone_from(&item.datastrip_id);
+        metadata.cloud_cover = item.cloud_cover;
+    }
+    metadata
+}
+
+fn whole(id: ProductId, kind: RefusalKind, reason: String) -> Refusal {
+    Refusal { product: id.to_string(), raster: None, kind, reason }
+}

@@ -1,0 +1,1 @@
+//! Arrays of s2ice read with zarrs.

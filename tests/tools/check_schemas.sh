@@ -1,0 +1,17 @@
+#!/bin/sh
+# Schemas and generated tables must be those of the code: writes them anew elsewhere and compares.
+set -eu
+cd "$(dirname "$0")/../.."
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+mkdir -p "$folder/schemas" "$folder/docs/formats"
+cp docs/formats/store.md "$folder/docs/formats/"
+cargo run --quiet --locked -p s2ice -- schemas "$folder/schemas" --docs "$folder/docs"
+differ=0
+diff -ru schemas "$folder/schemas" || differ=1
+diff -u docs/formats/store.md "$folder/docs/formats/store.md" || differ=1
+if [ $differ -ne 0 ]; then
+    echo "schemas or generated tables are out of step with the code: run 'make schemas' and commit" >&2
+    exit 1
+fi
+echo "schemas and generated tables are in step"
