@@ -11,3 +11,6 @@ mod stac_parquet;
 pub mod manifest_parquet;
 pub mod jp2_header;
 pub mod jp2_walk;
+pub mod safe_xml;
+pub mod cache;
+pub mod facts;

@@ -1,0 +1,98 @@
+//! Asking for a file's or a product's facts: the cache first, the source only where it must.
+
+use std::sync::Arc;
+
+use crate::product::{ProductId, ProductMetadata};
+use crate::raster::Asset;
+use crate::tlm::IndexBytesError;
+
+use super::cache::{CacheError, FactCache, FileRecord};
+use super::jp2_header::{FileError, FileFacts, read_head};
+use super::jp2_walk::walk;
+use super::location::Source;
+use super::safe_xml::{MetadataError, read_metadata};
+
+/// What a file is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct FileRequest<'a> {
+    /// Path below the source.
+    pub path: &'a str,
+    /// Which raster it is.
+    pub asset: Asset,
+    /// Size by the index, where it says: a record of another size is not believed.
+    pub size: Option<u64>,
+    /// Tile lengths are needed: from the file's TLM, else by walking it.
+    pub index: bool,
+}
+
+/// A failure of the source, the file or the cache.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// The file cannot be read or referenced.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The product's metadata cannot be used.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The cache cannot be written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// Facts of a file: remembered, or read now and remembered.
+///
+/// # Errors
+/// [`FactsError::File`] and [`FactsError::Cache`].
+pub async fn file_record(
+    source: &Source,
+    cache: &FactCache,
+    request: FileRequest<'_>,
+) -> Result<Arc<FileRecord>, FactsError> {
+    let url = source.url_of(request.path).map_err(FileError::from)?;
+    if let Some(known) = cache.file(&url)
+        && request.size.is_none_or(|size| size == known.size)
+        && (known.index.is_some() || !request.index)
+    {
+        return Ok(known);
+    }
+    let facts = read_head(source, request.path).await?;
+    let record = record_of(source, &facts, request).await?;
+    Ok(cache.put_file(&url, record)?)
+}
+
+async fn record_of(source: &Source, facts: &FileFacts, request: FileRequest<'_>) -> Result<FileRecord, FileError> {
+    let (mut entry, mut nodata) = (facts.index.clone(), None);
+    if entry.is_none() && request.index {
+        let walked = walk(source, request.path, facts, request.asset.zero_is_nodata()).await?;
+        (entry, nodata) = (Some(walked.entry), walked.nodata);
+    }
+    let unwritable = |e: IndexBytesError| FileError::Refused { path: request.path.to_owned(), reason: e.to_string() };
+    Ok(FileRecord {
+        size: facts.file_size,
+        etag: facts.etag.clone(),
+        last_modified: facts.last_modified,
+        first_sot: facts.head.first_sot,
+        header: facts.head.header.codec_header().into(),
+        index: entry.map(|e| e.write()).transpose().map_err(unwritable)?.map(Arc::from),
+        nodata,
+    })
+}
+
+/// Metadata of a product: remembered, or read now and remembered. `raster_path` is the path of any of its rasters.
+///
+/// # Errors
+/// [`FactsError::Metadata`] and [`FactsError::Cache`].
+pub async fn product_metadata(
+    source: &Source,
+    cache: &FactCache,
+    product: ProductId,
+    raster_path: &str,
+) -> Result<ProductMetadata, FactsError> {
+    let prefix = source.url().prefix();
+    if let Some(known) = cache.product(&prefix, product) {
+        return Ok(known);
+    }
+    let metadata = read_metadata(source, product, raster_path).await?;
+    cache.put_product(&prefix, product, metadata.clone())?;
+    Ok(metadata)
+}

@@ -1,0 +1,168 @@
+//! Product metadata: every real XML file, and doctored ones.
+#![cfg(feature = "io")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use s2ice_manifest::ids::Level;
+use s2ice_manifest::product::{MetadataSource, ProductId};
+use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::safe_xml::{
+    MetadataError, MetadataPaths, check_granule, check_product, parse_granule, parse_product, read_metadata,
+};
+
+fn files(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, out);
+        } else if path.extension().is_some_and(|e| e == "xml") {
+            out.push(path);
+        }
+    }
+    out.sort();
+}
+
+fn source(folder: &Path) -> Source {
+    Source::open(&SourceUrl::parse(folder.to_str().unwrap()).unwrap(), &SourceOptions::default()).unwrap()
+}
+
+#[tokio::test]
+async fn the_real_product() {
+    let Some(data) = support::data() else { return };
+    let source = source(&data.join("safe"));
+    let name = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454";
+    let raster = format!("/{name}.SAFE/GRANULE/L2A_T29UNU_A038058_20221005T115407/IMG_DATA/R20m/x.jp2");
+    let metadata = read_metadata(&source, name.parse().unwrap(), &raster).await.unwrap();
+    assert_eq!(source.stats().requests(), 2);
+    assert_eq!((metadata.add_offset, metadata.quantification, metadata.cloud_cover), (-1000, 10000.0, Some(59.769726)));
+    assert_eq!(metadata.source, MetadataSource::Product);
+    assert_eq!(metadata.datastrip_start().unwrap().to_rfc3339(), "2022-10-05T11:54:07+00:00");
+    let sensed = chrono::DateTime::from_timestamp_micros(metadata.sensing_time_us).unwrap();
+    assert!(sensed.to_rfc3339().starts_with("2022-10-05T11:5"), "{sensed}");
+
+    // Another tile's name on the same files.
+    let other = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UPU_20221005T164454".parse().unwrap();
+    let text = read_metadata(&source, other, &raster).await.unwrap_err().to_string();
+    assert!(text.contains("TILE_ID is of tile 29UNU, the product's name of 29UPU"), "{text}");
+    let error = read_metadata(&source, other, "/x.jp2").await.unwrap_err();
+    assert!(matches!(error, MetadataError::NoSafe { .. }));
+    let gone = read_metadata(&source, other, "/no.SAFE/GRANULE/g/IMG_DATA/x.jp2").await.unwrap_err();
+    assert_eq!(gone.to_string(), format!("{}/no.SAFE/GRANULE/g/MTD_TL.xml does not exist", source.url()));
+}
+
+#[test]
+fn every_real_granule_lies_where_the_formula_says() {
+    let Some(data) = support::data() else { return };
+    let mut found = Vec::new();
+    files(&data, &mut found);
+    let (mut right, mut doctored) = (0, 0);
+    for file in found {
+        let bytes = std::fs::read(&file).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        if !text.contains("<Tile_Geocoding") {
+            continue;
+        }
+        let path = file.to_str().unwrap();
+        // The first read is enough for every one of them, and gives what the whole file gives.
+        let facts = parse_granule(&bytes[..4096], path).unwrap().expect(path);
+        assert_eq!(parse_granule(&bytes, path).unwrap().as_ref(), Some(&facts));
+        assert_eq!(parse_granule(&bytes[..1500], path).unwrap(), None);
+        let name = format!("S2A_MSIL2A_20221005T115411_N0400_R023_T{}_20221005T164454", facts.tile);
+        match check_granule(name.parse().unwrap(), &facts, path) {
+            Ok(()) => right += 1,
+            // A test fixture of another project: tile 34LBQ with the place of 34LBP.
+            Err(error) => {
+                assert!(path.contains("T34LBQ"), "{error}");
+                let text = error.to_string();
+                assert!(text.contains("EPSG:32734 with upper left (199980, 8900020)") && text.contains("for tile 34LBQ"));
+                doctored += 1;
+            }
+        }
+    }
+    assert!(right >= 22 && doctored >= 1, "{right} right, {doctored} doctored");
+}
+
+#[test]
+fn every_real_product_states_its_radiometry() {
+    let Some(data) = support::data() else { return };
+    let mut found = Vec::new();
+    files(&data, &mut found);
+    let mut offsets = Vec::new();
+    for file in found {
+        let path = file.to_str().unwrap();
+        let level = match file.file_name().unwrap().to_str().unwrap() {
+            "MTD_MSIL1C.xml" => Level::L1C,
+            "MTD_MSIL2A.xml" | "MTD_MSIL2a.xml" | "product_metadata.xml" => Level::L2A,
+            _ => continue,
+        };
+        let facts = parse_product(&std::fs::read(&file).unwrap(), level, path).unwrap();
+        assert!((facts.quantification - 10_000.0).abs() < f64::EPSILON, "{path}");
+        assert!(facts.cloud_cover.is_some_and(|c| (0.0..=100.0).contains(&c)), "{path}");
+        let expected = if facts.baseline.number() >= 400 { -1000 } else { 0 };
+        // The same fixture as above has -7000 in it, which is what counts.
+        let expected = if path.contains("T34LBQ") { -7000 } else { expected };
+        assert_eq!(facts.add_offset, expected, "{path}");
+        let folder = file.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        if let Ok(product) = folder.trim_start_matches("esa_").parse::<ProductId>() {
+            check_product(product, &facts, path).unwrap();
+        }
+        offsets.push(facts.add_offset);
+    }
+    assert!(offsets.len() >= 15 && offsets.contains(&0), "{offsets:?}");
+}
+
+const PRODUCT: &str = "<?xml version=\"1.0\"?><n1:Level-2A_User_Product xmlns:n1=\"x\"><n1:General_Info><Product_Info>\
+    <PRODUCT_URI>S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE</PRODUCT_URI>\
+    <PROCESSING_BASELINE>04.00</PROCESSING_BASELINE></Product_Info><QUANTIFICATION_VALUES_LIST>\
+    <BOA_QUANTIFICATION_VALUE unit=\"none\">10000</BOA_QUANTIFICATION_VALUE>\
+    <AOT_QUANTIFICATION_VALUE>1000.0</AOT_QUANTIFICATION_VALUE></QUANTIFICATION_VALUES_LIST>\
+    <BOA_ADD_OFFSET_VALUES_LIST><BOA_ADD_OFFSET band_id=\"0\">-1000</BOA_ADD_OFFSET>\
+    <BOA_ADD_OFFSET band_id=\"1\">-1000</BOA_ADD_OFFSET></BOA_ADD_OFFSET_VALUES_LIST></n1:General_Info>\
+    </n1:Level-2A_User_Product>";
+
+#[test]
+fn radiometry_that_cannot_be_trusted_is_refused() {
+    let parse = |text: &str| parse_product(text.as_bytes(), Level::L2A, "MTD_MSIL2A.xml");
+    let facts = parse(PRODUCT).unwrap();
+    assert_eq!((facts.add_offset, facts.cloud_cover), (-1000, None));
+    let says = |from: &str, to: &str, what: &str| {
+        assert!(PRODUCT.contains(from));
+        let text = parse(&PRODUCT.replace(from, to)).unwrap_err().to_string();
+        assert!(text.contains(what), "{text}");
+    };
+    says("\"1\">-1000", "\"1\">0", "BOA_ADD_OFFSET of band_id 1 is 0, of others -1000");
+    says("\"1\">-1000", "\"1\">many", "BOA_ADD_OFFSET is \"many\"");
+    says("BOA_ADD_OFFSET band_id", "OTHER band_id", "at byte");
+    let without = PRODUCT.replace("<BOA_ADD_OFFSET ", "<OTHER ").replace("</BOA_ADD_OFFSET>", "</OTHER>");
+    assert!(parse(&without).unwrap_err().to_string().contains("has no BOA_ADD_OFFSET"));
+    assert_eq!(parse(&without.replace("04.00", "03.01")).unwrap().add_offset, 0);
+    says(">10000<", ">0<", "BOA_QUANTIFICATION_VALUE is \"0\"");
+    says(">10000<", ">NaN<", "BOA_QUANTIFICATION_VALUE is \"NaN\"");
+    says(">1000.0<", ">100<", "AOT_QUANTIFICATION_VALUE is \"100\"");
+    says("PROCESSING_BASELINE>", "B>", "no PROCESSING_BASELINE");
+    says("<?xml version=\"1.0\"?>", "<!DOCTYPE x [<!ENTITY a \"b\">]>", "document type definition is not allowed");
+    let renamed = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20230101T000000".parse().unwrap();
+    check_product(renamed, &facts, "x").unwrap();
+    let newer = "S2A_MSIL2A_20221005T115411_N0500_R023_T29UNU_20230101T000000".parse().unwrap();
+    assert!(check_product(newer, &facts, "x").unwrap_err().to_string().contains("PROCESSING_BASELINE is 04.00"));
+    let other = "S2A_MSIL2A_20221005T115411_N0400_R024_T29UNU_20221005T164454".parse().unwrap();
+    assert!(check_product(other, &facts, "x").unwrap_err().to_string().contains("PRODUCT_URI is"));
+}
+
+#[test]
+fn metadata_lies_beside_the_granule() {
+    let id: ProductId = "S2A_MSIL1C_20221005T115411_N0400_R023_T29UNU_20221005T164454".parse().unwrap();
+    let of = |path: &str| MetadataPaths::of_raster(id, path).map(|p| (p.granule, p.product));
+    let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+    assert_eq!(
+        of("/a/X.SAFE/GRANULE/g/IMG_DATA/R10m/b.jp2"),
+        pair("/a/X.SAFE/GRANULE/g/MTD_TL.xml", "/a/X.SAFE/MTD_MSIL1C.xml")
+    );
+    assert_eq!(of("/GRANULE/g/QI_DATA/b.jp2"), pair("/GRANULE/g/MTD_TL.xml", "/MTD_MSIL1C.xml"));
+    assert_eq!(of("GRANULE/g/QI_DATA/b.jp2"), pair("GRANULE/g/MTD_TL.xml", "MTD_MSIL1C.xml"));
+    assert_eq!(of("/b.jp2"), None);
+    assert_eq!(of("GRANULE/b.jp2"), None);
+}
