@@ -6,12 +6,12 @@
 //!
 //! ```no_run
 //! # async fn read(session: icechunk::session::Session) -> Result<(), Box<dyn std::error::Error>> {
-//! use s2ice_store as _;
+//! use s2ice_store::zarrs_codec::WholeValues;
 //! use std::sync::Arc;
 //! use zarrs::array::Array;
 //! use zarrs_icechunk::AsyncIcechunkStore;
 //!
-//! let store = Arc::new(AsyncIcechunkStore::new(session));
+//! let store = Arc::new(WholeValues::new(AsyncIcechunkStore::new(session)));
 //! let array = Array::async_open(store, "/measurements/reflectance/r10m/b04").await?;
 //! let pixels: Vec<u16> = array.async_retrieve_array_subset(&[0..1, 2000..2100, 3000..3100]).await?;
 //! # Ok(())
@@ -20,6 +20,7 @@
 
 mod fit;
 mod partial;
+mod whole;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -28,8 +29,8 @@ use s2ice_jpeg2000::{CODEC_NAME, CodecConfig, TileCodec, Window};
 use zarrs::array::codec::api::{CodecPluginV3, PartialDecoderCapability, PartialEncoderCapability};
 use zarrs::array::{
     ArrayBytes, ArrayBytesRaw, ArrayCodecTraits, ArrayPartialDecoderTraits, ArrayToBytesCodecTraits,
-    AsyncArrayPartialDecoderTraits, AsyncBytesPartialDecoderTraits, BytesPartialDecoderTraits, BytesRepresentation, Codec,
-    CodecError, CodecMetadataOptions, CodecOptions, CodecTraits, CodecTraitsV3, DataType, FillValue,
+    AsyncArrayPartialDecoderTraits, AsyncBytesPartialDecoderTraits, BytesPartialDecoderTraits, BytesRepresentation,
+    Codec, CodecError, CodecMetadataOptions, CodecOptions, CodecTraits, CodecTraitsV3, DataType, FillValue,
     RecommendedConcurrency,
 };
 use zarrs::metadata::Configuration;
@@ -38,6 +39,8 @@ use zarrs::plugin::{PluginCreateError, ZarrVersion, impl_extension_aliases};
 
 use fit::{Misfit, check, fill_sample};
 use partial::PartialDecoder;
+
+pub use whole::WholeValues;
 
 /// Decodes the chunks of one array, each a JPEG 2000 tile.
 ///

@@ -75,7 +75,11 @@ impl Part {
     fn around(indexer: &dyn Indexer, shape: &[u64], components: u32) -> Result<Part, IndexerError> {
         let outside = |indices: &[u64]| IndexerError::new_oob(indices.to_vec(), shape.to_vec());
         let same_rank = |rank: usize| {
-            if rank == shape.len() { Ok(()) } else { Err(IndexerError::new_incompatible_dimensionality(rank, shape.len())) }
+            if rank == shape.len() {
+                Ok(())
+            } else {
+                Err(IndexerError::new_incompatible_dimensionality(rank, shape.len()))
+            }
         };
         let mut bounds: Vec<Range<u64>> = shape.iter().map(|n| *n..0).collect();
         if let Some(subset) = indexer.as_array_subset() {

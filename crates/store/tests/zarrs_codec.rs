@@ -1,1 +1,0 @@
-//! Arrays of s2ice read with zarrs.
