@@ -167,7 +167,7 @@ pub enum HeadersArg {
 /// Checksums of references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ChecksumArg {
-    /// The ETag wherever it is known: a changed file is an error for readers.
+    /// The ETag wherever it is known (the modification time of local files): a changed file is an error for readers.
     Etag,
     /// The modification time.
     Modified,

@@ -62,8 +62,8 @@ fn start_tracing(verbose: u8, quiet: bool) {
     // Icechunk warns at every local repository that it is not safe for two writers; s2ice holds a lock of its own.
     let level = match (quiet, verbose) {
         (true, _) => "error",
-        (_, 0) => "warn,icechunk_arrow_object_store=error",
-        (_, 1) => "warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,icechunk_arrow_object_store=error",
+        (_, 0) => "warn,icechunk_arrow_object_store=error,icechunk_storage=error",
+        (_, 1) => "warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,icechunk_arrow_object_store=error,icechunk_storage=error",
         (_, 2) => "info,s2ice=debug,s2ice_manifest=debug,s2ice_store=debug",
         _ => "debug",
     };

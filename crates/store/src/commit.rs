@@ -30,7 +30,7 @@ use crate::target::Target;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChecksumPolicy {
-    /// The ETag wherever it is known.
+    /// The ETag wherever it is known; the modification time of local files.
     #[default]
     Etag,
     /// The modification time: no bytes newer than this.
@@ -357,15 +357,20 @@ impl Writer<'_> {
     }
 
     fn checksum(&self, raster: &RasterFile) -> Option<Checksum> {
+        let modified = || {
+            let time = raster.last_modified?;
+            // HTTP dates have whole seconds: round up, or the file itself would count as newer.
+            let seconds = time.timestamp() + i64::from(time.timestamp_subsec_nanos() > 0);
+            u32::try_from(seconds).ok().map(|s| Checksum::LastModified(SecondsSinceEpoch(s)))
+        };
+        // Icechunk takes the quotes off an ETag before it compares, and the ETags of local files have quotes: they
+        // would never match. A local file is told by its modification time.
+        let local = self.options.container.url_prefix().starts_with("file:");
         match self.options.checksum {
-            ChecksumPolicy::Etag => {
+            ChecksumPolicy::Etag if !local => {
                 raster.etag.as_ref().map(|etag| Checksum::ETag(icechunk::storage::ETag(etag.to_string())))
             }
-            ChecksumPolicy::Modified => raster.last_modified.and_then(|time| {
-                // HTTP dates have whole seconds: round up, or the file itself would count as newer.
-                let seconds = time.timestamp() + i64::from(time.timestamp_subsec_nanos() > 0);
-                u32::try_from(seconds).ok().map(|s| Checksum::LastModified(SecondsSinceEpoch(s)))
-            }),
+            ChecksumPolicy::Etag | ChecksumPolicy::Modified => modified(),
             ChecksumPolicy::None => None,
         }
     }

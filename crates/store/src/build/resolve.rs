@@ -12,9 +12,10 @@ use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::source::cache::{FactCache, FileRecord};
-use s2ice_manifest::source::jp2_header::{FileError, read_head};
+use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, product_metadata};
+use s2ice_manifest::source::jp2_header::FileError;
 use s2ice_manifest::source::location::{Source, SourceError, SourceUrl};
-use s2ice_manifest::source::safe_xml::{MetadataError, read_metadata};
+use s2ice_manifest::source::safe_xml::MetadataError;
 use s2ice_manifest::source::tlm_parquet::Conflict;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
@@ -41,7 +42,7 @@ pub async fn resolve(
     products: Vec<Gathered>,
     progress: &dyn Progress,
 ) -> Result<Resolved> {
-    let cache = open_cache(settings, source_url)?;
+    let cache = open_cache(settings)?;
     let job = Job {
         settings,
         source_url,
@@ -67,11 +68,15 @@ pub fn conflict(conflict: &Conflict) -> Refusal {
     }
 }
 
-fn open_cache(settings: &BuildSettings, source_url: &SourceUrl) -> Result<Option<FactCache>> {
+fn open_cache(settings: &BuildSettings) -> Result<FactCache> {
     let Some(path) = settings.cache.as_ref().filter(|_| settings.headers != HeaderPolicy::Assume) else {
-        return Ok(None);
+        return Ok(FactCache::in_memory());
     };
-    FactCache::open(path, &source_url.prefix()).map(Some).map_err(|error| Error::Input(error.to_string()))
+    let cache = FactCache::open(path).map_err(|error| Error::Input(error.to_string()))?;
+    for problem in cache.problems() {
+        tracing::warn!("{}, line {}: {}; passed over", path.display(), problem.line, problem.reason);
+    }
+    Ok(cache)
 }
 
 type Headers = HashMap<Vec<u8>, std::result::Result<Arc<HeaderProfile>, String>>;
@@ -80,7 +85,7 @@ struct Job<'a> {
     settings: &'a BuildSettings,
     source_url: &'a SourceUrl,
     source: Option<&'a Source>,
-    cache: Option<FactCache>,
+    cache: FactCache,
     headers: Mutex<Headers>,
     from_cache: std::sync::atomic::AtomicU64,
 }
@@ -113,6 +118,17 @@ impl From<FileError> for Trouble {
             FileError::Source(error) => error.into(),
             FileError::Changed { .. } => Self::Refused(RefusalKind::Source, error.to_string()),
             _ => Self::Refused(RefusalKind::Header, error.to_string()),
+        }
+    }
+}
+
+impl From<FactsError> for Trouble {
+    fn from(error: FactsError) -> Self {
+        match error {
+            FactsError::File(error) => error.into(),
+            FactsError::Metadata(MetadataError::Source(error)) => error.into(),
+            FactsError::Metadata(error) => Self::Refused(RefusalKind::Metadata, error.to_string()),
+            _ => Self::Fatal(Error::Input(error.to_string())),
         }
     }
 }
@@ -158,19 +174,11 @@ impl Job<'_> {
 
     async fn metadata_of(&self, product: &Gathered) -> std::result::Result<ProductMetadata, Trouble> {
         let Some(source) = self.source else { return Ok(from_name(product)) };
-        if let Some(known) = self.cache.as_ref().and_then(|cache| cache.product(product.id)) {
-            self.count_cached();
-            return Ok(known);
-        }
         let Some(row) = product.rows.first() else { return Ok(from_name(product)) };
-        match read_metadata(source, product.id, &row.path).await {
-            Ok(metadata) => {
-                self.remember(|cache| cache.put_product(product.id, &metadata))?;
-                Ok(metadata)
-            }
-            Err(MetadataError::Source(error)) => Err(error.into()),
-            Err(error) => Err(Trouble::Refused(RefusalKind::Metadata, error.to_string())),
+        if self.cache.product(&self.source_url.prefix(), product.id).is_some() {
+            self.count_cached();
         }
+        Ok(product_metadata(source, &self.cache, product.id, &row.path).await?)
     }
 
     /// Without a catalogue the cloud cover is known only now.
@@ -240,6 +248,9 @@ impl Job<'_> {
         let tiles = u32::try_from(header.tiles())
             .map_err(|_| Trouble::Refused(RefusalKind::Header, format!("{} tiles are too many", header.tiles())))?;
         let (spans, file_size) = spans(row, &facts, tiles)?;
+        // What the index proved of a file holds only while the file is the same.
+        let same_file = facts.size.is_none() || (row.etag.is_some() && facts.etag.is_some());
+        let nodata = row.nodata.clone().filter(|_| same_file).or(facts.nodata).unwrap_or_default();
         let raster = RasterFile {
             asset: row.asset,
             path: path.into(),
@@ -249,7 +260,7 @@ impl Job<'_> {
             header,
             verified: facts.verified,
             tiles: TileTable::new(&spans),
-            nodata: row.nodata.clone().unwrap_or_default().into(),
+            nodata: nodata.into(),
         };
         raster.validate().map_err(|error| Trouble::Refused(RefusalKind::Ranges, error.to_string()))?;
         Ok(raster)
@@ -266,6 +277,7 @@ impl Job<'_> {
                 size: None,
                 first_sot: None,
                 own_index: None,
+                nodata: None,
                 verified: true,
             })
         };
@@ -283,15 +295,20 @@ impl Job<'_> {
         {
             return Ok(facts);
         }
-        if let Some(known) = self.cache.as_ref().and_then(|cache| cache.file(&row.path)) {
-            self.count_cached();
-            return Ok(Facts::from(known));
-        }
         let Some(source) = self.source else { return self.assumed(row) };
-        let read = read_head(source, &row.path).await?;
-        let record = FileRecord::of(&read);
-        self.remember(|cache| cache.put_file(&row.path, &record))?;
-        Ok(Facts::from(record))
+        let size = row.head().map_err(|error| Trouble::Refused(RefusalKind::Index, error.source.to_string()))?;
+        let request = FileRequest {
+            path: &row.path,
+            asset: row.asset,
+            size: size.map(|(size, _)| size),
+            index: row.index == TileIndex::InFile,
+        };
+        let known = source.url_of(&row.path).ok().and_then(|url| self.cache.file(&url));
+        let record = file_record(source, &self.cache, request).await?;
+        if known.is_some_and(|known| Arc::ptr_eq(&known, &record)) {
+            self.count_cached();
+        }
+        Ok(Facts::from(record.as_ref()))
     }
 
     fn assumed(&self, row: &IndexRow) -> std::result::Result<Facts, Trouble> {
@@ -306,6 +323,7 @@ impl Job<'_> {
             size: None,
             first_sot: None,
             own_index: None,
+            nodata: None,
             verified: false,
         })
     }
@@ -323,16 +341,6 @@ impl Job<'_> {
         };
         parsed.map_err(|reason| Trouble::Refused(RefusalKind::Header, reason))
     }
-
-    fn remember<E: ToString>(
-        &self,
-        put: impl FnOnce(&FactCache) -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), Trouble> {
-        match self.cache.as_ref().map(put) {
-            None | Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(Trouble::Fatal(Error::Input(error.to_string()))),
-        }
-    }
 }
 
 struct Facts {
@@ -343,18 +351,20 @@ struct Facts {
     first_sot: Option<u64>,
     /// Index bytes from the file's own TLM.
     own_index: Option<Vec<u8>>,
+    nodata: Option<Vec<u32>>,
     verified: bool,
 }
 
-impl From<FileRecord> for Facts {
-    fn from(record: FileRecord) -> Self {
+impl From<&FileRecord> for Facts {
+    fn from(record: &FileRecord) -> Self {
         Self {
-            main_header: record.main_header,
-            etag: record.etag,
+            main_header: record.header.to_vec(),
+            etag: record.etag.clone(),
             last_modified: record.last_modified,
-            size: Some(record.file_size),
+            size: Some(record.size),
             first_sot: Some(record.first_sot),
-            own_index: record.index,
+            own_index: record.index.as_ref().map(|bytes| bytes.to_vec()),
+            nodata: record.nodata.clone(),
             verified: true,
         }
     }
