@@ -1,7 +1,115 @@
 //! `s2ice index`: where each tile of each raster lies.
+
+use s2ice_manifest::source::index_writer::write_index;
+use s2ice_manifest::source::indexer::{self, IndexOptions, IndexProgress, index_paths};
+use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+use s2ice_store::progress::{Phase, Progress};
+use s2ice_store::report::REPORT_VERSION;
 use schemars::JsonSchema;
-/// x
-#[derive(serde::Serialize, JsonSchema)]
-pub struct IndexReport {}
-/// Runs
-pub async fn run(_args: crate::args::IndexArgs, _global: &crate::args::Global) -> Result<(), crate::exit::Failure> { Ok(()) }
+use serde::Serialize;
+
+use super::{print, print_json};
+use crate::args::{Global, IndexArgs};
+use crate::exit::Failure;
+use crate::progress::Bars;
+use crate::settings;
+use crate::text;
+
+/// How many names of a list the summary shows.
+const SHOWN: usize = 10;
+
+/// Report of `s2ice index`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct IndexReport {
+    /// Always `s2ice.index`.
+    kind: String,
+    /// Version of this report.
+    version: u32,
+    /// Prefix of the product files.
+    source: String,
+    /// The index written.
+    output: String,
+    /// What was indexed and what was not.
+    #[serde(flatten)]
+    found: indexer::IndexReport,
+}
+
+/// Draws the indexer's progress.
+struct Watched<'a>(&'a Bars);
+
+impl IndexProgress for Watched<'_> {
+    fn found(&self, files: usize) {
+        self.0.begin(Phase::Files, Some(files as u64));
+    }
+    fn file_done(&self, _: &str) {
+        self.0.advance(1);
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
+    let url = args.source.source.as_deref().ok_or_else(|| {
+        Failure::usage("--source is missing: name the folder or bucket in which the product folders lie")
+    })?;
+    let url = SourceUrl::parse(url).map_err(Failure::usage)?;
+    let options = settings::source_options(SourceOptions::default(), &args.source)?;
+    let files_at_once = options.connections.max(1);
+    let source = Source::open(&url, &options).map_err(Failure::fault)?;
+    let paths = if args.paths.is_empty() { vec![String::new()] } else { args.paths };
+    let bars = Bars::new(global.quiet);
+    let options = IndexOptions { public_style: args.public_style, files_at_once };
+    let indexed = index_paths(&source, &paths, options, &Watched(&bars)).await;
+    bars.end();
+    let (rows, found) = indexed.map_err(Failure::fault)?;
+    if rows.is_empty() {
+        let why = match found.refused.first() {
+            Some(first) => format!("; {} refused, the first: {}: {}", found.refused.len(), first.path, first.reason),
+            None => String::new(),
+        };
+        return Err(Failure::fault(format!("no raster below {url} can be indexed{why}")));
+    }
+    write_index(&args.output, &rows, false).map_err(Failure::fault)?;
+    let report = IndexReport {
+        kind: "s2ice.index".to_owned(),
+        version: REPORT_VERSION,
+        source: url.prefix(),
+        output: args.output.display().to_string(),
+        found,
+    };
+    if global.json {
+        print_json(&report)
+    } else if global.quiet {
+        Ok(())
+    } else {
+        print(&render(&report))
+    }
+}
+
+fn render(report: &IndexReport) -> String {
+    let found = &report.found;
+    let rows = [
+        ("rasters", format!("{} of {}", text::number(found.indexed), text::count(count(found.products), "product"))),
+        ("tile lengths", format!("{} from TLM, {} by walking the tile-parts", found.with_tlm, found.walked)),
+        ("tiles", format!("{}, {} proven to be nodata", text::number(found.tiles), text::number(found.nodata_tiles))),
+        ("source", format!("{} requests, {} received", text::number(found.requests), text::bytes(found.bytes))),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    let mut out = format!("{} indexes {}\n{}", report.output, report.source, text::table(&rows, &[]));
+    for (title, list) in [("refused", &found.refused), ("not in the layout", &found.skipped)] {
+        if list.is_empty() {
+            continue;
+        }
+        out += &format!("\n{title}: {}\n", list.len());
+        for entry in list.iter().take(SHOWN) {
+            out += &format!("  {}: {}\n", entry.path, entry.reason);
+        }
+        if list.len() > SHOWN {
+            out += &format!("  ... and {} more (see --json)\n", list.len() - SHOWN);
+        }
+    }
+    out
+}
+
+fn count(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
