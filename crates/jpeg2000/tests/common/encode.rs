@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
 
 use openjpeg_sys as opj;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 
 /// What to encode and how.
 #[derive(Debug, Clone)]
@@ -64,12 +64,12 @@ impl Default for Recipe {
 impl Recipe {
     /// The samples: gradients with noise, some areas flat.
     pub fn sample(&self, component: u32, y: u32, x: u32) -> i32 {
-        let mut n = (x * 7919 + y * 104_729 + component * 31 + self.seed).wrapping_mul(2_654_435_761);
+        let mut n = (x * 7919 + y * 104_729 + component * 31).wrapping_add(self.seed).wrapping_mul(2_654_435_761);
         n ^= n >> 15;
         n = n.wrapping_mul(2_246_822_519);
         n ^= n >> 13;
         let span = 1u32 << self.depth;
-        let value = match (x / 16 + y / 16 + self.seed) % 3 {
+        let value = match (x / 16 + y / 16 + self.seed % 3) % 3 {
             0 => n % span,
             1 => (x * span / 64 + y + component) % span,
             _ => span / 3,
@@ -173,11 +173,10 @@ pub fn encode(recipe: &Recipe) -> Option<Vec<u8>> {
             opj::opj_set_error_handler(codec, Some(complain), std::ptr::null_mut());
         }
         assert_eq!(opj::opj_setup_encoder(codec, &raw mut p, image), 1);
-        let options: Vec<CString> = [("PLT", recipe.plt), ("TLM", recipe.tlm)]
-            .iter()
-            .filter(|(_, on)| *on)
-            .map(|(name, _)| CString::new(format!("{name}=YES")).unwrap())
-            .collect();
+        // More guard bits than the default, which images of one or two bits overflow.
+        let mut options = vec![c"GUARD_BITS=4"];
+        options.extend(recipe.plt.then_some(c"PLT=YES"));
+        options.extend(recipe.tlm.then_some(c"TLM=YES"));
         let mut pointers: Vec<*const c_char> = options.iter().map(|o| o.as_ptr()).collect();
         pointers.push(std::ptr::null());
         assert_eq!(opj::opj_encoder_set_extra_options(codec, pointers.as_ptr()), 1);
