@@ -27,8 +27,6 @@ pub struct Coding {
     pub precinct: u32,
     /// Write a TLM marker segment into the main header.
     pub tlm: bool,
-    /// Start a tile-part with every resolution, instead of one tile-part per tile.
-    pub tile_part_per_resolution: bool,
 }
 
 impl Coding {
@@ -56,7 +54,10 @@ impl Coding {
 ///
 /// # Errors
 /// What OpenJPEG says when it refuses, and what `fill` says.
-pub fn encode(coding: &Coding, mut fill: impl FnMut(u32, [u32; 4], &mut Vec<u8>) -> io::Result<()>) -> io::Result<Vec<u8>> {
+pub fn encode(
+    coding: &Coding,
+    mut fill: impl FnMut(u32, [u32; 4], &mut Vec<u8>) -> io::Result<()>,
+) -> io::Result<Vec<u8>> {
     let mut complaints = String::new();
     let mut sink = Sink::default();
     // SAFETY: `complaints` and `sink` outlive the encoder, and neither moves while it lives.
@@ -219,10 +220,6 @@ fn parameters(coding: &Coding) -> io::Result<opj::opj_cparameters_t> {
         *h = int(coding.precinct)?;
     }
     p.tcp_mct = c_char::from(coding.components == 3);
-    if coding.tile_part_per_resolution {
-        p.tp_on = 1;
-        p.tp_flag = c_char::try_from(b'R').map_err(io::Error::other)?;
-    }
     Ok(p)
 }
 

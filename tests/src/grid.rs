@@ -107,9 +107,8 @@ impl TileGrid {
             - n * s / c / r
                 * (d2 / 2.0 - (5.0 + 3.0 * t + 10.0 * cc - 4.0 * cc * cc - 9.0 * ep2) * d4 / 24.0
                     + (61.0 + 90.0 * t + 298.0 * cc + 45.0 * t * t) * d4 * d2 / 720.0);
-        let lon = (d - (1.0 + 2.0 * t + cc) * d2 * d / 6.0
-            + (5.0 - 2.0 * cc + 28.0 * t + 24.0 * t * t) * d4 * d / 120.0)
-            / c;
+        let lon =
+            (d - (1.0 + 2.0 * t + cc) * d2 * d / 6.0 + (5.0 - 2.0 * cc + 28.0 * t + 24.0 * t * t) * d4 * d / 120.0) / c;
         let mut central = -183.0;
         for _ in 0..self.zone {
             central += 6.0;

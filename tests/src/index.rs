@@ -29,8 +29,8 @@ pub fn write(path: &Path, products: &[SampleProduct]) -> io::Result<()> {
         ("path", text(&|(_, a)| a.path.clone())),
         ("index", Arc::new(index)),
     ];
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, c)| (name, c, true)))
-        .map_err(io::Error::other)?;
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, c)| (name, c, true))).map_err(io::Error::other)?;
     let mut writer = ArrowWriter::try_new(File::create(path)?, batch.schema(), None).map_err(io::Error::other)?;
     writer.write(&batch).map_err(io::Error::other)?;
     writer.close().map_err(io::Error::other)?;

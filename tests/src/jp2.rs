@@ -98,7 +98,8 @@ pub fn boxes(coding: &Coding, grid: &TileGrid, resolution: u32) -> Vec<u8> {
     let mut ihdr = [side, side].concat();
     ihdr.extend_from_slice(&[0, components, depth, 7, 1, 0]);
     let colr = [1, 0, 0, 0, 0, 0, if colour { 16 } else { 17 }];
-    let root = [boxed(b"lbl ", b"gml.root-instance", false), boxed(b"xml ", gml(coding, grid, resolution).as_bytes(), false)];
+    let root =
+        [boxed(b"lbl ", b"gml.root-instance", false), boxed(b"xml ", gml(coding, grid, resolution).as_bytes(), false)];
     let data = [boxed(b"lbl ", b"gml.data", false), boxed(b"asoc", &root.concat(), false)];
     let mut out = [
         boxed(b"jP  ", &[0x0d, 0x0a, 0x87, 0x0a], false),

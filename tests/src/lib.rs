@@ -9,6 +9,9 @@
 
 use std::io;
 
+#[cfg(test)]
+mod checks;
+
 pub mod calendar;
 pub mod encoder;
 pub mod grid;
@@ -21,12 +24,14 @@ pub mod raster;
 pub mod scene;
 pub mod spec;
 pub mod spectra;
+pub mod split;
 pub mod stac;
 pub mod truth;
 pub mod xml;
 
 pub use product::{SampleAsset, SampleProduct, expected_pixels, write_catalogue, write_products};
 pub use spec::{Baseline, Resolutions, SampleSpec, TlmChoice};
+pub use split::TileParts;
 
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)

@@ -13,6 +13,7 @@ use crate::landscape::Cells;
 use crate::raster::Raster;
 use crate::scene::{ClassShares, Scene};
 use crate::spec::{Identity, Resolutions, SampleSpec, TlmChoice};
+use crate::split::{TileParts, split};
 use crate::{index, invalid, stac, xml};
 
 /// One JP2 file of a product.
@@ -144,7 +145,9 @@ fn write_product(
         let file = folder.join(place);
         let head = boxes(&coding, &identity.grid, raster.resolution);
         let mut samples = Vec::new();
-        let codestream = encode(&coding, |_, rect, bytes| {
+        // A TLM names tile-parts, so it must be written after they are divided.
+        let whole = Coding { tlm: coding.tlm && spec.tile_parts == TileParts::One, ..coding };
+        let codestream = encode(&whole, |_, rect, bytes| {
             samples.clear();
             scene.samples(raster, &coding, &cells, rect, &mut samples);
             if coding.bits > 8 {
@@ -154,6 +157,10 @@ fn write_product(
             }
             Ok(())
         })?;
+        let codestream = match spec.tile_parts {
+            TileParts::One => codestream,
+            parts => split(&codestream, parts, coding.tlm)?,
+        };
         let mut out = fs::File::create(&file)?;
         out.write_all(&head)?;
         out.write_all(&codestream)?;

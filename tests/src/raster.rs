@@ -113,7 +113,6 @@ impl Raster {
             code_block,
             precinct,
             tlm,
-            tile_part_per_resolution: spec.split_tiles,
         };
         if spec.early_headers && self.kind == Kind::Band {
             Coding { tile: 2048, bits: 12, levels: 5, code_block: 64, precinct: 256, ..usual }

@@ -118,7 +118,8 @@ impl Scene {
     #[must_use]
     pub fn expected(&self, raster: &Raster, coding: &Coding, y: Range<u32>, x: Range<u32>) -> Vec<u16> {
         let full = [x.start, y.start, x.end.saturating_sub(x.start), y.end.saturating_sub(y.start)];
-        let (w, h) = (coding.side.saturating_sub(x.start).min(full[2]), coding.side.saturating_sub(y.start).min(full[3]));
+        let (w, h) =
+            (coding.side.saturating_sub(x.start).min(full[2]), coding.side.saturating_sub(y.start).min(full[3]));
         let n = coding.components as usize;
         let mut pixels = vec![0; full[2] as usize * full[3] as usize * n];
         if w == 0 || h == 0 {

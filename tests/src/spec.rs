@@ -8,6 +8,7 @@ use crate::calendar::{Day, Instant};
 use crate::grid::TileGrid;
 use crate::invalid;
 use crate::noise::hash;
+use crate::split::TileParts;
 
 /// A processing baseline, `05.11`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,8 +87,8 @@ pub struct SampleSpec {
     pub assets: Vec<String>,
     /// Headers as in early 2016: spectral bands of 12 bits in tiles of 2048.
     pub early_headers: bool,
-    /// Several tile-parts per tile, one per resolution.
-    pub split_tiles: bool,
+    /// Tile-parts of each tile.
+    pub tile_parts: TileParts,
     /// Let the swath end inside the tile on the second of every three dates.
     pub swath_edge: bool,
     /// Which made-up country.
@@ -110,7 +111,7 @@ impl Default for SampleSpec {
             resolutions: Resolutions::Best,
             assets: Vec::new(),
             early_headers: false,
-            split_tiles: false,
+            tile_parts: TileParts::One,
             swath_edge: true,
             seed: 1,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
@@ -232,7 +233,12 @@ impl Identity {
     #[must_use]
     pub fn tile_id(&self, level: &str) -> String {
         let (s, made, tile) = (self.satellite, self.generated.compact(), &self.grid.name);
-        format!("{s}_OPER_MSI_{level}_TL_{}_{made}_A{:06}_T{tile}_N{}", self.centre(), self.absolute_orbit, self.baseline)
+        format!(
+            "{s}_OPER_MSI_{level}_TL_{}_{made}_A{:06}_T{tile}_N{}",
+            self.centre(),
+            self.absolute_orbit,
+            self.baseline
+        )
     }
 
     /// Datatake identifier.

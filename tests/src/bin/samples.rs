@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use s2ice_tests::calendar::Day;
-use s2ice_tests::{Baseline, Resolutions, SampleSpec, TlmChoice, truth, write_products};
+use s2ice_tests::{Baseline, Resolutions, SampleSpec, TileParts, TlmChoice, truth, write_products};
 
 /// Write sample Sentinel-2 L2A products: real geometry, made-up land, the same bytes every time.
 #[derive(Parser)]
@@ -80,13 +80,16 @@ enum Kind {
     Usual,
     /// Headers as in early 2016: 12 bits, tiles of 2048.
     Early,
-    /// Several tile-parts per tile.
+    /// Two tile-parts per tile, one after the other.
     Split,
+    /// Two tile-parts per tile, the second ones after all the first ones.
+    Interleaved,
 }
 
 impl Args {
     fn spec(self) -> SampleSpec {
-        let base = if self.small { SampleSpec::small() } else { SampleSpec { assets: self.assets, ..Default::default() } };
+        let base =
+            if self.small { SampleSpec::small() } else { SampleSpec { assets: self.assets, ..Default::default() } };
         SampleSpec {
             tile: self.tile,
             start: self.start,
@@ -104,7 +107,11 @@ impl Args {
                 Copies::All => Resolutions::All,
             },
             early_headers: self.products == Kind::Early,
-            split_tiles: self.products == Kind::Split,
+            tile_parts: match self.products {
+                Kind::Split => TileParts::Adjacent,
+                Kind::Interleaved => TileParts::Interleaved,
+                Kind::Usual | Kind::Early => TileParts::One,
+            },
             swath_edge: !self.no_swath_edge,
             seed: self.seed,
             threads: self.threads.unwrap_or(base.threads),

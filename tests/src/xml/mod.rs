@@ -1,13 +1,14 @@
 //! The XML of a product, with the element names, nesting and namespaces of real ones: `manifest.safe`,
 //! `MTD_MSIL2A.xml` and the granule's `MTD_TL.xml`.
 
+mod angles;
+mod manifest;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use crate::grid::SIDE;
-use crate::noise::hash;
 use crate::product::SampleProduct;
 use crate::scene::ClassShares;
 
@@ -35,12 +36,13 @@ const SPECTRAL: [(&str, u32, u32, u32); 13] = [
 /// What the disk says.
 pub fn write(product: &SampleProduct) -> io::Result<()> {
     let granule = format!("GRANULE/{}", product.identity.granule());
-    let inner = [("MTD_MSIL2A.xml".to_owned(), product_xml(product)), (format!("{granule}/MTD_TL.xml"), tile_xml(product))];
+    let inner =
+        [("MTD_MSIL2A.xml".to_owned(), product_xml(product)), (format!("{granule}/MTD_TL.xml"), tile_xml(product))];
     fs::create_dir_all(product.folder.join(&granule))?;
     for (name, text) in &inner {
         fs::write(product.folder.join(name), text)?;
     }
-    fs::write(product.folder.join("manifest.safe"), manifest(product, &inner))
+    fs::write(product.folder.join("manifest.safe"), manifest::manifest(product, &inner))
 }
 
 /// Latitudes and longitudes around the tile, closed, as in EXT_POS_LIST.
@@ -64,7 +66,10 @@ fn shares_xml(shares: &ClassShares, indent: &str) -> String {
         ("THIN_CIRRUS", 10),
         ("SNOW_ICE", 11),
     ];
-    names.iter().map(|(name, i)| format!("{indent}<{name}_PERCENTAGE>{:.6}</{name}_PERCENTAGE>\n", shares[*i])).collect()
+    names
+        .iter()
+        .map(|(name, i)| format!("{indent}<{name}_PERCENTAGE>{:.6}</{name}_PERCENTAGE>\n", shares[*i]))
+        .collect()
 }
 
 /// `MTD_MSIL2A.xml`.
@@ -267,173 +272,8 @@ pub fn tile_xml(product: &SampleProduct) -> String {
         archived = id.generated.plus(1_543_000_000).iso(6),
         crs = grid.crs_name(),
         epsg = grid.epsg(),
-        angles = angles(product),
+        angles = angles::angles(product),
         cloud = product.cloud_cover(),
         shares = shares_xml(&product.shares, "      "),
-    )
-}
-
-/// Angles in ten-thousandths of a degree, as text.
-fn degrees(tenthousandths: i64) -> String {
-    format!("{}.{:04}", tenthousandths / 10_000, tenthousandths % 10_000)
-}
-
-/// Zenith and azimuth on the grid of 23 x 23 points 5 km apart; a point is `None` where a detector does not see it.
-fn angle_grid(angle: impl Fn(i64, i64) -> Option<(i64, i64)>) -> String {
-    let mut out = String::new();
-    for (name, azimuth) in [("Zenith", false), ("Azimuth", true)] {
-        let _ = write!(
-            out,
-            r#"        <{name}>
-          <COL_STEP unit="m">5000</COL_STEP>
-          <ROW_STEP unit="m">5000</ROW_STEP>
-          <Values_List>
-"#
-        );
-        for row in 0..23 {
-            let value = |pair: (i64, i64)| degrees(if azimuth { pair.1 } else { pair.0 });
-            let values: Vec<String> =
-                (0..23).map(|column| angle(row, column).map_or_else(|| "NaN".to_owned(), value)).collect();
-            let _ = writeln!(out, "            <VALUES>{}</VALUES>", values.join(" "));
-        }
-        let _ = write!(out, "          </Values_List>\n        </{name}>\n");
-    }
-    out
-}
-
-/// Sun high in summer and low in winter; two detectors side by side for every band.
-fn angles(product: &SampleProduct) -> String {
-    let id = &product.identity;
-    let from_midsummer = (id.season() - 172).abs().min(365 - (id.season() - 172).abs());
-    let (zenith, azimuth) = (280_000 + from_midsummer * 2500, 1_600_000 + i64::from(hash(0, id.day.number(), 1) % 40_000));
-    let sun = |row: i64, column: i64| Some((zenith + (11 - row) * 450 - (column - 11) * 62, azimuth + (column - 11) * 900));
-    let mean = |tag: &str, zenith: i64, azimuth: i64| {
-        let (zenith, azimuth) = (degrees(zenith), degrees(azimuth));
-        format!("<ZENITH_ANGLE unit=\"deg\">{zenith}</ZENITH_ANGLE><AZIMUTH_ANGLE unit=\"deg\">{azimuth}</AZIMUTH_ANGLE></{tag}>\n")
-    };
-    let mut out = format!(
-        "    <Tile_Angles metadataLevel=\"Standard\">\n      <Sun_Angles_Grid>\n{}      </Sun_Angles_Grid>\n      <Mean_Sun_Angle>{}",
-        angle_grid(sun),
-        mean("Mean_Sun_Angle", zenith, azimuth)
-    );
-    let mut means = String::new();
-    for band in 0..13 {
-        for detector in 5..=6 {
-            let view = |row: i64, column: i64| {
-                let mine = (column * 5 + row < 66) == (detector == 5);
-                let azimuth = if detector == 5 { 1_040_000 } else { 2_870_000 };
-                mine.then(|| (25_000 + (column - row / 4) * 2700 + band * 130, azimuth + row * 1100 + band * 170))
-            };
-            let _ = write!(
-                out,
-                "      <Viewing_Incidence_Angles_Grids bandId=\"{band}\" detectorId=\"{detector}\">\n{}      </Viewing_Incidence_Angles_Grids>\n",
-                angle_grid(view)
-            );
-        }
-        let tag = "Mean_Viewing_Incidence_Angle";
-        let _ = write!(means, "        <{tag} bandId=\"{band}\">{}", mean(tag, 47_300 + band * 130, 1_960_000 + band * 170));
-    }
-    let tag = "Mean_Viewing_Incidence_Angle_List";
-    let _ = write!(out, "      <{tag}>\n{means}      </{tag}>\n    </Tile_Angles>\n");
-    out
-}
-
-/// `manifest.safe`; the checksums of real ones are left out.
-fn manifest(product: &SampleProduct, inner: &[(String, String)]) -> String {
-    let id = &product.identity;
-    let mut objects = String::new();
-    let mut object = |name: &str, mime: &str, size: u64, path: &str| {
-        let _ = write!(
-            objects,
-            r#"    <dataObject ID="{name}">
-      <byteStream mimeType="{mime}" size="{size}">
-        <fileLocation href="./{path}" locatorType="URL"/>
-      </byteStream>
-    </dataObject>
-"#
-        );
-    };
-    let names = ["S2_Level-2A_Product_Metadata", "S2_Level-2A_Tile1_Metadata"];
-    for (name, (path, text)) in names.iter().zip(inner) {
-        object(name, "text/xml", u64::try_from(text.len()).unwrap_or(0), path);
-    }
-    for asset in &product.assets {
-        let (name, path) = (&asset.raster.asset, Path::new(&asset.path));
-        let path = path.strip_prefix(format!("/{}.SAFE", product.id)).unwrap_or(path).to_string_lossy();
-        let name = match asset.raster.is_mask() {
-            true => format!("{name}_Tile1_Data"),
-            false => format!("IMG_DATA_Band_{name}_Tile1_Data"),
-        };
-        object(&name, "application/octet-stream", asset.layout.size, &path);
-    }
-    let wrapped = |name: &str, category: &str, class: &str, text: &str, content: &str| {
-        format!(
-            r#"    <metadataObject ID="{name}" category="{category}" classification="{class}">
-      <metadataWrap mimeType="text/xml" textInfo="{text}" vocabularyName="Sentinel-SAFE">
-        <xmlData>
-          {content}
-        </xmlData>
-      </metadataWrap>
-    </metadataObject>
-"#
-        )
-    };
-    let describe = |name: &str, text: &str, content: &str| wrapped(name, "DMD", "DESCRIPTION", text, content);
-    let (orbit, relative) = (id.absolute_orbit, id.relative_orbit);
-    let (start, made, craft) = (id.datatake.iso(3), id.generated.iso(6), id.satellite.trim_start_matches('S'));
-    let metadata = [
-        describe(
-            "acquisitionPeriod",
-            "Acquisition Period",
-            &format!("<safe:acquisitionPeriod><safe:startTime>{start}</safe:startTime></safe:acquisitionPeriod>"),
-        ),
-        describe(
-            "measurementOrbitReference",
-            "Orbit Reference",
-            &format!(
-                "<safe:orbitReference><safe:orbitNumber groundTrackDirection=\"descending\" type=\"start\">{orbit:06}\
-                 </safe:orbitNumber><safe:relativeOrbitNumber type=\"start\">{relative:03}</safe:relativeOrbitNumber>\
-                 </safe:orbitReference>"
-            ),
-        ),
-        describe(
-            "platform",
-            "Platform Description",
-            &format!(
-                "<safe:platform><safe:familyName>SENTINEL</safe:familyName><safe:number>{craft}</safe:number>\
-                 <safe:instrument><safe:familyName abbreviation=\"MSI\">Multi-Spectral Instrument</safe:familyName>\
-                 </safe:instrument></safe:platform>"
-            ),
-        ),
-        wrapped(
-            "processing",
-            "PDI",
-            "PROVENANCE",
-            "Processing",
-            &format!("<safe:processing name=\"Generation of Level-2A User Product\" start=\"{made}\"></safe:processing>"),
-        ),
-        describe(
-            "measurementFrameSet",
-            "Frame Set",
-            &format!(
-                "<safe:frameSet><safe:footPrint srsName=\"http://www.opengis.net/gml/srs/epsg.xml#4326\">\
-                 <gml:coordinates>{}</gml:coordinates></safe:footPrint></safe:frameSet>",
-                footprint(product)
-            ),
-        ),
-    ]
-    .concat();
-    format!(
-        r#"{HEAD}
-<xfdu:XFDU xmlns:gml="http://www.opengis.net/gml" xmlns:safe="http://www.esa.int/safe/sentinel/1.1" xmlns:xfdu="urn:ccsds:schema:xfdu:1" version="esa/safe/sentinel/1.1/sentinel-2/msi/archive_l2a_user_product">
-  <informationPackageMap>
-    <xfdu:contentUnit dmdID="acquisitionPeriod platform" pdiID="processing" textInfo="SENTINEL-2 MSI Level-2A User Product" unitType="Product_Level-2A"/>
-  </informationPackageMap>
-  <metadataSection>
-{metadata}  </metadataSection>
-  <dataObjectSection>
-{objects}  </dataObjectSection>
-</xfdu:XFDU>
-"#
     )
 }
