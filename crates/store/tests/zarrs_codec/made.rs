@@ -113,6 +113,7 @@ fn partial_decoder_takes_every_kind_of_indexer() {
             .collect();
         assert_eq!(decode(&boxes.iter().map(subset).collect::<Vec<_>>()).unwrap(), expected);
         assert!(decode(&subset(&[0, 5, 5, 5, 9])).unwrap().is_empty());
+        assert!(decode(&vec![subset(&[0, 5, 5, 5, 9])]).unwrap().is_empty());
         // Outside the chunk, or of another rank.
         assert!(decode(&vec![at(0, 32, 0)]).is_err());
         assert!(decode(&vec![vec![0, 0]]).is_err());

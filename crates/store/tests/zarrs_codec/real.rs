@@ -51,10 +51,9 @@ fn chunks_and_windows() {
         let windows =
             [(0..1, 0..1), (size - 1..size, size - 1..size), (tile - 3..tile + 5, 5..2 * tile + 1), (7..8, 0..size)];
         for (y, x) in windows {
-            let mut ranges = vec![0..array.shape()[0]];
             // Of several components, all but the first.
-            ranges.extend((source.codec.components() > 1).then(|| 1..array.shape()[1]));
-            ranges.extend([y, x]);
+            let components = (source.codec.components() > 1).then(|| 1..array.shape()[1]);
+            let ranges: Vec<_> = std::iter::once(0..array.shape()[0]).chain(components).chain([y, x]).collect();
             let subset = ArraySubset::new_with_ranges(&ranges);
             let window = array.retrieve_array_subset::<ArrayBytes>(&subset).unwrap();
             let expected = all.extract_array_subset(&subset, array.shape(), array.data_type()).unwrap();
