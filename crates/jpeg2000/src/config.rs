@@ -60,3 +60,49 @@ impl CodecConfig {
 pub fn codec_schema() -> serde_json::Value {
     schemars::schema_for!(CodecConfig).to_value()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+
+    use super::*;
+    use crate::samples;
+    use proptest::prelude::*;
+
+    #[test]
+    fn configurations_come_back() {
+        let header = samples::header();
+        let config = CodecConfig::from_header(&header, 2);
+        let json = serde_json::to_string(&config).unwrap();
+        let back: CodecConfig = serde_json::from_str(&json).unwrap();
+        assert_eq!(back, config);
+        assert_eq!(back.header().unwrap(), header);
+        let short = format!("{{\"main_header\":\"{}\"}}", config.main_header);
+        assert_eq!(serde_json::from_str::<CodecConfig>(&short).unwrap().reduce, 0);
+        let long = format!("{{\"main_header\":\"{}\",\"level\":1}}", config.main_header);
+        serde_json::from_str::<CodecConfig>(&long).unwrap_err();
+    }
+
+    #[test]
+    fn other_text_is_refused_with_a_place() {
+        let config = CodecConfig { main_header: "/0//UQ*A".into(), reduce: 0 };
+        let error = config.header().unwrap_err();
+        assert_eq!(error.offset(), 6);
+        assert!(error.to_string().starts_with("field main_header at byte 6"), "{error}");
+        CodecConfig { main_header: String::new(), reduce: 0 }.header().unwrap_err();
+    }
+
+    #[test]
+    fn the_schema_file_is_in_step() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/codec.schema.json");
+        let file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(file, codec_schema());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,80}") {
+            let _ = CodecConfig { main_header: text, reduce: 0 }.header();
+        }
+    }
+}

@@ -208,3 +208,73 @@ impl Geometry {
         (self.height.div_ceil(self.tile_height), self.width.div_ceil(self.tile_width))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn tiles_cover_the_image_once() {
+        let mut siz = samples::siz();
+        (siz.x0, siz.y0, siz.tile_x0, siz.tile_y0) = (10, 70, 3, 64);
+        (siz.x1, siz.y1, siz.tile_width, siz.tile_height) = (200, 300, 64, 50);
+        let grid = TileGrid::new(&siz).unwrap();
+        assert_eq!((grid.columns(), grid.rows(), grid.tiles()), (4, 5, 20));
+        assert_eq!(grid.tile_rect(0).unwrap(), Rect { x0: 10, y0: 70, x1: 67, y1: 114 });
+        assert_eq!(grid.tile_rect(19).unwrap(), Rect { x0: 195, y0: 264, x1: 200, y1: 300 });
+        assert_eq!(grid.tile_rect(20), None);
+        let area: u32 = (0..20).map(|t| grid.tile_rect(t).unwrap()).map(|r| r.width() * r.height()).sum();
+        assert_eq!(area, 190 * 230);
+        assert_eq!(grid.image_size(), (230, 190));
+    }
+
+    #[test]
+    fn extreme_grids_do_not_overflow() {
+        let mut siz = samples::siz();
+        (siz.x1, siz.tile_width, siz.y1, siz.tile_height) = (u32::MAX, u32::MAX, u32::MAX, u32::MAX);
+        let grid = TileGrid::new(&siz).unwrap();
+        assert_eq!(grid.tile_rect(0).unwrap().x1, u32::MAX);
+        siz.tile_width = 65536;
+        let grid = TileGrid::new(&siz);
+        assert_eq!(grid.unwrap_err().to_string().contains("65536 x 1 tiles"), true);
+        siz.tile_width = 65537;
+        let last = TileGrid::new(&siz).unwrap().tile_rect(65534).unwrap();
+        assert_eq!((last.x0, last.x1), (65534 * 65537, u32::MAX));
+    }
+
+    #[test]
+    fn what_zarr_cannot_express_is_refused() {
+        type Change = fn(&mut Siz);
+        let changes: [(Change, &str); 5] = [
+            (|s| s.x0 = 1, "offsets"),
+            (|s| s.components[0].dx = 2, "subsampled"),
+            (|s| s.components[0].bit_depth = 17, "17 bits"),
+            (|s| s.components.push(crate::segment::siz::Component { bit_depth: 8, signed: false, dx: 1, dy: 1 }), "different"),
+            (|s| s.components.push(crate::segment::siz::Component { bit_depth: 15, signed: true, dx: 1, dy: 1 }), "different"),
+        ];
+        for (change, words) in changes {
+            let mut siz = samples::siz();
+            assert!(TileGrid::new(&siz).unwrap().zarr_geometry().is_ok());
+            change(&mut siz);
+            let error = TileGrid::new(&siz).unwrap().zarr_geometry().unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_halved_upwards() {
+        assert_eq!((reduced_size(10980, 4), reduced_size(1, 5), reduced_size(0, 5), reduced_size(u32::MAX, 40)), (687, 1, 0, 1));
+        let geometry = TileGrid::new(&samples::siz()).unwrap().zarr_geometry().unwrap();
+        let half = geometry.reduced(1).unwrap();
+        assert_eq!((half.height, half.width, half.tile_height, half.tile_width), (45, 50, 32, 32));
+        assert_eq!(half.tiles(), geometry.tiles());
+        geometry.reduced(6).unwrap();
+        geometry.reduced(7).unwrap_err();
+        let mut one = samples::siz();
+        (one.tile_width, one.tile_height) = (100, 101);
+        assert_eq!(TileGrid::new(&one).unwrap().zarr_geometry().unwrap().reduced(3).unwrap().tile_height, 13);
+    }
+}

@@ -21,6 +21,8 @@ pub mod marker;
 pub mod packet;
 pub mod profile;
 mod read;
+#[cfg(test)]
+mod samples;
 pub mod segment;
 pub mod tile;
 

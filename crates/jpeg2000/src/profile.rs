@@ -126,3 +126,42 @@ impl fmt::Debug for Profile {
         write!(f, "Profile({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+
+    use crate::header::MainHeader;
+    use crate::samples;
+
+    #[test]
+    fn comments_and_order_do_not_count() {
+        let siz = samples::siz();
+        let plain = samples::header();
+        let com = [0xFF, 0x64, 0, 6, 0, 1, b'h', b'i'];
+        let other = MainHeader::parse(&samples::header_bytes(&siz, &[&samples::QCD, &com, &samples::COD])).unwrap();
+        assert_eq!(plain.profile(), other.profile());
+        assert_eq!(plain.profile().difference(&other.profile()), "");
+        assert_eq!(plain.profile().to_string().len(), 64);
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let plain = samples::header().profile();
+        let mut siz = samples::siz();
+        siz.components[0].bit_depth = 12;
+        let mut cod = samples::COD;
+        cod[5] = 2;
+        let other = MainHeader::parse(&samples::header_bytes(&siz, &[&cod, &samples::QCD])).unwrap().profile();
+        assert_eq!(plain.difference(&other), "SIZ bit depth 15 bit vs 12 bit; COD progression LRCP vs RPCL");
+        let mut qcd = samples::QCD;
+        qcd[6] = 120;
+        let other = MainHeader::parse(&samples::header_bytes(&samples::siz(), &[&samples::COD, &qcd])).unwrap().profile();
+        assert!(plain.difference(&other).starts_with("QCD steps"), "{}", plain.difference(&other));
+        let qcc = [0xFF, 0x5D, 0, 11, 0, 0x20, 128, 136, 136, 144, 136, 136, 144];
+        let segments: [&[u8]; 3] = [&samples::COD, &samples::QCD, &qcc];
+        let other = MainHeader::parse(&samples::header_bytes(&samples::siz(), &segments)).unwrap().profile();
+        assert!(plain.difference(&other).starts_with("QCC none vs Qcc"), "{}", plain.difference(&other));
+        assert!(plain.describe().starts_with("100 x 90, tiles 64 x 64, 1 components, 15 bit, unsigned"), "{}", plain.describe());
+    }
+}

@@ -158,10 +158,97 @@ fn recipes() -> impl Strategy<Value = Recipe> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(common::config(300))]
 
     #[test]
     fn tiles_decode_as_the_whole_image_does(recipe in recipes()) {
         prop_assume!(check(&recipe));
     }
+
+    #[test]
+    fn damaged_chunks_are_decoded_or_refused(
+        progression in 0u8..5,
+        layers in 1u32..3,
+        style in 0i32..64,
+        markers in any::<bool>(),
+        tile_parts in any::<bool>(),
+        reduce in 0u8..3,
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let tile_parts = tile_parts && progression <= 2;
+        let recipe = Recipe {
+            width: 96, height: 64, tile: (48, 32), depth: 8, block: (3, 3), components: 2, sop: markers, eph: markers,
+            progression, layers, style, tile_parts, ..Recipe::default()
+        };
+        let bytes = encode(&recipe).unwrap();
+        let head = head(&bytes);
+        let mut chunk = chunks(&bytes, head.first_sot, bytes.len() as u64, 4).swap_remove(3);
+        for (at, value) in hits {
+            let at = at.index(chunk.len());
+            chunk[at] = value;
+        }
+        if let Some(cut) = cut {
+            chunk.truncate(cut.index(chunk.len()));
+        }
+        let codec = TileCodec::new(&CodecConfig::from_header(&head.header, reduce)).unwrap();
+        let mut out = vec![0; codec.output_bytes(None).unwrap()];
+        if let Err(error) = codec.decode(&chunk, 0, None, &mut out) {
+            prop_assert!(error.offset() <= chunk.len() as u64, "{}", error);
+        }
+        let window = Window { y: 1..5, x: 2..9 };
+        let mut out = vec![0; codec.output_bytes(Some(&window)).unwrap()];
+        let _ = codec.decode(&chunk, 0, Some(&window), &mut out);
+        let _ = codec.constant_value(&chunk);
+        let _ = prefix_lengths(&head.header, &chunk);
+        let _ = s2ice_jpeg2000::prefix_lengths_from_head(&head.header, &chunk);
+    }
+
+    #[test]
+    fn damaged_headers_are_taken_or_refused(
+        hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        reduce in 0u8..4,
+    ) {
+        let bytes = encode(&Recipe { layers: 2, ..Recipe::default() }).unwrap();
+        let head = head(&bytes);
+        let chunk = chunks(&bytes, head.first_sot, bytes.len() as u64, 4).swap_remove(1);
+        let mut header = head.header.codec_header();
+        for (at, value) in hits {
+            let at = at.index(header.len());
+            header[at] = value;
+        }
+        if let Ok(header) = MainHeader::parse(&header) {
+            let _ = prefix_lengths(&header, &chunk);
+            if let Ok(codec) = TileCodec::new(&CodecConfig::from_header(&header, reduce)) {
+                // Stay with what a test machine has room for.
+                if codec.output_bytes(None).unwrap() < 1 << 22 {
+                    let mut out = vec![0; codec.output_bytes(None).unwrap()];
+                    let _ = codec.decode(&chunk, 0, None, &mut out);
+                    let _ = codec.constant_value(&chunk);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn arguments_are_checked() {
+    let bytes = encode(&Recipe { depth: 8, ..Recipe::default() }).unwrap();
+    let head = head(&bytes);
+    let chunk = chunks(&bytes, head.first_sot, bytes.len() as u64, 4).swap_remove(0);
+    let codec = TileCodec::new(&CodecConfig::from_header(&head.header, 0)).unwrap();
+    let mut out = vec![0; codec.output_bytes(None).unwrap()];
+    for fill in [-1, 256] {
+        let error = codec.decode(&chunk, fill, None, &mut out).unwrap_err().to_string();
+        assert!(error.contains("between 0 and 255"), "{error}");
+    }
+    let error = codec.decode(&chunk, 0, None, &mut out[1..]).unwrap_err().to_string();
+    assert!(error.contains("1023 bytes for 1024"), "{error}");
+    #[allow(clippy::reversed_empty_ranges)]
+    for window in [Window { y: 0..33, x: 0..1 }, Window { y: 3..2, x: 0..1 }, Window { y: 0..1, x: 40..41 }] {
+        assert!(codec.decode(&chunk, 0, Some(&window), &mut out).unwrap_err().to_string().contains("not inside"));
+    }
+    codec.decode(&chunk, 0, Some(&Window { y: 5..5, x: 0..32 }), &mut []).unwrap();
+    let error = TileCodec::new(&CodecConfig::from_header(&head.header, 3)).unwrap_err().to_string();
+    assert!(error.contains("only 2 can be"), "{error}");
 }

@@ -196,3 +196,130 @@ impl TlmTable {
 const NARROW_TILE: u16 = 254;
 /// Largest length written in two bytes, as public index files have it.
 const NARROW_LENGTH: u32 = 65534;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn table(entries: &[(u16, u32)]) -> TlmTable {
+        TlmTable { entries: entries.iter().map(|&(tile, length)| TlmEntry { tile, length }).collect() }
+    }
+
+    fn segment(z: u8, style: u8, entries: &[u8]) -> Vec<u8> {
+        let mut out = vec![0xFF, 0x55];
+        out.extend((4 + entries.len() as u16).to_be_bytes());
+        out.extend([z, style]);
+        out.extend_from_slice(entries);
+        out
+    }
+
+    #[test]
+    fn all_sizes_of_numbers_are_read() {
+        let expected = table(&[(0, 20), (1, 300)]);
+        for (style, bytes) in [
+            (0x00, vec![0, 20, 1, 44]),
+            (0x10, vec![0, 0, 20, 1, 1, 44]),
+            (0x20, vec![0, 0, 0, 20, 0, 1, 1, 44]),
+            (0x40, vec![0, 0, 0, 20, 0, 0, 1, 44]),
+            (0x50, vec![0, 0, 0, 0, 20, 1, 0, 0, 1, 44]),
+            (0x60, vec![0, 0, 0, 0, 0, 20, 0, 1, 0, 0, 1, 44]),
+        ] {
+            assert_eq!(TlmTable::parse(&segment(0, style, &bytes)).unwrap(), expected, "Stlm {style:#x}");
+        }
+    }
+
+    #[test]
+    fn segments_are_put_in_order() {
+        let first = segment(0, 0x10, &[4, 0, 20]);
+        let second = segment(1, 0x50, &[5, 0, 0, 0, 30]);
+        let both = [second.clone(), first.clone()].concat();
+        assert_eq!(TlmTable::parse(&both).unwrap(), table(&[(4, 20), (5, 30)]));
+        let error = TlmTable::parse(&second).unwrap_err().to_string();
+        assert!(error.contains("Ztlm 1 where 0 was due"), "{error}");
+        TlmTable::parse(&[first.clone(), first].concat()).unwrap_err();
+        // Tiles without numbers count on over segments.
+        let counted = [segment(0, 0, &[0, 20]), segment(1, 0, &[0, 30])].concat();
+        assert_eq!(TlmTable::parse(&counted).unwrap(), table(&[(0, 20), (1, 30)]));
+    }
+
+    #[test]
+    fn what_is_not_a_table_is_refused() {
+        for bad in [
+            vec![],
+            segment(0, 0x10, &[]),
+            segment(0, 0x10, &[1, 0]),
+            segment(0, 0x30, &[0, 20]),
+            segment(0, 0x80, &[0, 20]),
+            segment(0, 0x00, &[0, 13]),
+            vec![0xFF, 0x55, 0, 1],
+            vec![0xFF, 0x64, 0, 2],
+            segment(0, 0, &[0, 20])[..7].to_vec(),
+        ] {
+            TlmTable::parse(&bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn tile_parts_become_one_range_per_tile() {
+        let spans = table(&[(1, 20), (0, 30), (0, 40), (2, 0)]).tile_spans(100, 250, 3).unwrap();
+        let span = |offset, length| TileSpan { offset, length };
+        assert_eq!(spans, [span(120, 70), span(100, 20), span(190, 60)]);
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused_by_name() {
+        for (entries, tiles, words) in [
+            (vec![(0, 20), (1, 20), (0, 20)], 2, "tile 0 "),
+            (vec![(0, 20)], 2, "tile 1 "),
+            (vec![(0, 20), (7, 20)], 2, "tile 7 "),
+            (vec![(0, 0), (1, 20)], 2, "tile 0 "),
+            (vec![(0, 20), (1, 131)], 2, "tile 1 "),
+            (vec![(0, 150), (1, 0)], 2, "tile 1 "),
+            (vec![(0, 20)], 0, "0 tiles"),
+            (vec![(0, 20)], 65536, "65536 tiles"),
+        ] {
+            let error = table(&entries).tile_spans(100, 250, tiles).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        table(&[(0, 20)]).tile_spans(u64::MAX - 5, u64::MAX, 1).unwrap_err();
+        table(&[(0, 20)]).tile_spans(300, 250, 1).unwrap_err();
+    }
+
+    #[test]
+    fn a_full_segment_is_followed_by_another() {
+        let entries: Vec<(u16, u32)> = (0..65535).map(|t| (t, 70_000 + u32::from(t))).collect();
+        let bytes = table(&entries).write().unwrap();
+        assert_eq!(bytes[2..6], [0xFF, 0xFA, 0, 0x60], "10921 entries of 6 bytes");
+        assert_eq!(TlmTable::parse(&bytes).unwrap(), table(&entries));
+        assert_eq!(table(&[(254, 65534)]).write().unwrap(), segment(0, 0x10, &[254, 255, 254]));
+        assert_eq!(table(&[(255, 65535)]).write().unwrap(), segment(0, 0x60, &[0, 255, 0, 0, 255, 255]));
+        let too_many = TlmTable { entries: vec![TlmEntry { tile: 300, length: 70_000 }; 256 * 10_921 + 1] };
+        too_many.write().unwrap_err();
+    }
+
+    proptest! {
+        #[test]
+        fn written_tables_read_the_same(entries in prop::collection::vec((0u16..65535, prop_oneof![Just(0), 14u32..70_000, any::<u32>().prop_map(|n| n.max(14))]), 1..200)) {
+            let table = table(&entries);
+            prop_assert_eq!(TlmTable::parse(&table.write().unwrap()).unwrap(), table);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..80), first in any::<u64>(), end in any::<u64>(), tiles in 0u32..70_000) {
+            if bytes.len() > 6 {
+                bytes[..4].copy_from_slice(&[0xFF, 0x55, 0, 0]);
+                bytes[3] = (bytes.len() - 2) as u8;
+                bytes[4] = 0;
+                bytes[5] &= 0x70;
+            }
+            if let Ok(table) = TlmTable::parse(&bytes) {
+                if let Ok(spans) = table.tile_spans(first, end, tiles) {
+                    prop_assert!(spans.iter().all(|s| s.offset >= first && s.offset + s.length <= end));
+                }
+            }
+        }
+    }
+}

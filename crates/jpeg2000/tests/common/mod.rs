@@ -111,3 +111,16 @@ pub fn pixels_last(planes: &[u8], components: usize, bytes: usize, chunk: (usize
     }
     out
 }
+
+/// The same cases on every run, unless PROPTEST_CASES or PROPTEST_RNG_SEED ask for others.
+pub fn config(cases: u32) -> proptest::test_runner::Config {
+    use proptest::test_runner::{Config, RngSeed};
+    let mut config = Config { failure_persistence: None, max_global_rejects: 1 << 20, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
+    if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
+        config.rng_seed = RngSeed::Fixed(15444);
+    }
+    config
+}
