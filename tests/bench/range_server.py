@@ -80,7 +80,8 @@ class Handler(BaseHTTPRequestHandler):
         etag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
         headers = {"ETag": etag, "Last-Modified": formatdate(state.st_mtime, usegmt=True), "Accept-Ranges": "bytes"}
         wanted = self.headers.get("If-Match")
-        if wanted and wanted.strip() != "*" and etag not in [w.strip() for w in wanted.split(",")]:
+        # As S3 does, ETags without their quotes are taken too: Icechunk sends them so.
+        if wanted and wanted.strip() != "*" and etag.strip('"') not in [w.strip(' "') for w in wanted.split(",")]:
             return 412, headers, b""
         since = self.headers.get("If-Unmodified-Since")
         if since and int(state.st_mtime) > parsedate_to_datetime(since).timestamp():
