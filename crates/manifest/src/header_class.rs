@@ -140,7 +140,10 @@ mod tests {
             out.extend(image.into_iter().chain(bands).map(|quantity| Asset { quantity, resolution }));
         }
         for band in Band::ALL {
-            out.extend([Quantity::Detfoo(band), Quantity::Qualit(band)].map(|q| Asset { quantity: q, resolution: band.native() }));
+            out.extend(
+                [Quantity::Detfoo(band), Quantity::Qualit(band)]
+                    .map(|q| Asset { quantity: q, resolution: band.native() }),
+            );
         }
         out.push(Asset { quantity: Quantity::Classi, resolution: Resolution::R60 });
         out

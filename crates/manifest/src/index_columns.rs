@@ -97,14 +97,27 @@ pub fn index_schema() -> Value {
         properties.insert(column.name.to_owned(), Value::Object(property));
     }
     let required: Vec<&str> = COLUMNS.iter().filter(|c| c.public).map(|c| c.name).collect();
-    json!({
+    sorted(json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "TLM index row",
         "description": "One raster file of one Sentinel-2 product. Columns beyond the required four are s2ice's own and ignored by public readers.",
         "type": "object",
         "properties": properties,
         "required": required,
-    })
+    }))
+}
+
+/// Objects with their keys in order, whether or not some crate asks serde_json to keep the order of insertion.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let mut entries: Vec<(String, Value)> = object.into_iter().collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().map(|(key, value)| (key, sorted(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
 }
 
 #[cfg(test)]

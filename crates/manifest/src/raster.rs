@@ -130,10 +130,7 @@ impl Asset {
     /// True where 0 means nodata, so that a tile of zeros may be left to the fill value. In masks and probabilities 0 is a
     /// value like any other.
     pub fn zero_is_nodata(self) -> bool {
-        matches!(
-            self.quantity,
-            Quantity::Band(_) | Quantity::Aot | Quantity::Wvp | Quantity::Scl | Quantity::Tci
-        )
+        matches!(self.quantity, Quantity::Band(_) | Quantity::Aot | Quantity::Wvp | Quantity::Scl | Quantity::Tci)
     }
 
     /// True where products of a level have such a raster.

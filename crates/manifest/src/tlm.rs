@@ -78,7 +78,8 @@ impl IndexEntry {
     /// [`IndexBytesError`], all but [`IndexBytesError::Tiles`].
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexBytesError> {
         let (file_size, first_sot) = head(bytes)?;
-        let (length, rest) = field::<4>(bytes, 16).map(|length| (u32::from_be_bytes(length), &bytes[INDEX_HEAD_BYTES..]))?;
+        let (length, rest) =
+            field::<4>(bytes, 16).map(|length| (u32::from_be_bytes(length), &bytes[INDEX_HEAD_BYTES..]))?;
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
         if rest.len() < wanted {
             return Err(IndexBytesError::Truncated { at: bytes.len(), needed: wanted - rest.len() });
@@ -119,10 +120,9 @@ impl IndexEntry {
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], IndexBytesError> {
-    let slice = bytes.get(at..at + N).ok_or(IndexBytesError::Truncated {
-        at: bytes.len(),
-        needed: (at + N).saturating_sub(bytes.len()),
-    })?;
+    let slice = bytes
+        .get(at..at + N)
+        .ok_or(IndexBytesError::Truncated { at: bytes.len(), needed: (at + N).saturating_sub(bytes.len()) })?;
     let mut out = [0; N];
     out.copy_from_slice(slice);
     Ok(out)

@@ -97,7 +97,7 @@ fn without_a_datastrip_nothing_is_dropped_on_a_guess() {
 }
 
 #[test]
-fn the_rarer_offset_and_the_rarer_header_are_refused_by_name() {
+fn the_other_offset_and_the_other_header_are_refused_by_name() {
     let mut products: Vec<ProductRecord> = (1..=4).map(|d| product(&name(d, 510, 1), i64::from(d), None, -1000)).collect();
     products.push(product(&name(5, 300, 1), 5, None, 0));
     products[3].rasters[0] = raster("B01_60m", 12);

@@ -132,18 +132,18 @@ async fn rows_are_filtered_collapsed_and_named() {
     let file = folder.path().join("index.parquet");
     let p = |product: &str, name: &str| format!("/x/{product}.SAFE/{name}.jp2");
     let rows: Vec<(&str, &str, String, Vec<u8>)> = vec![
-        (A, "B02", p(A, "t_B02_10m"), cell(0)),           // 1 taken
-        (OTHER, "B02", p(OTHER, "t_B02_10m"), cell(0)),   // 2 other tile
-        (A, "B02", p(A, "t_B02_10m"), cell(0)),           // 3 the same again
-        ("S2A_nonsense", "B02", p(A, "t"), cell(0)),      // 4 rejected: product
-        (B, "B03", p(B, "t_B04_10m"), cell(0)),           // 5 rejected: band against path
-        (B, "B05", p(A, "t_B05_20m"), cell(0)),           // 6 rejected: path of another product
-        (B, "B06", p(B, "t_B06_20m"), cell(1)),           // 7 conflict
-        (B, "B06", p(B, "t_B06_20m"), cell(2)),           // 8 conflict
-        (B, "B06", p(B, "t_B06_20m"), cell(1)),           // 9 conflict
-        (B, "NEW", p(B, "t_NEW_10m"), cell(0)),           // 10 rejected: no known raster
-        (B, "B8A", p(B, "B8A"), cell(3)),                 // 11 taken
-        (B, "B07", "/mirror/7".to_owned(), cell(4)),      // 12 taken, by band_id at its home resolution
+        (A, "B02", p(A, "t_B02_10m"), cell(0)),         // 1 taken
+        (OTHER, "B02", p(OTHER, "t_B02_10m"), cell(0)), // 2 other tile
+        (A, "B02", p(A, "t_B02_10m"), cell(0)),         // 3 the same again
+        ("S2A_nonsense", "B02", p(A, "t"), cell(0)),    // 4 rejected: product
+        (B, "B03", p(B, "t_B04_10m"), cell(0)),         // 5 rejected: band against path
+        (B, "B05", p(A, "t_B05_20m"), cell(0)),         // 6 rejected: path of another product
+        (B, "B06", p(B, "t_B06_20m"), cell(1)),         // 7 conflict
+        (B, "B06", p(B, "t_B06_20m"), cell(2)),         // 8 conflict
+        (B, "B06", p(B, "t_B06_20m"), cell(1)),         // 9 conflict
+        (B, "NEW", p(B, "t_NEW_10m"), cell(0)),         // 10 rejected: no known raster
+        (B, "B8A", p(B, "B8A"), cell(3)),               // 11 taken
+        (B, "B07", "/mirror/7".to_owned(), cell(4)),    // 12 taken, by band_id at its home resolution
     ];
     let columns = |names: [&'static str; 4]| -> Vec<(&'static str, ArrayRef)> {
         vec![
@@ -167,15 +167,15 @@ async fn rows_are_filtered_collapsed_and_named() {
         assert_eq!(report.taken + report.other_products + report.duplicates + report.rejected + report.conflicting, 12);
         assert_eq!((report.conflicts[0].product.as_str(), report.conflicts[0].raster.as_str()), (B, "B06_20m"));
     }
-    let only_b = IndexFilter {
-        wanted: Some(Arc::new(|product| product.platform() == "S2B")),
-        ..filter.clone()
-    };
+    let only_b = IndexFilter { wanted: Some(Arc::new(|product| product.platform() == "S2B")), ..filter.clone() };
     assert_eq!(read(&file, &only_b).await.unwrap().0.len(), 2);
 
     foreign(&file, columns(["product_id", "band", "path", "tlm"]), 100);
     let text = read(&file, &filter).await.unwrap_err().to_string();
-    assert!(text.contains("column band_id, index is missing") && text.contains("this file has product_id, band, path, tlm"), "{text}");
+    assert!(
+        text.contains("column band_id, index is missing") && text.contains("this file has product_id, band, path, tlm"),
+        "{text}"
+    );
     foreign(&file, columns(["index", "band_id", "path", "product_id"]), 100);
     let text = read(&file, &filter).await.unwrap_err().to_string();
     assert!(text.contains("column product_id is Binary, not utf8"), "{text}");

@@ -7,10 +7,10 @@ mod support;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use s2ice_manifest::source::jp2_header::read_head;
 use s2ice_manifest::source::jp2_walk::walk;
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+use serde_json::Value;
 
 fn files(folder: &Path, extension: &str, out: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -35,7 +35,9 @@ fn tiles_of_zeros(golden: &Value) -> Vec<u32> {
         let number = number(&tile[0]);
         let (row, column) = (number / columns, number % columns);
         let area = height.min(shape[0] - row * height) * width.min(shape[1] - column * width);
-        if tile[3].as_str().unwrap() == format!("{:08x}", zeros.entry(area).or_insert_with(|| crc32_of_zeros(area * sample))) {
+        if tile[3].as_str().unwrap()
+            == format!("{:08x}", zeros.entry(area).or_insert_with(|| crc32_of_zeros(area * sample)))
+        {
             out.push(number as u32);
         }
     }
@@ -44,8 +46,9 @@ fn tiles_of_zeros(golden: &Value) -> Vec<u32> {
 }
 
 fn crc32_of_zeros(bytes: u64) -> u32 {
-    let table: Vec<u32> =
-        (0..256).map(|n| (0..8).fold(n, |c: u32, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 })).collect();
+    let table: Vec<u32> = (0..256)
+        .map(|n| (0..8).fold(n, |c: u32, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 }))
+        .collect();
     !(0..bytes).fold(u32::MAX, |crc, _| table[(crc & 255) as usize] ^ (crc >> 8))
 }
 

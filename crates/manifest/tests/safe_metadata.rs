@@ -77,7 +77,9 @@ fn every_real_granule_lies_where_the_formula_says() {
             Err(error) => {
                 assert!(path.contains("T34LBQ"), "{error}");
                 let text = error.to_string();
-                assert!(text.contains("EPSG:32734 with upper left (199980, 8900020)") && text.contains("for tile 34LBQ"));
+                assert!(
+                    text.contains("EPSG:32734 with upper left (199980, 8900020)") && text.contains("for tile 34LBQ")
+                );
                 doctored += 1;
             }
         }

@@ -47,7 +47,8 @@ async fn statuses_become_sentences() {
     assert!(matches!(error, SourceError::WrongRegion { .. }), "{error}");
     let (error, _) = fails(Answer::new("416 Range Not Satisfiable", XML, code("InvalidRange"))).await;
     assert_eq!(error.to_string(), "s3://eodata/root/a/b.jp2 ends before byte 0");
-    let (error, _) = fails(Answer::new("200 OK", "Last-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n", "0123456789")).await;
+    let (error, _) =
+        fails(Answer::new("200 OK", "Last-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n", "0123456789")).await;
     assert!(matches!(error, SourceError::NoRange { .. }), "{error}");
     let (error, _) = fails(Answer::new("400 Bad Request", XML, code("AuthorizationHeaderMalformed"))).await;
     assert!(error.to_string().contains("the server answered 400 AuthorizationHeaderMalformed"), "{error}");
@@ -55,7 +56,8 @@ async fn statuses_become_sentences() {
 
 #[tokio::test]
 async fn size_etag_and_time_come_from_the_range_response() {
-    const HEADERS: &str = "Content-Range: bytes 2-5/1000\r\nETag: \"abc\"\r\nLast-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n";
+    const HEADERS: &str =
+        "Content-Range: bytes 2-5/1000\r\nETag: \"abc\"\r\nLast-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n";
     let server = Server::start(|_, head| {
         assert!(head.starts_with("GET /eodata/root/a%20b.jp2 "), "{head}");
         assert!(head.to_ascii_lowercase().contains("range: bytes=2-5\r\n"), "{head}");

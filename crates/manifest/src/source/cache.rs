@@ -32,7 +32,9 @@ pub enum CacheError {
         source: std::io::Error,
     },
     /// Something else stands under that name.
-    #[error("{path} is no cache of this version of s2ice (its first line is {found:?}): name another file or remove it")]
+    #[error(
+        "{path} is no cache of this version of s2ice (its first line is {found:?}): name another file or remove it"
+    )]
     NotACache {
         /// The file.
         path: String,
@@ -77,8 +79,16 @@ pub struct FileRecord {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    File { url: String, #[serde(flatten)] record: FileRecord },
-    Product { source: String, product: ProductId, metadata: ProductMetadata },
+    File {
+        url: String,
+        #[serde(flatten)]
+        record: FileRecord,
+    },
+    Product {
+        source: String,
+        product: ProductId,
+        metadata: ProductMetadata,
+    },
 }
 
 #[derive(Default)]

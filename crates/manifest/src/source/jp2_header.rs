@@ -44,6 +44,19 @@ pub enum FileError {
     },
 }
 
+impl FileError {
+    /// The error without the file's path in front, for lists that name it already.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Source(error) => error.to_string(),
+            Self::Codestream { source, .. } => source.to_string(),
+            Self::Refused { reason, .. } => reason.clone(),
+            Self::Changed { .. } => "it changed while it was read".to_owned(),
+        }
+    }
+}
+
 /// What the head of a file tells.
 #[derive(Debug, Clone)]
 pub struct FileFacts {

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use s2ice_jpeg2000::{
-    CodecConfig, Error as CodestreamError, MainHeader, Marker, Scan, TileCodec, TilePartHeader, TlmEntry, TlmTable,
-    prefix_lengths_from_head,
+    CodecConfig, Error as CodestreamError, MainHeader, Marker, Scan, Sot, TileCodec, TilePartHeader, TlmEntry,
+    TlmTable, prefix_lengths_from_head,
 };
 
 use crate::tlm::{IndexEntry, TilePrefixes};
@@ -64,6 +64,8 @@ struct Walker<'a> {
     /// Bytes read last, and where they begin.
     window: (u64, Bytes),
     entries: Vec<TlmEntry>,
+    /// Per tile: tile-parts seen, and how many there are where a SOT said.
+    parts: HashMap<u32, (u8, u8)>,
     /// False once the packets turn out not to be sorted by resolution.
     prefixable: bool,
     prefixes: Vec<Option<Vec<u32>>>,
@@ -84,6 +86,7 @@ impl<'a> Walker<'a> {
             at: facts.head.first_sot,
             window: (0, facts.prefix.clone()),
             entries: Vec::new(),
+            parts: HashMap::new(),
             prefixable: true,
             prefixes: Vec::new(),
             small: None,
@@ -125,8 +128,10 @@ impl<'a> Walker<'a> {
 
     /// Takes the next tile-part; false at the end of the codestream.
     async fn step(&mut self, prove_nodata: bool) -> Result<bool, FileError> {
-        if self.at >= self.end {
-            return Ok(false);
+        match self.end.saturating_sub(self.at) {
+            0 => return Ok(false),
+            1 => return Err(self.refuse(format!("one byte is left at byte {}, where EOC is due", self.at))),
+            _ => {}
         }
         let mut bytes = self.bytes(HOP).await?;
         if bytes.starts_with(&Marker::EOC.bytes()) {
@@ -137,7 +142,9 @@ impl<'a> Walker<'a> {
                 Scan::Done(part) => break part,
                 Scan::NeedMore { up_to } => {
                     if up_to > MAX_TILE_HEADER || self.at.saturating_add(up_to) > self.end {
-                        return Err(self.refuse(format!("the header of the tile-part at byte {} does not end", self.at)));
+                        return Err(
+                            self.refuse(format!("the header of the tile-part at byte {} does not end", self.at))
+                        );
                     }
                     bytes = self.bytes(up_to).await?;
                 }
@@ -146,12 +153,25 @@ impl<'a> Walker<'a> {
         let (tile, rest) = (u32::from(part.sot.tile), self.end - self.at);
         let length = if part.sot.psot == 0 { rest } else { u64::from(part.sot.psot) };
         if tile >= self.tiles {
-            return Err(self.refuse(format!("tile {tile} at byte {} is outside a grid of {} tiles", self.at, self.tiles)));
+            return Err(
+                self.refuse(format!("tile {tile} at byte {} is outside a grid of {} tiles", self.at, self.tiles))
+            );
         }
         if length > rest {
             let (at, end) = (self.at, self.end);
-            return Err(self.refuse(format!("tile {tile} at byte {at} has {length} bytes, the codestream ends at {end}")));
+            return Err(
+                self.refuse(format!("tile {tile} at byte {at} has {length} bytes, the codestream ends at {end}"))
+            );
         }
+        let (seen, total) = self.parts.get(&tile).copied().unwrap_or_default();
+        let (Sot { tpsot, tnsot, .. }, at) = (part.sot, self.at);
+        if tpsot != seen || (total != 0 && (seen >= total || (tnsot != 0 && tnsot != total))) {
+            return Err(self.refuse(format!(
+                "the tile-part at byte {at} is number {tpsot} of {tnsot} of tile {tile}, but {seen} of {total} came before"
+            )));
+        }
+        // Sot::parse holds TPsot below 255.
+        self.parts.insert(tile, (seen + 1, total.max(tnsot)));
         self.learn(&part, &bytes, length, prove_nodata);
         self.entries.push(TlmEntry { tile: part.sot.tile, length: part.sot.psot });
         self.at += length;
@@ -176,22 +196,22 @@ impl<'a> Walker<'a> {
         }
         if prove_nodata {
             let small = self.small.get_or_insert_default();
-            if let Some(whole) = whole.filter(|_| length <= NODATA_BYTES && part.sot.tnsot <= 1 && part.sot.tpsot == 0) {
+            if let Some(whole) = whole.filter(|_| length <= NODATA_BYTES && part.sot.tnsot <= 1 && part.sot.tpsot == 0)
+            {
                 small.push((u32::from(part.sot.tile), whole));
             }
         }
     }
 
     async fn finish(mut self) -> Result<Walked, FileError> {
-        let tail = self.end - self.at.min(self.end);
-        if tail == 1 {
-            return Err(self.refuse(format!("one byte is left at byte {}, where EOC is due", self.at)));
-        }
         let start = self.entries.iter().map(|e| u64::from(e.length)).sum::<u64>() + self.facts.head.first_sot;
         let mut tlm = TlmTable { entries: std::mem::take(&mut self.entries) };
         resolve_open_end(&mut tlm, start, self.facts);
         let entry = IndexEntry { file_size: self.facts.file_size, first_sot: self.facts.head.first_sot, tlm };
-        entry.tile_spans(self.tiles).map_err(|e| self.refuse(e.to_string()))?;
+        entry.tlm.tile_spans(entry.first_sot, self.end, self.tiles).map_err(|e| self.wrong(e))?;
+        if let Some((tile, (seen, total))) = self.parts.iter().find(|(_, (seen, total))| *total != 0 && seen != total) {
+            return Err(self.refuse(format!("tile {tile} has {total} tile-parts, {seen} of them are there")));
+        }
 
         let levels = self.header.cod().coding.levels;
         let known = self.prefixable && self.prefixes.iter().any(Option::is_some);
@@ -202,9 +222,7 @@ impl<'a> Walker<'a> {
         let nodata = match self.small.take() {
             Some(mut small) => {
                 // A tile with further tile-parts is not all in its first one.
-                let mut parts: HashMap<u32, u32> = HashMap::new();
-                entry.tlm.entries.iter().for_each(|e| *parts.entry(u32::from(e.tile)).or_default() += 1);
-                small.retain(|(tile, _)| parts.get(tile) == Some(&1));
+                small.retain(|(tile, _)| self.parts.get(tile).is_some_and(|(seen, _)| *seen == 1));
                 Some(prove(self.header, small).await)
             }
             None => None,

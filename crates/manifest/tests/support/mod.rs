@@ -10,10 +10,8 @@ use tokio::net::TcpListener;
 
 /// The folder of real data, or `None` (said on stderr) where it is absent.
 pub fn data() -> Option<PathBuf> {
-    let path = std::env::var_os("S2ICE_TESTDATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let path = std::env::var_os("S2ICE_TESTDATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     if path.join("golden").is_dir() {
         return Some(path.canonicalize().unwrap());
     }

@@ -204,7 +204,11 @@ impl SourceUrl {
             return Err(bad("it is an address of its own".to_owned()));
         }
         let relative = path.strip_prefix('/').unwrap_or(path);
-        relative.split('/').map(|segment| check_segment(segment).map(|()| segment)).collect::<Result<_, _>>().map_err(bad)
+        relative
+            .split('/')
+            .map(|segment| check_segment(segment).map(|()| segment))
+            .collect::<Result<_, _>>()
+            .map_err(bad)
     }
 
     /// The path below the prefix, percent-encoded, without a leading slash: the tail of [`SourceUrl::url_of`].
@@ -275,8 +279,18 @@ mod tests {
     #[test]
     fn what_is_no_prefix_is_refused() {
         for text in [
-            "", "ftp://host/x", "s3://", "s3:///x", "https://user:secret@host/x", "s3://bucket/a//b", "s3://bucket/../x",
-            "s3://bucket/%2e%2e/x", "s3://bucket/a%2Fb", "http://host/x?y=1", "s3://bucket/x#y", "file://host/x",
+            "",
+            "ftp://host/x",
+            "s3://",
+            "s3:///x",
+            "https://user:secret@host/x",
+            "s3://bucket/a//b",
+            "s3://bucket/../x",
+            "s3://bucket/%2e%2e/x",
+            "s3://bucket/a%2Fb",
+            "http://host/x?y=1",
+            "s3://bucket/x#y",
+            "file://host/x",
             "s3://buc ket/x",
         ] {
             let error = SourceUrl::parse(text).unwrap_err();
@@ -290,8 +304,19 @@ mod tests {
         assert_eq!(url.url_of("/Sentinel-2/x y.jp2").unwrap(), "s3://eodata/base/Sentinel-2/x%20y.jp2");
         assert_eq!(url.url_of("a%2e").unwrap(), "s3://eodata/base/a%252e");
         for path in [
-            "", "/", "//host/x", "../x", "a/../../x", "a//b", "a/./b", "a\0b", "a\nb", "s3://other/x", "/https://o/x",
-            "a\\..\\b", "a/",
+            "",
+            "/",
+            "//host/x",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "a/./b",
+            "a\0b",
+            "a\nb",
+            "s3://other/x",
+            "/https://o/x",
+            "a\\..\\b",
+            "a/",
         ] {
             let error = url.url_of(path).unwrap_err();
             assert!(matches!(error, SourceError::BadPath { .. }), "{path:?}: {error}");

@@ -71,8 +71,11 @@ impl Found {
 /// [`MetadataError`]: no XML, a missing or senseless value, a geocoding that contradicts itself.
 pub fn parse_granule(bytes: &[u8], path: &str) -> Result<Option<GranuleFacts>, MetadataError> {
     let mut found = Found::default();
-    let end = leaves(bytes, |element, text| found.take(element, text))
-        .map_err(|(at, detail)| MetadataError::Xml { path: path.to_owned(), at, detail })?;
+    let end = leaves(bytes, |element, text| found.take(element, text)).map_err(|(at, detail)| MetadataError::Xml {
+        path: path.to_owned(),
+        at,
+        detail,
+    })?;
     if end == End::Cut {
         return Ok(None);
     }

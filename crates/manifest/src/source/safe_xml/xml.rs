@@ -153,10 +153,8 @@ mod tests {
     fn seen(text: &str) -> Result<(Vec<String>, End), (u64, String)> {
         let mut out = Vec::new();
         let end = leaves(text.as_bytes(), |path, text| {
-            let names: Vec<String> = path
-                .iter()
-                .map(|e| e.number.map_or_else(|| e.name.clone(), |n| format!("{}[{n}]", e.name)))
-                .collect();
+            let names: Vec<String> =
+                path.iter().map(|e| e.number.map_or_else(|| e.name.clone(), |n| format!("{}[{n}]", e.name))).collect();
             out.push(format!("{}={text}", names.join("/")));
             ControlFlow::Continue(())
         })?;

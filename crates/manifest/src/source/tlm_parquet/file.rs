@@ -41,7 +41,8 @@ impl ParquetFile {
         if wanted == 0 {
             return Ok(Bytes::new());
         }
-        let fetched = self.source.get_range(&self.path, range).await.map_err(|e| ParquetError::External(Box::new(e)))?;
+        let fetched =
+            self.source.get_range(&self.path, range).await.map_err(|e| ParquetError::External(Box::new(e)))?;
         if fetched.bytes.len() as u64 != wanted {
             return Err(ParquetError::General("the file changed while it was read".to_owned()));
         }

@@ -3,7 +3,9 @@
 use s2ice_jpeg2000::MainHeader;
 
 use crate::ids::Resolution;
-use crate::index_columns::{ASSET, BAND_ID, ETAG, INDEX, LAST_MODIFIED, MAIN_HEADER, NODATA, PATH, PREFIXES, RESOLUTION};
+use crate::index_columns::{
+    ASSET, BAND_ID, ETAG, INDEX, LAST_MODIFIED, MAIN_HEADER, NODATA, PATH, PREFIXES, RESOLUTION,
+};
 use crate::product::ProductId;
 use crate::raster::Asset;
 use crate::tlm::{IndexRow, TileIndex, TilePrefixes};
