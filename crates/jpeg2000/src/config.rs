@@ -99,6 +99,18 @@ mod tests {
         assert_eq!(file, codec_schema());
     }
 
+    #[test]
+    fn the_documented_example_holds() {
+        let text = include_str!("../../../docs/formats/codec.md");
+        let json = text.split("```json").nth(1).unwrap().split("```").next().unwrap();
+        let codec: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(codec["name"], CODEC_NAME);
+        let config: CodecConfig = serde_json::from_value(codec["configuration"].clone()).unwrap();
+        let header = config.header().unwrap();
+        assert_eq!(CodecConfig::from_header(&header, 0), config);
+        assert!(text.contains(&header.profile().to_string()), "{}", header.profile());
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in ".{0,80}") {

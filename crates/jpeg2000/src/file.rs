@@ -216,7 +216,8 @@ mod tests {
             (&samples::COD[..], "COD (FF52) at byte 75 is not valid: a second one"),
             (&[0xFF, 0x5F, 0, 1][..], "POC (FF5F) at byte 75 is not valid: segment length 1"),
         ] {
-            let mut file = samples::header_bytes(&samples::siz(), &[&samples::COD, &samples::QCD, &[0xFF, 0x64, 0, 2], segment]);
+            let mut file =
+                samples::header_bytes(&samples::siz(), &[&samples::COD, &samples::QCD, &[0xFF, 0x64, 0, 2], segment]);
             file.extend(SOT);
             let error = scan_file_head(&file, Some(file.len() as u64)).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

@@ -79,7 +79,11 @@ impl TileGrid {
         let rows = count(siz.y1, siz.tile_y0, siz.tile_height).map_or(0, |(n, t)| n.div_ceil(t));
         let tiles = u64::from(columns) * u64::from(rows);
         if tiles == 0 || tiles > MAX_TILES {
-            return Err(Error::invalid(Marker::SIZ, 0, format!("{columns} x {rows} tiles; 1 to 65535 can be numbered")));
+            return Err(Error::invalid(
+                Marker::SIZ,
+                0,
+                format!("{columns} x {rows} tiles; 1 to 65535 can be numbered"),
+            ));
         }
         Ok(TileGrid { siz: siz.clone(), columns, rows })
     }
@@ -239,7 +243,7 @@ mod tests {
         assert_eq!(grid.tile_rect(0).unwrap().x1, u32::MAX);
         siz.tile_width = 65536;
         let grid = TileGrid::new(&siz);
-        assert_eq!(grid.unwrap_err().to_string().contains("65536 x 1 tiles"), true);
+        assert!(grid.unwrap_err().to_string().contains("65536 x 1 tiles"));
         siz.tile_width = 65537;
         let last = TileGrid::new(&siz).unwrap().tile_rect(65534).unwrap();
         assert_eq!((last.x0, last.x1), (65534 * 65537, u32::MAX));
@@ -252,8 +256,14 @@ mod tests {
             (|s| s.x0 = 1, "offsets"),
             (|s| s.components[0].dx = 2, "subsampled"),
             (|s| s.components[0].bit_depth = 17, "17 bits"),
-            (|s| s.components.push(crate::segment::siz::Component { bit_depth: 8, signed: false, dx: 1, dy: 1 }), "different"),
-            (|s| s.components.push(crate::segment::siz::Component { bit_depth: 15, signed: true, dx: 1, dy: 1 }), "different"),
+            (
+                |s| s.components.push(crate::segment::siz::Component { bit_depth: 8, signed: false, dx: 1, dy: 1 }),
+                "different",
+            ),
+            (
+                |s| s.components.push(crate::segment::siz::Component { bit_depth: 15, signed: true, dx: 1, dy: 1 }),
+                "different",
+            ),
         ];
         for (change, words) in changes {
             let mut siz = samples::siz();
@@ -266,7 +276,10 @@ mod tests {
 
     #[test]
     fn sizes_are_halved_upwards() {
-        assert_eq!((reduced_size(10980, 4), reduced_size(1, 5), reduced_size(0, 5), reduced_size(u32::MAX, 40)), (687, 1, 0, 1));
+        assert_eq!(
+            (reduced_size(10980, 4), reduced_size(1, 5), reduced_size(0, 5), reduced_size(u32::MAX, 40)),
+            (687, 1, 0, 1)
+        );
         let geometry = TileGrid::new(&samples::siz()).unwrap().zarr_geometry().unwrap();
         let half = geometry.reduced(1).unwrap();
         assert_eq!((half.height, half.width, half.tile_height, half.tile_width), (45, 50, 32, 32));

@@ -100,7 +100,8 @@ impl MainHeader {
                 }
                 Scan::NeedMore { up_to } => {
                     let offset = base + pos as u64;
-                    let name = bytes.get(pos..pos + 2).map_or(Marker::SOT, |b| Marker(u16::from_be_bytes([b[0], b[1]])));
+                    let name =
+                        bytes.get(pos..pos + 2).map_or(Marker::SOT, |b| Marker(u16::from_be_bytes([b[0], b[1]])));
                     let available = (bytes.len() - pos) as u64;
                     return Err(Error::Truncated { part: name.into(), offset, needed: up_to - offset, available });
                 }
@@ -264,9 +265,15 @@ impl<'a> Parts<'a> {
             Marker::SIZ => self.siz = Some(Siz::parse(body, offset)?),
             Marker::COD => once(&mut self.cod, Cod::parse(body, offset)?, marker, at)?,
             Marker::QCD => once(&mut self.qcd, Qcd::parse(body, offset)?, marker, at)?,
-            Marker::COC => once_each(&mut self.coc, Coc::parse(body, offset, components)?, |c| c.component, marker, at)?,
-            Marker::QCC => once_each(&mut self.qcc, Qcc::parse(body, offset, components)?, |c| c.component, marker, at)?,
-            Marker::RGN => once_each(&mut self.rgn, Rgn::parse(body, offset, components)?, |c| c.component, marker, at)?,
+            Marker::COC => {
+                once_each(&mut self.coc, Coc::parse(body, offset, components)?, |c| c.component, marker, at)?
+            }
+            Marker::QCC => {
+                once_each(&mut self.qcc, Qcc::parse(body, offset, components)?, |c| c.component, marker, at)?
+            }
+            Marker::RGN => {
+                once_each(&mut self.rgn, Rgn::parse(body, offset, components)?, |c| c.component, marker, at)?
+            }
             Marker::POC => once(&mut self.poc, body.to_vec(), marker, at)?,
             Marker::TLM => self.tlm.push(TlmSegment { body, offset }),
             Marker::PLM => self.has_plm = true,

@@ -68,7 +68,9 @@ impl Profile {
     /// Named facts, the same names in the same order for every header.
     fn facts(&self) -> Vec<(&'static str, String)> {
         let (siz, cod, qcd) = (self.header.siz(), self.header.cod(), self.header.qcd());
-        let runs = |values: Vec<String>| if values.windows(2).all(|w| w[0] == w[1]) { values[..1].join("") } else { values.join("/") };
+        let runs = |values: Vec<String>| {
+            if values.windows(2).all(|w| w[0] == w[1]) { values[..1].join("") } else { values.join("/") }
+        };
         let each = |f: &dyn Fn(&crate::segment::siz::Component) -> String| runs(siz.components.iter().map(f).collect());
         let coding = &cod.coding;
         let precincts = (0..=coding.levels).map(|r| coding.precinct_exp(r)).map(|(x, y)| format!("2^{x}x2^{y}"));
@@ -156,12 +158,17 @@ mod tests {
         assert_eq!(plain.difference(&other), "SIZ bit depth 15 bit vs 12 bit; COD progression LRCP vs RPCL");
         let mut qcd = samples::QCD;
         qcd[6] = 120;
-        let other = MainHeader::parse(&samples::header_bytes(&samples::siz(), &[&samples::COD, &qcd])).unwrap().profile();
+        let other =
+            MainHeader::parse(&samples::header_bytes(&samples::siz(), &[&samples::COD, &qcd])).unwrap().profile();
         assert!(plain.difference(&other).starts_with("QCD steps"), "{}", plain.difference(&other));
         let qcc = [0xFF, 0x5D, 0, 11, 0, 0x20, 128, 136, 136, 144, 136, 136, 144];
         let segments: [&[u8]; 3] = [&samples::COD, &samples::QCD, &qcc];
         let other = MainHeader::parse(&samples::header_bytes(&samples::siz(), &segments)).unwrap().profile();
         assert!(plain.difference(&other).starts_with("QCC none vs Qcc"), "{}", plain.difference(&other));
-        assert!(plain.describe().starts_with("100 x 90, tiles 64 x 64, 1 components, 15 bit, unsigned"), "{}", plain.describe());
+        assert!(
+            plain.describe().starts_with("100 x 90, tiles 64 x 64, 1 components, 15 bit, unsigned"),
+            "{}",
+            plain.describe()
+        );
     }
 }

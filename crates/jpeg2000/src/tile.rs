@@ -85,12 +85,9 @@ impl TilePartHeader {
     pub fn parse(bytes: &[u8], offset: u64) -> Result<TilePartHeader> {
         match Self::scan(bytes, offset)? {
             Scan::Done(header) => Ok(header),
-            Scan::NeedMore { up_to } => Err(Error::Truncated {
-                part: Marker::SOT.into(),
-                offset,
-                needed: up_to,
-                available: bytes.len() as u64,
-            }),
+            Scan::NeedMore { up_to } => {
+                Err(Error::Truncated { part: Marker::SOT.into(), offset, needed: up_to, available: bytes.len() as u64 })
+            }
         }
     }
 }

@@ -7,7 +7,6 @@ use common::head;
 
 use s2ice_jpeg2000::{CodecConfig, MainHeader, Scan, TlmEntry, TlmTable, scan_file_head};
 
-
 #[test]
 fn heads_and_tlm_bytes_of_all_files() {
     let Some(dir) = common::data() else { return };

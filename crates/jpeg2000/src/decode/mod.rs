@@ -92,7 +92,10 @@ pub struct TileCodec {
 
 impl std::fmt::Debug for TileCodec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TileCodec").field("geometry", &self.geometry).field("reduce", &self.reduce).finish_non_exhaustive()
+        f.debug_struct("TileCodec")
+            .field("geometry", &self.geometry)
+            .field("reduce", &self.reduce)
+            .finish_non_exhaustive()
     }
 }
 
@@ -262,7 +265,14 @@ impl TileCodec {
         })
     }
 
-    fn decode_tile(&self, chunk: &Chunk<'_>, codestream: &[u8], fill: i64, window: &Window, out: &mut [u8]) -> Result<()> {
+    fn decode_tile(
+        &self,
+        chunk: &Chunk<'_>,
+        codestream: &[u8],
+        fill: i64,
+        window: &Window,
+        out: &mut [u8],
+    ) -> Result<()> {
         let rect = chunk.rect;
         let reduced = |n| reduced_size(n, self.reduce);
         let (left, top) = (reduced(rect.x0), reduced(rect.y0));

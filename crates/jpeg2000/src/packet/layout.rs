@@ -100,7 +100,18 @@ impl Resolution {
             }
         });
         let bands = bands.collect();
-        Resolution { component, resolution, rect, pp, wide, high, block, bands, scale: (up, dx, dy), tile: (tile.x0.into(), tile.y0.into()) }
+        Resolution {
+            component,
+            resolution,
+            rect,
+            pp,
+            wide,
+            high,
+            block,
+            bands,
+            scale: (up, dx, dy),
+            tile: (tile.x0.into(), tile.y0.into()),
+        }
     }
 
     pub(super) fn precincts(&self) -> u64 {

@@ -34,7 +34,13 @@ pub(crate) struct Walked {
 ///
 /// # Errors
 /// Packets that are cut off, or headers that contradict the main header.
-pub(crate) fn walk(header: &MainHeader, tile: Rect, body: &[u8], base: u64, last_resolution: Option<u8>) -> Result<Walked> {
+pub(crate) fn walk(
+    header: &MainHeader,
+    tile: Rect,
+    body: &[u8],
+    base: u64,
+    last_resolution: Option<u8>,
+) -> Result<Walked> {
     let layout = Layout::new(header, tile)?;
     let total = layout.packet_count();
     let prefix = match last_resolution {

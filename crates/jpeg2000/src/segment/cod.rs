@@ -81,7 +81,11 @@ impl Coding {
         }
         let (w, h, block_style, transform) = (r.u8()?, r.u8()?, r.u8()?, r.u8()?);
         if w > 8 || h > 8 || w + h > 8 {
-            return Err(r.invalid(format!("code-block exponents {} and {} are out of range", u16::from(w) + 2, u16::from(h) + 2)));
+            return Err(r.invalid(format!(
+                "code-block exponents {} and {} are out of range",
+                u16::from(w) + 2,
+                u16::from(h) + 2
+            )));
         }
         if block_style & 0xC0 != 0 {
             return Err(r.unsupported("code-block style of Part 15 (HTJ2K)"));

@@ -177,7 +177,8 @@ impl TlmTable {
                 None => *span = Some(TileSpan { offset, length }),
                 Some(known) if previous == Some(entry.tile) => known.length += length,
                 Some(known) => {
-                    let reason = format!("its tile-parts at bytes {} and {offset} do not follow each other", known.offset);
+                    let reason =
+                        format!("its tile-parts at bytes {} and {offset} do not follow each other", known.offset);
                     return Err(Error::tile(tlm, offset, tile, reason));
                 }
             }
@@ -315,10 +316,9 @@ mod tests {
                 bytes[4] = 0;
                 bytes[5] &= 0x70;
             }
-            if let Ok(table) = TlmTable::parse(&bytes) {
-                if let Ok(spans) = table.tile_spans(first, end, tiles) {
-                    prop_assert!(spans.iter().all(|s| s.offset >= first && s.offset + s.length <= end));
-                }
+            let spans = TlmTable::parse(&bytes).and_then(|table| table.tile_spans(first, end, tiles));
+            if let Ok(spans) = spans {
+                prop_assert!(spans.iter().all(|s| s.offset >= first && s.offset + s.length <= end));
             }
         }
     }

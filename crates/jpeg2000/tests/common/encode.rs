@@ -119,7 +119,8 @@ pub fn encode(recipe: &Recipe) -> Option<Vec<u8>> {
         p.cp_disto_alloc = 1;
         p.tcp_numlayers = recipe.layers as i32;
         for layer in 0..recipe.layers as usize {
-            p.tcp_rates[layer] = if layer + 1 == recipe.layers as usize { 0.0 } else { 40.0 / (1 << (2 * layer)) as f32 };
+            p.tcp_rates[layer] =
+                if layer + 1 == recipe.layers as usize { 0.0 } else { 40.0 / (1 << (2 * layer)) as f32 };
         }
         p.prog_order = match recipe.progression {
             0 => opj::PROG_ORDER::OPJ_LRCP,

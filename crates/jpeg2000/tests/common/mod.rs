@@ -91,7 +91,13 @@ pub fn two_threads<T: Sync>(items: &[T], job: impl Fn(&T) + Sync) {
 }
 
 /// Samples of one tile without padding, components last and little endian, as the golden checksums want them.
-pub fn pixels_last(planes: &[u8], components: usize, bytes: usize, chunk: (usize, usize), inside: (usize, usize)) -> Vec<u8> {
+pub fn pixels_last(
+    planes: &[u8],
+    components: usize,
+    bytes: usize,
+    chunk: (usize, usize),
+    inside: (usize, usize),
+) -> Vec<u8> {
     let mut out = vec![0; components * inside.0 * inside.1 * bytes];
     let step = components * bytes;
     for c in 0..components {
