@@ -58,10 +58,12 @@ pub(crate) fn run<T: Send>(
 
 async fn attended<T>(counter: &Counter, callback: Option<&Py<PyAny>>, work: impl Future<Output = T>) -> PyResult<T> {
     let mut told = State::default();
-    let mut tell = || {
+    let mut tell = |signals: bool| -> PyResult<()> {
         let state = *counter.lock();
         Python::attach(|py| {
-            py.check_signals()?;
+            if signals {
+                py.check_signals()?;
+            }
             let (Some(callback), Some(phase)) = (callback, state.phase) else { return Ok(()) };
             if state != told {
                 told = state;
@@ -76,10 +78,11 @@ async fn attended<T>(counter: &Counter, callback: Option<&Py<PyAny>>, work: impl
         tokio::select! {
             biased;
             outcome = &mut work => {
-                tell()?;
+                // Nothing is left to interrupt; Python sees a pending Ctrl-C when it has the result.
+                tell(false)?;
                 return Ok(outcome);
             }
-            _ = ticks.tick() => tell()?,
+            _ = ticks.tick() => tell(true)?,
         }
     }
 }
