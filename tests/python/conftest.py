@@ -1,0 +1,147 @@
+"""Fixtures: the binaries, sample products made once per session, real products where they are at hand.
+
+`make test-python` builds what these tests run. By hand: `python crates/python/develop.py`, then
+`python -m pytest tests/python`. S2ICE_BIN and S2ICE_SAMPLES_BIN name other binaries, S2ICE_TESTDATA the real products.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.command import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+SKIPPED: set[str] = set()
+
+
+def binary(variable: str, name: str) -> Path:
+    """One of the workspace's own binaries."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    path = Path(os.environ.get(variable) or target / "debug" / name)
+    if not path.exists():
+        pytest.exit(f"{path} is not there: run `make build` first, or set {variable}", returncode=3)
+    return path
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment without credentials, configuration or caches of the user's."""
+    home = tmp_path_factory.mktemp("home")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "AZURE_", "GOOGLE_", "S2ICE_", "RUST_")) and not name.lower().endswith("_proxy")
+    }
+    return kept | {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@pytest.fixture(scope="session")
+def s2ice(environment: dict[str, str]) -> Command:
+    return Command(binary("S2ICE_BIN", "s2ice"), environment)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A folder of sample products, as the generator wrote it."""
+
+    root: Path
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index.parquet"
+
+    @property
+    def stac(self) -> Path:
+        return self.root / "stac/items.json"
+
+    @property
+    def products(self) -> list[str]:
+        """Names, by sensing time."""
+        return sorted((p.stem for p in self.root.glob("*.SAFE")), key=lambda name: name.split("_")[2])
+
+    def files(self, pattern: str = "*") -> list[Path]:
+        return sorted(self.root.glob(f"*.SAFE/GRANULE/*/*_DATA/**/{pattern}.jp2"))
+
+    def truth(self, product: str, asset: str) -> Any:
+        import numpy as np
+
+        return np.load(self.root / "truth" / product / f"{asset}.npy")
+
+
+@pytest.fixture(scope="session")
+def make_samples(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Samples]:
+    """Run the generator; the folder is the session's: copy what you want to change."""
+    program = binary("S2ICE_SAMPLES_BIN", "s2ice-samples")
+
+    def make(*arguments: str, into: Path | None = None) -> Samples:
+        root = into or tmp_path_factory.mktemp("samples")
+        options = arguments if "--assets" in arguments else ("--small", *arguments)
+        subprocess.run([program, root, *options], check=True, capture_output=True, timeout=300)
+        return Samples(root)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def samples(make_samples: Callable[..., Samples]) -> Samples:
+    """Three dates of 33TVN with B01 and B09 at 60 m and SCL at 20 m; the second ends inside the tile."""
+    return make_samples("--dates", "3", "--truth")
+
+
+@pytest.fixture(scope="session")
+def sample_store(s2ice: Command, samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of `samples` on disk, read only."""
+    store = tmp_path_factory.mktemp("stores") / "33TVN"
+    s2ice(
+        *("build", "--tile", "33TVN", "--index", samples.index, "--stac", samples.stac, "--source", samples.root),
+        *("--store", store, "--cache", "none", "-q"),
+    )
+    return store
+
+
+@pytest.fixture(scope="session")
+def testdata() -> Path:
+    """The folder of real products, or skip."""
+    folder = Path(os.environ.get("S2ICE_TESTDATA") or ROOT / "../shared/data").resolve()
+    if not (folder / "golden/decode.json").exists():
+        message = f"no real products at {folder}; set S2ICE_TESTDATA"
+        if message not in SKIPPED:
+            SKIPPED.add(message)
+            sys.stderr.write(f"\nSKIPPED: {message}\n")
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(testdata: Path) -> dict[str, Any]:
+    """What GDAL and OpenJPEG make of every real file."""
+    return json.loads((testdata / "golden/decode.json").read_text())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_icechunk() -> Iterator[None]:
+    """Icechunk warns at every local repository that it is not safe for two writers."""
+    import icechunk
+
+    icechunk.set_logs_filter("error")
+    yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for message in sorted(SKIPPED):
+        terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)

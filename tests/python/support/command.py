@@ -1,0 +1,74 @@
+"""Running the command `s2ice` as people do, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+TIMEOUT = 300
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+    @property
+    def sentence(self) -> str:
+        """The one line of a failure: how every failure of s2ice looks."""
+        lines = self.stderr.splitlines()
+        assert len(lines) == 1, f"not one line on stderr:\n{self.stderr}"
+        assert lines[0].startswith("s2ice: "), lines[0]
+        for sign in ("panicked", "RUST_BACKTRACE", "Some(", "None", "Err(", "ErrorKind", "{", "\\n"):
+            assert sign not in lines[0], f"{sign} in: {lines[0]}"
+        return lines[0]
+
+
+class Command:
+    """The binary, with an environment in which nothing of the user's is found."""
+
+    def __init__(self, binary: Path, environment: Mapping[str, str]) -> None:
+        self.binary = binary
+        self.environment = dict(environment)
+
+    def __call__(self, *arguments: object, code: int = 0, cwd: Path | None = None, **environment: str) -> Outcome:
+        """Run to the end; anything but the exit code expected is a failure of the test."""
+        process = subprocess.run(
+            self.line(arguments),
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env=self.environment | environment,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        outcome = Outcome(process.returncode, process.stdout, process.stderr)
+        assert outcome.code == code, f"exit code {outcome.code}, not {code}\n{outcome.stdout}\n{outcome.stderr}"
+        return outcome
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Run without waiting."""
+        return subprocess.Popen(
+            self.line(arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+        )
+
+    def line(self, arguments: tuple[object, ...]) -> list[str]:
+        return [str(self.binary), *(os.fspath(a) if isinstance(a, os.PathLike) else str(a) for a in arguments)]
