@@ -26,7 +26,7 @@ demo: build      ## Build everything, make sample products, build their store, o
 test: test-rust test-python ## Run all tests.
 
 test-rust: setup ## Run the Rust tests.
-	@. tests/tools/tools.sh && cargo test --workspace --exclude s2ice-python --locked
+	@. tests/tools/tools.sh && cargo test --workspace --exclude s2ice-python --all-features --locked
 
 test-python: build ## Run the Python and end-to-end tests.
 	$(PY) -m pytest crates/python/tests
@@ -41,7 +41,7 @@ fmt:             ## Formatting.
 	cargo fmt --all --check
 
 lint:            ## clippy without warnings.
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
 deny:            ## Licences, sources and banned crates.
 	@tests/tools/deny.sh

@@ -3,11 +3,13 @@
 //! Pure: the outcome depends on the set of products only, never on the order in which they arrive.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Resolution;
+use crate::header_class::assumed_header;
+use crate::ids::{Level, Resolution};
 use crate::manifest::{ChunkManifest, RasterFile};
 use crate::product::{MetadataSource, ProductId, ProductMetadata, precedence};
 use crate::profile::HeaderProfile;
@@ -69,6 +71,8 @@ pub enum RefusalKind {
     Source,
     /// The product's metadata cannot be read or contradicts its name.
     Metadata,
+    /// A filter that only the product's metadata could answer.
+    Filtered,
     /// The product has no raster left.
     Empty,
 }
@@ -117,12 +121,14 @@ pub struct Assembly {
 
 /// Places products on one time axis and builds the manifest of every array.
 ///
-/// Reprocessed products give way to the version with the highest precedence; products of the rarer radiometric class
-/// and rasters of the rarer header profile are refused (ties: the lower offset, the smaller fingerprint).
+/// Reprocessed products give way to the version with the highest precedence. Where products of several radiometric
+/// classes meet, the lowest offset stays (the one in use since baseline 04.00); where rasters of several header profiles
+/// meet, the known Sentinel-2 class of the raster stays, else the smallest fingerprint. The others are refused. Counts
+/// play no part: a store that grew product by product is the same as one built at once.
 pub fn assemble(products: Vec<ProductRecord>, resolutions: Resolutions) -> Assembly {
     let mut refused = Vec::new();
     let products = drop_superseded(products, &mut refused);
-    let radiometry = most_common(products.iter().map(|p| Radiometry::of(&p.metadata)), |r| r.key());
+    let radiometry = products.iter().map(|p| Radiometry::of(&p.metadata)).min_by_key(|r| r.key());
     let mut products: Vec<ProductRecord> = products
         .into_iter()
         .filter_map(|product| keep_radiometry(product, radiometry, &mut refused))
@@ -261,23 +267,25 @@ fn select_resolutions(rasters: &mut Vec<RasterFile>, resolutions: Resolutions) {
 }
 
 fn headers_of_arrays(products: &[ProductRecord]) -> BTreeMap<Asset, Arc<HeaderProfile>> {
-    let mut seen: BTreeMap<Asset, Vec<Arc<HeaderProfile>>> = BTreeMap::new();
-    for raster in products.iter().flat_map(|p| &p.rasters) {
-        seen.entry(raster.asset).or_default().push(Arc::clone(&raster.header));
+    let mut chosen: BTreeMap<Asset, Arc<HeaderProfile>> = BTreeMap::new();
+    let rasters = products.iter().flat_map(|p| p.rasters.iter().map(|raster| (p.id.level(), raster)));
+    for (level, raster) in rasters {
+        let rank = |header: &HeaderProfile| (!is_known_class(raster.asset, level, header), header.fingerprint.clone());
+        match chosen.entry(raster.asset) {
+            Entry::Vacant(entry) => drop(entry.insert(Arc::clone(&raster.header))),
+            Entry::Occupied(mut entry) if entry.get().fingerprint != raster.header.fingerprint => {
+                if rank(&raster.header) < rank(entry.get()) {
+                    entry.insert(Arc::clone(&raster.header));
+                }
+            }
+            Entry::Occupied(_) => {}
+        }
     }
-    seen.into_iter()
-        .filter_map(|(asset, headers)| Some((asset, most_common(headers, |h| h.fingerprint.clone())?)))
-        .collect()
+    chosen
 }
 
-/// The value that occurs most often; of several, the one with the smallest key.
-fn most_common<T, K: Ord>(values: impl IntoIterator<Item = T>, key: impl Fn(&T) -> K) -> Option<T> {
-    let mut counts: BTreeMap<K, (usize, T)> = BTreeMap::new();
-    for value in values {
-        counts.entry(key(&value)).or_insert((0, value)).0 += 1;
-    }
-    let most = counts.values().map(|(count, _)| *count).max()?;
-    counts.into_values().find(|(count, _)| *count == most).map(|(_, value)| value)
+fn is_known_class(asset: Asset, level: Level, header: &HeaderProfile) -> bool {
+    assumed_header(asset, level).is_some_and(|known| known == header.codec_header)
 }
 
 fn other_profile(id: ProductId, raster: &RasterFile, wanted: &HeaderProfile) -> Refusal {
