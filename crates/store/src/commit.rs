@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use icechunk::Repository;
 use icechunk::Store;
-use icechunk::format::manifest::{Checksum, SecondsSinceEpoch, VirtualChunkLocation, VirtualChunkRef};
+use icechunk::format::manifest::{
+    Checksum, SecondsSinceEpoch, VirtualChunkLocation, VirtualChunkRef, VirtualReferenceError,
+};
 use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::{ChunkIndices, Path, SnapshotId};
@@ -335,9 +337,7 @@ impl Writer<'_> {
         time: u32,
         out: &mut Vec<(ChunkIndices, VirtualChunkRef)>,
     ) -> Result<u64> {
-        let name = self.options.container.name().unwrap_or_default();
-        let location = VirtualChunkLocation::from_vcc_path(name, &raster.path)
-            .map_err(|error| self.failed("naming a reference", &error))?;
+        let location = self.location(&raster.path).map_err(|error| self.failed("naming a reference", &error))?;
         let checksum = self.checksum(raster);
         let mut bytes = 0;
         out.reserve(raster.tiles.len());
@@ -354,6 +354,17 @@ impl Writer<'_> {
             out.push((ChunkIndices(indices), reference));
         }
         Ok(bytes)
+    }
+
+    /// Readers before Icechunk 2 know no locations relative to a container.
+    fn location(&self, path: &str) -> std::result::Result<VirtualChunkLocation, VirtualReferenceError> {
+        let container = &self.options.container;
+        match container.name() {
+            Some(name) if self.repository.spec_version() >= SpecVersionBin::V2 => {
+                VirtualChunkLocation::from_vcc_path(name, path)
+            }
+            _ => VirtualChunkLocation::from_url(&format!("{}{path}", container.url_prefix())),
+        }
     }
 
     fn checksum(&self, raster: &RasterFile) -> Option<Checksum> {
@@ -385,12 +396,13 @@ impl Writer<'_> {
         let plan = self.plan;
         let last = end == plan.steps.len();
         let message = if last {
+            let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
             format!(
-                "Build {} {}: {} products, {} arrays, {} references",
+                "Build {} {}: {}, {}, {} references",
                 plan.tile,
                 plan.level,
-                plan.steps.len(),
-                plan.arrays.len(),
+                count(plan.steps.len(), "product"),
+                count(plan.arrays.len(), "array"),
                 total.references
             )
         } else {
