@@ -19,7 +19,7 @@ import pytest
 from support.command import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED: set[str] = set()
@@ -134,12 +134,11 @@ def golden(testdata: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quiet_icechunk() -> Iterator[None]:
+def quiet_icechunk() -> None:
     """Icechunk warns at every local repository that it is not safe for two writers."""
     import icechunk
 
     icechunk.set_logs_filter("error")
-    yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,6 +3,7 @@
 use s2ice_manifest::source::index_writer::write_index;
 use s2ice_manifest::source::indexer::{self, IndexOptions, IndexProgress, index_paths};
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::safe_tree::LeftOut;
 use s2ice_store::progress::{Phase, Progress};
 use s2ice_store::report::REPORT_VERSION;
 use schemars::JsonSchema;
@@ -62,10 +63,10 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
     bars.end();
     let (rows, found) = indexed.map_err(Failure::fault)?;
     if rows.is_empty() {
-        let why = match found.refused.first() {
-            Some(first) => format!("; {} refused, the first: {}: {}", found.refused.len(), first.path, first.reason),
-            None => String::new(),
+        let first = |what: &str, list: &[LeftOut]| {
+            list.first().map(|first| format!("; {} {what}, the first: {}: {}", list.len(), first.path, first.reason))
         };
+        let why = first("refused", &found.refused).or_else(|| first("skipped", &found.skipped)).unwrap_or_default();
         return Err(Failure::fault(format!("no raster below {url} can be indexed{why}")));
     }
     write_index(&args.output, &rows, false).map_err(Failure::fault)?;
