@@ -55,6 +55,19 @@ async fn statuses_become_sentences() {
 }
 
 #[tokio::test]
+async fn listings_fail_with_the_same_sentences() {
+    for (status, code, what) in [
+        ("404 Not Found", "NoSuchBucket", "bucket \"eodata\" does not exist at"),
+        ("403 Forbidden", "AccessDenied", "access to s3://eodata/root/x was refused (403 AccessDenied)"),
+    ] {
+        let body = format!("<Error><Code>{code}</Code></Error>");
+        let server = Server::start(move |_, _| Answer::new(status, XML, body.clone())).await;
+        let text = s3(&server.address).list("x", 10).await.unwrap_err().to_string();
+        assert!(text.starts_with(what), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn size_etag_and_time_come_from_the_range_response() {
     const HEADERS: &str =
         "Content-Range: bytes 2-5/1000\r\nETag: \"abc\"\r\nLast-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n";

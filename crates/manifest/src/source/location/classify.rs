@@ -32,24 +32,14 @@ pub(super) fn is_transient(error: &Error) -> bool {
 pub(super) fn classify(error: &Error, context: &Context<'_>) -> SourceError {
     let url = context.url.to_owned();
     let text = error.to_string();
-    let code = tag(&text, "Code");
     match error {
         // Credentials are looked for at the machine's metadata service last.
         _ if text.contains("169.254.169.254") || text.contains("metadata.google.internal") => {
             SourceError::NoCredentials { url }
         }
-        Error::NotFound { .. } if code == Some("NoSuchBucket") || code == Some("ContainerNotFound") => {
-            no_bucket(context)
-        }
-        Error::NotFound { .. } if is_page(&text) && !is_web(context.source) => {
-            SourceError::WrongEndpoint { url, detail: "404 with a web page".to_owned() }
-        }
-        Error::NotFound { .. } => SourceError::Missing { url },
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            let status = if matches!(error, Error::PermissionDenied { .. }) { "403" } else { "401" };
-            let detail = code.map_or_else(|| status.to_owned(), |code| format!("{status} {code}"));
-            SourceError::Denied { url, detail }
-        }
+        Error::NotFound { .. } => by_status(404, &text, context),
+        Error::PermissionDenied { .. } => by_status(403, &text, context),
+        Error::Unauthenticated { .. } => by_status(401, &text, context),
         _ => by_cause(error, &text, context),
     }
 }
@@ -71,20 +61,31 @@ fn by_cause(error: &Error, text: &str, context: &Context<'_>) -> SourceError {
         return SourceError::WrongRegion { bucket: context.source.authority().to_owned(), region };
     }
     match status(text) {
-        Some(416) => SourceError::PastEnd { url, offset: context.offset },
-        Some(status) if is_page(text) || matches!(status, 301..=399 | 405 | 501) => {
-            SourceError::WrongEndpoint { url, detail: format!("status {status}") }
-        }
-        Some(status) => {
-            let detail = tag(text, "Code").map_or_else(String::new, |code| format!(" {code}"));
-            SourceError::Other { url, detail: format!("the server answered {status}{detail}") }
-        }
+        Some(status) => by_status(status, text, context),
         None => match innermost(error) {
             cause if cause.starts_with("Wanted range starting at") => {
                 SourceError::PastEnd { url, offset: context.offset }
             }
             detail => SourceError::Other { url, detail },
         },
+    }
+}
+
+fn by_status(status: u16, text: &str, context: &Context<'_>) -> SourceError {
+    let url = context.url.to_owned();
+    let code = tag(text, "Code");
+    let detail = code.map_or_else(|| status.to_string(), |code| format!("{status} {code}"));
+    match status {
+        401 | 403 => SourceError::Denied { url, detail },
+        404 if matches!(code, Some("NoSuchBucket" | "ContainerNotFound")) => no_bucket(context),
+        404 if is_page(text) && !is_web(context.source) => {
+            SourceError::WrongEndpoint { url, detail: "404 with a web page".to_owned() }
+        }
+        404 => SourceError::Missing { url },
+        416 => SourceError::PastEnd { url, offset: context.offset },
+        301..=399 | 405 | 501 => SourceError::WrongEndpoint { url, detail: format!("status {status}") },
+        _ if is_page(text) => SourceError::WrongEndpoint { url, detail: format!("status {status} with a web page") },
+        _ => SourceError::Other { url, detail: format!("the server answered {detail}") },
     }
 }
 
