@@ -101,7 +101,8 @@ pub(crate) fn build(py: Python<'_>, request: &str, progress: Option<Py<PyAny>>) 
 /// What is in a store, as JSON; `options` are the store's, as JSON.
 #[pyfunction]
 pub(crate) fn info(py: Python<'_>, store: &str, options: &str) -> PyResult<String> {
-    let options: SourceOptions = serde_json::from_str(options).map_err(|e| raise(py, "RequestError", &e.to_string()))?;
+    let options: SourceOptions =
+        serde_json::from_str(options).map_err(|e| raise(py, "RequestError", &e.to_string()))?;
     let url = SourceUrl::parse(store).map_err(|e| raise(py, "SourceError", &e.to_string()))?;
     let work = async {
         let target = Target::open(url, options).await?;

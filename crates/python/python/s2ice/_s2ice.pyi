@@ -1,6 +1,9 @@
 """The part of s2ice that is written in Rust."""
 
 from collections.abc import Buffer, Callable
+from typing import final
+
+__all__ = ["CodecError", "TileCodec", "__version__", "build", "info"]
 
 __version__: str
 """Version of the wheel."""
@@ -8,6 +11,7 @@ __version__: str
 class CodecError(ValueError):
     """A codec configuration or a chunk that cannot be decoded right; the text says where and why."""
 
+@final
 class TileCodec:
     """Decodes the chunks of one array: tiles of a JPEG 2000 file, each kept in its place on the canvas.
 
