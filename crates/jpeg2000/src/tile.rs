@@ -138,6 +138,10 @@ impl<'a> Chunk<'a> {
         let mut cut = false;
         while pos < chunk.len() {
             let rest = &chunk[pos..];
+            // A last tile-part of unknown length in TLM brings the EOC along.
+            if !parts.is_empty() && rest == Marker::EOC.bytes() {
+                break;
+            }
             let part = TilePartHeader::parse(rest, pos as u64)?;
             let sot = part.sot;
             if sot.tile != tile {

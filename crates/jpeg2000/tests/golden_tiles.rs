@@ -179,6 +179,8 @@ fn whole_tiles_of_another_length_are_refused() {
         for bad in [&long, &short, &open, &outside, &twice, &chunk[..chunk.len() - 1].to_vec(), &Vec::new()] {
             decoded(&codec, bad, None).unwrap_err();
         }
+        let ended = [chunk, &[0xFF, 0xD9]].concat();
+        assert_eq!(decoded(&codec, &ended, None).unwrap(), decoded(&codec, chunk, None).unwrap());
         // Length 0 means to the end, and an EOC there is not part of the tile.
         let mut open = chunk.to_vec();
         open[6..10].fill(0);
