@@ -4,6 +4,8 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 OUT ?= demo-out
+# The same everywhere: other targets or features would build the heavy crates a second time.
+CARGO_FLAGS := --all-targets --all-features --locked
 # Lets PyO3 build an extension module with plain cargo, so that wheel, command and tests share one build.
 export PYO3_BUILD_EXTENSION_MODULE := 1
 export PYO3_NO_PYTHON := 1
@@ -18,7 +20,7 @@ setup:
 	@tests/tools/setup.sh
 
 build: setup
-	@. tests/tools/tools.sh && $(PY) crates/python/develop.py
+	@. tests/tools/tools.sh && $(PY) crates/python/develop.py $(CARGO_FLAGS)
 
 demo: build      ## Build everything, make sample products, build their store, open it, draw a picture.
 	@tests/demo/run.sh $(OUT)
@@ -26,7 +28,8 @@ demo: build      ## Build everything, make sample products, build their store, o
 test: test-rust test-python ## Run all tests.
 
 test-rust: setup ## Run the Rust tests.
-	@. tests/tools/tools.sh && cargo test --workspace --exclude s2ice-python --all-features --locked
+	@. tests/tools/tools.sh && cargo test --workspace $(CARGO_FLAGS)
+	cargo test --workspace --all-features --locked --doc
 
 test-python: build ## Run the Python and end-to-end tests.
 	$(PY) -m pytest crates/python/tests
@@ -41,7 +44,7 @@ fmt:             ## Formatting.
 	cargo fmt --all --check
 
 lint:            ## clippy without warnings.
-	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	cargo clippy --workspace $(CARGO_FLAGS) -- -D warnings
 
 deny:            ## Licences, sources and banned crates.
 	@tests/tools/deny.sh

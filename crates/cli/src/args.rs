@@ -183,7 +183,7 @@ pub struct IndexArgs {
     /// Index to write.
     #[arg(short, long, value_name = "INDEX.parquet")]
     pub output: PathBuf,
-    /// Leave the cell of files that carry TLM empty, as the public index does.
+    /// Write the four public columns only, and leave the cell of files that carry TLM empty, as the public index does.
     #[arg(long)]
     pub public_style: bool,
     /// How to reach the product files.

@@ -149,7 +149,7 @@ impl RasterFile {
             if span.length == 0 {
                 return Err(RangeError::Empty { tile });
             }
-            let end = span.offset.checked_add(span.length).unwrap_or(u64::MAX);
+            let end = span.offset.saturating_add(span.length);
             if end > self.file_size {
                 return Err(RangeError::OutsideFile { tile, end, size: self.file_size });
             }

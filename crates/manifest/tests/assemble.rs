@@ -64,7 +64,10 @@ fn name(day: u32, baseline: u32, generated: u32) -> String {
     format!("S2A_MSIL2A_202405{day:02}T100601_N{baseline:04}_R022_T33TVN_202406{generated:02}T000000")
 }
 
-fn outcome(assembly: &Assembly) -> (Vec<(String, i64)>, Vec<(String, Option<String>, RefusalKind)>) {
+/// Name and time of each step; name, raster and kind of each refusal.
+type Outcome = (Vec<(String, i64)>, Vec<(String, Option<String>, RefusalKind)>);
+
+fn outcome(assembly: &Assembly) -> Outcome {
     (
         assembly.steps.iter().map(|s| (s.id.to_string(), s.time_ms)).collect(),
         assembly.refused.iter().map(|r| (r.product.clone(), r.raster.clone(), r.kind)).collect(),

@@ -89,7 +89,24 @@ pub fn container(name: &str, url: &SourceUrl, effective: &Effective) -> Result<V
             ObjectStoreConfig::Http(HttpConfig { opts: opts.into_iter().collect(), headers: HashMap::new() })
         }
     };
-    VirtualChunkContainer::new_named(name.to_owned(), url.prefix(), store).map_err(Error::Request)
+    VirtualChunkContainer::new_named(name.to_owned(), plain_prefix(url)?, store).map_err(Error::Request)
+}
+
+/// The prefix without percent-encoding: Icechunk compares it with decoded locations. Characters that mean something in
+/// an URL cannot stand in it then.
+fn plain_prefix(url: &SourceUrl) -> Result<String> {
+    let mut prefix = format!("{}://{}/", url.scheme().name(), url.authority());
+    for segment in url.segments() {
+        if segment.contains(['%', '?', '#']) {
+            return Err(Error::Request(format!(
+                "the source {url} has a folder named {segment:?}: references cannot point below a name with %, ? or #; \
+                 rename it or use another source"
+            )));
+        }
+        prefix.push_str(segment);
+        prefix.push('/');
+    }
+    Ok(prefix)
 }
 
 /// The container's name where the operator gives none: what readers re-point to a mirror.
@@ -97,5 +114,23 @@ pub fn default_container_name(url: &SourceUrl) -> String {
     match url.scheme() {
         Scheme::Local => "local".to_owned(),
         _ => url.authority().chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn prefix(url: &str) -> Result<String> {
+        let url = SourceUrl::parse(url).unwrap();
+        container("c", &url, &Effective::default()).map(|c| c.url_prefix().to_owned())
+    }
+
+    #[test]
+    fn container_prefixes_are_not_encoded() {
+        assert_eq!(prefix("s3://bucket/a%20b").unwrap(), "s3://bucket/a b/");
+        assert_eq!(prefix("/no such folder/\u{e9}").unwrap(), "file:///no such folder/\u{e9}/");
+        assert!(matches!(prefix("/no such folder/100%"), Err(Error::Request(_))));
     }
 }

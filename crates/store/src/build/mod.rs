@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use icechunk::virtual_chunks::VirtualChunkContainer;
-use s2ice_manifest::assemble::{ProductRecord, assemble};
+use s2ice_manifest::assemble::{ProductRecord, RefusalKind, assemble};
 use s2ice_manifest::product::MetadataSource;
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
 use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
@@ -123,7 +123,9 @@ async fn prepare(settings: &BuildSettings, progress: &dyn Progress) -> Result<Pr
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     counts.stored = assembly.steps.len();
     if assembly.manifests.is_empty() {
-        let first = refused.first().map(|r| match &r.raster {
+        // That a product is empty follows from what its rasters say.
+        let cause = refused.iter().find(|r| r.kind != RefusalKind::Empty).or(refused.first());
+        let first = cause.map(|r| match &r.raster {
             Some(raster) => format!("{} {raster}: {}", r.product, r.reason),
             None => format!("{}: {}", r.product, r.reason),
         });

@@ -35,6 +35,8 @@ pub fn axis(steps: &[Step]) -> TimeColumn {
 
 /// Small numeric columns that stand in every leaf, since a DataTree hands down indexed coordinates only.
 pub fn leaf(steps: &[Step]) -> Vec<TimeColumn> {
+    // Percentages need no more than single precision.
+    #[allow(clippy::cast_possible_truncation)]
     let cloud = |step: &Step| step.metadata.cloud_cover.map_or(f32::NAN, |percent| percent as f32);
     vec![
         TimeColumn { name: "cloud_cover", values: Column::F32(steps.iter().map(cloud).collect()) },
