@@ -69,7 +69,7 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
         let why = first("refused", &found.refused).or_else(|| first("skipped", &found.skipped)).unwrap_or_default();
         return Err(Failure::fault(format!("no raster below {url} can be indexed{why}")));
     }
-    write_index(&args.output, &rows, false).map_err(Failure::fault)?;
+    write_index(&args.output, &rows, args.public_style).map_err(Failure::fault)?;
     let report = IndexReport {
         kind: "s2ice.index".to_owned(),
         version: REPORT_VERSION,
