@@ -1,0 +1,130 @@
+"""An S3 service in this process (moto) that keeps a record of every request and can be told to misbehave."""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+KEYS = {"access_key_id": "key", "secret_access_key": "secret"}
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, as it reached the service."""
+
+    method: str
+    path: str
+    range: tuple[int, int] | None
+    signed: bool
+
+    @property
+    def bucket(self) -> str:
+        return self.path.lstrip("/").partition("/")[0]
+
+
+def _range(header: str | None) -> tuple[int, int] | None:
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", header or "")
+    return (int(found[1]), int(found[2])) if found else None
+
+
+class Quiet(WSGIRequestHandler):
+    """Keeps connections open and the terminal clean."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_: Any) -> None:
+        pass
+
+
+@dataclass
+class Service:
+    """The server, its record, and what it shall refuse."""
+
+    endpoint: str = ""
+    requests: list[Request] = field(default_factory=list)
+    deny: Callable[[Request], bool] = field(default=lambda _: False)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    application: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Record a request, then let moto answer it (WSGI)."""
+        request = Request(
+            environ["REQUEST_METHOD"],
+            environ["PATH_INFO"],
+            _range(environ.get("HTTP_RANGE")),
+            "HTTP_AUTHORIZATION" in environ,
+        )
+        with self.lock:
+            self.requests.append(request)
+        if self.deny(request):
+            body = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+            return [body]
+        return self.application(environ, start_response)
+
+    @property
+    def client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+        )
+
+    def bucket(self, name: str) -> str:
+        self.client.create_bucket(Bucket=name)
+        return name
+
+    def upload(self, folder: Path, bucket: str, prefix: str = "", **options: str) -> None:
+        """Put every file of the product folders below a prefix."""
+        client = self.client
+        for file in sorted(folder.glob("*.SAFE/**/*")):
+            if file.is_file():
+                key = prefix + file.relative_to(folder).as_posix()
+                client.put_object(Bucket=bucket, Key=key, Body=file.read_bytes(), **options)
+
+    @contextmanager
+    def recorded(self) -> Iterator[list[Request]]:
+        """Give the requests of this block, complete when it ends."""
+        with self.lock:
+            start = len(self.requests)
+        record: list[Request] = []
+        yield record
+        with self.lock:
+            record.extend(self.requests[start:])
+
+    @contextmanager
+    def denying(self, which: Callable[[Request], bool]) -> Iterator[None]:
+        self.deny = which
+        try:
+            yield
+        finally:
+            self.deny = lambda _: False
+
+
+@contextmanager
+def serve() -> Iterator[Service]:
+    service = Service()
+    server = make_server("127.0.0.1", 0, service, threaded=True, request_handler=Quiet)
+    service.endpoint = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield service
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
