@@ -147,16 +147,20 @@ fn recipes() -> impl Strategy<Value = Recipe> {
         // does its 9-7 transform take single samples.
         let tile_parts = b.3 && c.1 <= 2;
         let size = |n: u32, tile: u32| if tile_parts || terminating || c.5 { n.next_multiple_of(tile) } else { n };
+        // The encoder wants a sample per level at least.
+        let levels = c.0.min(if terminating { 2 } else { tile.0.min(tile.1).ilog2() });
+        // Its vertical pass reads beyond tiles without rows in a resolution.
+        let last_row = s.1 - (s.1 - 1) % tile.1 - 1;
+        let hollow = reduced_size(last_row, levels as u8) == reduced_size(s.1, levels as u8);
         Recipe {
             width: size(s.0, tile.0),
-            height: size(s.1, tile.1),
+            height: if hollow { s.1.next_multiple_of(tile.1) } else { size(s.1, tile.1) },
             tile,
             components: s.4,
             depth: if terminating { s.5.min(8) } else { s.5 },
             signed: s.6,
             mct: s.7 && s.4 >= 3,
-            // The encoder wants a sample per level at least.
-            levels: c.0.min(if terminating { 2 } else { tile.0.min(tile.1).ilog2() }),
+            levels,
             progression: c.1,
             layers: c.2,
             sop: c.3,
