@@ -133,6 +133,32 @@ def golden(testdata: Path) -> dict[str, Any]:
     return json.loads((testdata / "golden/decode.json").read_text())
 
 
+@pytest.fixture(scope="session")
+def safe(testdata: Path) -> Path:
+    """The folder with the one real SAFE product of 29UNU."""
+    return testdata / "safe"
+
+
+@pytest.fixture(scope="session")
+def real_index(s2ice: Command, safe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """`s2ice index` over the real product, and its report."""
+    path = tmp_path_factory.mktemp("index") / "29UNU.parquet"
+    return path, s2ice("index", "--source", safe, "-o", path, "--json").json
+
+
+@pytest.fixture(scope="session")
+def real_store(
+    s2ice: Command, safe: Path, real_index: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A store of every raster of the real product, and the report of the build; read only."""
+    store = tmp_path_factory.mktemp("real") / "29UNU"
+    outcome = s2ice(
+        *("build", "--tile", "29UNU", "--index", real_index[0], "--source", f"file://{safe}", "--store", store),
+        *("--resolutions", "all", "--cache", "none", "--json"),
+    )
+    return store, outcome.json
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quiet_icechunk() -> None:
     """Icechunk warns at every local repository that it is not safe for two writers."""

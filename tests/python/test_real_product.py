@@ -29,33 +29,8 @@ PRODUCT = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454"
 
 
 @pytest.fixture(scope="module")
-def safe(testdata: Path) -> Path:
-    return testdata / "safe"
-
-
-@pytest.fixture(scope="module")
-def index(s2ice: Command, safe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """`s2ice index` over the folder, and its report."""
-    path = tmp_path_factory.mktemp("index") / "29UNU.parquet"
-    return path, s2ice("index", "--source", safe, "-o", path, "--json").json
-
-
-@pytest.fixture(scope="module")
-def built(
-    s2ice: Command, safe: Path, index: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Any]]:
-    """A store of every raster of the product, and the report of the build."""
-    store = tmp_path_factory.mktemp("real") / TILE
-    outcome = s2ice(
-        *("build", "--tile", TILE, "--index", index[0], "--source", f"file://{safe}", "--store", store),
-        *("--resolutions", "all", "--cache", "none", "--json"),
-    )
-    return store, outcome.json
-
-
-@pytest.fixture(scope="module")
-def tree(built: tuple[Path, dict[str, Any]]) -> xr.DataTree:
-    return package.open(built[0], mask_and_scale=False)
+def tree(real_store: tuple[Path, dict[str, Any]]) -> xr.DataTree:
+    return package.open(real_store[0], mask_and_scale=False)
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +52,16 @@ def granule(safe: Path) -> ET.Element:
 
 
 def test_everything_is_taken(
-    index: tuple[Path, dict[str, Any]], built: tuple[Path, dict[str, Any]], wanted: dict[str, dict[str, Any]]
+    real_index: tuple[Path, dict[str, Any]], real_store: tuple[Path, dict[str, Any]], wanted: dict[str, dict[str, Any]]
 ) -> None:
-    report = built[1]
+    report = real_store[1]
     assert report["refused"] == []
     assert {array["asset"] for array in report["arrays"]} == set(wanted)
     assert all(array["header"] == "verified" for array in report["arrays"])
     assert report["products"]["metadata_from_name"] == 0
-    (left_out,) = index[1]["skipped"]
+    (left_out,) = real_index[1]["skipped"]
     assert left_out["path"].endswith("_PVI.jp2")
-    assert index[1]["refused"] == []
+    assert real_index[1]["refused"] == []
 
 
 BANDS = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
@@ -100,10 +75,10 @@ ASSETS = [
 
 @pytest.mark.parametrize("asset", ASSETS)
 def test_every_pixel(
-    asset: str, tree: xr.DataTree, built: tuple[Path, dict[str, Any]], wanted: dict[str, dict[str, Any]]
+    asset: str, tree: xr.DataTree, real_store: tuple[Path, dict[str, Any]], wanted: dict[str, dict[str, Any]]
 ) -> None:
     """All pixels, edges of the image included, by the hash of GDAL's decode."""
-    (path,) = [array["path"] for array in built[1]["arrays"] if array["asset"] == asset]
+    (path,) = [array["path"] for array in real_store[1]["arrays"] if array["asset"] == asset]
     array, facts = tree[path], wanted[asset]
     assert array.dtype == facts["dtype"]
     assert array.sizes["time"] == 1
@@ -145,8 +120,8 @@ def test_values_are_those_of_rasterio(tree: xr.DataTree, testdata: Path, wanted:
         np.testing.assert_array_equal(tree[path].to_numpy()[0].reshape(pixels.shape), pixels)
 
 
-def test_reflectance_is_scaled_and_masked(built: tuple[Path, dict[str, Any]], tree: xr.DataTree) -> None:
-    r60m = package.open(built[0], "measurements/reflectance/r60m")
+def test_reflectance_is_scaled_and_masked(real_store: tuple[Path, dict[str, Any]], tree: xr.DataTree) -> None:
+    r60m = package.open(real_store[0], "measurements/reflectance/r60m")
     raw = tree["measurements/reflectance/r60m/b04"]
     assert raw.attrs["add_offset"] == -0.1
     assert raw.attrs["scale_factor"] == 0.0001
@@ -155,13 +130,13 @@ def test_reflectance_is_scaled_and_masked(built: tuple[Path, dict[str, Any]], tr
     assert (numbers == 0).any()
     want = np.where(numbers == 0, np.nan, numbers * 0.0001 - 0.1)
     np.testing.assert_allclose(r60m.b04.to_numpy()[0], want, rtol=0, atol=1e-6)
-    scl = package.open(built[0], "conditions/mask/l2a_classification/r20m").scl
+    scl = package.open(real_store[0], "conditions/mask/l2a_classification/r20m").scl
     assert scl.dtype == "uint8"
     assert "_FillValue" not in scl.attrs
 
 
 def test_place_is_that_of_the_metadata(
-    built: tuple[Path, dict[str, Any]], granule: ET.Element, testdata: Path, wanted: dict[str, dict[str, Any]]
+    real_store: tuple[Path, dict[str, Any]], granule: ET.Element, testdata: Path, wanted: dict[str, dict[str, Any]]
 ) -> None:
     code = granule.findtext(".//HORIZONTAL_CS_CODE")
     origins = {
@@ -170,10 +145,10 @@ def test_place_is_that_of_the_metadata(
     }
     sizes = {int(s.get("resolution")): int(s.findtext("NROWS")) for s in granule.iter("Size")}
     assert set(origins) == {10, 20, 60}
-    for array in built[1]["arrays"]:
+    for array in real_store[1]["arrays"]:
         group, name = array["path"].strip("/").rsplit("/", 1)
         metres = int(group.rsplit("/r", 1)[1].removesuffix("m"))
-        dataset = package.open(built[0], group)
+        dataset = package.open(real_store[0], group)
         ulx, uly, step = origins[metres]
         assert step == metres
         assert dataset.rio.crs.to_string() == code
@@ -181,7 +156,7 @@ def test_place_is_that_of_the_metadata(
         assert dataset[name].rio.transform()[:6] == (metres, 0, ulx, 0, -metres, uly)
         assert dataset.sizes["x"] == dataset.sizes["y"] == sizes[metres]
     with rasterio.open(testdata / wanted["SCL_20m"]["path"]) as file:
-        scl = package.open(built[0], "conditions/mask/l2a_classification/r20m").scl
+        scl = package.open(real_store[0], "conditions/mask/l2a_classification/r20m").scl
         assert file.crs == scl.rio.crs
         assert tuple(file.bounds) == scl.rio.bounds()
 
@@ -209,9 +184,9 @@ def test_columns_are_those_of_the_product(tree: xr.DataTree) -> None:
     assert 0 <= leaf["cloud_cover"].to_numpy()[0] <= 100
 
 
-def test_present_flags_name_every_array(built: tuple[Path, dict[str, Any]], tree: xr.DataTree) -> None:
+def test_present_flags_name_every_array(real_store: tuple[Path, dict[str, Any]], tree: xr.DataTree) -> None:
     members: dict[str, set[str]] = {}
-    for array in built[1]["arrays"]:
+    for array in real_store[1]["arrays"]:
         group, name = array["path"].rsplit("/", 1)
         members.setdefault(group, set()).add(name)
     for group, names in members.items():
@@ -224,9 +199,9 @@ def test_present_flags_name_every_array(built: tuple[Path, dict[str, Any]], tree
 
 
 def test_index_bytes_are_those_of_the_public_indexer(
-    index: tuple[Path, dict[str, Any]], testdata: Path, wanted: dict[str, dict[str, Any]]
+    real_index: tuple[Path, dict[str, Any]], testdata: Path, wanted: dict[str, dict[str, Any]]
 ) -> None:
-    rows = tables.rows(index[0])
+    rows = tables.rows(real_index[0])
     assert len(rows) == len(wanted)
     for row in rows:
         path = (testdata / "golden/tlm-index/safe").joinpath(row["path"].lstrip("/")).with_suffix(".tlm")
@@ -267,12 +242,12 @@ def test_index_bytes_of_other_products(
 
 
 def test_files_with_tlm_have_the_lengths_of_their_twins(
-    s2ice: Command, testdata: Path, safe: Path, index: tuple[Path, dict[str, Any]], tmp_path: Path
+    s2ice: Command, testdata: Path, safe: Path, real_index: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     """The same files with a TLM segment in front: same lengths, offsets shifted by the segment."""
     source = tmp_path / "source"
     twins = {}
-    for row in tables.rows(index[0]):
+    for row in tables.rows(real_index[0]):
         name = row["path"].rsplit("/", 1)[1].removesuffix(".jp2")
         file = testdata / "golden/with-tlm" / f"{name}_with_TLM.jp2"
         if file.exists():

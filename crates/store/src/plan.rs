@@ -303,6 +303,9 @@ impl Tree {
         self.column_with(path, TimeColumn { name: "present", values: Column::U32(present) }, flags)?;
         self.axis(path, "x", &crs::x_centres(geocoding, resolution))?;
         self.axis(path, "y", &crs::y_centres(geocoding, resolution))?;
+        for (kind, manifest) in members {
+            self.components(path, kind, manifest.header.components)?;
+        }
         self.grid_mapping(path, geocoding, resolution)
     }
 
@@ -327,6 +330,28 @@ impl Tree {
         Ok(())
     }
 
+    /// The coordinate of the component dimension, counted from 1 as EOPF counts bands of a quicklook: GeoZarr asks for a
+    /// coordinate of every dimension.
+    fn components(&mut self, parent: &str, kind: &ArrayKind, count: u32) -> std::io::Result<()> {
+        let Some(name) = kind.component_dimension else { return Ok(()) };
+        let path = join(parent, name);
+        let attributes = json!({ "long_name": "component of the image, from 1" });
+        let document = ArrayDocument {
+            shape: vec![u64::from(count)],
+            chunks: vec![u64::from(count)],
+            data_type: "int64",
+            fill_value: 0.into(),
+            codecs: numeric_codecs(),
+            dimensions: vec![name.to_owned()],
+            attributes: attributes.as_object().cloned().unwrap_or_default(),
+        };
+        let values: Vec<i64> = (1..=i64::from(count)).collect();
+        if self.nodes.insert(path.clone(), document.json()).is_none() {
+            self.chunks.push((format!("{path}/c/0"), encode_i64(&values)?));
+        }
+        Ok(())
+    }
+
     fn grid_mapping(&mut self, parent: &str, geocoding: TileGeocoding, resolution: Resolution) -> std::io::Result<()> {
         let path = join(parent, "spatial_ref");
         let attributes = crs::grid_mapping(geocoding, resolution);
@@ -340,7 +365,7 @@ impl Tree {
             attributes: attributes.as_object().cloned().unwrap_or_default(),
         };
         self.nodes.insert(path.clone(), document.json());
-        self.chunks.push((format!("{path}/c"), encode_i64(0)?));
+        self.chunks.push((format!("{path}/c"), encode_i64(&[0])?));
         Ok(())
     }
 

@@ -154,12 +154,12 @@ pub fn encode_f64(values: &[f64]) -> std::io::Result<Vec<u8>> {
     compress(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
 }
 
-/// Encodes one int64 number, for scalar arrays.
+/// Encodes int64 numbers as one chunk; a scalar array has one.
 ///
 /// # Errors
 /// Compression failed.
-pub fn encode_i64(value: i64) -> std::io::Result<Vec<u8>> {
-    compress(&value.to_le_bytes())
+pub fn encode_i64(values: &[i64]) -> std::io::Result<Vec<u8>> {
+    compress(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
 }
 
 fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
