@@ -5,10 +5,11 @@ import time
 
 import matplotlib as mpl
 import numpy as np
+
 import s2ice
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 store, picture = sys.argv[1], sys.argv[2]
 started = time.perf_counter()

@@ -1,6 +1,6 @@
 """Proves that the crates depend on each other in one direction only, and that the pure ones cannot do IO.
 
-    s2ice-jpeg2000 <- s2ice-manifest <- s2ice-store <- { s2ice, s2ice-python }
+s2ice-jpeg2000 <- s2ice-manifest <- s2ice-store <- { s2ice, s2ice-python }
 """
 
 import subprocess
@@ -23,7 +23,19 @@ PURE = [
 
 def tree(crate: str, *arguments: str) -> set[str]:
     """Names of all crates that the crate needs in a normal build."""
-    command = ["cargo", "tree", "-p", crate, "--edges", "normal,build", "--prefix", "none", "--format", "{p}", *arguments]
+    command = [
+        "cargo",
+        "tree",
+        "-p",
+        crate,
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+        *arguments,
+    ]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return {line.split()[0] for line in out.splitlines() if line.strip()}
 

@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Sentinel-2 archives as Icechunk stores, without copying a pixel.
 #[derive(Debug, Parser)]
 #[command(name = "s2ice", version, propagate_version = true, max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 done, 1 the input or the world is at fault, 2 a mistake in the command line or a bug.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the input or the world is at fault, 2 a mistake in the command line or a bug."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -63,7 +63,9 @@ fn start_tracing(verbose: u8, quiet: bool) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
         (_, 0) => "warn,icechunk_arrow_object_store=error,icechunk_storage=error",
-        (_, 1) => "warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,icechunk_arrow_object_store=error,icechunk_storage=error",
+        (_, 1) => {
+            "warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,icechunk_arrow_object_store=error,icechunk_storage=error"
+        }
         (_, 2) => "info,s2ice=debug,s2ice_manifest=debug,s2ice_store=debug",
         _ => "debug",
     };

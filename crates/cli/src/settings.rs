@@ -88,16 +88,24 @@ pub struct BuildOnly {
 ///
 /// # Errors
 /// The configuration file cannot be read, or an option is missing or wrong.
-pub fn build(selection: SelectionArgs, source: &SourceArgs, only: BuildOnly, run: String) -> Result<BuildSettings, Failure> {
+pub fn build(
+    selection: SelectionArgs,
+    source: &SourceArgs,
+    only: BuildOnly,
+    run: String,
+) -> Result<BuildSettings, Failure> {
     let file = match &selection.config {
         Some(path) => FileConfig::read(path)?,
         None => FileConfig::default(),
     };
     let need = |value: Option<String>, name: &str| {
-        value.ok_or_else(|| Failure::usage(format!("--{name} is missing: give it or set `{name}` in the configuration file")))
+        value.ok_or_else(|| {
+            Failure::usage(format!("--{name} is missing: give it or set `{name}` in the configuration file"))
+        })
     };
     let tile: MgrsTile = need(selection.tile.or(file.tile), "tile")?.parse().map_err(Failure::usage)?;
-    let level: Level = selection.level.or(file.level).unwrap_or_else(|| "L2A".to_owned()).parse().map_err(Failure::usage)?;
+    let level: Level =
+        selection.level.or(file.level).unwrap_or_else(|| "L2A".to_owned()).parse().map_err(Failure::usage)?;
     let index = if selection.index.is_empty() { file.index } else { selection.index };
     if index.is_empty() {
         return Err(Failure::usage("--index is missing: give a TLM index, or make one with `s2ice index`"));
@@ -175,8 +183,7 @@ fn overlay(
     options.region = region.clone().or(options.region.take());
     options.anonymous |= anonymous;
     for pair in extra {
-        let (key, value) =
-            pair.split_once('=').ok_or_else(|| Failure::usage(format!("{pair:?} is not KEY=VALUE")))?;
+        let (key, value) = pair.split_once('=').ok_or_else(|| Failure::usage(format!("{pair:?} is not KEY=VALUE")))?;
         options.extra.insert(key.to_owned(), value.to_owned());
     }
     Ok(())

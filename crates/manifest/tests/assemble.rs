@@ -32,8 +32,7 @@ fn raster(asset: &str, bits: u8) -> RasterFile {
         _ => (1830, 192),
     };
     let header = header(pixels, tile, bits);
-    let spans: Vec<TileSpan> =
-        (0..header.tiles()).map(|i| TileSpan { offset: 2000 + i * 100, length: 100 }).collect();
+    let spans: Vec<TileSpan> = (0..header.tiles()).map(|i| TileSpan { offset: 2000 + i * 100, length: 100 }).collect();
     RasterFile {
         asset,
         path: format!("x/{asset}.jp2").into(),
@@ -101,7 +100,8 @@ fn without_a_datastrip_nothing_is_dropped_on_a_guess() {
 
 #[test]
 fn the_other_offset_and_the_other_header_are_refused_by_name() {
-    let mut products: Vec<ProductRecord> = (1..=4).map(|d| product(&name(d, 510, 1), i64::from(d), None, -1000)).collect();
+    let mut products: Vec<ProductRecord> =
+        (1..=4).map(|d| product(&name(d, 510, 1), i64::from(d), None, -1000)).collect();
     products.push(product(&name(5, 300, 1), 5, None, 0));
     products[3].rasters[0] = raster("B01_60m", 12);
     let assembly = assemble(products, Resolutions::Best);
@@ -121,7 +121,13 @@ fn the_other_offset_and_the_other_header_are_refused_by_name() {
 #[test]
 fn best_takes_the_home_resolution_or_the_finest_there_is() {
     let mut one = product(&name(1, 510, 1), 1, None, -1000);
-    one.rasters = vec![raster("B01_20m", 15), raster("B01_60m", 15), raster("SCL_60m", 8), raster("B02_20m", 15), raster("B02_60m", 15)];
+    one.rasters = vec![
+        raster("B01_20m", 15),
+        raster("B01_60m", 15),
+        raster("SCL_60m", 8),
+        raster("B02_20m", 15),
+        raster("B02_60m", 15),
+    ];
     let taken = |resolutions| -> Vec<String> {
         assemble(vec![one.clone()], resolutions).manifests.iter().map(|m| m.asset.name()).collect()
     };

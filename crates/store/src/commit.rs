@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use icechunk::Repository;
 use icechunk::Store;
+use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::manifest::{
     Checksum, SecondsSinceEpoch, VirtualChunkLocation, VirtualChunkRef, VirtualReferenceError,
 };
 use icechunk::format::snapshot::SnapshotProperties;
-use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::{ChunkIndices, Path, SnapshotId};
 use icechunk::repository::{RepositoryError, RepositoryErrorKind, VersionInfo};
 use icechunk::session::Session;
@@ -257,14 +257,18 @@ impl Writer<'_> {
 
     async fn write_branch(&self, branch: &str, main: &SnapshotId) -> Result<(SnapshotId, Written)> {
         let mut tip = main.clone();
-        let mut total = Written { snapshot: String::new(), references: 0, referenced_bytes: 0, commits: 0, created: false };
+        let mut total =
+            Written { snapshot: String::new(), references: 0, referenced_bytes: 0, commits: 0, created: false };
         self.progress.begin(Phase::References, Some(self.plan.references()));
         let steps = self.plan.steps.len();
         let window = MANIFEST_SPLIT as usize;
         for start in (0..steps.max(1)).step_by(window) {
             let end = steps.min(start + window);
-            let mut session =
-                self.repository.writable_session(branch).await.map_err(|e| self.failed("opening the run's branch", &e))?;
+            let mut session = self
+                .repository
+                .writable_session(branch)
+                .await
+                .map_err(|e| self.failed("opening the run's branch", &e))?;
             if start == 0 {
                 session.clear().await.map_err(|e| self.failed("clearing the run's branch", &e))?;
             }

@@ -113,7 +113,11 @@ fn plain_prefix(url: &SourceUrl) -> Result<String> {
 pub fn default_container_name(url: &SourceUrl) -> String {
     match url.scheme() {
         Scheme::Local => "local".to_owned(),
-        _ => url.authority().chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect(),
+        _ => url
+            .authority()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+            .collect(),
     }
 }
 

@@ -57,7 +57,8 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
     let store = Store::from_session(Arc::new(RwLock::new(session))).await;
     let reader = Reader { store, url: url.to_string() };
 
-    let time_steps = nodes.iter().find(|node| node.path.to_string() == "/time").map_or(0, |node| length(&node.node_data));
+    let time_steps =
+        nodes.iter().find(|node| node.path.to_string() == "/time").map_or(0, |node| length(&node.node_data));
     let times = reader.times(time_steps).await?;
     let mut present: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let mut arrays = Vec::new();
@@ -78,7 +79,11 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
             data_type: document.get("data_type").and_then(Value::as_str).unwrap_or_default().to_owned(),
             shape: numbers("/shape"),
             chunks: numbers("/chunk_grid/configuration/chunk_shape"),
-            references: refs.iter().filter_map(|r| manifests.get(&r.object_id)).map(|m| u64::from(m.num_chunk_refs)).sum(),
+            references: refs
+                .iter()
+                .filter_map(|r| manifests.get(&r.object_id))
+                .map(|m| u64::from(m.num_chunk_refs))
+                .sum(),
             present: present.get(group).and_then(|flags| flags.get(name)).copied().unwrap_or_default(),
             header: ours.get("header").and_then(Value::as_str).unwrap_or_default().to_owned(),
             path,

@@ -169,15 +169,7 @@ pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StoreP
             manifest,
         })
         .collect();
-    Ok(StorePlan {
-        tile: context.tile,
-        level,
-        steps: assembly.steps,
-        nodes,
-        chunks: tree.chunks,
-        arrays,
-        stamp,
-    })
+    Ok(StorePlan { tile: context.tile, level, steps: assembly.steps, nodes, chunks: tree.chunks, arrays, stamp })
 }
 
 fn stamp(context: &PlanContext, steps: &[Step], placed: &[(ArrayKind, ChunkManifest)]) -> StoreStamp {
@@ -211,7 +203,10 @@ fn data_array(
     attributes.insert("coordinates".into(), attributes::LEAF_COORDINATES.into());
     attributes.append(&mut multiscale::array(geocoding, manifest.asset.resolution));
     let status = if manifest.verified() { "verified" } else { "unverified" };
-    attributes.insert(STAMP.into(), json!({ "asset": manifest.asset.name(), "header": status, "profile": header.fingerprint }));
+    attributes.insert(
+        STAMP.into(),
+        json!({ "asset": manifest.asset.name(), "header": status, "profile": header.fingerprint }),
+    );
 
     let (tile_height, tile_width) = (u64::from(header.tile.0), u64::from(header.tile.1));
     let (height, width) = (u64::from(header.image.0), u64::from(header.image.1));

@@ -120,7 +120,10 @@ pub(crate) fn s3_options(effective: &Effective) -> S3Options {
     options
 }
 
-async fn storage(url: &SourceUrl, options: &SourceOptions) -> std::result::Result<Arc<dyn Storage + Send + Sync>, String> {
+async fn storage(
+    url: &SourceUrl,
+    options: &SourceOptions,
+) -> std::result::Result<Arc<dyn Storage + Send + Sync>, String> {
     let prefix = (!url.segments().is_empty()).then(|| url.segments().join("/"));
     let text = |error: icechunk::StorageError| one_line(&error);
     if let Some(root) = url.local_root() {
@@ -145,7 +148,8 @@ async fn storage(url: &SourceUrl, options: &SourceOptions) -> std::result::Resul
             new_azure_blob_storage(account, bucket, prefix, None, Some(config)).await.map_err(text)
         }
         Scheme::Http | Scheme::Https => {
-            new_http_storage(&url.prefix(), Some(HashMap::from([("allow_http".into(), "true".into())])), None).map_err(text)
+            new_http_storage(&url.prefix(), Some(HashMap::from([("allow_http".into(), "true".into())])), None)
+                .map_err(text)
         }
         Scheme::Local => Err("a local store without a folder".to_owned()),
     }

@@ -18,8 +18,7 @@ fn raster(asset: &str) -> RasterFile {
     let level = s2ice_manifest::ids::Level::L2A;
     let bytes = s2ice_manifest::header_class::assumed_header(asset, level).expect("a known class");
     let header = Arc::new(HeaderProfile::parse(&bytes).unwrap());
-    let spans: Vec<TileSpan> =
-        (0..header.tiles()).map(|i| TileSpan { offset: 2000 + i * 100, length: 100 }).collect();
+    let spans: Vec<TileSpan> = (0..header.tiles()).map(|i| TileSpan { offset: 2000 + i * 100, length: 100 }).collect();
     RasterFile {
         asset,
         path: format!("x/{asset}.jp2").into(),

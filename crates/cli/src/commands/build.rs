@@ -49,7 +49,10 @@ pub fn render(report: &BuildReport) -> String {
     let mut rows = vec![
         ("times", times),
         ("references", format!("{} to {}", text::number(report.references), text::bytes(report.referenced_bytes))),
-        ("products", format!("{} in the index, {} matched, {} stored", products.in_index, products.matched, products.stored)),
+        (
+            "products",
+            format!("{} in the index, {} matched, {} stored", products.in_index, products.matched, products.stored),
+        ),
         (
             "source",
             format!(
@@ -62,7 +65,14 @@ pub fn render(report: &BuildReport) -> String {
     ];
     if let Some(committed) = &report.committed {
         let what = if committed.created { "new store" } else { "store rewritten" };
-        rows.push(("snapshot", format!("{} ({what}, {})", committed.snapshot, text::count(usize::try_from(committed.commits).unwrap_or(usize::MAX), "commit"))));
+        rows.push((
+            "snapshot",
+            format!(
+                "{} ({what}, {})",
+                committed.snapshot,
+                text::count(usize::try_from(committed.commits).unwrap_or(usize::MAX), "commit")
+            ),
+        ));
     }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     out += &text::table(&rows, &[]);
@@ -104,11 +114,20 @@ pub fn render(report: &BuildReport) -> String {
         list(format!("STAC items not understood: {}", stac.refused.len()), stac.refused.clone());
         list("notes on the catalogue".to_owned(), stac.notes.clone());
     }
-    list(format!("in the catalogue but not in the index: {}", products.without_index.len()), unmatched(&products.without_index));
-    list(format!("in the index but not taken: {}", products.without_product.len()), unmatched(&products.without_product));
+    list(
+        format!("in the catalogue but not in the index: {}", products.without_index.len()),
+        unmatched(&products.without_index),
+    );
+    list(
+        format!("in the index but not taken: {}", products.without_product.len()),
+        unmatched(&products.without_product),
+    );
     if products.metadata_from_name > 0 {
         list(
-            format!("sensing time and offset derived from the name (unverified): {}", text::count(products.metadata_from_name, "product")),
+            format!(
+                "sensing time and offset derived from the name (unverified): {}",
+                text::count(products.metadata_from_name, "product")
+            ),
             vec!["use --headers read to take them from the products' own XML".to_owned()],
         );
     }

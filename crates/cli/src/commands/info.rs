@@ -24,16 +24,26 @@ pub async fn run(args: InfoArgs, global: &Global) -> Result<(), Failure> {
 fn render(report: &InfoReport) -> String {
     let mut out = format!("Sentinel-2 {} of {} at {}\n", report.level, report.tile, report.store);
     let dash = || "-".to_owned();
-    let (first, last) = (report.times.first.clone().unwrap_or_else(dash), report.times.last.clone().unwrap_or_else(dash));
+    let (first, last) =
+        (report.times.first.clone().unwrap_or_else(dash), report.times.last.clone().unwrap_or_else(dash));
     let bytes = report.referenced_bytes.map_or_else(|| "unknown".to_owned(), text::bytes);
     let rows = [
         ("times", format!("{}, {first} to {last}", report.times.count)),
         ("references", format!("{} to {bytes} in the product files", text::number(report.references))),
         ("manifests", text::bytes(report.manifest_bytes)),
         ("main headers", report.headers.clone()),
-        ("metadata", format!("from the {}", if report.metadata == "product" { "products' XML" } else { "product names (unverified)" })),
+        (
+            "metadata",
+            format!(
+                "from the {}",
+                if report.metadata == "product" { "products' XML" } else { "product names (unverified)" }
+            ),
+        ),
         ("format", format!("Icechunk spec {}, layout {}, written by {}", report.spec, report.layout, report.writer)),
-        ("last commit", format!("{} at {}: {}", report.last_commit.snapshot, report.last_commit.time, report.last_commit.message)),
+        (
+            "last commit",
+            format!("{} at {}: {}", report.last_commit.snapshot, report.last_commit.time, report.last_commit.message),
+        ),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     out += &text::table(&rows, &[]);
@@ -45,7 +55,8 @@ fn render(report: &InfoReport) -> String {
         .collect();
     out += &text::table(&containers, &[]);
     out += "\narrays\n";
-    let mut arrays = vec![["path", "type", "shape", "chunk", "present", "references", "header"].map(str::to_owned).to_vec()];
+    let mut arrays =
+        vec![["path", "type", "shape", "chunk", "present", "references", "header"].map(str::to_owned).to_vec()];
     arrays.extend(report.arrays.iter().map(|a| {
         vec![
             a.path.clone(),

@@ -107,8 +107,10 @@ fn write_to(
     source: &SourceUrl,
     writer: &str,
 ) -> Result<u64, ManifestError> {
-    let encode = |error: ParquetError| ManifestError::Encode { path: path.display().to_string(), detail: error.to_string() };
-    let arrow = |error: ArrowError| ManifestError::Encode { path: path.display().to_string(), detail: error.to_string() };
+    let encode =
+        |error: ParquetError| ManifestError::Encode { path: path.display().to_string(), detail: error.to_string() };
+    let arrow =
+        |error: ArrowError| ManifestError::Encode { path: path.display().to_string(), detail: error.to_string() };
     let metadata = [("s2ice.manifest", MANIFEST_VERSION), ("s2ice.writer", writer)];
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(parquet::basic::ZstdLevel::default()))

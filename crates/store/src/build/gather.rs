@@ -42,8 +42,7 @@ pub struct Inputs {
 pub async fn gather(settings: &BuildSettings, progress: &dyn Progress) -> Result<Inputs> {
     let globs = globs(&settings.arrays)?;
     progress.begin(Phase::Index, None);
-    let filter =
-        IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
+    let filter = IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
     let index_options = index_options(settings);
     let read = read_index(&settings.index, &index_options, &filter).await;
     progress.end();
@@ -131,7 +130,10 @@ fn unmatched(products: impl Iterator<Item = (ProductId, String)>) -> Vec<Unmatch
 
 fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Option<&StacReport>) -> String {
     if counts.matched > 0 {
-        return format!("no raster of the {} matched products is among the arrays asked for: check --arrays", counts.matched);
+        return format!(
+            "no raster of the {} matched products is among the arrays asked for: check --arrays",
+            counts.matched
+        );
     }
     let example = counts.without_product.first().map(|u| format!("; {}: {}", u.product, u.reason)).unwrap_or_default();
     match stac {
@@ -139,13 +141,18 @@ fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Opti
             "none of the {} products in the index is among the {} items of {}{example}",
             counts.in_index, stac.admitted, stac.input
         ),
-        None => format!("none of the {} products of tile {} in the index passes the filters{example}", counts.in_index, settings.tile),
+        None => format!(
+            "none of the {} products of tile {} in the index passes the filters{example}",
+            counts.in_index, settings.tile
+        ),
     }
 }
 
 fn wanted(row: &IndexRow, settings: &BuildSettings, globs: Option<&GlobSet>) -> bool {
     let Some(kind) = array_kind(row.asset, settings.level) else { return false };
-    globs.is_none_or(|globs| globs.is_match(kind.place.path()) || globs.is_match(kind.place.path().trim_start_matches('/')))
+    globs.is_none_or(|globs| {
+        globs.is_match(kind.place.path()) || globs.is_match(kind.place.path().trim_start_matches('/'))
+    })
 }
 
 fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {

@@ -111,7 +111,9 @@ async fn prepare(settings: &BuildSettings, progress: &dyn Progress) -> Result<Pr
     let Inputs { products, index, stac, mut counts } = inputs;
     let updated: BTreeMap<String, String> = products
         .iter()
-        .filter_map(|p| Some((p.id.to_string(), p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))))
+        .filter_map(|p| {
+            Some((p.id.to_string(), p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)))
+        })
         .collect();
     let resolved = resolve(settings, &source_url, source.as_ref(), products, progress).await?;
     let Resolved { products, mut refused, from_cache } = resolved;

@@ -228,7 +228,11 @@ impl Job<'_> {
         records.retain(|record| {
             let keep = !record.rasters.is_empty();
             if !keep {
-                refused.push(whole(record.id, RefusalKind::Empty, "no raster of this product can be referenced".to_owned()));
+                refused.push(whole(
+                    record.id,
+                    RefusalKind::Empty,
+                    "no raster of this product can be referenced".to_owned(),
+                ));
             }
             keep
         });
@@ -401,7 +405,9 @@ fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> std::result::Result<(Vec<
         None => {
             let bytes = facts.own_index.as_deref().ok_or_else(|| {
                 let reason = match facts.size {
-                    Some(_) => "the index leaves its tile lengths to the file, which has no TLM: index it with `s2ice index`",
+                    Some(_) => {
+                        "the index leaves its tile lengths to the file, which has no TLM: index it with `s2ice index`"
+                    }
                     None => "the index leaves its tile lengths to the file, which was not asked: use --headers read",
                 };
                 index(reason.to_owned())

@@ -65,9 +65,7 @@ pub fn array_kind(asset: Asset, level: Level) -> Option<ArrayKind> {
         Quantity::Aot => (format!("/quality/atmosphere/{r}"), "aot".into()),
         Quantity::Wvp => (format!("/quality/atmosphere/{r}"), "wvp".into()),
         Quantity::Scl => (format!("/conditions/mask/l2a_classification/{r}"), "scl".into()),
-        Quantity::Tci => {
-            (format!("/quality/{}_quicklook/{r}", level.to_string().to_ascii_lowercase()), "tci".into())
-        }
+        Quantity::Tci => (format!("/quality/{}_quicklook/{r}", level.to_string().to_ascii_lowercase()), "tci".into()),
         Quantity::Cld => (format!("/quality/probability/{r}"), "cld".into()),
         Quantity::Snw => (format!("/quality/probability/{r}"), "snw".into()),
         Quantity::Detfoo(band) => (format!("/conditions/mask/detector_footprint/{r}"), lower(band)),

@@ -58,10 +58,7 @@ pub fn root(steps: &[Step], updated: &[Option<String>]) -> Vec<TimeColumn> {
     vec![
         TimeColumn { name: "product_id", values: text(&|s| s.id.to_string()) },
         TimeColumn { name: "platform", values: text(&|s| s.id.platform()) },
-        TimeColumn {
-            name: "datastrip_id",
-            values: text(&|s| s.metadata.datastrip_id.clone().unwrap_or_default()),
-        },
+        TimeColumn { name: "datastrip_id", values: text(&|s| s.metadata.datastrip_id.clone().unwrap_or_default()) },
         TimeColumn {
             name: "boa_add_offset",
             values: Column::I32(steps.iter().map(|s| s.metadata.add_offset).collect()),
