@@ -6,9 +6,6 @@ PY := .venv/bin/python
 OUT ?= demo-out
 # The same everywhere: other targets or features would build the heavy crates a second time.
 CARGO_FLAGS := --all-targets --all-features --locked
-# Lets PyO3 build an extension module with plain cargo, so that wheel, command and tests share one build.
-export PYO3_BUILD_EXTENSION_MODULE := 1
-export PYO3_NO_PYTHON := 1
 export VIRTUAL_ENV :=
 
 .PHONY: help demo test test-rust test-python bench check fmt lint deny directions schemas schemas-check docs links python-lint setup build wheel clean
