@@ -5,6 +5,7 @@ import time
 
 import matplotlib as mpl
 import numpy as np
+import xarray as xr
 
 import s2ice
 
@@ -13,10 +14,10 @@ import matplotlib.pyplot as plt
 
 store, picture = sys.argv[1], sys.argv[2]
 started = time.perf_counter()
-tree = s2ice.open(store)
+tree: xr.DataTree = s2ice.open(store)
 print(f"opened in {time.perf_counter() - started:.2f} s; {len(tree.leaves)} groups of arrays\n")
-for leaf in tree.leaves:
-    arrays = ", ".join(str(name) for name in leaf.data_vars)
+for leaf in sorted(tree.leaves, key=lambda leaf: leaf.path):
+    arrays = ", ".join(sorted(str(name) for name in leaf.data_vars))
     sizes = " x ".join(f"{name} {size}" for name, size in leaf.sizes.items())
     print(f"  {leaf.path:48} {sizes:44} {arrays}")
 

@@ -26,4 +26,6 @@ say "4. What is in it"
 run "$bin/s2ice" info "$store"
 
 say "5. Open it with xarray"
+# Icechunk warns at every local repository, also when it is only read.
+export ICECHUNK_LOG=error
 run .venv/bin/python tests/demo/demo.py "$store" "$out/true_colour.png"
