@@ -191,7 +191,8 @@ async fn a_rebuild_asks_for_nothing_twice() {
     let path = format!("/{NAME}.SAFE/{GRANULE}/IMG_DATA/R60m/T29UNU_20221005T115411_B09_60m.jp2");
     let size = std::fs::metadata(data.join("safe").join(&path[1..])).unwrap().len();
     let product = NAME.parse().unwrap();
-    let request = |size, index| FileRequest { path: &path, asset: "B09_60m".parse().unwrap(), size, index };
+    let asset = "B09_60m".parse().unwrap();
+    let request = |size, index| FileRequest { path: &path, asset, size, first_sot: None, etag: None, index };
     let mut first = None;
     for round in 0..3 {
         let source = open(&data.join("safe"));
@@ -210,6 +211,17 @@ async fn a_rebuild_asks_for_nothing_twice() {
     let golden = data.join("golden/tlm-index/safe").join(&path[1..]).with_extension("tlm");
     assert_eq!(record.index.as_deref(), Some(&std::fs::read(golden).unwrap()[..]));
     let asked = source.stats().requests();
-    assert_eq!(file_record(&source, &cache, request(Some(size), true)).await.unwrap(), record);
+    let etag = record.etag.as_deref().unwrap().trim_matches('"');
+    let same = FileRequest { etag: Some(etag), first_sot: Some(record.first_sot), ..request(Some(size), true) };
+    assert_eq!(file_record(&source, &cache, same).await.unwrap(), record);
     assert_eq!(source.stats().requests(), asked);
+    // The index was made of another file under the same name, or of this one after it was replaced.
+    for other in [
+        FileRequest { etag: Some("other"), ..request(Some(size), false) },
+        FileRequest { first_sot: Some(1), ..request(Some(size), false) },
+    ] {
+        let before = source.stats().requests();
+        file_record(&source, &cache, other).await.unwrap();
+        assert_eq!(source.stats().requests(), before + 1);
+    }
 }

@@ -21,6 +21,10 @@ pub struct FileRequest<'a> {
     pub asset: Asset,
     /// Size by the index, where it says: a record of another size is not believed.
     pub size: Option<u64>,
+    /// Offset of the first SOT by the index; a record with another one is not believed either.
+    pub first_sot: Option<u64>,
+    /// ETag by the index: a record with another one is older or newer than the index, so the file itself is asked.
+    pub etag: Option<&'a str>,
     /// Tile lengths are needed: from the file's TLM, else by walking it.
     pub index: bool,
 }
@@ -39,6 +43,26 @@ pub enum FactsError {
     Cache(#[from] CacheError),
 }
 
+impl FileRequest<'_> {
+    /// Whether a record answers the request and does not contradict what the index says of the file.
+    fn is_answered_by(&self, known: &FileRecord) -> bool {
+        let same_etag = match (self.etag, &known.etag) {
+            (Some(asked), Some(known)) => same_etag(asked, known),
+            _ => true,
+        };
+        same_etag
+            && self.size.is_none_or(|size| size == known.size)
+            && self.first_sot.is_none_or(|offset| offset == known.first_sot)
+            && (known.index.is_some() || !self.index)
+    }
+}
+
+/// Whether two ETags are the same; indexes of other writers may leave out the quotes.
+#[must_use]
+pub fn same_etag(a: &str, b: &str) -> bool {
+    a.trim_matches('"') == b.trim_matches('"')
+}
+
 /// Facts of a file: remembered, or read now and remembered.
 ///
 /// # Errors
@@ -50,8 +74,7 @@ pub async fn file_record(
 ) -> Result<Arc<FileRecord>, FactsError> {
     let url = source.url_of(request.path).map_err(FileError::from)?;
     if let Some(known) = cache.file(&url)
-        && request.size.is_none_or(|size| size == known.size)
-        && (known.index.is_some() || !request.index)
+        && request.is_answered_by(&known)
     {
         return Ok(known);
     }

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use s2ice_jpeg2000::{Error as CodestreamError, FileHead, Scan, Sot, TlmTable, scan_file_head};
+use s2ice_jpeg2000::{
+    CodecConfig, Error as CodestreamError, FileHead, MainHeader, Scan, Sot, TileCodec, TlmTable, scan_file_head,
+};
 
 use crate::tlm::IndexEntry;
 
@@ -112,6 +114,15 @@ pub async fn read_head(source: &Source, path: &str) -> Result<FileFacts, FileErr
         facts.index = Some(own_index(&facts, tlm.clone(), path)?);
     }
     Ok(facts)
+}
+
+/// Checks that the codec takes a main header: an array with one that it refuses could not even be opened.
+///
+/// # Errors
+/// What the codec refuses, such as progression order changes or tiles too large to decode.
+pub fn check_decodable(main_header: &[u8]) -> Result<(), CodestreamError> {
+    let header = MainHeader::parse(main_header)?;
+    TileCodec::new(&CodecConfig::from_header(&header, 0)).map(drop)
 }
 
 /// The same prefix, longer: at least `up_to` bytes, and then as much again.

@@ -25,8 +25,9 @@ const MAX_HOP: u64 = 256 * 1024;
 /// Longest tile-part header that is read.
 const MAX_TILE_HEADER: u64 = 1024 * 1024;
 
-/// Tile-parts up to this length may be all nodata: an empty one has about 80 bytes per component.
-const NODATA_BYTES: u64 = 512;
+/// Tiles up to this length are decoded to see whether they are all nodata: an empty one has about 80 bytes per component.
+/// No longer one is ever listed as nodata.
+pub const NODATA_BYTES: u64 = 512;
 
 /// What the walk found.
 #[derive(Debug, Clone, PartialEq, Eq)]

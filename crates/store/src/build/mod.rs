@@ -1,5 +1,6 @@
 //! The main job: index, catalogue and source to a store, or to a manifest file.
 
+mod facts;
 mod gather;
 mod resolve;
 mod settings;

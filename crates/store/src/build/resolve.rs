@@ -5,20 +5,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
-use s2ice_jpeg2000::TileSpan;
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::source::cache::{FactCache, FileRecord};
+use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, product_metadata};
-use s2ice_manifest::source::jp2_header::FileError;
+use s2ice_manifest::source::jp2_header::{FileError, check_decodable};
 use s2ice_manifest::source::location::{Source, SourceError, SourceUrl};
 use s2ice_manifest::source::safe_xml::MetadataError;
 use s2ice_manifest::source::tlm_parquet::Conflict;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
+use super::facts::{Facts, nodata, spans};
 use super::gather::Gathered;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
@@ -91,7 +91,7 @@ struct Job<'a> {
 }
 
 /// A raster or product that is left out, or a source that cannot be used at all.
-enum Trouble {
+pub(super) enum Trouble {
     Refused(RefusalKind, String),
     Fatal(Error),
 }
@@ -252,9 +252,7 @@ impl Job<'_> {
         let tiles = u32::try_from(header.tiles())
             .map_err(|_| Trouble::Refused(RefusalKind::Header, format!("{} tiles are too many", header.tiles())))?;
         let (spans, file_size) = spans(row, &facts, tiles)?;
-        // What the index proved of a file holds only while the file is the same.
-        let same_file = facts.size.is_none() || (row.etag.is_some() && facts.etag.is_some());
-        let nodata = row.nodata.clone().filter(|_| same_file).or(facts.nodata).unwrap_or_default();
+        let nodata = nodata(row, &facts, &spans);
         let raster = RasterFile {
             asset: row.asset,
             path: path.into(),
@@ -264,7 +262,7 @@ impl Job<'_> {
             header,
             verified: facts.verified,
             tiles: TileTable::new(&spans),
-            nodata: nodata.into(),
+            nodata,
         };
         raster.validate().map_err(|error| Trouble::Refused(RefusalKind::Ranges, error.to_string()))?;
         Ok(raster)
@@ -272,6 +270,7 @@ impl Job<'_> {
 
     /// What is known of the file: from the cache, from the index, from the file, or assumed.
     async fn facts(&self, row: &IndexRow) -> std::result::Result<Facts, Trouble> {
+        let policy = self.settings.headers;
         let from_index = || {
             let header = row.main_header.as_deref()?;
             Some(Facts {
@@ -282,10 +281,9 @@ impl Job<'_> {
                 first_sot: None,
                 own_index: None,
                 nodata: None,
-                verified: true,
+                verified: policy != HeaderPolicy::Assume,
             })
         };
-        let policy = self.settings.headers;
         if policy == HeaderPolicy::Assume {
             return match from_index() {
                 Some(facts) => Ok(facts),
@@ -300,11 +298,13 @@ impl Job<'_> {
             return Ok(facts);
         }
         let Some(source) = self.source else { return self.assumed(row) };
-        let size = row.head().map_err(|error| Trouble::Refused(RefusalKind::Index, error.source.to_string()))?;
+        let head = row.head().map_err(|error| Trouble::Refused(RefusalKind::Index, error.source.to_string()))?;
         let request = FileRequest {
             path: &row.path,
             asset: row.asset,
-            size: size.map(|(size, _)| size),
+            size: head.map(|(size, _)| size),
+            first_sot: head.map(|(_, offset)| offset),
+            etag: row.etag.as_deref(),
             index: row.index == TileIndex::InFile,
         };
         let known = source.url_of(&row.path).ok().and_then(|url| self.cache.file(&url));
@@ -338,85 +338,17 @@ impl Job<'_> {
         let parsed = match known.get(bytes) {
             Some(parsed) => parsed.clone(),
             None => {
-                let parsed = HeaderProfile::parse(bytes).map(Arc::new).map_err(|error| error.to_string());
+                let parsed = HeaderProfile::parse(bytes).and_then(|profile| {
+                    check_decodable(bytes)?;
+                    Ok(Arc::new(profile))
+                });
+                let parsed = parsed.map_err(|error| error.to_string());
                 known.insert(bytes.to_vec(), parsed.clone());
                 parsed
             }
         };
         parsed.map_err(|reason| Trouble::Refused(RefusalKind::Header, reason))
     }
-}
-
-struct Facts {
-    main_header: Vec<u8>,
-    etag: Option<String>,
-    last_modified: Option<chrono::DateTime<chrono::Utc>>,
-    size: Option<u64>,
-    first_sot: Option<u64>,
-    /// Index bytes from the file's own TLM.
-    own_index: Option<Vec<u8>>,
-    nodata: Option<Vec<u32>>,
-    verified: bool,
-}
-
-impl From<&FileRecord> for Facts {
-    fn from(record: &FileRecord) -> Self {
-        Self {
-            main_header: record.header.to_vec(),
-            etag: record.etag.clone(),
-            last_modified: record.last_modified,
-            size: Some(record.size),
-            first_sot: Some(record.first_sot),
-            own_index: record.index.as_ref().map(|bytes| bytes.to_vec()),
-            nodata: record.nodata.clone(),
-            verified: true,
-        }
-    }
-}
-
-/// Tile spans and file size: by the index, checked against the file where it was asked; else by the file's own TLM.
-fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> std::result::Result<(Vec<TileSpan>, u64), Trouble> {
-    let index = |reason: String| Trouble::Refused(RefusalKind::Index, reason);
-    let entry = match row.entry().map_err(|error| index(error.source.to_string()))? {
-        Some(entry) => {
-            if let Some(size) = facts.size.filter(|size| *size != entry.file_size) {
-                let reason = format!(
-                    "the file has {size} bytes, the index says {}: it changed since it was indexed; index it again",
-                    entry.file_size
-                );
-                return Err(Trouble::Refused(RefusalKind::Source, reason));
-            }
-            if let Some(sot) = facts.first_sot.filter(|sot| *sot != entry.first_sot) {
-                let reason = format!(
-                    "the first tile-part begins at byte {sot}, the index says {}: index the file again",
-                    entry.first_sot
-                );
-                return Err(index(reason));
-            }
-            if let (Some(now), Some(then)) = (&facts.etag, &row.etag)
-                && facts.size.is_some()
-                && now.trim_matches('"') != then.trim_matches('"')
-            {
-                let reason = "its ETag is another than when it was indexed: it changed; index it again".to_owned();
-                return Err(Trouble::Refused(RefusalKind::Source, reason));
-            }
-            entry
-        }
-        None => {
-            let bytes = facts.own_index.as_deref().ok_or_else(|| {
-                let reason = match facts.size {
-                    Some(_) => {
-                        "the index leaves its tile lengths to the file, which has no TLM: index it with `s2ice index`"
-                    }
-                    None => "the index leaves its tile lengths to the file, which was not asked: use --headers read",
-                };
-                index(reason.to_owned())
-            })?;
-            s2ice_manifest::tlm::IndexEntry::parse(bytes).map_err(|error| index(error.to_string()))?
-        }
-    };
-    let spans = entry.tile_spans(tiles).map_err(|error| index(error.to_string()))?;
-    Ok((spans, entry.file_size))
 }
 
 /// What name and item tell of a product whose XML is not read.

@@ -1,0 +1,145 @@
+//! What is known of a raster's file, and whether its index row agrees with it.
+
+use s2ice_jpeg2000::TileSpan;
+use s2ice_manifest::assemble::RefusalKind;
+use s2ice_manifest::source::cache::FileRecord;
+use s2ice_manifest::source::facts::same_etag;
+use s2ice_manifest::source::jp2_walk::NODATA_BYTES;
+use s2ice_manifest::tlm::{IndexEntry, IndexRow};
+
+use super::resolve::Trouble;
+
+/// A file's facts: from the file itself or a remembered answer of it, from the index, or assumed.
+pub(super) struct Facts {
+    pub(super) main_header: Vec<u8>,
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<chrono::DateTime<chrono::Utc>>,
+    pub(super) size: Option<u64>,
+    pub(super) first_sot: Option<u64>,
+    /// Index bytes from the file's own TLM.
+    pub(super) own_index: Option<Vec<u8>>,
+    pub(super) nodata: Option<Vec<u32>>,
+    pub(super) verified: bool,
+}
+
+impl From<&FileRecord> for Facts {
+    fn from(record: &FileRecord) -> Self {
+        Self {
+            main_header: record.header.to_vec(),
+            etag: record.etag.clone(),
+            last_modified: record.last_modified,
+            size: Some(record.size),
+            first_sot: Some(record.first_sot),
+            own_index: record.index.as_ref().map(|bytes| bytes.to_vec()),
+            nodata: record.nodata.clone(),
+            verified: true,
+        }
+    }
+}
+
+/// Tile spans and file size: by the index, checked against the file where it was asked; else by the file's own TLM.
+pub(super) fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> std::result::Result<(Vec<TileSpan>, u64), Trouble> {
+    let index = |reason: String| Trouble::Refused(RefusalKind::Index, reason);
+    let entry = match row.entry().map_err(|error| index(error.source.to_string()))? {
+        Some(entry) => {
+            if let Some(size) = facts.size.filter(|size| *size != entry.file_size) {
+                let reason = format!(
+                    "the file has {size} bytes, the index says {}: it changed since it was indexed; index it again",
+                    entry.file_size
+                );
+                return Err(Trouble::Refused(RefusalKind::Source, reason));
+            }
+            if let Some(sot) = facts.first_sot.filter(|sot| *sot != entry.first_sot) {
+                let reason = format!(
+                    "the first tile-part begins at byte {sot}, the index says {}: index the file again",
+                    entry.first_sot
+                );
+                return Err(index(reason));
+            }
+            if let (Some(now), Some(then)) = (&facts.etag, &row.etag)
+                && facts.size.is_some()
+                && !same_etag(now, then)
+            {
+                let reason = "its ETag is another than when it was indexed: it changed; index it again".to_owned();
+                return Err(Trouble::Refused(RefusalKind::Source, reason));
+            }
+            entry
+        }
+        None => {
+            let bytes = facts.own_index.as_deref().ok_or_else(|| {
+                let reason = match facts.size {
+                    Some(_) => {
+                        "the index leaves its tile lengths to the file, which has no TLM: index it with `s2ice index`"
+                    }
+                    None => "the index leaves its tile lengths to the file, which was not asked: use --headers read",
+                };
+                index(reason.to_owned())
+            })?;
+            IndexEntry::parse(bytes).map_err(|error| index(error.to_string()))?
+        }
+    };
+    let spans = entry.tile_spans(tiles).map_err(|error| index(error.to_string()))?;
+    Ok((spans, entry.file_size))
+}
+
+/// Tiles, sorted, that are known to hold nothing but nodata and need no reference. What the index says counts only for the
+/// very file it was made from, and only of tiles so short that nodata is all they can be.
+pub(super) fn nodata(row: &IndexRow, facts: &Facts, spans: &[TileSpan]) -> Box<[u32]> {
+    let same_file = matches!((&row.etag, &facts.etag), (Some(then), Some(now)) if same_etag(then, now));
+    let listed = row.nodata.as_ref().filter(|_| same_file).or(facts.nodata.as_ref());
+    let Some(listed) = listed.filter(|_| row.asset.zero_is_nodata()) else { return Box::default() };
+    let short = |tile: &u32| {
+        let span = usize::try_from(*tile).ok().and_then(|tile| spans.get(tile));
+        span.is_some_and(|span| span.length <= NODATA_BYTES)
+    };
+    let mut tiles: Vec<u32> = listed.iter().copied().filter(short).collect();
+    tiles.sort_unstable();
+    tiles.dedup();
+    tiles.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn row(asset: &str, etag: Option<&str>) -> IndexRow {
+        IndexRow {
+            product: "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454".parse().unwrap(),
+            asset: asset.parse().unwrap(),
+            path: "/x.jp2".to_owned(),
+            index: s2ice_manifest::tlm::TileIndex::InFile,
+            main_header: None,
+            etag: etag.map(str::to_owned),
+            last_modified: None,
+            prefixes: None,
+            nodata: Some(vec![2, 0, 2, 1, 9]),
+        }
+    }
+
+    fn facts(etag: Option<&str>, nodata: Option<Vec<u32>>) -> Facts {
+        let etag = etag.map(str::to_owned);
+        Facts {
+            main_header: Vec::new(),
+            etag,
+            last_modified: None,
+            size: Some(1),
+            first_sot: Some(0),
+            own_index: None,
+            nodata,
+            verified: true,
+        }
+    }
+
+    #[test]
+    fn nodata_is_believed_of_short_tiles_of_the_same_file_only() {
+        let spans = [80, 900_000, 512].map(|length| TileSpan { offset: 0, length });
+        let found = |row: &IndexRow, facts: &Facts| nodata(row, facts, &spans).into_vec();
+        assert_eq!(found(&row("B02_10m", Some("\"a\"")), &facts(Some("a"), None)), [0, 2]);
+        assert_eq!(found(&row("B02_10m", Some("a")), &facts(Some("b"), None)), [0; 0]);
+        assert_eq!(found(&row("B02_10m", None), &facts(Some("b"), None)), [0; 0]);
+        assert_eq!(found(&row("B02_10m", Some("a")), &facts(None, Some(vec![2]))), [2]);
+        // 0 % is a value.
+        assert_eq!(found(&row("MSK_CLDPRB_20m", Some("a")), &facts(Some("a"), Some(vec![2]))), [0; 0]);
+    }
+}
