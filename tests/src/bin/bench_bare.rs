@@ -90,9 +90,10 @@ async fn write(folder: &std::path::Path, count: u32, started: Instant) -> Result
     let container = config::container(CONTAINER, &url, &Effective::default())?;
     let persisted = config::repository(container)?;
     let storage = new_local_filesystem_storage(folder).await?;
-    let created = Repository::create(storage).config(persisted).execute().await?;
+    let created = Repository::create(Arc::clone(&storage)).config(persisted).execute().await?;
     let runtime = config::for_writing(created.config().clone());
-    let repository = created.reopen(Some(runtime), None).await?;
+    // `Repository::reopen` would keep the caches of the repository it is called on.
+    let repository = Repository::open(storage).config(runtime).execute().await?;
     let main = repository.lookup_branch("main").await?;
     repository.create_branch("bench", &main).await?;
 
