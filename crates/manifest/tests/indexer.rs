@@ -225,3 +225,26 @@ async fn a_rebuild_asks_for_nothing_twice() {
         assert_eq!(source.stats().requests(), before + 1);
     }
 }
+
+#[tokio::test]
+async fn a_local_file_that_was_replaced_is_read_again() {
+    let Some(data) = support::data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = "/T29UNU_20221005T115411_B09_60m.jp2";
+    let real = data.join(format!("safe/{NAME}.SAFE/{GRANULE}/IMG_DATA/R60m{path}"));
+    let file = folder.path().join(&path[1..]);
+    std::fs::copy(&real, &file).unwrap();
+    let source = open(folder.path());
+    let cache = FactCache::in_memory();
+    let asset = "B09_60m".parse().unwrap();
+    let request = FileRequest { path, asset, size: None, first_sot: None, etag: None, index: false };
+    let first = file_record(&source, &cache, request).await.unwrap();
+    assert_eq!(file_record(&source, &cache, request).await.unwrap(), first);
+    assert_eq!(source.stats().requests(), 1);
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    std::fs::File::options().append(true).open(&file).unwrap().set_modified(later).unwrap();
+    let second = file_record(&source, &cache, request).await.unwrap();
+    assert!(second.last_modified > first.last_modified && second.header == first.header);
+    std::fs::remove_file(&file).unwrap();
+    file_record(&source, &cache, request).await.unwrap_err();
+}

@@ -182,7 +182,7 @@ impl FactCache {
         self.len() == (0, 0)
     }
 
-    /// What is known of the file at an address ([`super::location::SourceUrl::url_of`]).
+    /// What is known of a file ([`super::location::Source::cache_key`]).
     #[must_use]
     pub fn file(&self, url: &str) -> Option<Arc<FileRecord>> {
         self.lock().files.get(url).cloned()
@@ -200,7 +200,7 @@ impl FactCache {
         Ok(record)
     }
 
-    /// What is known of a product of a source ([`super::location::SourceUrl::prefix`]).
+    /// What is known of a product of a source ([`super::location::Source::cache_prefix`]).
     #[must_use]
     pub fn product(&self, source: &str, product: ProductId) -> Option<ProductMetadata> {
         self.lock().products.get(&(source.to_owned(), product)).cloned()

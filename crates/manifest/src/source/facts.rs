@@ -72,15 +72,16 @@ pub async fn file_record(
     cache: &FactCache,
     request: FileRequest<'_>,
 ) -> Result<Arc<FileRecord>, FactsError> {
-    let url = source.url_of(request.path).map_err(FileError::from)?;
-    if let Some(known) = cache.file(&url)
+    let key = source.cache_key(request.path).map_err(FileError::from)?;
+    if let Some(known) = cache.file(&key)
         && request.is_answered_by(&known)
+        && source.is_unchanged(request.path, known.etag.as_deref()).await
     {
         return Ok(known);
     }
     let facts = read_head(source, request.path).await?;
     let record = record_of(source, &facts, request).await?;
-    Ok(cache.put_file(&url, record)?)
+    Ok(cache.put_file(&key, record)?)
 }
 
 async fn record_of(source: &Source, facts: &FileFacts, request: FileRequest<'_>) -> Result<FileRecord, FileError> {
@@ -111,7 +112,7 @@ pub async fn product_metadata(
     product: ProductId,
     raster_path: &str,
 ) -> Result<ProductMetadata, FactsError> {
-    let prefix = source.url().prefix();
+    let prefix = source.cache_prefix();
     if let Some(known) = cache.product(&prefix, product) {
         return Ok(known);
     }

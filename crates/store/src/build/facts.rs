@@ -38,7 +38,7 @@ impl From<&FileRecord> for Facts {
 }
 
 /// Tile spans and file size: by the index, checked against the file where it was asked; else by the file's own TLM.
-pub(super) fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> std::result::Result<(Vec<TileSpan>, u64), Trouble> {
+pub(super) fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> Result<(Vec<TileSpan>, u64), Trouble> {
     let index = |reason: String| Trouble::Refused(RefusalKind::Index, reason);
     let entry = match row.entry().map_err(|error| index(error.source.to_string()))? {
         Some(entry) => {

@@ -175,7 +175,7 @@ impl Job<'_> {
     async fn metadata_of(&self, product: &Gathered) -> std::result::Result<ProductMetadata, Trouble> {
         let Some(source) = self.source else { return Ok(from_name(product)) };
         let Some(row) = product.rows.first() else { return Ok(from_name(product)) };
-        if self.cache.product(&self.source_url.prefix(), product.id).is_some() {
+        if self.cache.product(&source.cache_prefix(), product.id).is_some() {
             self.count_cached();
         }
         Ok(product_metadata(source, &self.cache, product.id, &row.path).await?)
@@ -307,7 +307,7 @@ impl Job<'_> {
             etag: row.etag.as_deref(),
             index: row.index == TileIndex::InFile,
         };
-        let known = source.url_of(&row.path).ok().and_then(|url| self.cache.file(&url));
+        let known = source.cache_key(&row.path).ok().and_then(|key| self.cache.file(&key));
         let record = file_record(source, &self.cache, request).await?;
         if known.is_some_and(|known| Arc::ptr_eq(&known, &record)) {
             self.count_cached();

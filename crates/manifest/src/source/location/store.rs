@@ -170,6 +170,25 @@ impl Source {
         self.inner.url.url_of(path)
     }
 
+    /// The name under which what is learned of this source is remembered: its address, behind that of the service where
+    /// several have buckets of one name.
+    #[must_use]
+    pub fn cache_prefix(&self) -> String {
+        let prefix = self.inner.url.prefix();
+        match &self.inner.effective.endpoint {
+            Some(endpoint) => format!("{} {prefix}", endpoint.trim_end_matches('/')),
+            None => prefix,
+        }
+    }
+
+    /// The name under which what is learned of a file is remembered: [`Source::cache_prefix`] and its encoded path.
+    ///
+    /// # Errors
+    /// [`SourceError::BadPath`].
+    pub fn cache_key(&self, path: &str) -> Result<String, SourceError> {
+        Ok(self.cache_prefix() + &self.inner.url.encoded_path(path)?)
+    }
+
     /// Reads bytes of a file; less than asked for where the file ends within the range.
     ///
     /// Size, ETag and Last-Modified come from the same response. Waits for one of the source's connections, and out
@@ -220,6 +239,17 @@ impl Source {
             return Err(SourceError::TooLarge { url: self.url_of(path)?, size: fetched.size, limit });
         }
         Ok(fetched)
+    }
+
+    /// False where a local file is gone or another than the one that had this ETag. Files elsewhere are taken on trust:
+    /// asking would cost a request, and readers of a reference are protected by the ETag in it.
+    pub async fn is_unchanged(&self, path: &str, etag: Option<&str>) -> bool {
+        if self.inner.local_root.is_none() {
+            return true;
+        }
+        let Ok(key) = self.join(path) else { return false };
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        self.inner.store.get_opts(&key, options).await.is_ok_and(|now| now.meta.e_tag.as_deref() == etag)
     }
 
     /// Size of a file, without its contents.
