@@ -136,7 +136,8 @@ impl Asset {
     /// True where products of a level have such a raster.
     pub fn exists_at(self, level: Level) -> bool {
         match level {
-            Level::L2A => true,
+            // The cirrus band shows no surface.
+            Level::L2A => self.quantity != Quantity::Band(Band::B10),
             Level::L1C => match self.quantity {
                 Quantity::Band(band) => self.resolution == band.native(),
                 Quantity::Tci => self.resolution == Resolution::R10,
