@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.bench import Bench
 from support.command import Command
 
 if TYPE_CHECKING:
@@ -112,6 +114,32 @@ def sample_store(s2ice: Command, samples: Samples, tmp_path_factory: pytest.Temp
         *("--store", store, "--cache", "none", "-q"),
     )
     return store
+
+
+@pytest.fixture(scope="session")
+def pair(make_samples: Callable[..., Samples]) -> Samples:
+    """Two dates, read only."""
+    return make_samples("--dates", "2", "--no-swath-edge", "--truth")
+
+
+@pytest.fixture
+def mine(pair: Samples, tmp_path: Path) -> Samples:
+    """A copy of `pair` that a test may damage."""
+    root = tmp_path / "mine"
+    shutil.copytree(pair.root, root, ignore=shutil.ignore_patterns("truth"))
+    return Samples(root)
+
+
+@pytest.fixture
+def bench(s2ice: Command, pair: Samples, tmp_path: Path) -> Bench:
+    """Builds from `pair`."""
+    return Bench(s2ice, pair.root, tmp_path)
+
+
+@pytest.fixture
+def damaged(s2ice: Command, mine: Samples, tmp_path: Path) -> Bench:
+    """Builds from `mine`."""
+    return Bench(s2ice, mine.root, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = run(cli) => outcome,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Fault("interrupted; nothing was published".to_owned())),
+            () = told_to_stop() => Err(Failure::Fault("interrupted; nothing was published".to_owned())),
         }
     });
     // Requests still under way need no answer any more.
@@ -33,6 +33,20 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(&failure),
     }
+}
+
+/// Returns when Ctrl-C is pressed or, where there is such a thing, the process is asked to terminate (a service manager,
+/// a timeout).
+async fn told_to_stop() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {

@@ -62,7 +62,8 @@ impl FileConfig {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Failure::fault(format!("configuration file {} cannot be read: {e}", path.display())))?;
         toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let line =
+                1 + e.span().and_then(|span| text.get(..span.start)).map_or(0, |before| before.matches('\n').count());
             let reason = e.message().lines().next().unwrap_or_default().to_owned();
             Failure::fault(format!("configuration file {}, line {line}: {reason}", path.display()))
         })

@@ -16,6 +16,7 @@ use icechunk::session::Session;
 use icechunk::store::SetVirtualRefsResult;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::chunk::Chunk;
+use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::manifest::RasterFile;
 use s2ice_manifest::source::location::SourceUrl;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ use crate::error::{Error, Result, one_line};
 use crate::plan::{ArrayReferences, LAYOUT_VERSION, STAMP, StorePlan, StoreStamp};
 use crate::progress::{Phase, Progress};
 use crate::target::Target;
+use crate::unfinished::Unfinished;
 
 /// What is written beside each reference so that a reader notices a changed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -87,12 +89,12 @@ enum Existing {
     Repository(Box<Repository>),
 }
 
-/// Checks that the place can take the plan's store, without writing.
+/// Checks that the place can take the store of a tile, without writing.
 ///
 /// # Errors
-/// The place holds something else, another tile's store, or a store of a newer layout.
-pub async fn check(target: &Target, plan: &StorePlan) -> Result<()> {
-    existing(target, plan).await.map(drop)
+/// The place cannot be reached or holds something else, another tile's store, or a store of a newer layout.
+pub async fn check(target: &Target, tile: MgrsTile, level: Level) -> Result<()> {
+    existing(target, tile, level).await.map(drop)
 }
 
 /// Writes the plan and moves `main` to it in one step. The caller holds the lock of a local target.
@@ -106,26 +108,32 @@ pub async fn write(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    let (repository, created) = match existing(target, plan).await? {
+    let (repository, created) = match existing(target, plan.tile, plan.level).await? {
         Existing::Nothing => (create(target, options).await?, true),
         Existing::Repository(repository) => (adopt(target, *repository, options).await?, false),
     };
-    let written = Writer { repository, url: target.url(), plan, options, progress }.run().await;
-    match written {
-        Ok(written) => Ok(Written { created, ..written }),
+    let main = repository
+        .lookup_branch("main")
+        .await
+        .map_err(|error| icechunk_error("reading branch main", target.url(), &error))?;
+    let branch = format!("s2ice-{}", options.run);
+    let unfinished = Unfinished::new(target, branch.clone(), created.then(|| main.clone()));
+    let writer = Writer { repository, url: target.url(), branch, main, plan, options, progress };
+    match writer.run().await {
+        Ok(written) => {
+            unfinished.done();
+            Ok(Written { created, ..written })
+        }
         Err(error) => {
-            if created {
-                // The first error is the one worth telling; a failed clean-up leaves an empty repository, which the
-                // next run takes over.
-                let _ = target.remove_all().await;
-            }
+            unfinished.remove().await;
             Err(error)
         }
     }
 }
 
-async fn existing(target: &Target, plan: &StorePlan) -> Result<Existing> {
+async fn existing(target: &Target, tile: MgrsTile, level: Level) -> Result<Existing> {
     let failed = |error: RepositoryError| icechunk_error("opening the store", target.url(), &error);
+    target.probe().await?;
     let storage = target.storage();
     if !Repository::exists(Arc::clone(&storage), None).await.map_err(failed)? {
         if let Some(root) = target.url().local_root() {
@@ -149,7 +157,7 @@ async fn existing(target: &Target, plan: &StorePlan) -> Result<Existing> {
             return Err(Error::Newer { url, writer: stamp.writer, found: stamp.layout, known: LAYOUT_VERSION });
         }
         Found::Stamp(stamp) => {
-            let (found, wanted) = (format!("{} {}", stamp.tile, stamp.level), format!("{} {}", plan.tile, plan.level));
+            let (found, wanted) = (format!("{} {}", stamp.tile, stamp.level), format!("{tile} {level}"));
             if found != wanted {
                 return Err(Error::OtherTile { url, found, wanted });
             }
@@ -230,6 +238,10 @@ async fn for_writing(repository: Repository, url: &SourceUrl) -> Result<Reposito
 struct Writer<'a> {
     repository: Repository,
     url: &'a SourceUrl,
+    /// The run's own branch.
+    branch: String,
+    /// What `main` pointed to when the run began.
+    main: SnapshotId,
     plan: &'a StorePlan,
     options: &'a WriteOptions,
     progress: &'a dyn Progress,
@@ -237,19 +249,18 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     async fn run(&self) -> Result<Written> {
-        let main = self.repository.lookup_branch("main").await.map_err(|e| self.failed("reading branch main", &e))?;
-        let branch = format!("s2ice-{}", self.options.run);
+        let branch = &self.branch;
         self.repository
-            .create_branch(&branch, &main)
+            .create_branch(branch, &self.main)
             .await
             .map_err(|e| self.failed("creating the run's branch", &e))?;
-        let outcome = self.write_branch(&branch, &main).await;
+        let outcome = self.write_branch(branch, &self.main).await;
         let outcome = match outcome {
-            Ok(written) => self.promote(&main, &written).await.map(|()| written),
+            Ok(written) => self.promote(&self.main, &written).await.map(|()| written),
             Err(error) => Err(error),
         };
         // The branch has served its purpose, or is of no use; either way only gc would miss it.
-        let deleted = self.repository.delete_branch(&branch).await;
+        let deleted = self.repository.delete_branch(branch).await;
         let (snapshot, written) = outcome?;
         deleted.map_err(|e| self.failed("deleting the run's branch", &e))?;
         Ok(Written { snapshot: snapshot.to_string(), ..written })

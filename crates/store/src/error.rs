@@ -129,5 +129,32 @@ pub(crate) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
         }
         next = error.source();
     }
-    parts.join(": ")
+    let text = parts.join(": ");
+    storage_answer(&text).unwrap_or(text)
+}
+
+/// An object store's refusal without the client's account of its attempts: `the storage answered 403 Forbidden
+/// (AccessDenied)`.
+fn storage_answer(text: &str) -> Option<String> {
+    let (_, answer) = text.split_once("Server returned non-2xx status code: ")?;
+    let status = answer.split(':').next()?.trim();
+    let code = answer.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
+    let code = code.filter(|code| code.len() <= 64).map(|code| format!(" ({code})")).unwrap_or_default();
+    Some(format!("the storage answered {status}{code}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_storage_is_told_in_short() {
+        let error = std::io::Error::other(
+            "object store error Generic S3 error: Error performing PUT http://h/b/k in 15.8ms - Server returned non-2xx \
+             status code: 403 Forbidden: <?xml?><Error><Code>AccessDenied</Code><Message>no</Message></Error>",
+        );
+        assert_eq!(one_line(&error), "the storage answered 403 Forbidden (AccessDenied)");
+        assert_eq!(one_line(&std::io::Error::other("disk full\nat line 3")), "disk full");
+    }
 }

@@ -25,6 +25,7 @@ use crate::target::Target;
 pub async fn info(target: &Target) -> Result<InfoReport> {
     let url = target.url();
     let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("reading the store", url, error);
+    target.probe().await?;
     if !Repository::exists(target.storage(), None).await.map_err(|e| failed(&e))? {
         return Err(Error::NoStore { url: url.to_string() });
     }

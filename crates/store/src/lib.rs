@@ -10,6 +10,7 @@ pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod target;
+mod unfinished;
 #[cfg(feature = "zarrs")]
 pub mod zarrs_codec;
 

@@ -11,7 +11,7 @@ use icechunk::storage::{
     new_azure_blob_storage, new_gcs_storage, new_http_storage, new_local_filesystem_storage,
     new_s3_object_store_storage,
 };
-use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceError, SourceOptions, SourceUrl};
 
 use crate::error::{Error, Result, one_line};
 
@@ -45,6 +45,23 @@ impl Target {
     /// Icechunk's view of it.
     pub fn storage(&self) -> Arc<dyn Storage + Send + Sync> {
         Arc::clone(&self.storage)
+    }
+
+    /// Asks a remote place for the file that every repository has, so that a wrong endpoint, bucket or credentials are
+    /// told in the words of [`SourceError`] and not in Icechunk's. That there is no such file is no error.
+    ///
+    /// # Errors
+    /// [`Error::Location`]; [`Error::Occupied`] where a local place is a file.
+    pub async fn probe(&self) -> Result<()> {
+        if let Some(root) = self.url.local_root() {
+            return if root.is_file() { Err(Error::Occupied { url: self.url.to_string() }) } else { Ok(()) };
+        }
+        let web = matches!(self.url.scheme(), Scheme::Http | Scheme::Https);
+        match Source::open(&self.url, &self.options)?.get_range("repo", 0..1).await {
+            Ok(_) | Err(SourceError::Missing { .. }) => Ok(()),
+            Err(SourceError::NoRange { .. }) if web => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes the lock of a local store: Icechunk loses commits silently when two processes write one there. Other

@@ -63,6 +63,15 @@ pub fn render(report: &BuildReport) -> String {
             ),
         ),
     ];
+    if report.index.duplicates > 0 {
+        rows.push((
+            "duplicates",
+            format!(
+                "{} of the index repeat another, taken once",
+                text::count(usize::try_from(report.index.duplicates).unwrap_or(usize::MAX), "row")
+            ),
+        ));
+    }
     if let Some(committed) = &report.committed {
         let what = if committed.created { "new store" } else { "store rewritten" };
         rows.push((

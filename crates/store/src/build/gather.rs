@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use s2ice_manifest::join::{Join, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
+use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
 use s2ice_manifest::source::tlm_parquet::{IndexFilter, IndexReadReport, read_index};
 use s2ice_manifest::stac::{StacItem, StacQuery};
@@ -43,6 +44,7 @@ pub async fn gather(settings: &BuildSettings, progress: &dyn Progress) -> Result
     let globs = globs(&settings.arrays)?;
     progress.begin(Phase::Index, None);
     let filter = IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
+    settings.index.iter().try_for_each(|index| is_a_file(index))?;
     let index_options = index_options(settings);
     let read = read_index(&settings.index, &index_options, &filter).await;
     progress.end();
@@ -83,6 +85,17 @@ pub async fn gather(settings: &BuildSettings, progress: &dyn Progress) -> Result
         return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));
     }
     Ok(Inputs { products, index, stac, counts })
+}
+
+/// A local index that is not there or is a folder, before it is opened as what it is not.
+fn is_a_file(index: &str) -> Result<()> {
+    match SourceUrl::parse(index).ok().and_then(|url| url.local_root()) {
+        Some(path) if path.is_dir() => {
+            Err(Error::Input(format!("the index {index} is a folder: name the Parquet file in it")))
+        }
+        Some(path) if !path.exists() => Err(Error::Input(format!("the index {index} does not exist"))),
+        _ => Ok(()),
+    }
 }
 
 /// The index may lie on the source's own service; it is opened with the source's options where the schemes agree.
@@ -137,6 +150,10 @@ fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Opti
     }
     let example = counts.without_product.first().map(|u| format!("; {}: {}", u.product, u.reason)).unwrap_or_default();
     match stac {
+        Some(stac) if stac.admitted == 0 && !stac.refused.is_empty() => {
+            let first = stac.refused.first().map(String::as_str).unwrap_or_default();
+            format!("no item of {} can be used; {} not understood, the first: {first}", stac.input, stac.refused.len())
+        }
         Some(stac) => format!(
             "none of the {} products in the index is among the {} items of {}{example}",
             counts.in_index, stac.admitted, stac.input

@@ -47,12 +47,15 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         }
     };
     let lock = target.as_ref().filter(|_| !settings.dry_run).map(Target::lock).transpose()?;
+    if let Some(target) = &target {
+        // Before thousands of files are asked for their headers.
+        commit::check(target, settings.tile, settings.level).await?;
+    }
     let prepared = prepare(settings, progress).await?;
     let mut report = prepared.report;
     report.target = settings.store.clone();
     let Some(target) = target else { return Ok(report) };
     if settings.dry_run {
-        commit::check(&target, &prepared.plan).await?;
         return Ok(report);
     }
     let options = WriteOptions {

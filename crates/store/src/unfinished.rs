@@ -1,0 +1,86 @@
+//! What a run that fails or is interrupted leaves behind: nothing.
+
+use std::time::Duration;
+
+use icechunk::Repository;
+use icechunk::format::SnapshotId;
+
+use crate::target::Target;
+
+/// How long an interrupted run may take to clean up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// After this, requests that were under way when the run was interrupted have arrived.
+const LATE_WRITES: Duration = Duration::from_millis(500);
+
+/// The traces of a run, removed unless it is [`Unfinished::done`].
+///
+/// Dropped before that (the future of the run was: Ctrl-C, an exception in Python), it cleans up on a thread and a runtime
+/// of its own, since the run's runtime is about to end.
+pub(crate) struct Unfinished<'a> {
+    traces: Option<Traces<'a>>,
+}
+
+struct Traces<'a> {
+    target: &'a Target,
+    branch: String,
+    /// What `main` points to in a repository that this run made.
+    made: Option<SnapshotId>,
+}
+
+impl<'a> Unfinished<'a> {
+    /// Watches a run that writes to `branch`; `made` is the first snapshot of a repository that this run made.
+    pub(crate) fn new(target: &'a Target, branch: String, made: Option<SnapshotId>) -> Self {
+        Self { traces: Some(Traces { target, branch, made }) }
+    }
+
+    /// The run is published: nothing is removed.
+    pub(crate) fn done(mut self) {
+        self.traces = None;
+    }
+
+    /// The run failed.
+    pub(crate) async fn remove(mut self) {
+        if let Some(traces) = self.traces.take() {
+            // The first error is the one worth telling; what stays is an empty repository, which the next run takes over.
+            let _ = traces.remove().await;
+        }
+    }
+}
+
+impl Traces<'_> {
+    /// Removes the repository this run made, unless another run has begun to use it; else the run's branch only.
+    async fn remove(&self) -> Option<()> {
+        let repository = Repository::open(self.target.storage()).execute().await.ok()?;
+        let branches = repository.list_branches().await.ok()?;
+        let alone = branches.iter().all(|name| name == "main" || *name == self.branch);
+        let main = repository.lookup_branch("main").await.ok()?;
+        if alone && self.made.as_ref() == Some(&main) {
+            self.target.remove_all().await.ok()
+        } else {
+            repository.delete_branch(&self.branch).await.ok()
+        }
+    }
+
+    async fn remove_interrupted(&self) {
+        let _ = self.remove().await;
+        if self.made.is_some() && !matches!(Repository::exists(self.target.storage(), None).await, Ok(true)) {
+            tokio::time::sleep(LATE_WRITES).await;
+            let _ = self.target.remove_all().await;
+        }
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let Some(traces) = self.traces.take() else { return };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                if let Ok(runtime) = runtime {
+                    drop(runtime.block_on(async { tokio::time::timeout(PATIENCE, traces.remove_interrupted()).await }));
+                }
+            });
+        });
+    }
+}
