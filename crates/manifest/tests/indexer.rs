@@ -192,7 +192,8 @@ async fn a_rebuild_asks_for_nothing_twice() {
     let size = std::fs::metadata(data.join("safe").join(&path[1..])).unwrap().len();
     let product = NAME.parse().unwrap();
     let asset = "B09_60m".parse().unwrap();
-    let request = |size, index| FileRequest { path: &path, asset, size, first_sot: None, etag: None, index };
+    let request =
+        |size, index| FileRequest { path: &path, asset, size, first_sot: None, etag: None, last_modified: None, index };
     let mut first = None;
     for round in 0..3 {
         let source = open(&data.join("safe"));
@@ -237,7 +238,8 @@ async fn a_local_file_that_was_replaced_is_read_again() {
     let source = open(folder.path());
     let cache = FactCache::in_memory();
     let asset = "B09_60m".parse().unwrap();
-    let request = FileRequest { path, asset, size: None, first_sot: None, etag: None, index: false };
+    let request =
+        FileRequest { path, asset, size: None, first_sot: None, etag: None, last_modified: None, index: false };
     let first = file_record(&source, &cache, request).await.unwrap();
     assert_eq!(file_record(&source, &cache, request).await.unwrap(), first);
     assert_eq!(source.stats().requests(), 1);

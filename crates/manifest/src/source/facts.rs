@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use crate::product::{ProductId, ProductMetadata};
 use crate::raster::Asset;
 use crate::tlm::IndexBytesError;
@@ -25,6 +27,8 @@ pub struct FileRequest<'a> {
     pub first_sot: Option<u64>,
     /// ETag by the index: a record with another one is older or newer than the index, so the file itself is asked.
     pub etag: Option<&'a str>,
+    /// Modification time by the index, which stands in where ETags are unknown.
+    pub last_modified: Option<DateTime<Utc>>,
     /// Tile lengths are needed: from the file's TLM, else by walking it.
     pub index: bool,
 }
@@ -46,14 +50,42 @@ pub enum FactsError {
 impl FileRequest<'_> {
     /// Whether a record answers the request and does not contradict what the index says of the file.
     fn is_answered_by(&self, known: &FileRecord) -> bool {
-        let same_etag = match (self.etag, &known.etag) {
-            (Some(asked), Some(known)) => same_etag(asked, known),
-            _ => true,
-        };
-        same_etag
+        let indexed = Version { etag: self.etag, last_modified: self.last_modified };
+        indexed.differs(known.version()).is_none()
             && self.size.is_none_or(|size| size == known.size)
             && self.first_sot.is_none_or(|offset| offset == known.first_sot)
             && (known.index.is_some() || !self.index)
+    }
+}
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy)]
+pub struct Version<'a> {
+    /// ETag of a response.
+    pub etag: Option<&'a str>,
+    /// Last-Modified of that response.
+    pub last_modified: Option<DateTime<Utc>>,
+}
+
+impl Version<'_> {
+    /// By what two versions show that they are not the same: the ETag, or where not both have one the modification time (to
+    /// the millisecond, as an index holds it). `None` where nothing tells them apart.
+    #[must_use]
+    pub fn differs(self, other: Version<'_>) -> Option<&'static str> {
+        if let (Some(mine), Some(other)) = (self.etag, other.etag) {
+            return (!same_etag(mine, other)).then_some("ETag");
+        }
+        let milliseconds = |time: DateTime<Utc>| time.timestamp_millis();
+        let (mine, other) = (self.last_modified.map(milliseconds)?, other.last_modified.map(milliseconds)?);
+        (mine != other).then_some("modification time")
+    }
+}
+
+impl FileRecord {
+    /// Which state of the file the record is of.
+    #[must_use]
+    pub fn version(&self) -> Version<'_> {
+        Version { etag: self.etag.as_deref(), last_modified: self.last_modified }
     }
 }
 

@@ -38,7 +38,7 @@ pub enum FileError {
         /// Why.
         reason: String,
     },
-    /// Size or ETag changed between two requests.
+    /// Size, ETag or modification time changed between two requests.
     #[error("{path} changed while it was read")]
     Changed {
         /// Path below the source.
@@ -84,7 +84,7 @@ impl FileFacts {
 
     /// Refuses an answer that is not of the same file.
     pub(super) fn check_same(&self, path: &str, later: &Fetched) -> Result<(), FileError> {
-        if later.size == self.file_size && later.etag == self.etag {
+        if later.size == self.file_size && later.etag == self.etag && later.last_modified == self.last_modified {
             return Ok(());
         }
         Err(FileError::Changed { path: path.to_owned() })
@@ -129,7 +129,7 @@ pub fn check_decodable(main_header: &[u8]) -> Result<(), CodestreamError> {
 async fn extend(source: &Source, path: &str, have: Fetched, up_to: u64) -> Result<Fetched, FileError> {
     let start = have.bytes.len() as u64;
     let more = source.get_range(path, start..up_to.saturating_add(FIRST_READ).min(have.size.max(up_to))).await?;
-    if more.size != have.size || more.etag != have.etag {
+    if more.size != have.size || more.etag != have.etag || more.last_modified != have.last_modified {
         return Err(FileError::Changed { path: path.to_owned() });
     }
     let bytes: Bytes = [have.bytes, more.bytes].concat().into();

@@ -3,7 +3,7 @@
 use s2ice_jpeg2000::TileSpan;
 use s2ice_manifest::assemble::RefusalKind;
 use s2ice_manifest::source::cache::FileRecord;
-use s2ice_manifest::source::facts::same_etag;
+use s2ice_manifest::source::facts::{Version, same_etag};
 use s2ice_manifest::source::jp2_walk::NODATA_BYTES;
 use s2ice_manifest::tlm::{IndexEntry, IndexRow};
 
@@ -20,6 +20,12 @@ pub(super) struct Facts {
     pub(super) own_index: Option<Vec<u8>>,
     pub(super) nodata: Option<Vec<u32>>,
     pub(super) verified: bool,
+}
+
+impl Facts {
+    fn version(&self) -> Version<'_> {
+        Version { etag: self.etag.as_deref(), last_modified: self.last_modified }
+    }
 }
 
 impl From<&FileRecord> for Facts {
@@ -56,11 +62,10 @@ pub(super) fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> Result<(Vec<Ti
                 );
                 return Err(index(reason));
             }
-            if let (Some(now), Some(then)) = (&facts.etag, &row.etag)
-                && facts.size.is_some()
-                && !same_etag(now, then)
-            {
-                let reason = "its ETag is another than when it was indexed: it changed; index it again".to_owned();
+            let (now, then) =
+                (facts.version(), Version { etag: row.etag.as_deref(), last_modified: row.last_modified });
+            if let Some(what) = now.differs(then).filter(|_| facts.size.is_some()) {
+                let reason = format!("its {what} is another than when it was indexed: it changed; index it again");
                 return Err(Trouble::Refused(RefusalKind::Source, reason));
             }
             entry

@@ -305,6 +305,7 @@ impl Job<'_> {
             size: head.map(|(size, _)| size),
             first_sot: head.map(|(_, offset)| offset),
             etag: row.etag.as_deref(),
+            last_modified: row.last_modified,
             index: row.index == TileIndex::InFile,
         };
         let known = source.cache_key(&row.path).ok().and_then(|key| self.cache.file(&key));
