@@ -11,7 +11,7 @@ use icechunk::format::manifest::{
 };
 use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::format::{ChunkIndices, Path, SnapshotId};
-use icechunk::repository::{RepositoryError, RepositoryErrorKind, VersionInfo};
+use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::session::Session;
 use icechunk::store::SetVirtualRefsResult;
 use icechunk::virtual_chunks::VirtualChunkContainer;
@@ -23,10 +23,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::RwLock;
 
-use crate::config::{self, MANIFEST_SPLIT};
-use crate::error::{Error, Result, one_line};
-use crate::plan::{ArrayReferences, LAYOUT_VERSION, STAMP, StorePlan, StoreStamp};
+use crate::config::MANIFEST_SPLIT;
+use crate::error::{Error, Result, icechunk_error, one_line};
+use crate::plan::{ArrayReferences, StorePlan};
 use crate::progress::{Phase, Progress};
+use crate::repository::{Existing, adopt, create, existing};
 use crate::target::Target;
 use crate::unfinished::Unfinished;
 
@@ -34,7 +35,7 @@ use crate::unfinished::Unfinished;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChecksumPolicy {
-    /// The ETag wherever it is known; the modification time of local files.
+    /// The ETag wherever it is known, else the modification time; of local files always that.
     #[default]
     Etag,
     /// The modification time: no bytes newer than this.
@@ -83,12 +84,6 @@ pub struct Written {
     pub created: bool,
 }
 
-/// What a place holds.
-enum Existing {
-    Nothing,
-    Repository(Box<Repository>),
-}
-
 /// Checks that the place can take the store of a tile, without writing.
 ///
 /// # Errors
@@ -131,110 +126,6 @@ pub async fn write(
     }
 }
 
-async fn existing(target: &Target, tile: MgrsTile, level: Level) -> Result<Existing> {
-    let failed = |error: RepositoryError| icechunk_error("opening the store", target.url(), &error);
-    target.probe().await?;
-    let storage = target.storage();
-    if !Repository::exists(Arc::clone(&storage), None).await.map_err(failed)? {
-        if let Some(root) = target.url().local_root() {
-            let occupied = match std::fs::read_dir(&root) {
-                Ok(mut entries) => entries.next().is_some(),
-                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-            };
-            if occupied {
-                return Err(Error::Occupied { url: target.url().to_string() });
-            }
-        }
-        return Ok(Existing::Nothing);
-    }
-    let repository = Repository::open(storage).execute().await.map_err(failed)?;
-    let stamp = read_stamp(&repository, target.url()).await?;
-    let url = target.url().to_string();
-    match stamp {
-        Found::Empty => {}
-        Found::Foreign => return Err(Error::Foreign { url }),
-        Found::Stamp(stamp) if stamp.layout > LAYOUT_VERSION => {
-            return Err(Error::Newer { url, writer: stamp.writer, found: stamp.layout, known: LAYOUT_VERSION });
-        }
-        Found::Stamp(stamp) => {
-            let (found, wanted) = (format!("{} {}", stamp.tile, stamp.level), format!("{tile} {level}"));
-            if found != wanted {
-                return Err(Error::OtherTile { url, found, wanted });
-            }
-        }
-    }
-    Ok(Existing::Repository(Box::new(repository)))
-}
-
-/// What the root of `main` says.
-pub(crate) enum Found {
-    /// No root group: a repository that was made and never written.
-    Empty,
-    /// Written by another tool.
-    Foreign,
-    /// Ours.
-    Stamp(Box<StoreStamp>),
-}
-
-pub(crate) async fn read_stamp(repository: &Repository, url: &SourceUrl) -> Result<Found> {
-    let version = VersionInfo::BranchTipRef("main".to_owned());
-    let session = repository
-        .readonly_session(&version)
-        .await
-        .map_err(|error| icechunk_error("opening branch main", url, &error))?;
-    let Ok(root) = session.get_group(&Path::root()).await else {
-        let mut nodes = session
-            .list_nodes(&Path::root())
-            .await
-            .map_err(|error| icechunk_error("listing the store", url, &error))?;
-        return Ok(if nodes.next().is_some() { Found::Foreign } else { Found::Empty });
-    };
-    let document: serde_json::Value = serde_json::from_slice(&root.user_data)
-        .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() })?;
-    match document.get("attributes").and_then(|attributes| attributes.get(STAMP)) {
-        None => Ok(Found::Foreign),
-        Some(stamp) => serde_json::from_value(stamp.clone())
-            .map(|stamp| Found::Stamp(Box::new(stamp)))
-            .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() }),
-    }
-}
-
-async fn create(target: &Target, options: &WriteOptions) -> Result<Repository> {
-    let spec = match options.spec {
-        Spec::V1 => SpecVersionBin::V1,
-        Spec::V2 => SpecVersionBin::V2,
-    };
-    let persisted = config::repository(options.container.clone())?;
-    let created = Repository::create(target.storage()).spec_version(spec).config(persisted).execute().await;
-    let repository = created.map_err(|error| match error.kind {
-        RepositoryErrorKind::ParentDirectoryNotClean => Error::Occupied { url: target.url().to_string() },
-        _ => icechunk_error("creating the store", target.url(), &error),
-    })?;
-    for_writing(repository, target.url()).await
-}
-
-/// Opens an existing repository for writing; its containers are completed by this run's.
-async fn adopt(target: &Target, repository: Repository, options: &WriteOptions) -> Result<Repository> {
-    let failed = |error: RepositoryError| icechunk_error("updating the configuration", target.url(), &error);
-    let mut wanted = config::repository(options.container.clone())?;
-    let mut containers = repository.config().virtual_chunk_containers.clone().unwrap_or_default();
-    containers.retain(|_, container| container.name() != options.container.name());
-    containers.extend(wanted.virtual_chunk_containers.take().unwrap_or_default());
-    wanted.virtual_chunk_containers = Some(containers);
-    let changed = wanted.virtual_chunk_containers != repository.config().virtual_chunk_containers
-        || wanted.manifest != repository.config().manifest;
-    let repository = repository.reopen(Some(wanted), None).await.map_err(failed)?;
-    if changed {
-        repository.save_config().await.map_err(failed)?;
-    }
-    for_writing(repository, target.url()).await
-}
-
-async fn for_writing(repository: Repository, url: &SourceUrl) -> Result<Repository> {
-    let runtime = config::for_writing(repository.config().clone());
-    repository.reopen(Some(runtime), None).await.map_err(|error| icechunk_error("opening the store", url, &error))
-}
-
 struct Writer<'a> {
     repository: Repository,
     url: &'a SourceUrl,
@@ -262,7 +153,10 @@ impl Writer<'_> {
         // The branch has served its purpose, or is of no use; either way only gc would miss it.
         let deleted = self.repository.delete_branch(branch).await;
         let (snapshot, written) = outcome?;
-        deleted.map_err(|e| self.failed("deleting the run's branch", &e))?;
+        if let Err(error) = deleted {
+            let detail = one_line(&error);
+            tracing::warn!("the store is published, but the run's branch {branch} could not be deleted: {detail}");
+        }
         Ok(Written { snapshot: snapshot.to_string(), ..written })
     }
 
@@ -393,8 +287,10 @@ impl Writer<'_> {
         // would never match. A local file is told by its modification time.
         let local = self.options.container.url_prefix().starts_with("file:");
         match self.options.checksum {
+            // Web servers may send no ETag.
             ChecksumPolicy::Etag if !local => {
-                raster.etag.as_ref().map(|etag| Checksum::ETag(icechunk::storage::ETag(etag.to_string())))
+                let etag = raster.etag.as_ref().map(|etag| Checksum::ETag(icechunk::storage::ETag(etag.to_string())));
+                etag.or_else(modified)
             }
             ChecksumPolicy::Etag | ChecksumPolicy::Modified => modified(),
             ChecksumPolicy::None => None,
@@ -462,8 +358,4 @@ impl Writer<'_> {
     fn failed(&self, what: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
         icechunk_error(what, self.url, error)
     }
-}
-
-pub(crate) fn icechunk_error(what: &'static str, url: &SourceUrl, error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::Icechunk { what, url: url.to_string(), detail: one_line(error) }
 }

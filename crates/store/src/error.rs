@@ -1,6 +1,6 @@
 //! What can go wrong between a plan and a store, each as one sentence.
 
-use s2ice_manifest::source::location::SourceError;
+use s2ice_manifest::source::location::{SourceError, SourceUrl};
 
 /// A store that cannot be opened, written or understood.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +115,11 @@ pub enum Error {
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure of Icechunk or its storage while doing something to a store.
+pub(crate) fn icechunk_error(what: &'static str, url: &SourceUrl, error: &(dyn std::error::Error + 'static)) -> Error {
+    Error::Icechunk { what, url: url.to_string(), detail: one_line(error) }
+}
 
 /// The causes of an error in one line, without Icechunk's backtrace of spans.
 pub(crate) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {

@@ -11,11 +11,11 @@ use icechunk::{ObjectStoreConfig, Repository, Store};
 use serde_json::Value;
 use tokio::sync::RwLock;
 
-use crate::commit::{Found, icechunk_error, read_stamp};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, icechunk_error};
 use crate::layout::document::{TIME_CHUNK, decode_i64, decode_u32};
 use crate::plan::{LAYOUT_VERSION, STAMP};
 use crate::report::{Commit, Container, InfoArray, InfoReport, REPORT_VERSION, Times, rfc3339_ms};
+use crate::repository::{Found, read_stamp};
 use crate::target::Target;
 
 /// Reads the state of branch `main`.

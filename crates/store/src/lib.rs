@@ -9,6 +9,7 @@ pub mod layout;
 pub mod plan;
 pub mod progress;
 pub mod report;
+mod repository;
 pub mod target;
 mod unfinished;
 #[cfg(feature = "zarrs")]

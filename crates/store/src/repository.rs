@@ -1,0 +1,140 @@
+//! The repository at a store's address: whether there is one and whose it is, making it, and opening it for writing.
+
+use std::sync::Arc;
+
+use icechunk::Repository;
+use icechunk::format::Path;
+use icechunk::format::format_constants::SpecVersionBin;
+use icechunk::repository::{RepositoryError, RepositoryErrorKind, VersionInfo};
+use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::source::location::SourceUrl;
+
+use crate::commit::{Spec, WriteOptions};
+use crate::config;
+use crate::error::{Error, Result, icechunk_error};
+use crate::plan::{LAYOUT_VERSION, STAMP, StoreStamp};
+use crate::target::Target;
+
+/// What a place holds.
+pub(crate) enum Existing {
+    /// Nothing: a repository can be made there.
+    Nothing,
+    /// An empty repository, or a store of the same tile.
+    Repository(Box<Repository>),
+}
+
+/// Looks at the place of a tile's store, without writing.
+pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> Result<Existing> {
+    let failed = |error: RepositoryError| icechunk_error("opening the store", target.url(), &error);
+    target.probe().await?;
+    let storage = target.storage();
+    if !Repository::exists(Arc::clone(&storage), None).await.map_err(failed)? {
+        if let Some(root) = target.url().local_root() {
+            let occupied = match std::fs::read_dir(&root) {
+                Ok(mut entries) => entries.next().is_some(),
+                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            };
+            if occupied {
+                return Err(Error::Occupied { url: target.url().to_string() });
+            }
+        }
+        return Ok(Existing::Nothing);
+    }
+    let repository = Repository::open(storage).execute().await.map_err(failed)?;
+    let stamp = read_stamp(&repository, target.url()).await?;
+    let url = target.url().to_string();
+    match stamp {
+        Found::Empty => {}
+        Found::Foreign => return Err(Error::Foreign { url }),
+        Found::Stamp(stamp) if stamp.layout > LAYOUT_VERSION => {
+            return Err(Error::Newer { url, writer: stamp.writer, found: stamp.layout, known: LAYOUT_VERSION });
+        }
+        Found::Stamp(stamp) => {
+            let (found, wanted) = (format!("{} {}", stamp.tile, stamp.level), format!("{tile} {level}"));
+            if found != wanted {
+                return Err(Error::OtherTile { url, found, wanted });
+            }
+        }
+    }
+    Ok(Existing::Repository(Box::new(repository)))
+}
+
+/// What the root of `main` says.
+pub(crate) enum Found {
+    /// No root group: a repository that was made and never written.
+    Empty,
+    /// Written by another tool.
+    Foreign,
+    /// Ours.
+    Stamp(Box<StoreStamp>),
+}
+
+/// Reads what the root of `main` says.
+pub(crate) async fn read_stamp(repository: &Repository, url: &SourceUrl) -> Result<Found> {
+    let version = VersionInfo::BranchTipRef("main".to_owned());
+    let session = repository
+        .readonly_session(&version)
+        .await
+        .map_err(|error| icechunk_error("opening branch main", url, &error))?;
+    let Ok(root) = session.get_group(&Path::root()).await else {
+        let mut nodes = session
+            .list_nodes(&Path::root())
+            .await
+            .map_err(|error| icechunk_error("listing the store", url, &error))?;
+        return Ok(if nodes.next().is_some() { Found::Foreign } else { Found::Empty });
+    };
+    let document: serde_json::Value = serde_json::from_slice(&root.user_data)
+        .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() })?;
+    match document.get("attributes").and_then(|attributes| attributes.get(STAMP)) {
+        None => Ok(Found::Foreign),
+        Some(stamp) => serde_json::from_value(stamp.clone())
+            .map(|stamp| Found::Stamp(Box::new(stamp)))
+            .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() }),
+    }
+}
+
+/// Makes the repository in a place that was found empty.
+pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Repository> {
+    let spec = match options.spec {
+        Spec::V1 => SpecVersionBin::V1,
+        Spec::V2 => SpecVersionBin::V2,
+    };
+    let persisted = config::repository(options.container.clone())?;
+    let created = Repository::create(target.storage()).spec_version(spec).config(persisted).execute().await;
+    match created {
+        Ok(repository) => for_writing(repository, target.url()).await,
+        Err(RepositoryError { kind: RepositoryErrorKind::ParentDirectoryNotClean, .. }) => {
+            Err(Error::Occupied { url: target.url().to_string() })
+        }
+        Err(error) => {
+            // Files of a repository that was not finished would make the next run take the place for somebody else's.
+            // Elsewhere than under the lock of a local store they may be another run's.
+            if target.url().local_root().is_some() {
+                let _ = target.remove_all().await;
+            }
+            Err(icechunk_error("creating the store", target.url(), &error))
+        }
+    }
+}
+
+/// Opens an existing repository for writing; its containers are completed by this run's.
+pub(crate) async fn adopt(target: &Target, repository: Repository, options: &WriteOptions) -> Result<Repository> {
+    let failed = |error: RepositoryError| icechunk_error("updating the configuration", target.url(), &error);
+    let mut wanted = config::repository(options.container.clone())?;
+    let mut containers = repository.config().virtual_chunk_containers.clone().unwrap_or_default();
+    containers.retain(|_, container| container.name() != options.container.name());
+    containers.extend(wanted.virtual_chunk_containers.take().unwrap_or_default());
+    wanted.virtual_chunk_containers = Some(containers);
+    let changed = wanted.virtual_chunk_containers != repository.config().virtual_chunk_containers
+        || wanted.manifest != repository.config().manifest;
+    let repository = repository.reopen(Some(wanted), None).await.map_err(failed)?;
+    if changed {
+        repository.save_config().await.map_err(failed)?;
+    }
+    for_writing(repository, target.url()).await
+}
+
+async fn for_writing(repository: Repository, url: &SourceUrl) -> Result<Repository> {
+    let runtime = config::for_writing(repository.config().clone());
+    repository.reopen(Some(runtime), None).await.map_err(|error| icechunk_error("opening the store", url, &error))
+}
