@@ -19,19 +19,23 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import rasterio
-import s2ice
-import xarray as xr
 from rasterio.windows import from_bounds
+
+import s2ice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
 
 HERE = Path(__file__).resolve().parent
 DATES = 90
