@@ -20,6 +20,8 @@ pub struct Target {
     url: SourceUrl,
     options: SourceOptions,
     storage: Arc<dyn Storage + Send + Sync>,
+    /// True for a folder that was there before: it is the operator's, whatever becomes of the store in it.
+    kept: bool,
 }
 
 impl Target {
@@ -29,12 +31,13 @@ impl Target {
     /// [`Error::Location`] for an address or options that cannot be used, [`Error::Icechunk`] where the client cannot
     /// be made.
     pub async fn open(url: SourceUrl, options: SourceOptions) -> Result<Self> {
+        let kept = url.local_root().is_some_and(|root| root.exists());
         let storage = storage(&url, &options).await.map_err(|detail| Error::Icechunk {
             what: "opening the storage",
             url: url.to_string(),
             detail,
         })?;
-        Ok(Self { url, options, storage })
+        Ok(Self { url, options, storage, kept })
     }
 
     /// The address.
@@ -94,7 +97,8 @@ impl Target {
     pub async fn remove_all(&self) -> Result<()> {
         use futures::{StreamExt, TryStreamExt};
         if let Some(root) = self.url.local_root() {
-            return match std::fs::remove_dir_all(&root) {
+            let removed = if self.kept { empty(&root) } else { std::fs::remove_dir_all(&root) };
+            return match removed {
                 Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                     Err(Error::File { what: "removing", path: root.display().to_string(), source })
                 }
@@ -111,6 +115,19 @@ impl Target {
             detail: one_line(&error),
         })
     }
+}
+
+/// Removes what is in a folder, and leaves the folder.
+fn empty(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Held while a local store is written. The operating system frees it when the process ends, however it ends.
@@ -218,5 +235,23 @@ mod tests {
         drop(lock);
         target.lock().unwrap();
         assert!(!path.join(".33TVN.s2ice-lock").exists(), "the lock stands beside the store");
+    }
+
+    #[tokio::test]
+    async fn only_a_folder_that_was_not_there_is_removed_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, there) in [("old", true), ("new", false)] {
+            let path = folder.path().join(name);
+            if there {
+                std::fs::create_dir(&path).unwrap();
+            }
+            let url = SourceUrl::parse(path.to_str().unwrap()).unwrap();
+            let target = Target::open(url, SourceOptions::default()).await.unwrap();
+            std::fs::create_dir_all(path.join("chunks/a")).unwrap();
+            std::fs::write(path.join("repo"), "").unwrap();
+            target.remove_all().await.unwrap();
+            assert_eq!(path.exists(), there);
+            assert!(!path.join("chunks").exists() && !path.join("repo").exists());
+        }
     }
 }
