@@ -298,19 +298,48 @@ def test_two_first_builds_at_once(bench: Bench, service: s3.Service, archive: st
         # Both runs have found nothing at the place when the first of them makes the repository.
         if request.method == "GET" and request.path.endswith("/both/repo") and not met.broken and met.n_waiting < 2:
             with suppress(threading.BrokenBarrierError):
-                met.wait(timeout=5)
+                met.wait(timeout=2)
         return False
 
     line = bench.arguments(*KEYS, "--store-endpoint", service.endpoint, "-q", store="s3://stores/both")
     with service.denying(together):
         runs = [bench.s2ice.start(*line) for _ in range(2)]
         outcomes = [(run.communicate(timeout=120)[1], run.returncode) for run in runs]
-    assert sorted(code for _, code in outcomes) in ([0, 0], [0, 1]), outcomes
-    for text, code in outcomes:
-        if code:
-            assert text.startswith("s2ice: ")
-            assert len(text.splitlines()) == 1
-    info = bench.s2ice("info", "s3://stores/both", "--store-endpoint", service.endpoint, *KEYS, "--json").json
+    assert sorted(code for _, code in outcomes) == [0, 1], outcomes
+    (text,) = [text for text, code in outcomes if code == 1]
+    assert text.count("\n") == 1
+    assert "s3://stores/both was changed by another writer during this run" in text
+    whole(bench, service, "s3://stores/both")
+
+
+def test_a_build_overtaken_by_another(bench: Bench, service: s3.Service) -> None:
+    """The first run makes the repository, the second uses it and publishes; the first must not clean that away."""
+    writing, overtaken = threading.Event(), threading.Event()
+
+    def hold(request: s3.Request) -> bool:
+        if request.key == "slow" and request.method == "PUT" and "/overtaken/manifests/" in request.path:
+            writing.set()
+            overtaken.wait(60)
+        return False
+
+    store = "s3://stores/overtaken"
+    line = bench.arguments(
+        "--store-endpoint", service.endpoint, "--store-option", "aws_secret_access_key=s", "-q", store=store
+    )
+    with service.denying(hold):
+        slow = bench.s2ice.start(*line, "--store-option", "aws_access_key_id=slow")
+        assert writing.wait(60)
+        bench.s2ice(*line, "--store-option", "aws_access_key_id=fast")
+        overtaken.set()
+        text = slow.communicate(timeout=120)[1]
+    assert slow.returncode == 1
+    assert text.startswith(f"s2ice: {store} was changed by another writer during this run, which was therefore not")
+    assert text.count("\n") == 1
+    whole(bench, service, store)
+
+
+def whole(bench: Bench, service: s3.Service, store: str) -> None:
+    info = bench.s2ice("info", store, "--store-endpoint", service.endpoint, *KEYS, "--json").json
     assert info["times"]["count"] == 2
     assert info["branches"] == ["main"]
 

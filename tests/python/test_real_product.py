@@ -18,10 +18,12 @@ import s2ice as package
 from support import tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import xarray as xr
 
+    from conftest import Samples
     from support.command import Command
 
 TILE = "29UNU"
@@ -343,3 +345,38 @@ def test_odd_files_in_a_product(
     pixels = package.open(store, mask_and_scale=False)[array["path"]]
     assert digest(pixels[0]) == golden[f"jp2/odd/{name}.jp2"]["decoded_sha256"]
     assert report["products"]["metadata_from_name"] == 1
+
+
+def test_the_known_header_stays(
+    s2ice: Command,
+    make_samples: Callable[..., Samples],
+    safe: Path,
+    real_index: tuple[Path, dict[str, Any]],
+    golden: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """Two products of another encoder do not push the real one out: theirs are refused by name."""
+    made = make_samples("--tile", "29UNU", "--dates", "2", "--baseline", "04.00", "--assets", "B01_60m,B09_60m")
+    source = tmp_path / "source"
+    rows = tables.rows(made.index)
+    for product in made.root.glob("*.SAFE"):
+        shutil.copytree(product, source / product.name)
+    (row,) = [row for row in tables.rows(real_index[0]) if row["asset"] == "B01_60m"]
+    rows.append({name: row[name] for name in tables.PUBLIC.names})
+    files = [safe / row["path"].lstrip("/"), *safe.glob("*.SAFE/MTD_*.xml"), *safe.glob("*.SAFE/GRANULE/*/MTD_*.xml")]
+    for file in files:
+        target = source / file.relative_to(safe)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    index, store = tables.write(tmp_path / "index.parquet", rows), tmp_path / "store"
+    report = s2ice(
+        *("build", "--tile", TILE, "--index", index, "--source", source, "--store", store, "--cache", "none", "--json")
+    ).json
+    assert {(r["product"], r["raster"], r["kind"]) for r in report["refused"]} == {
+        (product, "B01_60m", "header_profile") for product in made.products
+    }
+    assert all("its main header differs from the array's" in r["reason"] for r in report["refused"])
+    b01 = package.open(store, mask_and_scale=False)["measurements/reflectance/r60m/b01"]
+    assert b01.sizes["time"] == 3
+    assert digest(b01[0]) == golden[f"safe/{row['path'].lstrip('/')}"]["decoded_sha256"]
+    assert not b01[1:].to_numpy().any()

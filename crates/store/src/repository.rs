@@ -106,6 +106,9 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
         Err(RepositoryError { kind: RepositoryErrorKind::ParentDirectoryNotClean, .. }) => {
             Err(Error::Occupied { url: target.url().to_string() })
         }
+        Err(RepositoryError { kind: RepositoryErrorKind::RepoInfoUpdated, .. }) => {
+            Err(Error::Conflict { url: target.url().to_string() })
+        }
         Err(error) => {
             // Files of a repository that was not finished would make the next run take the place for somebody else's.
             // Elsewhere than under the lock of a local store they may be another run's.

@@ -27,7 +27,12 @@ class Request:
     method: str
     path: str
     range: tuple[int, int] | None
-    signed: bool
+    key: str | None
+    """The access key id it was signed with."""
+
+    @property
+    def signed(self) -> bool:
+        return self.key is not None
 
     @property
     def bucket(self) -> str:
@@ -64,7 +69,7 @@ class Service:
             environ["REQUEST_METHOD"],
             environ["PATH_INFO"],
             _range(environ.get("HTTP_RANGE")),
-            "HTTP_AUTHORIZATION" in environ,
+            signed[1] if (signed := re.search(r"Credential=([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))) else None,
         )
         with self.lock:
             self.requests.append(request)
