@@ -169,7 +169,8 @@ pub enum HeadersArg {
 /// Checksums of references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ChecksumArg {
-    /// The ETag wherever it is known (the modification time of local files): a changed file is an error for readers.
+    /// The ETag wherever it is known, the modification time on local disks and web servers: a changed file is an error
+    /// for readers.
     Etag,
     /// The modification time.
     Modified,

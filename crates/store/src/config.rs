@@ -6,7 +6,8 @@ use std::num::{NonZeroU16, NonZeroU64};
 
 use icechunk::config::{
     CachingConfig, HttpConfig, ManifestConfig, ManifestPreloadCondition, ManifestPreloadConfig, ManifestSplitCondition,
-    ManifestSplitDim, ManifestSplitDimCondition, ManifestSplittingConfig, ManifestVirtualChunkLocationCompressionConfig,
+    ManifestSplitDim, ManifestSplitDimCondition, ManifestSplittingConfig,
+    ManifestVirtualChunkLocationCompressionConfig,
 };
 use icechunk::storage::{ConcurrencySettings, RetriesSettings, Settings};
 use icechunk::virtual_chunks::VirtualChunkContainer;

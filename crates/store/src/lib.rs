@@ -12,6 +12,7 @@ pub mod report;
 mod repository;
 pub mod target;
 mod unfinished;
+mod window;
 #[cfg(feature = "zarrs")]
 pub mod zarrs_codec;
 

@@ -102,7 +102,7 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
     let persisted = config::repository(options.container.clone())?;
     let created = Repository::create(target.storage()).spec_version(spec).config(persisted).execute().await;
     match created {
-        Ok(repository) => for_writing(repository, target.url()).await,
+        Ok(repository) => for_writing(repository, target).await,
         Err(RepositoryError { kind: RepositoryErrorKind::ParentDirectoryNotClean, .. }) => {
             Err(Error::Occupied { url: target.url().to_string() })
         }
@@ -123,6 +123,24 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
 /// Opens an existing repository for writing; its containers are completed by this run's.
 pub(crate) async fn adopt(target: &Target, repository: Repository, options: &WriteOptions) -> Result<Repository> {
     let failed = |error: RepositoryError| icechunk_error("updating the configuration", target.url(), &error);
+    if options.spec == Spec::V1 && repository.spec_version() >= SpecVersionBin::V2 {
+        return Err(Error::Request(format!(
+            "{} is of spec 2 and cannot be written as spec 1: name another place for the store",
+            target.url()
+        )));
+    }
+    // One name is one source: another prefix would at once re-point what readers of `main` and of its history see.
+    let name = options.container.name().unwrap_or_default();
+    let known = repository.config().virtual_chunk_containers().find(|c| c.name() == options.container.name());
+    if let Some(known) = known.filter(|known| known.url_prefix() != options.container.url_prefix()) {
+        return Err(Error::Request(format!(
+            "the references of {} that are named {name} point below {}, not below {}: give this source another name \
+             with --container",
+            target.url(),
+            known.url_prefix(),
+            options.container.url_prefix()
+        )));
+    }
     let mut wanted = config::repository(options.container.clone())?;
     let mut containers = repository.config().virtual_chunk_containers.clone().unwrap_or_default();
     containers.retain(|_, container| container.name() != options.container.name());
@@ -134,10 +152,12 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     if changed {
         repository.save_config().await.map_err(failed)?;
     }
-    for_writing(repository, target.url()).await
+    for_writing(repository, target).await
 }
 
-async fn for_writing(repository: Repository, url: &SourceUrl) -> Result<Repository> {
+/// Opens anew with what only a writer needs: a reopened repository would keep the caches of the first one.
+async fn for_writing(repository: Repository, target: &Target) -> Result<Repository> {
     let runtime = config::for_writing(repository.config().clone());
-    repository.reopen(Some(runtime), None).await.map_err(|error| icechunk_error("opening the store", url, &error))
+    let opened = Repository::open(target.storage()).config(runtime).execute().await;
+    opened.map_err(|error| icechunk_error("opening the store", target.url(), &error))
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from s2ice import errors
 from s2ice._s2ice import CodecError, __version__
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from s2ice._open import open
     from s2ice.codec import Jpeg2000Codec
 
-__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "build", "info", "open"]
+__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "build", "errors", "info", "open"]
 
 # zarr-python imports this package to find the codec; xarray and icechunk are only imported by those who use them.
 _LAZY = {

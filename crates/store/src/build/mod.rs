@@ -65,7 +65,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         container: prepared.container,
         concurrency: COMMIT_CONCURRENCY,
     };
-    let written = commit::write(&target, &prepared.plan, &options, progress).await?;
+    let written = commit::write(&target, prepared.plan, options, progress).await?;
     drop(lock);
     report.committed =
         Some(Committed { snapshot: written.snapshot, commits: written.commits, created: written.created });

@@ -53,10 +53,14 @@ fn by_cause(error: &Error, text: &str, context: &Context<'_>) -> SourceError {
             _ => {}
         }
     }
-    if text.contains("non-partial response") || text.contains("Range not supported") {
+    if ["non-partial response", "Range not supported", "Range request not supported"]
+        .iter()
+        .any(|hint| text.contains(hint))
+    {
         return SourceError::NoRange { url };
     }
-    if text.contains("redirect without LOCATION") || text.contains("PermanentRedirect") {
+    let redirected = text.contains("redirect without LOCATION") || text.contains("PermanentRedirect");
+    if redirected && !is_web(context.source) {
         let region = context.effective.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
         return SourceError::WrongRegion { bucket: context.source.authority().to_owned(), region };
     }
