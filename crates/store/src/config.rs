@@ -73,9 +73,9 @@ pub fn repository(container: VirtualChunkContainer) -> Result<RepositoryConfig> 
     Ok(config)
 }
 
-/// What only the writer needs: bounded caches, so that memory does not grow with the number of windows.
+/// What only the writer needs: no cache of manifests. Windows are aligned with them, so none is read again.
 pub fn for_writing(mut config: RepositoryConfig) -> RepositoryConfig {
-    config.caching = Some(CachingConfig { num_chunk_refs: Some(100_000), ..CachingConfig::default() });
+    config.caching = Some(CachingConfig { num_chunk_refs: Some(1), ..CachingConfig::default() });
     config
 }
 
