@@ -474,7 +474,10 @@ def test_tile_parts_apart(bench: Bench, tmp_path: Path, pair: Samples, make_samp
 
     interleaved = make_samples(*options[:-2], "--products", "interleaved")
     both = joined(pair, interleaved, tmp_path / "interleaved")
-    report = bench.build(index=both.index, source=both.root)
+    sentence = bench.refused(index=both.index, source=both.root)
+    assert "named local" in sentence
+    assert "--container" in sentence
+    report = bench.build("--container", "apart", index=both.index, source=both.root)
     rasters = {r.get("raster") for r in report["refused"]}
     assert rasters == {None, "B01_60m", "B09_60m", "SCL_20m"}
     assert all(

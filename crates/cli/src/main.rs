@@ -73,15 +73,15 @@ fn run_id() -> String {
 
 fn start_tracing(verbose: u8, quiet: bool) {
     use tracing_subscriber::EnvFilter;
-    // Icechunk warns at every local repository that it is not safe for two writers; s2ice holds a lock of its own.
+    // What Icechunk warns of here is intended: two writers of a local repository (s2ice holds a lock of its own), stores
+    // without user metadata, and a writer without a cache of manifests.
+    const INTENDED: &str = "icechunk_arrow_object_store=error,icechunk_storage=error,icechunk::asset_manager=error";
     let level = match (quiet, verbose) {
-        (true, _) => "error",
-        (_, 0) => "warn,icechunk_arrow_object_store=error,icechunk_storage=error",
-        (_, 1) => {
-            "warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,icechunk_arrow_object_store=error,icechunk_storage=error"
-        }
-        (_, 2) => "info,s2ice=debug,s2ice_manifest=debug,s2ice_store=debug",
-        _ => "debug",
+        (true, _) => "error".to_owned(),
+        (_, 0) => format!("warn,{INTENDED}"),
+        (_, 1) => format!("warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,{INTENDED}"),
+        (_, 2) => "info,s2ice=debug,s2ice_manifest=debug,s2ice_store=debug".to_owned(),
+        _ => "debug".to_owned(),
     };
     let filter = EnvFilter::try_from_env("S2ICE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();

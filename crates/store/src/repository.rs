@@ -124,7 +124,7 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
 pub(crate) async fn adopt(target: &Target, repository: Repository, options: &WriteOptions) -> Result<Repository> {
     let failed = |error: RepositoryError| icechunk_error("updating the configuration", target.url(), &error);
     if options.spec == Spec::V1 && repository.spec_version() >= SpecVersionBin::V2 {
-        return Err(Error::Request(format!(
+        return Err(Error::Input(format!(
             "{} is of spec 2 and cannot be written as spec 1: name another place for the store",
             target.url()
         )));
@@ -133,7 +133,7 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     let name = options.container.name().unwrap_or_default();
     let known = repository.config().virtual_chunk_containers().find(|c| c.name() == options.container.name());
     if let Some(known) = known.filter(|known| known.url_prefix() != options.container.url_prefix()) {
-        return Err(Error::Request(format!(
+        return Err(Error::Input(format!(
             "the references of {} that are named {name} point below {}, not below {}: give this source another name \
              with --container",
             target.url(),
