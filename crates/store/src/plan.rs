@@ -156,7 +156,7 @@ pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StoreP
     }
     tree.parents(geocoding, &leaves.keys().map(|path| path.trim_start_matches('/')).collect());
     for (kind, manifest) in &placed {
-        let document = data_array(kind, manifest, context.level, assembly.steps.len(), assembly.radiometry, geocoding);
+        let document = data_array(kind, manifest, context.level, assembly.radiometry, geocoding);
         tree.nodes.insert(kind.place.path().trim_start_matches('/').to_owned(), document);
     }
 
@@ -193,7 +193,6 @@ fn data_array(
     kind: &ArrayKind,
     manifest: &ChunkManifest,
     level: Level,
-    steps: usize,
     radiometry: Option<Radiometry>,
     geocoding: TileGeocoding,
 ) -> Value {
@@ -208,20 +207,14 @@ fn data_array(
         json!({ "asset": manifest.asset.name(), "header": status, "profile": header.fingerprint }),
     );
 
-    let (tile_height, tile_width) = (u64::from(header.tile.0), u64::from(header.tile.1));
-    let (height, width) = (u64::from(header.image.0), u64::from(header.image.1));
-    let mut shape = vec![steps as u64, height, width];
-    let mut chunks = vec![1, tile_height, tile_width];
     let mut dimensions = vec!["time".to_owned(), "y".to_owned(), "x".to_owned()];
     if let Some(name) = kind.component_dimension {
-        shape.insert(1, u64::from(header.components));
-        chunks.insert(1, u64::from(header.components));
         dimensions.insert(1, name.to_owned());
     }
     let main_header = base64::engine::general_purpose::STANDARD.encode(&header.codec_header);
     ArrayDocument {
-        shape,
-        chunks,
+        shape: manifest.shape(kind.component_dimension.is_some()),
+        chunks: manifest.chunk_shape(kind.component_dimension.is_some()),
         data_type: kind.sample.name(),
         fill_value: kind.fill.into(),
         codecs: json!([{ "name": CODEC_NAME, "configuration": { "main_header": main_header, "reduce": 0 } }]),

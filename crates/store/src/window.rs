@@ -13,7 +13,7 @@ use icechunk::format::{ChunkIndices, Path};
 use icechunk::session::Session;
 use icechunk::store::SetVirtualRefsResult;
 use icechunk::{Repository, Store};
-use s2ice_manifest::chunk::Chunk;
+use s2ice_manifest::chunk::{Chunk, indices};
 use s2ice_manifest::manifest::RasterFile;
 use s2ice_manifest::source::location::SourceUrl;
 use tokio::sync::RwLock;
@@ -118,14 +118,13 @@ impl Windows {
         for (row, column, chunk) in raster.chunks() {
             let Chunk::Range(range) = chunk else { continue };
             bytes += range.length();
-            let indices = if has_components { vec![time, 0, row, column] } else { vec![time, row, column] };
             let reference = VirtualChunkRef {
                 location: location.clone(),
                 offset: range.offset(),
                 length: range.length(),
                 checksum: checksum.clone(),
             };
-            out.push((ChunkIndices(indices), reference));
+            out.push((ChunkIndices(indices(has_components, time, row, column)), reference));
         }
         Ok(bytes)
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use s2ice_store::report::BuildReport;
 
-use super::{print, print_json};
+use super::summarise;
 use crate::args::{BuildArgs, Global};
 use crate::exit::Failure;
 use crate::progress::Bars;
@@ -26,13 +26,7 @@ pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Fa
     let settings = settings::build(args.selection, &args.source, only, run)?;
     let bars = Bars::new(global.quiet);
     let report = s2ice_store::build::build(&settings, &bars).await?;
-    if global.json {
-        print_json(&report)
-    } else if global.quiet {
-        Ok(())
-    } else {
-        print(&render(&report))
-    }
+    summarise(&report, global, render)
 }
 
 /// The summary for people.

@@ -9,7 +9,7 @@ use s2ice_store::report::REPORT_VERSION;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{print, print_json};
+use super::summarise;
 use crate::args::{Global, IndexArgs};
 use crate::exit::Failure;
 use crate::progress::Bars;
@@ -77,13 +77,7 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
         output: args.output.display().to_string(),
         found,
     };
-    if global.json {
-        print_json(&report)
-    } else if global.quiet {
-        Ok(())
-    } else {
-        print(&render(&report))
-    }
+    summarise(&report, global, render)
 }
 
 fn render(report: &IndexReport) -> String {

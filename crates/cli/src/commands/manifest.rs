@@ -1,6 +1,6 @@
 //! `s2ice manifest`: every reference that a build would make, as Parquet.
 
-use super::{print, print_json};
+use super::summarise;
 use crate::args::{Global, ManifestArgs};
 use crate::exit::Failure;
 use crate::progress::Bars;
@@ -14,11 +14,5 @@ pub async fn run(args: ManifestArgs, global: &Global, run: String) -> Result<(),
     }
     let bars = Bars::new(global.quiet);
     let report = s2ice_store::build::manifest(&settings, args.output.as_deref(), &bars).await?;
-    if global.json {
-        print_json(&report)
-    } else if global.quiet {
-        Ok(())
-    } else {
-        print(&super::build::render(&report))
-    }
+    summarise(&report, global, super::build::render)
 }

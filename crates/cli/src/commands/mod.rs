@@ -6,7 +6,19 @@ pub mod info;
 pub mod manifest;
 pub mod schemas;
 
+use crate::args::Global;
 use crate::exit::Failure;
+
+/// Tells what long work did: as JSON, in words, or, asked to be quiet, not at all.
+fn summarise<R: serde::Serialize>(report: &R, global: &Global, render: fn(&R) -> String) -> Result<(), Failure> {
+    if global.json {
+        print_json(report)
+    } else if global.quiet {
+        Ok(())
+    } else {
+        print(&render(report))
+    }
+}
 
 /// Prints a report as JSON on standard output.
 fn print_json(report: &impl serde::Serialize) -> Result<(), Failure> {

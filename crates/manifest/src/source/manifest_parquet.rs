@@ -14,7 +14,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use crate::assemble::Step;
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, indices};
 use crate::manifest::ChunkManifest;
 use crate::source::location::{SourceError, SourceUrl};
 
@@ -120,19 +120,21 @@ fn write_to(
         .build();
     let file = File::create(partial).map_err(|source| file_error(path, source))?;
     let mut parquet = ArrowWriter::try_new(file, schema(), Some(properties)).map_err(encode)?;
+    let prefix = source.prefix();
     let mut rows = Rows::default();
     let mut total = 0;
     for array in arrays {
         for (index, step) in steps.iter().enumerate() {
             let Some(raster) = array.manifest.rasters.get(index).and_then(Option::as_ref) else { continue };
             // The raster's path is already encoded, as references want it.
-            let location = source.prefix() + &raster.path;
+            let location = format!("{prefix}{}", raster.path);
+            let product = step.id.to_string();
             let time = u32::try_from(index).unwrap_or(u32::MAX);
             for (row, column, chunk) in raster.chunks() {
                 let Chunk::Range(range) = chunk else { continue };
-                let chunk = if array.has_components { vec![time, 0, row, column] } else { vec![time, row, column] };
+                let chunk = indices(array.has_components, time, row, column);
                 rows.array.append_value(array.path);
-                rows.product.append_value(step.id.to_string());
+                rows.product.append_value(&product);
                 rows.time.append_value(step.time_ms);
                 rows.chunk.append_value(chunk.into_iter().map(Some));
                 rows.location.append_value(&location);

@@ -23,6 +23,20 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Without a word from the file: a main header, and what the index says beside it.
+    pub(super) fn of_row(row: &IndexRow, main_header: Vec<u8>, verified: bool) -> Self {
+        Self {
+            main_header,
+            etag: row.etag.clone(),
+            last_modified: row.last_modified,
+            size: None,
+            first_sot: None,
+            own_index: None,
+            nodata: None,
+            verified,
+        }
+    }
+
     fn version(&self) -> Version<'_> {
         Version { etag: self.etag.as_deref(), last_modified: self.last_modified }
     }

@@ -168,7 +168,7 @@ async fn prepare(settings: &BuildSettings, progress: &dyn Progress) -> Result<Pr
             first: plan.steps.first().map(|s| rfc3339_ms(s.time_ms)),
             last: plan.steps.last().map(|s| rfc3339_ms(s.time_ms)),
         },
-        arrays: plan.arrays.iter().map(|array| array_report(array, plan.steps.len())).collect(),
+        arrays: plan.arrays.iter().map(array_report).collect(),
         references: plan.references(),
         referenced_bytes: plan.arrays.iter().map(|a| a.manifest.referenced_bytes()).sum(),
         products: counts,
@@ -185,24 +185,17 @@ fn from_name(products: &[ProductRecord]) -> usize {
     products.iter().filter(|p| p.metadata.source == MetadataSource::Name).count()
 }
 
-fn array_report(array: &crate::plan::ArrayReferences, steps: usize) -> ArrayReport {
+fn array_report(array: &crate::plan::ArrayReferences) -> ArrayReport {
     let manifest = &array.manifest;
-    let header = &manifest.header;
-    let mut shape = vec![steps as u64, u64::from(header.image.0), u64::from(header.image.1)];
-    let mut chunks = vec![1, u64::from(header.tile.0), u64::from(header.tile.1)];
-    if array.has_components {
-        shape.insert(1, u64::from(header.components));
-        chunks.insert(1, u64::from(header.components));
-    }
     ArrayReport {
         path: array.path.clone(),
         asset: manifest.asset.name(),
-        shape,
-        chunks,
+        shape: manifest.shape(array.has_components),
+        chunks: manifest.chunk_shape(array.has_components),
         present: manifest.rasters.iter().flatten().count(),
         references: manifest.references(),
         nodata_chunks: manifest.rasters.iter().flatten().map(|raster| raster.nodata.len() as u64).sum(),
         header: if manifest.verified() { "verified" } else { "unverified" }.to_owned(),
-        profile: header.fingerprint.clone(),
+        profile: manifest.header.fingerprint.clone(),
     }
 }

@@ -273,16 +273,7 @@ impl Job<'_> {
         let policy = self.settings.headers;
         let from_index = || {
             let header = row.main_header.as_deref()?;
-            Some(Facts {
-                main_header: header.to_vec(),
-                etag: row.etag.clone(),
-                last_modified: row.last_modified,
-                size: None,
-                first_sot: None,
-                own_index: None,
-                nodata: None,
-                verified: policy != HeaderPolicy::Assume,
-            })
+            Some(Facts::of_row(row, header.to_vec(), policy != HeaderPolicy::Assume))
         };
         if policy == HeaderPolicy::Assume {
             return match from_index() {
@@ -321,16 +312,7 @@ impl Job<'_> {
             let reason = "no main header is known for this kind of raster: use --headers read".to_owned();
             Trouble::Refused(RefusalKind::Header, reason)
         })?;
-        Ok(Facts {
-            main_header,
-            etag: row.etag.clone(),
-            last_modified: row.last_modified,
-            size: None,
-            first_sot: None,
-            own_index: None,
-            nodata: None,
-            verified: false,
-        })
+        Ok(Facts::of_row(row, main_header, false))
     }
 
     /// Parses a main header once per distinct header.
