@@ -3,15 +3,20 @@
 pub mod build;
 pub mod commit;
 pub mod config;
+pub mod diff;
 pub mod error;
+mod held;
+pub mod housekeeping;
 pub mod info;
 pub mod layout;
 pub mod plan;
 pub mod progress;
 pub mod report;
 mod repository;
+pub mod state;
 pub mod target;
 mod unfinished;
+pub mod update;
 mod window;
 #[cfg(feature = "zarrs")]
 pub mod zarrs_codec;
