@@ -194,6 +194,7 @@ mod tests {
             datetime: Some("2022-10-01/2022-10-10".parse().unwrap()),
             max_cloud_cover: Some(50.0),
             collection: None,
+            updated_since: None,
         }
     }
 

@@ -177,6 +177,11 @@ impl StacItem {
         })
     }
 
+    /// When the item last changed, as far as it tells: `updated`, else `created`, else `published`.
+    pub fn changed(&self) -> Option<DateTime<Utc>> {
+        self.updated.or(self.created).or(self.published)
+    }
+
     /// MGRS tile of the product.
     pub fn tile(&self) -> MgrsTile {
         self.product.tile()

@@ -9,47 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use s2ice_manifest::source::stac_file::{StacLoadError, StacOptions, load_stac};
-use s2ice_manifest::stac::{LoadNote, StacLoad, StacQuery};
+use s2ice_manifest::stac::{LoadNote, StacQuery};
 use serde_json::{Value, json};
-use stac_support::{Answer, Asked, Server};
+use stac_support::{Answer, CQL2, CQL2_JSON, QUERY, Server, days, fast, landing, page, query, searches};
 
 fn item(day: u8, tile: &str, cloud: f64) -> Value {
     let id = format!("S2A_MSIL2A_202210{day:02}T115411_N0400_R023_T{tile}_202210{day:02}T164454");
     json!({"type": "Feature", "id": id, "collection": "sentinel-2-l2a", "assets": {}, "properties": {
         "datetime": format!("2022-10-{day:02}T11:54:11Z"), "eo:cloud_cover": cloud, "grid:code": format!("MGRS-{tile}")}})
-}
-
-fn page(items: &[Value], next: Option<Value>) -> Answer {
-    Answer::json(
-        &json!({"type": "FeatureCollection", "features": items, "links": next.into_iter().collect::<Vec<_>>()}),
-    )
-}
-
-const CQL2: &str = "https://api.stacspec.org/v1.0.0-rc.2/item-search#filter";
-const CQL2_JSON: &str = "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json";
-const QUERY: &str = "https://api.stacspec.org/v1.0.0/item-search#query";
-
-fn landing(conforms: &[&str], methods: &[&str]) -> Answer {
-    let search = |method: &&str| json!({"rel": "search", "href": "/v1/search", "method": method});
-    let links: Vec<_> = methods.iter().map(search).collect();
-    Answer::json(&json!({"type": "Catalog", "id": "a", "conformsTo": conforms, "links": links}))
-}
-
-fn query() -> StacQuery {
-    let (tile, level) = ("29UNU".parse().unwrap(), "L2A".parse().unwrap());
-    StacQuery { tile, level, datetime: None, max_cloud_cover: None, collection: None }
-}
-
-fn fast() -> StacOptions {
-    StacOptions { requests_per_second: 1000.0, backoff_seconds: 0.001, timeout_seconds: 10.0, ..StacOptions::default() }
-}
-
-fn days(load: &StacLoad) -> Vec<String> {
-    load.items.iter().map(|item| item.datetime.format("%d").to_string()).collect()
-}
-
-fn searches(asked: &[Asked]) -> Vec<&Asked> {
-    asked.iter().filter(|asked| asked.path.starts_with("/v1/search")).collect()
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ fn recorded(path: &str) -> Option<PathBuf> {
 
 fn query(tile: &str) -> StacQuery {
     let (tile, level) = (tile.parse().unwrap(), "L2A".parse().unwrap());
-    StacQuery { tile, level, datetime: None, max_cloud_cover: None, collection: None }
+    StacQuery { tile, level, datetime: None, max_cloud_cover: None, collection: None, updated_since: None }
 }
 
 fn load(path: &Path, query: &StacQuery) -> StacLoad {

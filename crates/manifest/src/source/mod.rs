@@ -13,6 +13,7 @@ pub mod safe_xml;
 mod stac_api;
 mod stac_error;
 pub mod stac_file;
+mod stac_filter;
 mod stac_http;
 mod stac_parquet;
 pub mod tlm_parquet;

@@ -3,19 +3,21 @@
 //! Bounding box and, where the API offers one, a filter by tile are both sent; what comes back is checked again in any
 //! case. Catalogues keep the tile in different properties (`grid:code`, or `s2:mgrs_tile` at Planetary Computer), and a
 //! filter on a property that does not exist gives nothing, not an error: an empty answer is believed only when the
-//! property is seen to work.
+//! property is seen to work. The same goes for the time of the last change, which not every catalogue states.
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value, json};
+use chrono::{DateTime, Days, Utc};
+use serde_json::Value;
 use stac::Link;
 use stac::api::{Filter, GetSearch, Search};
 use url::Url;
 
 use super::stac_error::{StacLoadError, shown};
+use super::stac_filter::{Conditions, FilterSupport, TileProperty};
 use super::stac_http::{Client, Request};
 use crate::grid::TileGeocoding;
-use crate::ids::{Level, MgrsTile};
+use crate::ids::Level;
 use crate::stac::{LoadNote, StacLoader, StacQuery};
 use crate::utm::{LonLatBox, granule_boxes};
 
@@ -30,43 +32,6 @@ const OWN_HEADERS: [&str; 8] = [
     "transfer-encoding",
     "user-agent",
 ];
-
-/// How an API filters by properties.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FilterSupport {
-    /// CQL2-JSON (filter extension).
-    Cql2,
-    /// The older query extension.
-    Query,
-    /// Not at all.
-    None,
-}
-
-/// The property of a catalogue's items that holds the tile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TileProperty {
-    GridCode,
-    MgrsTile,
-}
-
-impl TileProperty {
-    const ALL: [Self; 2] = [Self::GridCode, Self::MgrsTile];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::GridCode => "grid:code",
-            Self::MgrsTile => "s2:mgrs_tile",
-        }
-    }
-
-    /// The ways in which catalogues write a tile: zones below ten also with one digit.
-    fn values(self, tile: MgrsTile) -> Vec<String> {
-        let tile = tile.to_string();
-        let prefix = if self == Self::GridCode { "MGRS-" } else { "" };
-        let short = tile.strip_prefix('0').map(|short| format!("{prefix}{short}"));
-        std::iter::once(format!("{prefix}{tile}")).chain(short).collect()
-    }
-}
 
 /// A STAC API, known by its landing page.
 #[derive(Debug)]
@@ -138,37 +103,87 @@ impl<'c> StacApi<'c> {
     pub(super) async fn search(&self, query: &StacQuery, loader: &mut StacLoader<'_>) -> Result<(), StacLoadError> {
         let before = loader.seen();
         self.search_by_tile(query, loader).await?;
-        if loader.seen() == before && query.collection.is_none() {
+        if loader.seen() == before && query.collection.is_none() && !loader.is_incremental() {
             loader.note(LoadNote::UsualCollectionEmpty { collection: self.usual_collection(query.level) });
         }
         Ok(())
     }
 
     async fn search_by_tile(&self, query: &StacQuery, loader: &mut StacLoader<'_>) -> Result<(), StacLoadError> {
+        // What an attempt that is not believed gave is kept, and not handed on again.
+        let mut known = HashSet::new();
+        let mut found = false;
         let properties: &[_] = if self.filter == FilterSupport::None { &[] } else { &TileProperty::ALL };
         for &property in properties {
+            let (tile, max_cloud_cover) = (query.tile, query.max_cloud_cover);
+            let all = Conditions { property, tile, max_cloud_cover, updated_since: None };
             let before = loader.seen();
-            let found = match self.search_boxes(query, Some(property), loader).await {
-                Ok(()) => loader.seen() > before || self.knows(query, property).await?,
-                // Some servers do say that they do not know a property.
-                Err(StacLoadError::Status { status: 400 | 422, .. }) => false,
-                Err(error) => return Err(error),
+            found = match query.updated_since {
+                Some(since) => {
+                    let changed = Conditions { updated_since: Some(since), ..all };
+                    self.search_changed(query, changed, &mut known, loader).await?
+                }
+                None => false,
             };
+            if !found {
+                found = match self.search_boxes(query, Some(&all), &mut known, loader).await {
+                    Ok(()) => loader.seen() > before || self.knows(query, all).await?,
+                    // Some servers do say that they do not know a property.
+                    Err(StacLoadError::Status { status: 400 | 422, .. }) => false,
+                    Err(error) => return Err(error),
+                };
+            }
             if found {
-                if query.max_cloud_cover.is_some() {
+                if max_cloud_cover.is_some() {
                     loader.cloud_cover_filtered();
                 }
-                return Ok(());
+                break;
             }
         }
-        loader.note(LoadNote::NoTileFilter { place: shown(&self.search) });
-        self.search_boxes(query, None, loader).await
+        if !found {
+            loader.note(LoadNote::NoTileFilter { place: shown(&self.search) });
+            self.search_boxes(query, None, &mut known, loader).await?;
+        }
+        if let (Some(since), false) = (query.updated_since, loader.is_incremental()) {
+            loader.note(LoadNote::NoChangeFilter { place: shown(&self.search), since });
+        }
+        Ok(())
     }
 
-    /// Whether a filter by the property finds anything of the tile, whenever and however cloudy.
-    async fn knows(&self, query: &StacQuery, property: TileProperty) -> Result<bool, StacLoadError> {
+    /// Searches for what has changed; false where the answer is not believed and the full search has to follow.
+    async fn search_changed(
+        &self,
+        query: &StacQuery,
+        changed: Conditions,
+        known: &mut HashSet<(String, String)>,
+        loader: &mut StacLoader<'_>,
+    ) -> Result<bool, StacLoadError> {
+        let before = loader.wanted();
+        let found = match self.search_boxes(query, Some(&changed), known, loader).await {
+            Ok(()) if loader.wanted() > before => true,
+            Ok(()) => is_yes(self.knows(query, changed).await)?,
+            Err(error) => is_yes(Err(error))?,
+        };
+        // Items that have not changed since: the filter is ignored, or is coarser than the time that was sent. It is
+        // ignored if it also finds items of a far future; then the answer is all that there is.
+        let future = |since: DateTime<Utc>| since.checked_add_days(Days::new(1000 * 365));
+        let ignored = match changed.updated_since.and_then(future) {
+            Some(future) if found && loader.saw_unchanged() => {
+                is_yes(self.knows(query, Conditions { updated_since: Some(future), ..changed }).await)?
+            }
+            _ => false,
+        };
+        if found && !ignored {
+            loader.incremental();
+        }
+        Ok(found)
+    }
+
+    /// Whether a filter by tile, and by the last change where that is asked for, finds anything, of whatever time and
+    /// cloud cover.
+    async fn knows(&self, query: &StacQuery, conditions: Conditions) -> Result<bool, StacLoadError> {
         let mut search = Search::new().collections(vec![self.collection(query)]).limit(1);
-        self.filter_by(&mut search, query.tile, property, None);
+        self.filter_by(&mut search, &Conditions { max_cloud_cover: None, ..conditions });
         let page = self.client.json(&self.request(search)?).await?;
         Ok(page.get("features").and_then(Value::as_array).is_some_and(|features| !features.is_empty()))
     }
@@ -180,11 +195,11 @@ impl<'c> StacApi<'c> {
     async fn search_boxes(
         &self,
         query: &StacQuery,
-        property: Option<TileProperty>,
+        conditions: Option<&Conditions>,
+        known: &mut HashSet<(String, String)>,
         loader: &mut StacLoader<'_>,
     ) -> Result<(), StacLoadError> {
         // A granule across 180 degrees needs two searches, which may give the same item twice.
-        let mut known = HashSet::new();
         for LonLatBox { west, south, east, north } in granule_boxes(TileGeocoding::of(query.tile)) {
             let mut search = Search::new().collections(vec![self.collection(query)]);
             search = search.bbox(stac::Bbox::new(west, south, east, north));
@@ -192,26 +207,20 @@ impl<'c> StacApi<'c> {
             if let Some(interval) = query.datetime {
                 search = search.datetime(interval);
             }
-            if let Some(property) = property {
-                self.filter_by(&mut search, query.tile, property, query.max_cloud_cover);
+            if let Some(conditions) = conditions {
+                self.filter_by(&mut search, conditions);
             }
             let request = self.request(search)?;
-            read_pages(self.client, request, None, &mut known, loader).await?;
+            read_pages(self.client, request, None, known, loader).await?;
         }
         Ok(())
     }
 
-    fn filter_by(&self, search: &mut Search, tile: MgrsTile, property: TileProperty, max_cloud_cover: Option<f64>) {
-        let values = property.values(tile);
+    fn filter_by(&self, search: &mut Search, conditions: &Conditions) {
         if self.filter == FilterSupport::Cql2 {
-            search.items.filter = Some(Filter::Cql2Json(cql2(property.name(), &values, max_cloud_cover)));
+            search.items.filter = Some(Filter::Cql2Json(conditions.cql2()));
         } else {
-            let by_tile = if let [value] = &values[..] { json!({"eq": value}) } else { json!({"in": values}) };
-            let mut filter = Map::from_iter([(property.name().to_owned(), by_tile)]);
-            if let Some(max) = max_cloud_cover {
-                filter.insert("eo:cloud_cover".to_owned(), json!({"lte": max}));
-            }
-            search.items.query = Some(filter);
+            search.items.query = Some(conditions.query());
         }
     }
 
@@ -241,16 +250,13 @@ impl<'c> StacApi<'c> {
     }
 }
 
-/// `tile AND cloud cover` in CQL2-JSON, with nothing beyond its basic class.
-fn cql2(property: &str, values: &[String], max_cloud_cover: Option<f64>) -> Map<String, Value> {
-    let compare = |op: &str, property: &str, value: Value| json!({"op": op, "args": [{"property": property}, value]});
-    let all = |op: &str, mut args: Vec<Value>| {
-        if args.len() == 1 { args.remove(0) } else { json!({"op": op, "args": args}) }
-    };
-    let tile = all("or", values.iter().map(|value| compare("=", property, value.as_str().into())).collect());
-    let cloud = max_cloud_cover.map(|max| compare("<=", "eo:cloud_cover", max.into()));
-    let filter = all("and", std::iter::once(tile).chain(cloud).collect());
-    filter.as_object().cloned().unwrap_or_default()
+/// An answer to a search by the last change. A server that does not know the property may refuse it or stumble over it;
+/// the search without it then tells whether anything else is wrong.
+fn is_yes(answer: Result<bool, StacLoadError>) -> Result<bool, StacLoadError> {
+    match answer {
+        Err(StacLoadError::Status { status: 400 | 422 | 500..=599, .. }) => Ok(false),
+        answer => answer,
+    }
 }
 
 /// The address of a resource below another, whether or not that one ends in a slash.
@@ -349,20 +355,6 @@ fn follow(client: &Client, last: &Request, link: &Value) -> Result<Request, Stac
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn filters_are_basic_cql2() {
-        let one = cql2("grid:code", &["MGRS-33TVN".to_owned()], None);
-        assert_eq!(Value::Object(one), json!({"op": "=", "args": [{"property": "grid:code"}, "MGRS-33TVN"]}));
-        let tile: MgrsTile = "01VCG".parse().unwrap();
-        let both = Value::Object(cql2("s2:mgrs_tile", &TileProperty::MgrsTile.values(tile), Some(20.0)));
-        let args = json!([
-            {"op": "or", "args": [
-                {"op": "=", "args": [{"property": "s2:mgrs_tile"}, "01VCG"]},
-                {"op": "=", "args": [{"property": "s2:mgrs_tile"}, "1VCG"]}]},
-            {"op": "<=", "args": [{"property": "eo:cloud_cover"}, 20.0]}]);
-        assert_eq!(both, json!({"op": "and", "args": args}));
-    }
 
     #[test]
     fn addresses_below_others() {

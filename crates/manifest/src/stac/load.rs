@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -54,6 +55,17 @@ pub enum LoadNote {
         /// URL of the search.
         place: String,
     },
+    /// The API was asked for what changed only, and the answer was either not to be believed or all that there is.
+    #[error(
+        "{place} cannot be searched for what changed since {}: it was searched in full",
+        since.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    )]
+    NoChangeFilter {
+        /// URL of the search.
+        place: String,
+        /// The time asked for.
+        since: DateTime<Utc>,
+    },
     /// No collection was named and the usual one gave nothing.
     #[error("no collection was named and {collection:?} gave no item: name the catalogue's own collection")]
     UsualCollectionEmpty {
@@ -87,6 +99,11 @@ pub struct StacLoad {
     pub seen: usize,
     /// True when the server filtered by cloud cover, so that cloudy items are not even in `rejected`.
     pub cloud_cover_filtered: bool,
+    /// True when the server gave only what changed ([`StacQuery::updated_since`]), so that products that are not here
+    /// may still be in the catalogue; false when this is all that the query admits.
+    pub incremental: bool,
+    /// The latest [`StacItem::changed`] among the items of tile and level that were seen, whether admitted or not.
+    pub latest_change: Option<DateTime<Utc>>,
     /// What to tell the user.
     pub notes: Vec<LoadNote>,
 }
@@ -97,12 +114,14 @@ pub struct StacLoader<'q> {
     query: &'q StacQuery,
     products: BTreeMap<ProductId, StacItem>,
     load: StacLoad,
+    wanted: usize,
+    saw_unchanged: bool,
 }
 
 impl<'q> StacLoader<'q> {
     /// An empty collection of items.
     pub fn new(query: &'q StacQuery) -> Self {
-        Self { query, products: BTreeMap::new(), load: StacLoad::default() }
+        Self { query, products: BTreeMap::new(), load: StacLoad::default(), wanted: 0, saw_unchanged: false }
     }
 
     /// Adds a STAC item; what is not understood is listed.
@@ -130,6 +149,12 @@ impl<'q> StacLoader<'q> {
             *self.load.outside_tile.entry(item.tile()).or_default() += 1;
             return;
         }
+        if item.level() == self.query.level {
+            self.wanted += 1;
+            self.load.latest_change = self.load.latest_change.max(item.changed());
+            let changed = |since: DateTime<Utc>| item.updated.is_some_and(|at| at.timestamp() >= since.timestamp());
+            self.saw_unchanged |= self.query.updated_since.is_some_and(|since| !changed(since));
+        }
         match self.products.entry(item.product) {
             Entry::Vacant(entry) => {
                 entry.insert(item);
@@ -148,6 +173,16 @@ impl<'q> StacLoader<'q> {
         self.load.seen
     }
 
+    /// How many of them are of the query's tile and level.
+    pub fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Whether one of those was not updated since the time that the query asks for.
+    pub fn saw_unchanged(&self) -> bool {
+        self.saw_unchanged
+    }
+
     /// Adds a remark, once.
     pub fn note(&mut self, note: LoadNote) {
         if !self.load.notes.contains(&note) {
@@ -158,6 +193,16 @@ impl<'q> StacLoader<'q> {
     /// Records that the server filtered by cloud cover.
     pub fn cloud_cover_filtered(&mut self) {
         self.load.cloud_cover_filtered = true;
+    }
+
+    /// Records that the server gave only what changed.
+    pub fn incremental(&mut self) {
+        self.load.incremental = true;
+    }
+
+    /// Whether that was recorded.
+    pub fn is_incremental(&self) -> bool {
+        self.load.incremental
     }
 
     /// Applies the query.
@@ -196,7 +241,7 @@ mod tests {
 
     fn query() -> StacQuery {
         let (tile, level) = ("29UNU".parse().unwrap(), "L2A".parse().unwrap());
-        StacQuery { tile, level, datetime: None, max_cloud_cover: Some(20.0), collection: None }
+        StacQuery { tile, level, datetime: None, max_cloud_cover: Some(20.0), collection: None, updated_since: None }
     }
 
     #[test]

@@ -148,6 +148,12 @@ pub struct StacQuery {
     pub max_cloud_cover: Option<f64>,
     /// Collection to search and to accept; `None`: an API's usual one, any in a file.
     pub collection: Option<String>,
+    /// Asks an API only for items that were `updated` at this time (in whole seconds) or later. At least one item of
+    /// tile and level must be known to have been, else the answer cannot be told from that of a catalogue without the
+    /// property and costs a full search. Nothing else is filtered by it: not items that are read from files, and not
+    /// what an API gives in spite of it.
+    #[serde(default)]
+    pub updated_since: Option<DateTime<Utc>>,
 }
 
 /// Why an item that was understood is not wanted.

@@ -168,3 +168,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_last_change_is_the_first_that_is_told_of_update_making_and_publication() {
+    let (updated, created, published) = ("2024-03-01T00:00:00Z", "2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z");
+    let mut times = json!({"updated": updated, "created": created, "published": published});
+    for (name, expected) in [("updated", Some(updated)), ("created", Some(created)), ("published", Some(published))] {
+        let changed = named(times.clone(), json!({})).unwrap().changed();
+        assert_eq!(changed, expected.map(|time| time.parse().unwrap()));
+        times.as_object_mut().unwrap().remove(name);
+    }
+    assert_eq!(named(times, json!({})).unwrap().changed(), None);
+}

@@ -1,4 +1,6 @@
-//! A web server for tests: one thread, one handler, a record of what was asked.
+//! A web server for tests: one thread, one handler, a record of what was asked; and the parts of a STAC API.
+// Every test file uses its own part.
+#![allow(dead_code)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use serde_json::Value;
+use s2ice_manifest::source::stac_file::StacOptions;
+use s2ice_manifest::stac::{StacLoad, StacQuery};
+use serde_json::{Value, json};
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -133,4 +137,37 @@ fn read(stream: TcpStream) -> Option<(TcpStream, Asked)> {
     reader.read_exact(&mut body).ok()?;
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     Some((reader.into_inner(), Asked { method, path, headers, body }))
+}
+
+pub fn page(items: &[Value], next: Option<Value>) -> Answer {
+    Answer::json(
+        &json!({"type": "FeatureCollection", "features": items, "links": next.into_iter().collect::<Vec<_>>()}),
+    )
+}
+
+pub const CQL2: &str = "https://api.stacspec.org/v1.0.0-rc.2/item-search#filter";
+pub const CQL2_JSON: &str = "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json";
+pub const QUERY: &str = "https://api.stacspec.org/v1.0.0/item-search#query";
+
+pub fn landing(conforms: &[&str], methods: &[&str]) -> Answer {
+    let search = |method: &&str| json!({"rel": "search", "href": "/v1/search", "method": method});
+    let links: Vec<_> = methods.iter().map(search).collect();
+    Answer::json(&json!({"type": "Catalog", "id": "a", "conformsTo": conforms, "links": links}))
+}
+
+pub fn query() -> StacQuery {
+    let (tile, level) = ("29UNU".parse().unwrap(), "L2A".parse().unwrap());
+    StacQuery { tile, level, datetime: None, max_cloud_cover: None, collection: None, updated_since: None }
+}
+
+pub fn fast() -> StacOptions {
+    StacOptions { requests_per_second: 1000.0, backoff_seconds: 0.001, timeout_seconds: 10.0, ..StacOptions::default() }
+}
+
+pub fn days(load: &StacLoad) -> Vec<String> {
+    load.items.iter().map(|item| item.datetime.format("%d").to_string()).collect()
+}
+
+pub fn searches(asked: &[Asked]) -> Vec<&Asked> {
+    asked.iter().filter(|asked| asked.path.starts_with("/v1/search")).collect()
 }

@@ -116,6 +116,7 @@ async fn join_catalogue(
         datetime: settings.datetime,
         max_cloud_cover: settings.max_cloud_cover,
         collection: settings.collection.clone(),
+        updated_since: None,
     };
     let Some(input) = &settings.stac else { return Ok((join_index_alone(known, &query), None)) };
     progress.begin(Phase::Stac, None);
