@@ -3,7 +3,6 @@
 pub mod build;
 pub mod commit;
 pub mod config;
-pub mod diff;
 pub mod error;
 pub mod housekeeping;
 pub mod info;
