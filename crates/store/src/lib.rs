@@ -3,6 +3,7 @@
 pub mod build;
 pub mod commit;
 pub mod config;
+pub mod diff;
 pub mod error;
 pub mod housekeeping;
 pub mod info;
