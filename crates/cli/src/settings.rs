@@ -19,55 +19,217 @@ use crate::exit::Failure;
 #[schemars(title = "s2ice configuration")]
 pub struct FileConfig {
     /// MGRS tile, such as 29UNU.
-    tile: Option<String>,
+    pub(crate) tile: Option<String>,
     /// Processing level: L2A or L1C.
-    level: Option<String>,
+    pub(crate) level: Option<String>,
     /// TLM index files or URLs.
-    index: Vec<String>,
+    pub(crate) index: Vec<String>,
     /// STAC items that choose the products.
-    stac: Option<String>,
+    pub(crate) stac: Option<String>,
     /// Collection of the STAC API.
-    collection: Option<String>,
+    pub(crate) collection: Option<String>,
     /// Interval of time, A/B.
-    datetime: Option<String>,
+    pub(crate) datetime: Option<String>,
     /// Greatest cloud cover, percent.
-    max_cloud_cover: Option<f64>,
+    pub(crate) max_cloud_cover: Option<f64>,
     /// Globs of array paths.
-    arrays: Vec<String>,
+    pub(crate) arrays: Vec<String>,
     /// Which copies of a raster to take.
-    resolutions: Option<Resolutions>,
+    pub(crate) resolutions: Option<Resolutions>,
     /// Where main headers come from.
-    headers: Option<HeaderPolicy>,
+    pub(crate) headers: Option<HeaderPolicy>,
     /// Cache file, or `none`.
-    cache: Option<String>,
+    pub(crate) cache: Option<String>,
     /// Prefix of the product files.
-    source: Option<String>,
+    pub(crate) source: Option<String>,
     /// How to reach the product files.
-    source_options: SourceOptions,
+    pub(crate) source_options: SourceOptions,
     /// Address of the store.
-    store: Option<String>,
+    pub(crate) store: Option<String>,
     /// How to reach the store.
-    store_options: SourceOptions,
+    pub(crate) store_options: SourceOptions,
     /// What readers check a reference's file against.
-    checksum: Option<ChecksumPolicy>,
+    pub(crate) checksum: Option<ChecksumPolicy>,
     /// Icechunk format, 1 or 2.
     #[schemars(range(min = 1, max = 2))]
-    spec: Option<u8>,
+    pub(crate) spec: Option<u8>,
     /// Name of the virtual chunk container.
-    container: Option<String>,
+    pub(crate) container: Option<String>,
 }
 
 impl FileConfig {
     fn read(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Failure::fault(format!("configuration file {} cannot be read: {e}", path.display())))?;
-        toml::from_str(&text).map_err(|e| {
-            let line =
-                1 + e.span().and_then(|span| text.get(..span.start)).map_or(0, |before| before.matches('\n').count());
-            let reason = e.message().lines().next().unwrap_or_default().to_owned();
-            Failure::fault(format!("configuration file {}, line {line}: {reason}", path.display()))
+        let text = read_file(path).map_err(Failure::Fault)?;
+        toml::from_str(&text).map_err(|error| Failure::Fault(misread(path, &text, &error)))
+    }
+
+    /// With the command line's options on top.
+    fn with_arguments(
+        mut self,
+        selection: SelectionArgs,
+        source: &SourceArgs,
+        only: BuildOnly,
+    ) -> Result<Self, Failure> {
+        fn given<T>(field: &mut Option<T>, value: Option<T>) {
+            if value.is_some() {
+                *field = value;
+            }
+        }
+        given(&mut self.tile, selection.tile);
+        given(&mut self.level, selection.level);
+        if !selection.index.is_empty() {
+            self.index = selection.index;
+        }
+        given(&mut self.stac, selection.stac);
+        given(&mut self.collection, selection.collection);
+        given(&mut self.datetime, selection.datetime);
+        given(&mut self.max_cloud_cover, selection.max_cloud_cover);
+        if !selection.arrays.is_empty() {
+            self.arrays = selection.arrays;
+        }
+        given(&mut self.resolutions, selection.resolutions.map(Into::into));
+        given(&mut self.headers, selection.headers.map(Into::into));
+        given(&mut self.cache, selection.cache);
+        given(&mut self.source, source.source.clone());
+        self.source_options = source_options(self.source_options, source)?;
+        given(&mut self.store, only.store);
+        self.store_options = store_options(self.store_options, &only.options)?;
+        given(&mut self.checksum, only.checksum.map(Into::into));
+        given(&mut self.spec, only.spec);
+        given(&mut self.container, only.container);
+        Ok(self)
+    }
+
+    /// The settings of a build.
+    ///
+    /// # Errors
+    /// An option is missing or wrong.
+    pub fn resolve(self, dry_run: bool, run: String) -> Result<BuildSettings, Wrong> {
+        fn parse<T: std::str::FromStr>(key: &'static str, text: &str) -> Result<T, Wrong>
+        where
+            T::Err: ToString,
+        {
+            text.parse().map_err(|error: T::Err| Wrong::bad(key, error))
+        }
+        let tile: MgrsTile = parse("tile", &self.tile.ok_or(Wrong::missing("tile"))?)?;
+        let level: Level = parse("level", self.level.as_deref().unwrap_or("L2A"))?;
+        if self.index.is_empty() {
+            let hint = "give a TLM index, or make one with `s2ice index`";
+            return Err(Wrong::Missing { key: "index", hint });
+        }
+        let datetime = self.datetime.map(|text| parse("datetime", &text)).transpose()?;
+        if self.max_cloud_cover.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
+            return Err(Wrong::bad("max-cloud-cover", "it is a percentage, 0 to 100"));
+        }
+        let cache = match self.cache.as_deref() {
+            Some("none") => None,
+            Some(path) => Some(PathBuf::from(path)),
+            None => default_cache().map(|folder| folder.join(format!("{tile}-{level}.ndjson"))),
+        };
+        Ok(BuildSettings {
+            tile,
+            level,
+            index: self.index,
+            stac: self.stac,
+            collection: self.collection,
+            datetime,
+            max_cloud_cover: self.max_cloud_cover,
+            arrays: self.arrays,
+            resolutions: self.resolutions.unwrap_or_default(),
+            headers: self.headers.unwrap_or_default(),
+            cache,
+            source: self.source.ok_or(Wrong::missing("source"))?,
+            source_options: self.source_options,
+            store: self.store,
+            store_options: self.store_options,
+            checksum: self.checksum.unwrap_or_default(),
+            spec: match self.spec {
+                Some(1) => Spec::V1,
+                None | Some(2) => Spec::V2,
+                Some(other) => return Err(Wrong::bad("spec", format!("{other} is unknown, 1 or 2"))),
+            },
+            container: self.container,
+            dry_run,
+            run,
+            writer: format!("s2ice {}", env!("CARGO_PKG_VERSION")),
         })
     }
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// It must be given.
+    Missing {
+        /// Its key.
+        key: &'static str,
+        /// What to do; empty for the usual.
+        hint: &'static str,
+    },
+    /// Its value makes no sense.
+    Bad {
+        /// Its key.
+        key: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Wrong {
+    fn missing(key: &'static str) -> Self {
+        Self::Missing { key, hint: "" }
+    }
+
+    /// A value that makes no sense.
+    pub fn bad(key: &'static str, reason: impl ToString) -> Self {
+        Self::Bad { key, reason: reason.to_string() }
+    }
+
+    /// The key concerned.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Missing { key, .. } | Self::Bad { key, .. } => key,
+        }
+    }
+}
+
+/// As a mistake in the command line.
+impl From<Wrong> for Failure {
+    fn from(wrong: Wrong) -> Self {
+        Self::Usage(match wrong {
+            Wrong::Missing { key, hint: "" } => {
+                format!("--{key} is missing: give it or set `{key}` in the configuration file")
+            }
+            Wrong::Missing { key, hint } => format!("--{key} is missing: {hint}"),
+            Wrong::Bad { key, reason } => format!("--{key}: {reason}"),
+        })
+    }
+}
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_file(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|e| format!("configuration file {} cannot be read: {e}", path.display()))
+}
+
+/// A file that is not what is expected: its name, the line, the key, the reason.
+pub fn misread(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let reason = error.message().lines().next().unwrap_or_default();
+    misplaced(path, text, start, reason)
+}
+
+/// Something wrong at a place of a configuration file.
+pub fn misplaced(path: &Path, text: &str, offset: usize, reason: &str) -> String {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = 1 + before.matches('\n').count();
+    let content = text.lines().nth(line - 1).unwrap_or_default();
+    let key = content.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty());
+    let key = key.map(|key| format!("`{key}`")).filter(|key| !reason.contains(key.as_str()));
+    let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
+    format!("configuration file {}, line {line}: {key}{reason}", path.display())
 }
 
 /// What only `build` has.
@@ -99,56 +261,8 @@ pub fn build(
         Some(path) => FileConfig::read(path)?,
         None => FileConfig::default(),
     };
-    let need = |value: Option<String>, name: &str| {
-        value.ok_or_else(|| {
-            Failure::usage(format!("--{name} is missing: give it or set `{name}` in the configuration file"))
-        })
-    };
-    let tile: MgrsTile = need(selection.tile.or(file.tile), "tile")?.parse().map_err(Failure::usage)?;
-    let level: Level =
-        selection.level.or(file.level).unwrap_or_else(|| "L2A".to_owned()).parse().map_err(Failure::usage)?;
-    let index = if selection.index.is_empty() { file.index } else { selection.index };
-    if index.is_empty() {
-        return Err(Failure::usage("--index is missing: give a TLM index, or make one with `s2ice index`"));
-    }
-    let datetime = selection.datetime.or(file.datetime).map(|text| text.parse()).transpose().map_err(Failure::usage)?;
-    let max_cloud_cover = selection.max_cloud_cover.or(file.max_cloud_cover);
-    if max_cloud_cover.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
-        return Err(Failure::usage("--max-cloud-cover is a percentage, 0 to 100"));
-    }
-    let source_options = source_options(file.source_options, source)?;
-    let cache = match selection.cache.or(file.cache).as_deref() {
-        Some("none") => None,
-        Some(path) => Some(PathBuf::from(path)),
-        None => default_cache().map(|folder| folder.join(format!("{tile}-{level}.ndjson"))),
-    };
-    Ok(BuildSettings {
-        tile,
-        level,
-        index,
-        stac: selection.stac.or(file.stac),
-        collection: selection.collection.or(file.collection),
-        datetime,
-        max_cloud_cover,
-        arrays: if selection.arrays.is_empty() { file.arrays } else { selection.arrays },
-        resolutions: selection.resolutions.map(Into::into).or(file.resolutions).unwrap_or_default(),
-        headers: selection.headers.map(Into::into).or(file.headers).unwrap_or_default(),
-        cache,
-        source: need(source.source.clone().or(file.source), "source")?,
-        source_options,
-        store: only.store.or(file.store),
-        store_options: store_options(file.store_options, &only.options)?,
-        checksum: only.checksum.map(Into::into).or(file.checksum).unwrap_or_default(),
-        spec: match only.spec.or(file.spec) {
-            Some(1) => Spec::V1,
-            None | Some(2) => Spec::V2,
-            Some(other) => return Err(Failure::usage(format!("spec {other} is unknown: 1 or 2"))),
-        },
-        container: only.container.or(file.container),
-        dry_run: selection.dry_run,
-        run,
-        writer: format!("s2ice {}", env!("CARGO_PKG_VERSION")),
-    })
+    let dry_run = selection.dry_run;
+    Ok(file.with_arguments(selection, source, only)?.resolve(dry_run, run)?)
 }
 
 /// Options of the source with the command line's on top.
