@@ -44,6 +44,8 @@ pub enum Command {
     Build(BuildArgs),
     /// Tell what is in a store: times, arrays, references, containers, last commit.
     Info(InfoArgs),
+    /// Compare two stores, or two states of one: exit code 0 where no reader can tell them apart, 1 where one can.
+    Diff(DiffArgs),
     /// Write the JSON Schemas of reports, configuration file, codec and index.
     #[command(hide = true)]
     Schemas {
@@ -240,6 +242,30 @@ pub struct InfoArgs {
     /// Address of the store.
     pub store: String,
     /// How to reach the store.
+    #[command(flatten)]
+    pub store_options: StoreArgs,
+}
+
+/// `s2ice diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Address of the first store.
+    pub left: String,
+    /// Address of the second store; it may be the first one's.
+    pub right: String,
+    /// State of the first store: a tag, branch or snapshot id [default: main].
+    #[arg(long, value_name = "REF")]
+    pub left_at: Option<String>,
+    /// State of the second store: a tag, branch or snapshot id [default: main].
+    #[arg(long, value_name = "REF")]
+    pub right_at: Option<String>,
+    /// Compare where references lead below their container only: stores of two mirrors can be the same.
+    #[arg(long)]
+    pub ignore_sources: bool,
+    /// Leave out the checksums of references.
+    #[arg(long)]
+    pub ignore_checksums: bool,
+    /// How to reach the stores.
     #[command(flatten)]
     pub store_options: StoreArgs,
 }

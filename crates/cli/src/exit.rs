@@ -9,6 +9,8 @@ pub enum Failure {
     Fault(String),
     /// The command line or configuration is wrong: exit code 2, as clap's.
     Usage(String),
+    /// The command's own output tells what is at fault: exit code 1 without a sentence.
+    Told,
 }
 
 impl Failure {
@@ -22,17 +24,18 @@ impl Failure {
         Self::Usage(error.to_string())
     }
 
-    /// The sentence.
-    pub fn text(&self) -> &str {
+    /// The sentence, where there is something left to say.
+    pub fn text(&self) -> Option<&str> {
         match self {
-            Self::Fault(text) | Self::Usage(text) => text,
+            Self::Fault(text) | Self::Usage(text) => Some(text),
+            Self::Told => None,
         }
     }
 
     /// The code.
     pub fn code(&self) -> ExitCode {
         match self {
-            Self::Fault(_) => ExitCode::from(1),
+            Self::Fault(_) | Self::Told => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
         }
     }

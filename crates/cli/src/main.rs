@@ -56,12 +56,15 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Manifest(args) => commands::manifest::run(args, &global, run_id()).await,
         Command::Build(args) => commands::build::run(args, &global, run_id()).await,
         Command::Info(args) => commands::info::run(args, &global).await,
+        Command::Diff(args) => commands::diff::run(args, &global).await,
         Command::Schemas { folder, docs } => commands::schemas::run(&folder, docs.as_deref()),
     }
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    eprintln!("s2ice: {}", failure.text());
+    if let Some(text) = failure.text() {
+        eprintln!("s2ice: {text}");
+    }
     failure.code()
 }
 

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod build;
+pub mod diff;
 pub mod index;
 pub mod info;
 pub mod manifest;

@@ -15,6 +15,7 @@ const BASE: &str = "https://s2ice.github.io/s2ice/schemas";
 pub fn run(folder: &Path, docs: Option<&Path>) -> Result<(), Failure> {
     let schemas = [
         ("build-report", schema_for!(s2ice_store::report::BuildReport).to_value()),
+        ("diff-report", schema_for!(s2ice_store::diff::report::DiffReport).to_value()),
         ("index-report", schema_for!(super::index::IndexReport).to_value()),
         ("info-report", schema_for!(s2ice_store::report::InfoReport).to_value()),
         ("config", schema_for!(FileConfig).to_value()),
