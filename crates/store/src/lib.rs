@@ -12,6 +12,7 @@ pub mod plan;
 pub mod progress;
 pub mod report;
 mod repository;
+pub mod runs;
 pub mod target;
 mod unfinished;
 mod window;
