@@ -13,6 +13,7 @@ pub mod plan;
 pub mod progress;
 pub mod report;
 mod repository;
+pub mod runs;
 pub mod state;
 pub mod target;
 mod unfinished;

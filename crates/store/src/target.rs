@@ -49,6 +49,11 @@ impl Target {
         &self.url
     }
 
+    /// How it is reached.
+    pub(crate) fn options(&self) -> &SourceOptions {
+        &self.options
+    }
+
     /// Icechunk's view of it.
     pub fn storage(&self) -> Arc<dyn Storage + Send + Sync> {
         Arc::clone(&self.storage)

@@ -118,7 +118,7 @@ fn references(entry: &ReferenceDifference) -> String {
 fn reference(value: Option<&ReferenceValue>) -> String {
     let Some(ReferenceValue { location, offset, length, checksum }) = value else { return "nothing".to_owned() };
     let checksum = checksum.as_ref().map(|checksum| format!(" {checksum}")).unwrap_or_default();
-    format!("{location} {offset}+{length}{checksum}")
+    format!("{location} bytes {offset}+{length}{checksum}")
 }
 
 fn place(path: &str, product: Option<&str>) -> String {

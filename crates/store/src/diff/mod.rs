@@ -12,6 +12,8 @@ mod references;
 pub mod report;
 mod side;
 mod small;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
