@@ -27,7 +27,11 @@ pub fn bytes(value: u64) -> String {
 
 /// `1 product`, `2 products`.
 pub fn count(value: usize, noun: &str) -> String {
-    let plural = if value == 1 { "" } else { "s" };
+    let plural = match noun {
+        _ if value == 1 => "",
+        _ if noun.ends_with("ch") => "es",
+        _ => "s",
+    };
     format!("{} {noun}{plural}", number(value as u64))
 }
 
@@ -72,6 +76,7 @@ mod tests {
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(1_250_000), "1.2 MB");
         assert_eq!(count(1, "product"), "1 product");
+        assert_eq!(count(2, "branch"), "2 branches");
     }
 
     #[test]

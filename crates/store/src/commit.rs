@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::format::{Path, SnapshotId};
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
@@ -22,6 +23,7 @@ use crate::held::HeldStore;
 use crate::housekeeping::{remove_stale_branches, tag_published};
 use crate::plan::{Node, StorePlan};
 use crate::progress::{Phase, Progress};
+use crate::reference::Referencing;
 use crate::repository::{Existing, adopt, create, existing};
 use crate::state::{self, StoreState};
 use crate::target::Target;
@@ -71,6 +73,13 @@ pub struct WriteOptions {
     pub clock: fn() -> DateTime<Utc>,
 }
 
+impl WriteOptions {
+    /// How references are written to a repository whose format knows `relative` locations.
+    fn referencing(&self, relative: bool) -> Referencing {
+        Referencing { container: self.container.clone(), checksum: self.checksum, relative }
+    }
+}
+
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
@@ -100,6 +109,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// True where the repository knows locations relative to a container; a new one is of the format `spec`.
+    pub fn knows_relative(&self, spec: Spec) -> bool {
+        let known = self.repository.as_ref().map(|repository| repository.spec_version() >= SpecVersionBin::V2);
+        known.unwrap_or(spec == Spec::V2)
+    }
+
     /// The references that the store holds, opened when first asked for.
     pub(crate) async fn held(&mut self, target: &Target) -> Result<Option<Arc<HeldStore>>> {
         if let (None, Some(state), Some(repository)) = (&self.held, &self.state, &self.repository) {
@@ -171,7 +186,9 @@ pub async fn write(
     };
     let branch = format!("s2ice-{}", options.run);
     let unfinished = Unfinished::new(target, branch.clone(), created.then(|| main.clone()));
+    let referencing = options.referencing(repository.spec_version() >= SpecVersionBin::V2);
     let windows = Windows {
+        referencing: Arc::new(referencing),
         repository: Arc::new(repository),
         url: target.url().clone(),
         branch,

@@ -74,11 +74,4 @@ impl HeldStore {
         }
         Ok(out)
     }
-
-    /// Bytes that the references of one raster stand for.
-    pub(crate) async fn bytes(&self, asset: Asset, step: usize) -> Result<u64> {
-        let Some(array) = self.array(asset) else { return Ok(0) };
-        let references = self.references(array, step).await?;
-        Ok(references.iter().map(|held| held.reference.length).fold(0, u64::saturating_add))
-    }
 }

@@ -11,6 +11,7 @@ pub mod info;
 pub mod layout;
 pub mod plan;
 pub mod progress;
+pub mod reference;
 pub mod report;
 mod repository;
 pub mod runs;

@@ -6,10 +6,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use icechunk::format::format_constants::SpecVersionBin;
-use icechunk::format::manifest::{
-    Checksum, SecondsSinceEpoch, VirtualChunkLocation, VirtualChunkRef, VirtualReferenceError,
-};
+use icechunk::format::manifest::VirtualChunkRef;
 use icechunk::format::{ChunkIndices, Path};
 use icechunk::session::Session;
 use icechunk::store::SetVirtualRefsResult;
@@ -19,10 +16,11 @@ use s2ice_manifest::manifest::{Placement, RasterFile};
 use s2ice_manifest::source::location::SourceUrl;
 use tokio::sync::RwLock;
 
-use crate::commit::{ChecksumPolicy, WriteOptions};
+use crate::commit::WriteOptions;
 use crate::error::{Error, Result, icechunk_error};
 use crate::held::HeldStore;
 use crate::plan::{ArrayReferences, StorePlan};
+use crate::reference::Referencing;
 use crate::state::StoreState;
 use crate::update::{Operation, Update, operation};
 
@@ -40,6 +38,7 @@ pub(crate) struct Windows {
     /// Its references, where any of them is moved or taken away.
     pub(crate) held: Option<Arc<HeldStore>>,
     pub(crate) options: Arc<WriteOptions>,
+    pub(crate) referencing: Arc<Referencing>,
 }
 
 /// A session with the references of a window.
@@ -180,8 +179,9 @@ impl Windows {
         time: u32,
         out: &mut Vec<(ChunkIndices, VirtualChunkRef)>,
     ) -> Result<()> {
-        let location = self.location(&raster.path).map_err(|error| self.failed("naming a reference", &error))?;
-        let checksum = self.checksum(raster);
+        let referencing = &self.referencing;
+        let location = referencing.location(&raster.path).map_err(|error| self.failed("naming a reference", &error))?;
+        let checksum = referencing.checksum(raster);
         out.reserve(raster.tiles.len());
         for (row, column, chunk) in raster.chunks() {
             let Chunk::Range(range) = chunk else { continue };
@@ -194,38 +194,6 @@ impl Windows {
             out.push((ChunkIndices(indices(has_components, time, row, column)), reference));
         }
         Ok(())
-    }
-
-    /// Readers before Icechunk 2 know no locations relative to a container.
-    fn location(&self, path: &str) -> std::result::Result<VirtualChunkLocation, VirtualReferenceError> {
-        let container = &self.options.container;
-        match container.name() {
-            Some(name) if self.repository.spec_version() >= SpecVersionBin::V2 => {
-                VirtualChunkLocation::from_vcc_path(name, path)
-            }
-            _ => VirtualChunkLocation::from_url(&format!("{}{path}", container.url_prefix())),
-        }
-    }
-
-    fn checksum(&self, raster: &RasterFile) -> Option<Checksum> {
-        let modified = || {
-            let time = raster.last_modified?;
-            // HTTP dates have whole seconds: round up, or the file itself would count as newer.
-            let seconds = time.timestamp() + i64::from(time.timestamp_subsec_nanos() > 0);
-            u32::try_from(seconds).ok().map(|s| Checksum::LastModified(SecondsSinceEpoch(s)))
-        };
-        let etag = || raster.etag.as_ref().map(|etag| Checksum::ETag(icechunk::storage::ETag(etag.to_string())));
-        // Icechunk takes the quotes off an ETag before it compares or sends it. S3 takes it so; the ETags of local files
-        // have quotes and would never match, and a strict web server refuses it (RFC 9110, 13.1.1): both are told by
-        // the modification time.
-        let scheme = self.options.container.url_prefix().split(':').next();
-        match self.options.checksum {
-            ChecksumPolicy::Etag if scheme == Some("file") => modified(),
-            ChecksumPolicy::Etag if matches!(scheme, Some("http" | "https")) => modified().or_else(etag),
-            ChecksumPolicy::Etag => etag().or_else(modified),
-            ChecksumPolicy::Modified => modified(),
-            ChecksumPolicy::None => None,
-        }
     }
 
     pub(crate) fn failed(&self, what: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use s2ice_store::report::BuildReport;
+use s2ice_store::report::{BuildReport, CatalogueReport};
 
 use super::summarise;
 use crate::args::{BuildArgs, Global};
@@ -28,6 +28,35 @@ pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Fa
     let bars = Bars::new(global.quiet);
     let report = s2ice_store::build::build(&settings, &bars).await?;
     summarise(&report, global, render)
+}
+
+/// What changed, in words.
+fn changes(report: &BuildReport) -> String {
+    let changes = &report.changes;
+    let mut out = match &report.committed {
+        Some(committed) if committed.created => format!("new store of {}", text::count(report.times.count, "product")),
+        None if !report.dry_run => "none, the store holds all of it already".to_owned(),
+        _ => changes.sentence(),
+    };
+    if changes.kept > 0 {
+        let _ = write!(out, "; {} stay that the inputs do not have this time", text::number(changes.kept as u64));
+    }
+    out
+}
+
+/// How the catalogue was asked, in words.
+fn searched(catalogue: &CatalogueReport) -> String {
+    let mut out = match &catalogue.since {
+        Some(since) => format!("asked for what changed since {since}"),
+        None => "read in full".to_owned(),
+    };
+    if let Some(watermark) = &catalogue.watermark {
+        let _ = write!(out, ", dealt with up to {watermark}");
+    }
+    if catalogue.pending > 0 {
+        let _ = write!(out, ", {} to be tried again", text::count(catalogue.pending, "product"));
+    }
+    out
 }
 
 /// The summary for people.
@@ -67,16 +96,23 @@ pub fn render(report: &BuildReport) -> String {
             ),
         ));
     }
+    rows.push(("changes", changes(report)));
+    if let Some(catalogue) = &report.catalogue {
+        rows.push(("catalogue", searched(catalogue)));
+    }
     if let Some(committed) = &report.committed {
-        let what = if committed.created { "new store" } else { "store rewritten" };
-        rows.push((
-            "snapshot",
-            format!(
-                "{} ({what}, {})",
-                committed.snapshot,
-                text::count(usize::try_from(committed.commits).unwrap_or(usize::MAX), "commit")
-            ),
-        ));
+        let commits = text::count(usize::try_from(committed.commits).unwrap_or(usize::MAX), "commit");
+        let moved = match committed.references_moved {
+            0 => String::new(),
+            moved => format!(", {} moved", text::number(moved)),
+        };
+        let written = text::number(committed.references_written);
+        rows.push(("written", format!("{written} references{moved} in {commits}")));
+        let tag = report.published.as_deref().unwrap_or("not tagged yet");
+        rows.push(("snapshot", format!("{} ({tag})", committed.snapshot)));
+    }
+    if !report.cleaned.is_empty() {
+        rows.push(("cleaned up", format!("{} of runs that were killed", text::count(report.cleaned.len(), "branch"))));
     }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     out += &text::table(&rows, &[]);

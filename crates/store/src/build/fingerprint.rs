@@ -1,12 +1,11 @@
 //! Fingerprints by which a run recognises what it need not do again.
 
-use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::tlm::IndexRow;
 use sha2::{Digest, Sha256};
 
 use crate::commit::ChecksumPolicy;
 
-/// What gives other references from the same rows or rasters: container, source and checksums.
+/// What gives other references from the same rows: container, source and checksums.
 #[derive(Debug, Clone)]
 pub struct Salt(String);
 
@@ -32,31 +31,6 @@ pub fn inputs(salt: &Salt, rows: &[IndexRow]) -> i64 {
         let nodata = row.nodata.as_deref();
         hash.number(nodata.map_or(-1, |tiles| i64::try_from(tiles.len()).unwrap_or(i64::MAX)));
         nodata.unwrap_or_default().iter().for_each(|tile| hash.number(i64::from(*tile)));
-    }
-    hash.finish()
-}
-
-/// Fingerprint of the rasters of a step as they are referenced; never 0.
-pub fn content(salt: &Salt, rasters: &[&Placement]) -> i64 {
-    let mut rasters = rasters.to_vec();
-    rasters.sort_by_key(|raster| raster.asset());
-    let mut hash = Fields::new("content", salt);
-    for raster in rasters {
-        hash.text(&raster.asset().name());
-        hash.text(&raster.header().fingerprint);
-        hash.number(i64::from(raster.verified()));
-        // What is taken over from the store is told by that alone.
-        let Some(file) = raster.file() else { continue };
-        hash.text(&file.path);
-        hash.text(file.etag.as_deref().unwrap_or_default());
-        hash.number(file.last_modified.map_or(i64::MIN, |t| t.timestamp_millis()));
-        for (row, column, chunk) in file.chunks() {
-            let s2ice_manifest::chunk::Chunk::Range(range) = chunk else { continue };
-            hash.0.update(row.to_le_bytes());
-            hash.0.update(column.to_le_bytes());
-            hash.0.update(range.offset().to_le_bytes());
-            hash.0.update(range.length().to_le_bytes());
-        }
     }
     hash.finish()
 }

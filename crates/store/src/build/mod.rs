@@ -34,6 +34,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::plan::{PlanContext, StorePlan, plan};
 use crate::progress::Progress;
+use crate::reference::Referencing;
 use crate::report::{ArrayReport, BuildReport, Committed, REPORT_VERSION, SourceUse, Times, rfc3339_ms};
 use crate::state;
 use crate::target::Target;
@@ -214,7 +215,9 @@ async fn prepare(
     assembly.refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     assembly.refused.dedup();
     refuse_nothing(&assembly)?;
-    let known = Known { target, salt: &salt, inputs: &split.inputs, updated: &updated };
+    let relative = loaded.knows_relative(settings.spec);
+    let referencing = Referencing { container: container.clone(), checksum: settings.checksum, relative };
+    let known = Known { target, referencing: &referencing, inputs: &split.inputs, updated: &updated };
     let facts = settle(&mut assembly, &mut loaded, &known).await?;
     let refused = std::mem::take(&mut assembly.refused);
     counts.stored = assembly.steps.len();

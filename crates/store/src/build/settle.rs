@@ -6,10 +6,10 @@ use s2ice_manifest::assemble::Assembly;
 use s2ice_manifest::manifest::{HeldRaster, Placement};
 use s2ice_manifest::product::ProductId;
 
-use super::fingerprint::{Salt, content};
 use crate::commit::Loaded;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::time::StepFacts;
+use crate::reference::{Referencing, held_fingerprint};
 use crate::state::StoreState;
 use crate::target::Target;
 
@@ -17,8 +17,8 @@ use crate::target::Target;
 pub struct Known<'a> {
     /// Where the store is; `None` without one.
     pub target: Option<&'a Target>,
-    /// See [`content`].
-    pub salt: &'a Salt,
+    /// How references are written.
+    pub referencing: &'a Referencing,
     /// Fingerprints of the index rows of the input's products.
     pub inputs: &'a BTreeMap<ProductId, i64>,
     /// When the catalogue last changed the item of a product.
@@ -41,8 +41,8 @@ pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<
             Some((state, from)) => state.facts[from].clone(),
             None => {
                 let rasters: Vec<&Placement> = assembly.manifests.iter().filter_map(|m| m.at(number)).collect();
-                let fingerprint = content(known.salt, &rasters);
-                match before.filter(|(state, from)| state.facts[*from].content == fingerprint) {
+                let (content, bytes) = measure(&rasters, loaded, known).await?;
+                match before.filter(|(state, from)| state.facts[*from].content == content) {
                     Some((state, from)) => {
                         hold(assembly, number, state, from);
                         state.facts[from].clone()
@@ -51,8 +51,8 @@ pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<
                         updated: before.and_then(|(state, from)| state.facts[from].updated.clone()),
                         verified: rasters.iter().all(|raster| raster.verified()),
                         inputs: 0,
-                        content: fingerprint,
-                        bytes: bytes(&rasters, loaded, known.target).await?,
+                        content,
+                        bytes,
                     },
                 }
             }
@@ -88,19 +88,28 @@ fn hold(assembly: &mut Assembly, number: usize, state: &StoreState, from: usize)
     }
 }
 
-/// Bytes of a step's references; those of rasters taken over from the store are read back.
-async fn bytes(rasters: &[&Placement], loaded: &mut Loaded, target: Option<&Target>) -> Result<u64> {
-    let mut total = 0_u64;
+/// Fingerprint of a step's references and the bytes they stand for. Those of rasters taken over from the store are read
+/// back; the sum over rasters is the same whichever of them were.
+async fn measure(rasters: &[&Placement], loaded: &mut Loaded, known: &Known<'_>) -> Result<(i64, u64)> {
+    let (mut content, mut bytes) = (0_i64, 0_u64);
     for raster in rasters {
-        let bytes = match raster {
-            Placement::File(file) => file.referenced_bytes(),
-            Placement::Held(raster) => {
-                let Some(target) = target else { continue };
+        let (fingerprint, length) = match raster {
+            Placement::File(file) => {
+                let fingerprint = known.referencing.fingerprint(file);
+                (fingerprint.map_err(|error| Error::Input(error.to_string()))?, file.referenced_bytes())
+            }
+            Placement::Held(held) => {
+                let Some(target) = known.target else { continue };
                 let Some(store) = loaded.held(target).await? else { continue };
-                store.bytes(raster.asset, usize::try_from(raster.step).unwrap_or(usize::MAX)).await?
+                let Some(array) = store.array(held.asset) else { continue };
+                let step = usize::try_from(held.step).unwrap_or(usize::MAX);
+                let references = store.references(array, step).await?;
+                let length = references.iter().map(|found| found.reference.length).fold(0, u64::saturating_add);
+                (held_fingerprint(raster, &references), length)
             }
         };
-        total = total.saturating_add(bytes);
+        content = content.wrapping_add(fingerprint);
+        bytes = bytes.saturating_add(length);
     }
-    Ok(total)
+    Ok((content, bytes))
 }

@@ -1,0 +1,100 @@
+//! How a raster's tiles are written as virtual references: where they point and what readers check them against.
+
+use icechunk::format::manifest::{Checksum, SecondsSinceEpoch, VirtualChunkLocation, VirtualReferenceError};
+use icechunk::virtual_chunks::VirtualChunkContainer;
+use s2ice_manifest::chunk::Chunk;
+use s2ice_manifest::manifest::{Placement, RasterFile};
+use sha2::{Digest, Sha256};
+
+use crate::commit::ChecksumPolicy;
+use crate::held::HeldReference;
+
+/// What decides of the references to a file.
+#[derive(Debug, Clone)]
+pub struct Referencing {
+    /// The container behind them.
+    pub container: VirtualChunkContainer,
+    /// What readers check.
+    pub checksum: ChecksumPolicy,
+    /// True for locations relative to the container, which readers before Icechunk 2 do not know.
+    pub relative: bool,
+}
+
+impl Referencing {
+    /// Where the references to a file point; `path` is below the source, percent-encoded.
+    ///
+    /// # Errors
+    /// Icechunk refuses the path.
+    pub fn location(&self, path: &str) -> Result<VirtualChunkLocation, VirtualReferenceError> {
+        match self.container.name() {
+            Some(name) if self.relative => VirtualChunkLocation::from_vcc_path(name, path),
+            _ => VirtualChunkLocation::from_url(&format!("{}{path}", self.container.url_prefix())),
+        }
+    }
+
+    /// What a reader checks a file against.
+    pub fn checksum(&self, raster: &RasterFile) -> Option<Checksum> {
+        let modified = || {
+            let time = raster.last_modified?;
+            // HTTP dates have whole seconds: round up, or the file itself would count as newer.
+            let seconds = time.timestamp() + i64::from(time.timestamp_subsec_nanos() > 0);
+            u32::try_from(seconds).ok().map(|s| Checksum::LastModified(SecondsSinceEpoch(s)))
+        };
+        let etag = || raster.etag.as_ref().map(|etag| Checksum::ETag(icechunk::storage::ETag(etag.to_string())));
+        // Icechunk takes the quotes off an ETag before it compares or sends it. S3 takes it so; the ETags of local files
+        // have quotes and would never match, and a strict web server refuses it (RFC 9110, 13.1.1): both are told by
+        // the modification time.
+        let scheme = self.container.url_prefix().split(':').next();
+        match self.checksum {
+            ChecksumPolicy::Etag if scheme == Some("file") => modified(),
+            ChecksumPolicy::Etag if matches!(scheme, Some("http" | "https")) => modified().or_else(etag),
+            ChecksumPolicy::Etag => etag().or_else(modified),
+            ChecksumPolicy::Modified => modified(),
+            ChecksumPolicy::None => None,
+        }
+    }
+
+    /// Fingerprint of the references to a file.
+    ///
+    /// # Errors
+    /// As [`Referencing::location`].
+    pub fn fingerprint(&self, raster: &RasterFile) -> Result<i64, VirtualReferenceError> {
+        let placement_facts = (raster.asset.name(), raster.header.fingerprint.as_str(), raster.verified);
+        let ranges = raster.chunks().filter_map(|(row, column, chunk)| match chunk {
+            Chunk::Range(range) => Some((row, column, range.offset(), range.length())),
+            Chunk::Missing => None,
+        });
+        let (location, checksum) = (self.location(&raster.path)?, self.checksum(raster));
+        Ok(fingerprint(placement_facts, Some((&location, checksum.as_ref())), ranges))
+    }
+}
+
+/// Fingerprint of references that a store holds: that of the file which they were written from.
+pub(crate) fn held_fingerprint(raster: &Placement, held: &[HeldReference]) -> i64 {
+    let asset = raster.asset().name();
+    let first = held.first().map(|h| (&h.reference.location, h.reference.checksum.as_ref()));
+    let ranges = held.iter().map(|h| (h.row, h.column, h.reference.offset, h.reference.length));
+    fingerprint((asset, raster.header().fingerprint.as_str(), raster.verified()), first, ranges)
+}
+
+fn fingerprint(
+    (asset, header, verified): (String, &str, bool),
+    file: Option<(&VirtualChunkLocation, Option<&Checksum>)>,
+    ranges: impl Iterator<Item = (u32, u32, u64, u64)>,
+) -> i64 {
+    let mut bytes = format!("{asset}\n{header}\n{verified}\n").into_bytes();
+    let mut any = false;
+    for (row, column, offset, length) in ranges {
+        bytes.extend(row.to_le_bytes());
+        bytes.extend(column.to_le_bytes());
+        bytes.extend(offset.to_le_bytes());
+        bytes.extend(length.to_le_bytes());
+        any = true;
+    }
+    // A raster of nothing but nodata has no reference that could tell its file.
+    if let (Some((location, checksum)), true) = (file, any) {
+        bytes.extend(format!("{}\n{checksum:?}", location.url()).into_bytes());
+    }
+    let digest = Sha256::digest(&bytes);
+    digest.first_chunk::<8>().map_or(0, |head| i64::from_le_bytes(*head))
+}
