@@ -44,6 +44,10 @@ pub enum Command {
     Build(BuildArgs),
     /// Tell what is in a store: times, arrays, references, containers, last commit.
     Info(InfoArgs),
+    /// Move a store's readers back to a state that was published before.
+    Rollback(RollbackArgs),
+    /// Remove what nobody needs any more: branches of killed runs, old states and history, and their objects.
+    Gc(GcArgs),
     /// Compare two stores, or two states of one: exit code 0 where no reader can tell them apart, 1 where one can.
     Diff(DiffArgs),
     /// Write the JSON Schemas of reports, configuration file, codec and index.
@@ -266,6 +270,52 @@ pub struct DiffArgs {
     #[arg(long)]
     pub ignore_checksums: bool,
     /// How to reach the stores.
+    #[command(flatten)]
+    pub store_options: StoreArgs,
+}
+
+/// `s2ice rollback`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The next build of the store, such as that of a timer, will again make it hold what its inputs \
+                        say: change the inputs or stop the timer as well."
+)]
+pub struct RollbackArgs {
+    /// Address of the store.
+    pub store: String,
+    /// Tag of the state; `published/` may be left out [default: the state published before the present one].
+    pub tag: Option<String>,
+    /// List the published states instead.
+    #[arg(long, conflicts_with_all = ["tag", "dry_run"])]
+    pub list: bool,
+    /// Check the state and tell what would happen, move nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to reach the store.
+    #[command(flatten)]
+    pub store_options: StoreArgs,
+}
+
+/// `s2ice gc`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What a branch, a tag of your own or a reader that opened the store within the last hour may need \
+                        is never removed. States and history that a gc lets go of are therefore collected by a later gc, \
+                        an hour or more after it. A build may be at work on an object store meanwhile, not on a local one."
+)]
+pub struct GcArgs {
+    /// Address of the store.
+    pub store: String,
+    /// Published states that stay however old they are: the newest, and the one that main points to.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub keep_published: usize,
+    /// Leave everything younger than this: a number with m, h, d or w; at least an hour.
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = crate::commands::gc::age)]
+    pub older_than: chrono::TimeDelta,
+    /// Tell what would be removed, change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to reach the store.
     #[command(flatten)]
     pub store_options: StoreArgs,
 }

@@ -56,6 +56,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Manifest(args) => commands::manifest::run(args, &global, run_id()).await,
         Command::Build(args) => commands::build::run(args, &global, run_id()).await,
         Command::Info(args) => commands::info::run(args, &global).await,
+        Command::Rollback(args) => commands::rollback::run(args, &global).await,
+        Command::Gc(args) => commands::gc::run(args, &global).await,
         Command::Diff(args) => commands::diff::run(args, &global).await,
         Command::Schemas { folder, docs } => commands::schemas::run(&folder, docs.as_deref()),
     }

@@ -16,8 +16,11 @@ pub fn run(folder: &Path, docs: Option<&Path>) -> Result<(), Failure> {
     let schemas = [
         ("build-report", schema_for!(s2ice_store::report::BuildReport).to_value()),
         ("diff-report", schema_for!(s2ice_store::diff::report::DiffReport).to_value()),
+        ("gc-report", schema_for!(s2ice_store::housekeeping::report::GcReport).to_value()),
         ("index-report", schema_for!(super::index::IndexReport).to_value()),
         ("info-report", schema_for!(s2ice_store::report::InfoReport).to_value()),
+        ("published-report", schema_for!(s2ice_store::housekeeping::report::PublishedReport).to_value()),
+        ("rollback-report", schema_for!(s2ice_store::housekeeping::report::RollbackReport).to_value()),
         ("config", schema_for!(FileConfig).to_value()),
         ("codec", s2ice_jpeg2000::codec_schema()),
         ("index", s2ice_manifest::index_columns::index_schema()),
