@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::duration::Span;
+
 /// Sentinel-2 archives as Icechunk stores, without copying a pixel.
 #[derive(Debug, Parser)]
 #[command(name = "s2ice", version, propagate_version = true, max_term_width = 110)]
@@ -232,12 +234,39 @@ pub struct BuildArgs {
     /// Name of the virtual chunk container, by which readers re-point the store to a mirror [default: the bucket].
     #[arg(long, value_name = "NAME")]
     pub container: Option<String>,
+    /// How a store that is there already is brought up to date.
+    #[command(flatten)]
+    pub update: UpdateArgs,
     /// How to reach the product files.
     #[command(flatten)]
     pub source: SourceArgs,
     /// How to reach the store.
     #[command(flatten)]
     pub store_options: StoreArgs,
+}
+
+/// How a store that is there already is brought up to date.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Update options")]
+pub struct UpdateArgs {
+    /// Take away products and rasters that the inputs no longer have; otherwise they stay.
+    #[arg(long)]
+    pub prune: bool,
+    /// Refuse to prune more than this part of the store's products, percent [default: 50].
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub prune_limit: Option<u8>,
+    /// Ask the STAC API for every item, not only for what changed since the last run.
+    #[arg(long)]
+    pub full: bool,
+    /// How far before the last change seen the STAC API is asked again [default: 1d].
+    #[arg(long, value_name = "TIME")]
+    pub overlap: Option<Span>,
+    /// How long to wait for another s2ice that writes the same local store [default: 1m].
+    #[arg(long, value_name = "TIME")]
+    pub lock_wait: Option<Span>,
+    /// References whose bytes are read from the source and checked before the store is published [default: 12].
+    #[arg(long, value_name = "N")]
+    pub sample: Option<usize>,
 }
 
 /// `s2ice info`.

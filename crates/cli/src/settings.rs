@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::Utc;
 use s2ice_manifest::assemble::Resolutions;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
-use s2ice_store::build::{BuildSettings, HeaderPolicy};
+use s2ice_store::build::{BuildSettings, HeaderPolicy, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::args::{ChecksumArg, HeadersArg, ResolutionsArg, SelectionArgs, SourceArgs, StoreArgs};
+use crate::args::{ChecksumArg, HeadersArg, ResolutionsArg, SelectionArgs, SourceArgs, StoreArgs, UpdateArgs};
+use crate::duration::Span;
 use crate::exit::Failure;
 
 /// The configuration file: every option of `build` and `manifest`, by its long name.
@@ -55,6 +57,19 @@ pub struct FileConfig {
     pub(crate) spec: Option<u8>,
     /// Name of the virtual chunk container.
     pub(crate) container: Option<String>,
+    /// Take away what the inputs no longer have.
+    pub(crate) prune: bool,
+    /// Greatest part of a store's products that may be pruned, percent.
+    #[schemars(range(max = 100))]
+    pub(crate) prune_limit: Option<u8>,
+    /// Ask the STAC API for every item.
+    pub(crate) full: bool,
+    /// How far before the last change seen the STAC API is asked again.
+    pub(crate) overlap: Option<Span>,
+    /// How long to wait for another process that writes the same local store.
+    pub(crate) lock_wait: Option<Span>,
+    /// References whose bytes are checked before the store is published.
+    pub(crate) sample: Option<usize>,
 }
 
 impl FileConfig {
@@ -97,6 +112,13 @@ impl FileConfig {
         given(&mut self.checksum, only.checksum.map(Into::into));
         given(&mut self.spec, only.spec);
         given(&mut self.container, only.container);
+        let update = only.update;
+        self.prune |= update.prune;
+        given(&mut self.prune_limit, update.prune_limit);
+        self.full |= update.full;
+        given(&mut self.overlap, update.overlap);
+        given(&mut self.lock_wait, update.lock_wait);
+        given(&mut self.sample, update.sample);
         Ok(self)
     }
 
@@ -149,6 +171,18 @@ impl FileConfig {
                 Some(other) => return Err(Wrong::bad("spec", format!("{other} is unknown, 1 or 2"))),
             },
             container: self.container,
+            prune: self.prune,
+            prune_limit: match self.prune_limit {
+                Some(percent) if percent > 100 => {
+                    return Err(Wrong::bad("prune-limit", "it is a percentage, 0 to 100"));
+                }
+                percent => percent.unwrap_or(PRUNE_LIMIT),
+            },
+            full: self.full,
+            overlap: self.overlap.map_or(OVERLAP, |span| span.0),
+            lock_wait: self.lock_wait.map_or(LOCK_WAIT, |span| span.0),
+            sample: self.sample.unwrap_or(SAMPLE),
+            clock: Utc::now,
             dry_run,
             run,
             writer: format!("s2ice {}", env!("CARGO_PKG_VERSION")),
@@ -243,6 +277,8 @@ pub struct BuildOnly {
     pub spec: Option<u8>,
     /// Container name.
     pub container: Option<String>,
+    /// How a store that is there is brought up to date.
+    pub update: UpdateArgs,
     /// How to reach the store.
     pub options: StoreArgs,
 }

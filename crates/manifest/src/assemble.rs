@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::header_class::assumed_header;
 use crate::ids::{Level, Resolution};
-use crate::manifest::{ChunkManifest, RasterFile};
+use crate::manifest::{ChunkManifest, Placement};
 use crate::product::{MetadataSource, ProductId, ProductMetadata, precedence};
 use crate::profile::HeaderProfile;
 use crate::raster::{Asset, Quantity};
@@ -34,7 +34,7 @@ pub struct ProductRecord {
     /// Sensing time, offset and the like.
     pub metadata: ProductMetadata,
     /// Its rasters, each asset at most once.
-    pub rasters: Vec<RasterFile>,
+    pub rasters: Vec<Placement>,
 }
 
 /// Why something was left out of the store.
@@ -67,8 +67,10 @@ pub enum RefusalKind {
     Index,
     /// The main header cannot be read, or cannot be decoded.
     Header,
-    /// The source refused, lost or changed the file.
+    /// The source refused or lost the file, or did not answer.
     Source,
+    /// The file is not the one that was indexed.
+    Changed,
     /// The product's metadata cannot be read or contradicts its name.
     Metadata,
     /// A filter that only the product's metadata could answer.
@@ -89,7 +91,7 @@ pub struct Step {
 }
 
 /// Offset and scale shared by all reflectance arrays of a store.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Radiometry {
     /// Digital numbers added by the processor (`BOA_ADD_OFFSET`): -1000 or 0.
     pub add_offset: i32,
@@ -142,8 +144,8 @@ pub fn assemble(products: Vec<ProductRecord>, resolutions: Resolutions) -> Assem
     for product in &mut products {
         let id = product.id;
         product.rasters.retain(|raster| {
-            let wanted = &headers[&raster.asset];
-            let same = raster.header.fingerprint == wanted.fingerprint;
+            let wanted = &headers[&raster.asset()];
+            let same = raster.header().fingerprint == wanted.fingerprint;
             if !same {
                 refused.push(other_profile(id, raster, wanted));
             }
@@ -167,7 +169,7 @@ pub fn assemble(products: Vec<ProductRecord>, resolutions: Resolutions) -> Assem
     let steps = time_axis(&products);
     let assets: BTreeMap<Asset, Arc<HeaderProfile>> = headers
         .into_iter()
-        .filter(|(asset, _)| products.iter().any(|p| p.rasters.iter().any(|r| r.asset == *asset)))
+        .filter(|(asset, _)| products.iter().any(|p| p.rasters.iter().any(|r| r.asset() == *asset)))
         .collect();
     let mut manifests: BTreeMap<Asset, ChunkManifest> = assets
         .into_iter()
@@ -175,7 +177,7 @@ pub fn assemble(products: Vec<ProductRecord>, resolutions: Resolutions) -> Assem
         .collect();
     for (step, product) in products.into_iter().enumerate() {
         for raster in product.rasters {
-            if let Some(manifest) = manifests.get_mut(&raster.asset) {
+            if let Some(manifest) = manifests.get_mut(&raster.asset()) {
                 manifest.rasters[step] = Some(raster);
             }
         }
@@ -250,32 +252,33 @@ fn keep_radiometry(
     None
 }
 
-fn select_resolutions(rasters: &mut Vec<RasterFile>, resolutions: Resolutions) {
+fn select_resolutions(rasters: &mut Vec<Placement>, resolutions: Resolutions) {
     if resolutions == Resolutions::All {
         return;
     }
     let mut best: BTreeMap<Quantity, Resolution> = BTreeMap::new();
     for raster in rasters.iter() {
-        let asset = raster.asset;
+        let asset = raster.asset();
         let rank = |r: Resolution| (r != asset.home(), r);
         let entry = best.entry(asset.quantity).or_insert(asset.resolution);
         if rank(asset.resolution) < rank(*entry) {
             *entry = asset.resolution;
         }
     }
-    rasters.retain(|raster| best.get(&raster.asset.quantity) == Some(&raster.asset.resolution));
+    rasters.retain(|raster| best.get(&raster.asset().quantity) == Some(&raster.asset().resolution));
 }
 
 fn headers_of_arrays(products: &[ProductRecord]) -> BTreeMap<Asset, Arc<HeaderProfile>> {
     let mut chosen: BTreeMap<Asset, Arc<HeaderProfile>> = BTreeMap::new();
     let rasters = products.iter().flat_map(|p| p.rasters.iter().map(|raster| (p.id.level(), raster)));
     for (level, raster) in rasters {
-        let rank = |header: &HeaderProfile| (!is_known_class(raster.asset, level, header), header.fingerprint.clone());
-        match chosen.entry(raster.asset) {
-            Entry::Vacant(entry) => drop(entry.insert(Arc::clone(&raster.header))),
-            Entry::Occupied(mut entry) if entry.get().fingerprint != raster.header.fingerprint => {
-                if rank(&raster.header) < rank(entry.get()) {
-                    entry.insert(Arc::clone(&raster.header));
+        let rank =
+            |header: &HeaderProfile| (!is_known_class(raster.asset(), level, header), header.fingerprint.clone());
+        match chosen.entry(raster.asset()) {
+            Entry::Vacant(entry) => drop(entry.insert(Arc::clone(raster.header()))),
+            Entry::Occupied(mut entry) if entry.get().fingerprint != raster.header().fingerprint => {
+                if rank(raster.header()) < rank(entry.get()) {
+                    entry.insert(Arc::clone(raster.header()));
                 }
             }
             Entry::Occupied(_) => {}
@@ -288,16 +291,16 @@ fn is_known_class(asset: Asset, level: Level, header: &HeaderProfile) -> bool {
     assumed_header(asset, level).is_some_and(|known| known == header.codec_header)
 }
 
-fn other_profile(id: ProductId, raster: &RasterFile, wanted: &HeaderProfile) -> Refusal {
+fn other_profile(id: ProductId, raster: &Placement, wanted: &HeaderProfile) -> Refusal {
     use s2ice_jpeg2000::MainHeader;
     let parse = |bytes: &[u8]| MainHeader::parse(bytes);
-    let difference = match (parse(&raster.header.codec_header), parse(&wanted.codec_header)) {
+    let difference = match (parse(&raster.header().codec_header), parse(&wanted.codec_header)) {
         (Ok(own), Ok(wanted)) => own.profile().difference(&wanted.profile()),
         _ => "the headers differ".to_owned(),
     };
     Refusal {
         product: id.to_string(),
-        raster: Some(raster.asset.to_string()),
+        raster: Some(raster.asset().to_string()),
         kind: RefusalKind::HeaderProfile,
         reason: format!("its main header differs from the array's: {difference}"),
     }

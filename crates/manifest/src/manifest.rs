@@ -184,6 +184,81 @@ impl RasterFile {
     pub fn references(&self) -> u64 {
         (self.tiles.len().saturating_sub(self.nodata.len())) as u64
     }
+
+    /// Bytes that its references stand for.
+    pub fn referenced_bytes(&self) -> u64 {
+        self.chunks().map(|(_, _, chunk)| if let Chunk::Range(range) = chunk { range.length() } else { 0 }).sum()
+    }
+}
+
+/// A raster whose references a store holds already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldRaster {
+    /// Which raster of the product it is.
+    pub asset: Asset,
+    /// Its main header: that of the store's array.
+    pub header: Arc<HeaderProfile>,
+    /// False where the header was assumed when the references were written.
+    pub verified: bool,
+    /// The time step at which the store holds it.
+    pub step: u32,
+}
+
+/// Where the references of a raster come from.
+#[derive(Debug, Clone)]
+pub enum Placement {
+    /// From what index and file say.
+    File(RasterFile),
+    /// From the store itself.
+    Held(HeldRaster),
+}
+
+impl Placement {
+    /// Which raster of the product it is.
+    pub fn asset(&self) -> Asset {
+        match self {
+            Self::File(raster) => raster.asset,
+            Self::Held(raster) => raster.asset,
+        }
+    }
+
+    /// Its main header.
+    pub fn header(&self) -> &Arc<HeaderProfile> {
+        match self {
+            Self::File(raster) => &raster.header,
+            Self::Held(raster) => &raster.header,
+        }
+    }
+
+    /// True where the main header was read from the file itself.
+    pub fn verified(&self) -> bool {
+        match self {
+            Self::File(raster) => raster.verified,
+            Self::Held(raster) => raster.verified,
+        }
+    }
+
+    /// The file, where the references are to be written.
+    pub fn file(&self) -> Option<&RasterFile> {
+        match self {
+            Self::File(raster) => Some(raster),
+            Self::Held(_) => None,
+        }
+    }
+
+    /// What the store holds, where the references are to be kept.
+    pub fn held(&self) -> Option<&HeldRaster> {
+        match self {
+            Self::File(_) => None,
+            Self::Held(raster) => Some(raster),
+        }
+    }
+}
+
+impl From<RasterFile> for Placement {
+    fn from(raster: RasterFile) -> Self {
+        Self::File(raster)
+    }
 }
 
 /// All chunks of one array, by time step.
@@ -194,7 +269,7 @@ pub struct ChunkManifest {
     /// The main header of every raster in it.
     pub header: Arc<HeaderProfile>,
     /// The raster of each time step; `None` where the product has none or it was refused.
-    pub rasters: Vec<Option<RasterFile>>,
+    pub rasters: Vec<Option<Placement>>,
 }
 
 impl ChunkManifest {
@@ -213,19 +288,23 @@ impl ChunkManifest {
         [Some(times), components, Some(u64::from(height)), Some(u64::from(width))].into_iter().flatten().collect()
     }
 
-    /// Number of references of the whole array.
-    pub fn references(&self) -> u64 {
-        self.rasters.iter().flatten().map(RasterFile::references).sum()
+    /// The raster of a time step, where there is one.
+    pub fn at(&self, step: usize) -> Option<&Placement> {
+        self.rasters.get(step).and_then(Option::as_ref)
     }
 
-    /// Bytes that the references of the whole array stand for.
-    pub fn referenced_bytes(&self) -> u64 {
-        let ranges = self.rasters.iter().flatten().flat_map(RasterFile::chunks);
-        ranges.map(|(_, _, chunk)| if let Chunk::Range(range) = chunk { range.length() } else { 0 }).sum()
+    /// The rasters whose references are not in the store yet.
+    pub fn files(&self) -> impl Iterator<Item = &RasterFile> + '_ {
+        self.rasters.iter().flatten().filter_map(Placement::file)
+    }
+
+    /// Number of references to write: those of [`ChunkManifest::files`].
+    pub fn references(&self) -> u64 {
+        self.files().map(RasterFile::references).sum()
     }
 
     /// True where every main header was read from its own file.
     pub fn verified(&self) -> bool {
-        self.rasters.iter().flatten().all(|raster| raster.verified)
+        self.rasters.iter().flatten().all(Placement::verified)
     }
 }

@@ -56,7 +56,7 @@ fn product(name: &str, sensing_ms: i64, datastrip: Option<&str>, offset: i32) ->
         cloud_cover: None,
         source: MetadataSource::Product,
     };
-    ProductRecord { id, metadata, rasters: vec![raster("B01_60m", 15), raster("SCL_60m", 8)] }
+    ProductRecord { id, metadata, rasters: vec![raster("B01_60m", 15).into(), raster("SCL_60m", 8).into()] }
 }
 
 fn name(day: u32, baseline: u32, generated: u32) -> String {
@@ -103,7 +103,7 @@ fn the_other_offset_and_the_other_header_are_refused_by_name() {
     let mut products: Vec<ProductRecord> =
         (1..=4).map(|d| product(&name(d, 510, 1), i64::from(d), None, -1000)).collect();
     products.push(product(&name(5, 300, 1), 5, None, 0));
-    products[3].rasters[0] = raster("B01_60m", 12);
+    products[3].rasters[0] = raster("B01_60m", 12).into();
     let assembly = assemble(products, Resolutions::Best);
     assert_eq!(assembly.steps.len(), 4);
     assert_eq!(
@@ -122,11 +122,11 @@ fn the_other_offset_and_the_other_header_are_refused_by_name() {
 fn best_takes_the_home_resolution_or_the_finest_there_is() {
     let mut one = product(&name(1, 510, 1), 1, None, -1000);
     one.rasters = vec![
-        raster("B01_20m", 15),
-        raster("B01_60m", 15),
-        raster("SCL_60m", 8),
-        raster("B02_20m", 15),
-        raster("B02_60m", 15),
+        raster("B01_20m", 15).into(),
+        raster("B01_60m", 15).into(),
+        raster("SCL_60m", 8).into(),
+        raster("B02_20m", 15).into(),
+        raster("B02_60m", 15).into(),
     ];
     let taken = |resolutions| -> Vec<String> {
         assemble(vec![one.clone()], resolutions).manifests.iter().map(|m| m.asset.name()).collect()
@@ -175,7 +175,7 @@ proptest! {
         let mut products: Vec<ProductRecord> = specs.iter().map(|(day, baseline, generated, ms, strip, other)| {
             let strip = [None, Some("20240501T100600"), Some("20240501T100900")][*strip];
             let mut p = product(&name(*day, [300, 400, 510][*baseline], *generated), *ms, strip, if *baseline == 0 { 0 } else { -1000 });
-            if *other { p.rasters[0] = raster("B01_60m", 12); }
+            if *other { p.rasters[0] = raster("B01_60m", 12).into(); }
             p
         }).collect();
         // One name is one product: its facts do not differ between copies.

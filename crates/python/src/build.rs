@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chrono::Utc;
 use pyo3::prelude::*;
 use s2ice_manifest::assemble::Resolutions;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
 use s2ice_store::Error;
-use s2ice_store::build::{BuildSettings, HeaderPolicy};
+use s2ice_store::build::{BuildSettings, HeaderPolicy, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use s2ice_store::target::Target;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,8 @@ struct Request {
     checksum: ChecksumPolicy,
     spec: u8,
     container: Option<String>,
+    prune: bool,
+    full: bool,
     dry_run: bool,
 }
 
@@ -80,6 +83,13 @@ impl Request {
             checksum: self.checksum,
             spec,
             container: self.container,
+            prune: self.prune,
+            prune_limit: PRUNE_LIMIT,
+            full: self.full,
+            overlap: OVERLAP,
+            lock_wait: LOCK_WAIT,
+            sample: SAMPLE,
+            clock: Utc::now,
             dry_run: self.dry_run,
             run: format!("{}-{}", now.as_millis(), std::process::id()),
             writer: format!("s2ice {}", env!("CARGO_PKG_VERSION")),

@@ -1,28 +1,32 @@
-//! Writes a plan: aligned windows of time steps on a branch of the run's own, then one step of `main`.
+//! Makes a store hold what a plan says: aligned windows of time steps on a branch of the run's own, then one step of
+//! `main`.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use icechunk::Store;
-use icechunk::format::SnapshotId;
+use chrono::{DateTime, Utc};
 use icechunk::format::snapshot::SnapshotProperties;
+use icechunk::format::{Path, SnapshotId};
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::session::Session;
 use icechunk::virtual_chunks::VirtualChunkContainer;
+use icechunk::{Repository, Store};
 use s2ice_manifest::ids::{Level, MgrsTile};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
-use crate::config::MANIFEST_SPLIT;
 use crate::error::{Error, Result, icechunk_error, one_line};
-use crate::plan::StorePlan;
+use crate::held::HeldStore;
+use crate::housekeeping::{remove_stale_branches, tag_published};
+use crate::plan::{Node, StorePlan};
 use crate::progress::{Phase, Progress};
 use crate::repository::{Existing, adopt, create, existing};
+use crate::state::{self, StoreState};
 use crate::target::Target;
 use crate::unfinished::Unfinished;
+use crate::update::update;
 use crate::window::{Filled, Windows};
 
 /// What is written beside each reference so that a reader notices a changed file.
@@ -61,6 +65,10 @@ pub struct WriteOptions {
     pub container: VirtualChunkContainer,
     /// Concurrent requests of a commit.
     pub concurrency: usize,
+    /// Message of the commit that is published.
+    pub message: String,
+    /// The clock, for the tag of the published state.
+    pub clock: fn() -> DateTime<Utc>,
 }
 
 /// What was written.
@@ -68,43 +76,99 @@ pub struct WriteOptions {
 pub struct Written {
     /// Snapshot that `main` points to now.
     pub snapshot: String,
-    /// References written.
+    /// References written from files.
     pub references: u64,
-    /// Bytes they stand for.
-    pub referenced_bytes: u64,
+    /// References moved to another time step.
+    pub moved: u64,
     /// Commits on the run's branch.
     pub commits: u64,
     /// True where the repository is new.
     pub created: bool,
+    /// The tag of the published state; absent where tagging failed, which the next run makes up for.
+    pub tag: Option<String>,
 }
 
-/// Checks that the place can take the store of a tile, without writing.
-///
-/// # Errors
-/// The place cannot be reached or holds something else, another tile's store, or a store of a newer layout.
-pub async fn check(target: &Target, tile: MgrsTile, level: Level) -> Result<()> {
-    existing(target, tile, level).await.map(drop)
+/// What is at the place of a store.
+#[derive(Default)]
+pub struct Loaded {
+    repository: Option<Repository>,
+    /// What `main` points to; absent where there is no repository.
+    main: Option<SnapshotId>,
+    /// What it holds; absent where nothing was published yet.
+    pub state: Option<Arc<StoreState>>,
+    held: Option<Arc<HeldStore>>,
 }
 
-/// Writes the plan and moves `main` to it in one step. The caller holds the lock of a local target.
+impl Loaded {
+    /// The references that the store holds, opened when first asked for.
+    pub(crate) async fn held(&mut self, target: &Target) -> Result<Option<Arc<HeldStore>>> {
+        if let (None, Some(state), Some(repository)) = (&self.held, &self.state, &self.repository) {
+            self.held = Some(Arc::new(HeldStore::open(target, repository, Arc::clone(state)).await?));
+        }
+        Ok(self.held.clone())
+    }
+
+    /// Deletes branches of runs that were killed, and tags what a killed run had published.
+    ///
+    /// # Errors
+    /// [`Error::Icechunk`].
+    pub async fn clean_up(&self, target: &Target, older_than: DateTime<Utc>) -> Result<Vec<String>> {
+        let Some(repository) = &self.repository else { return Ok(Vec::new()) };
+        let removed = remove_stale_branches(repository, target.url(), None, older_than).await?;
+        if let Some(state) = &self.state {
+            tag_published(repository, target.url(), &state.snapshot, state.flushed_at).await?;
+        }
+        Ok(removed)
+    }
+}
+
+/// Reads what is at the place of a tile's store, without writing.
 ///
 /// # Errors
-/// As [`check`]; [`Error::Conflict`] where another writer moved `main` meanwhile; [`Error::Icechunk`]. A repository made
-/// by this call is removed when it fails.
+/// The place cannot be reached or holds something else, another tile's store, or a store of another layout.
+pub async fn load(target: &Target, tile: MgrsTile, level: Level) -> Result<Loaded> {
+    match existing(target, tile, level).await? {
+        Existing::Nothing => Ok(Loaded::default()),
+        Existing::Empty(repository) => {
+            let main = repository.lookup_branch("main").await;
+            let main = main.map_err(|error| icechunk_error("reading branch main", target.url(), &error))?;
+            Ok(Loaded { repository: Some(*repository), main: Some(main), state: None, held: None })
+        }
+        Existing::Store(repository, stamp) => {
+            let state = state::load(&repository, target.url(), *stamp).await?;
+            let main = Some(state.snapshot.clone());
+            Ok(Loaded { repository: Some(*repository), main, state: Some(Arc::new(state)), held: None })
+        }
+    }
+}
+
+/// Makes a store hold what the plan says and moves `main` to it in one step. The caller holds the lock of a local target.
+/// `None` where it does so already.
+///
+/// # Errors
+/// As [`load`]; [`Error::Conflict`] where another writer moved `main` meanwhile; [`Error::Icechunk`]. A local repository
+/// made by this call is removed when it fails.
 pub async fn write(
     target: &Target,
+    mut loaded: Loaded,
     plan: StorePlan,
     options: WriteOptions,
     progress: &dyn Progress,
-) -> Result<Written> {
-    let (repository, created) = match existing(target, plan.tile, plan.level).await? {
-        Existing::Nothing => (create(target, &options).await?, true),
-        Existing::Repository(repository) => (adopt(target, *repository, &options).await?, false),
+) -> Result<Option<Written>> {
+    let update = update(loaded.state.as_deref(), &plan).map_err(Error::Encode)?;
+    if update.is_empty() {
+        return Ok(None);
+    }
+    let held = if update.reads_held { loaded.held(target).await? } else { None };
+    let (repository, main, created) = match (loaded.repository, loaded.main) {
+        (Some(repository), Some(main)) => (adopt(target, repository, &options).await?, main, false),
+        _ => {
+            let repository = create(target, &options).await?;
+            let main = repository.lookup_branch("main").await;
+            let main = main.map_err(|error| icechunk_error("reading branch main", target.url(), &error))?;
+            (repository, main, true)
+        }
     };
-    let main = repository
-        .lookup_branch("main")
-        .await
-        .map_err(|error| icechunk_error("reading branch main", target.url(), &error))?;
     let branch = format!("s2ice-{}", options.run);
     let unfinished = Unfinished::new(target, branch.clone(), created.then(|| main.clone()));
     let windows = Windows {
@@ -112,13 +176,16 @@ pub async fn write(
         url: target.url().clone(),
         branch,
         plan: Arc::new(plan),
+        update: Arc::new(update),
+        state: loaded.state,
+        held,
         options: Arc::new(options),
     };
     let writer = Writer { windows, main, progress };
     match writer.run().await {
         Ok(written) => {
             unfinished.done();
-            Ok(Written { created, ..written })
+            Ok(Some(Written { created, ..written }))
         }
         Err(error) => {
             unfinished.remove().await;
@@ -129,9 +196,17 @@ pub async fn write(
 
 struct Writer<'a> {
     windows: Windows,
-    /// What `main` pointed to when the run began.
+    /// What `main` pointed to when the plan was made.
     main: SnapshotId,
     progress: &'a dyn Progress,
+}
+
+/// What the commits of a run's branch amount to.
+#[derive(Default)]
+struct Total {
+    references: u64,
+    moved: u64,
+    commits: u64,
 }
 
 impl Writer<'_> {
@@ -141,53 +216,69 @@ impl Writer<'_> {
         branched.map_err(|e| self.windows.failed("creating the run's branch", &e))?;
         let outcome = self.write_branch().await;
         let outcome = match outcome {
-            Ok(written) => self.promote(&self.main, &written).await.map(|()| written),
+            Ok(written) => self.promote(&written.0).await.map(|()| written),
             Err(error) => Err(error),
         };
         // The branch has served its purpose, or is of no use; either way only gc would miss it.
         let deleted = repository.delete_branch(branch).await;
-        let (snapshot, written) = outcome?;
+        let (snapshot, total) = outcome?;
         if let Err(error) = deleted {
             let detail = one_line(&error);
             tracing::warn!("the store is published, but the run's branch {branch} could not be deleted: {detail}");
         }
-        Ok(Written { snapshot: snapshot.to_string(), ..written })
+        let now = (self.windows.options.clock)();
+        let tag = match tag_published(repository, &self.windows.url, &snapshot, now).await {
+            Ok(tag) => Some(tag),
+            Err(error) => {
+                tracing::warn!("the store is published, but not tagged, which the next run makes up for: {error}");
+                None
+            }
+        };
+        Ok(Written {
+            snapshot: snapshot.to_string(),
+            references: total.references,
+            moved: total.moved,
+            commits: total.commits,
+            created: false,
+            tag,
+        })
     }
 
     /// Commits window after window; the next one is prepared meanwhile.
-    async fn write_branch(&self) -> Result<(SnapshotId, Written)> {
-        let mut total =
-            Written { snapshot: String::new(), references: 0, referenced_bytes: 0, commits: 0, created: false };
-        let plan = &self.windows.plan;
+    async fn write_branch(&self) -> Result<(SnapshotId, Total)> {
+        let Windows { plan, update, .. } = &self.windows;
         self.progress.begin(Phase::References, Some(plan.references()));
-        let steps = plan.steps.len();
-        let length = MANIFEST_SPLIT as usize;
-        let window = |start: usize| start..steps.min(start + length);
-
+        let mut total = Total::default();
         let mut session = self.windows.session().await?;
-        session.clear().await.map_err(|e| self.windows.failed("clearing the run's branch", &e))?;
-        let session = self.write_nodes(session).await?;
+        self.delete_nodes(&mut session).await?;
+        let session = self.write_nodes(session, &update.nodes, &update.chunks).await?;
+        // Where no reference changes, one commit of an empty window carries the metadata.
+        let last = update.windows.len().saturating_sub(1);
+        let window = |number: usize| update.windows.get(number).cloned().unwrap_or(0..0);
         let mut filled = self.windows.fill(session, window(0)).await?;
-        let mut start = 0;
-        loop {
-            // The arrays are on the branch after the first commit: only then can a window be prepared ahead.
-            let following = Some(start + length).filter(|next| start > 0 && *next < steps);
+        for number in 0..=last {
+            // Arrays are on the branch after the first commit: only then can a window be prepared ahead.
+            let following = Some(number + 1).filter(|next| number > 0 && *next <= last);
             let ahead = following.map(|next| Ahead(tokio::spawn(self.windows.clone().prepare(window(next)))));
             total.references += filled.references;
-            total.referenced_bytes += filled.bytes;
-            let tip = self.commit(filled.session, window(start), &total).await?;
+            total.moved += filled.moved;
+            let mut session = filled.session;
+            if number == last {
+                session = self.write_nodes(session, &update.late, &[]).await?;
+            }
+            let tip = self.commit(session, number, &total).await?;
             total.commits += 1;
             self.progress.advance(filled.references);
-            start += length;
-            if start >= steps {
+            if number == last {
                 self.progress.end();
                 return Ok((tip, total));
             }
             filled = match ahead {
-                None => self.windows.clone().prepare(window(start)).await?,
+                None => self.windows.clone().prepare(window(number + 1)).await?,
                 Some(ahead) => self.rebase(ahead.finish().await?).await?,
             };
         }
+        Err(Error::Damaged { url: self.windows.url.to_string(), detail: "no window was written".to_owned() })
     }
 
     /// Moves prepared references to a session on the tip of the branch, which a commit has moved meanwhile.
@@ -197,16 +288,29 @@ impl Writer<'_> {
         Ok(Filled { session, ..filled })
     }
 
-    async fn write_nodes(&self, session: Session) -> Result<Session> {
+    async fn delete_nodes(&self, session: &mut Session) -> Result<()> {
+        for node in &self.windows.update.gone {
+            let path: Path = format!("/{}", node.path).as_str().try_into().map_err(|_| Error::Damaged {
+                url: self.windows.url.to_string(),
+                detail: format!("/{} is no path of a node", node.path),
+            })?;
+            let is_array = node.document.get("node_type").and_then(serde_json::Value::as_str) == Some("array");
+            let deleted = if is_array { session.delete_array(path).await } else { session.delete_group(path).await };
+            deleted.map_err(|e| self.windows.failed("deleting an array", &e))?;
+        }
+        Ok(())
+    }
+
+    async fn write_nodes(&self, session: Session, nodes: &[Node], chunks: &[(String, Vec<u8>)]) -> Result<Session> {
         let shared = Arc::new(RwLock::new(session));
         let store = Store::from_session(Arc::clone(&shared)).await;
-        for node in &self.windows.plan.nodes {
+        for node in nodes {
             let document =
                 serde_json::to_vec(&node.document).map_err(|e| self.windows.failed("writing metadata", &e))?;
             let written = store.set(&node.key(), Bytes::from(document)).await;
             written.map_err(|e| self.windows.failed("writing metadata", &e))?;
         }
-        for (key, bytes) in &self.windows.plan.chunks {
+        for (key, bytes) in chunks {
             let written = store.set(key, Bytes::from(bytes.clone())).await;
             written.map_err(|e| self.windows.failed("writing a coordinate", &e))?;
         }
@@ -214,31 +318,24 @@ impl Writer<'_> {
         self.windows.reclaim(shared)
     }
 
-    async fn commit(&self, mut session: Session, steps: Range<usize>, total: &Written) -> Result<SnapshotId> {
-        let plan = &self.windows.plan;
-        let Range { start, end } = steps;
-        let last = end == plan.steps.len();
-        let message = if last {
-            let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
-            format!(
-                "Build {} {}: {}, {}, {} references",
-                plan.tile,
-                plan.level,
-                count(plan.steps.len(), "product"),
-                count(plan.arrays.len(), "array"),
-                total.references
-            )
-        } else {
-            format!("Build {} {}: products {} to {end} of {}", plan.tile, plan.level, start + 1, plan.steps.len())
+    async fn commit(&self, mut session: Session, number: usize, total: &Total) -> Result<SnapshotId> {
+        let Windows { plan, update, options, .. } = &self.windows;
+        let message = match update.windows.get(number) {
+            Some(window) if number + 1 < update.windows.len() => {
+                format!("Part of {}: products {} to {}", options.run, window.start + 1, window.end)
+            }
+            _ => options.message.clone(),
         };
         let time = |step: Option<&s2ice_manifest::assemble::Step>| step.map(|s| s.time_ms);
         let properties: SnapshotProperties = [
             ("s2ice:writer", json!(plan.stamp.writer)),
+            ("s2ice:run", json!(options.run)),
             ("s2ice:tile", json!(plan.stamp.tile)),
             ("s2ice:level", json!(plan.stamp.level)),
             ("s2ice:products", json!(plan.steps.len())),
-            ("s2ice:references", json!(total.references)),
-            ("s2ice:referenced_bytes", json!(total.referenced_bytes)),
+            ("s2ice:references_written", json!(total.references)),
+            ("s2ice:references_moved", json!(total.moved)),
+            ("s2ice:referenced_bytes", json!(plan.referenced_bytes())),
             ("s2ice:first_time_ms", json!(time(plan.steps.first()))),
             ("s2ice:last_time_ms", json!(time(plan.steps.last()))),
         ]
@@ -246,13 +343,13 @@ impl Writer<'_> {
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
         let commit = session.commit(message).properties(properties).allow_empty(true);
-        let commit = commit.max_concurrent_nodes(self.windows.options.concurrency);
+        let commit = commit.max_concurrent_nodes(options.concurrency);
         commit.execute().await.map_err(|e| self.windows.failed("committing", &e))
     }
 
     /// The one step that readers see.
-    async fn promote(&self, main: &SnapshotId, written: &(SnapshotId, Written)) -> Result<()> {
-        match self.windows.repository.reset_branch("main", &written.0, Some(main)).await {
+    async fn promote(&self, tip: &SnapshotId) -> Result<()> {
+        match self.windows.repository.reset_branch("main", tip, Some(&self.main)).await {
             Ok(()) => Ok(()),
             Err(RepositoryError { kind: RepositoryErrorKind::Conflict { .. }, .. }) => {
                 Err(Error::Conflict { url: self.windows.url.to_string() })

@@ -49,6 +49,21 @@ pub enum Error {
         /// The newest known here.
         known: u64,
     },
+    /// A layout older than what can be updated.
+    #[error(
+        "{url} was written by {writer} with layout version {found}, which this program (version {known}) cannot update: \
+         build the store anew in another place"
+    )]
+    Older {
+        /// The store.
+        url: String,
+        /// Its writer.
+        writer: String,
+        /// Its layout version.
+        found: u64,
+        /// The version written here.
+        known: u64,
+    },
     /// Another process holds the lock of a local store.
     #[error("another s2ice process is writing {path}: wait for it to end (its lock is {lock})")]
     Locked {

@@ -5,6 +5,7 @@ pub mod commit;
 pub mod config;
 pub mod diff;
 pub mod error;
+mod held;
 pub mod housekeeping;
 pub mod info;
 pub mod layout;
@@ -13,8 +14,10 @@ pub mod progress;
 pub mod report;
 mod repository;
 pub mod runs;
+pub mod state;
 pub mod target;
 mod unfinished;
+pub mod update;
 mod window;
 #[cfg(feature = "zarrs")]
 pub mod zarrs_codec;

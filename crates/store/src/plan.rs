@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use s2ice_jpeg2000::CODEC_NAME;
-use s2ice_manifest::assemble::{Assembly, Radiometry, Step};
+use s2ice_manifest::assemble::{Assembly, Radiometry, Resolutions, Step};
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile, Resolution};
 use s2ice_manifest::manifest::ChunkManifest;
@@ -15,17 +15,17 @@ use serde_json::{Map, Value, json};
 
 use crate::layout::document::{ArrayDocument, TIME_CHUNK, encode_f64, encode_i64, group, numeric_codecs};
 use crate::layout::eopf::{ArrayKind, array_kind};
-use crate::layout::time::{self, Column, TimeColumn};
+use crate::layout::time::{self, Column, StepFacts, TimeColumn};
 use crate::layout::{attributes, crs, multiscale};
 
 /// Version of the store layout; raised when a reader or writer of the old one could go wrong.
-pub const LAYOUT_VERSION: u64 = 1;
+pub const LAYOUT_VERSION: u64 = 2;
 
 /// Name of the attribute of the root group (and of each data array) that belongs to s2ice.
 pub const STAMP: &str = "s2ice";
 
 /// What the root group says of the store, under the attribute `s2ice`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StoreStamp {
     /// Layout version.
     pub layout: u64,
@@ -45,6 +45,24 @@ pub struct StoreStamp {
     pub headers: String,
     /// `product` where every product's XML was read, else `name`.
     pub metadata: String,
+    /// Offset and scale that the reflectance of all products shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radiometry: Option<Radiometry>,
+    /// Which copies of a raster the store takes.
+    #[serde(default)]
+    pub resolutions: Resolutions,
+    /// Up to when the catalogue was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<CatalogueStamp>,
+}
+
+/// Up to when a catalogue was read, so that the next run asks for what changed since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct CatalogueStamp {
+    /// SHA-256 of what was asked; another question starts anew.
+    pub query: String,
+    /// Newest change that was seen and dealt with, RFC 3339.
+    pub watermark: String,
 }
 
 /// What the plan needs beside the assembly.
@@ -60,8 +78,14 @@ pub struct PlanContext {
     pub source_url: String,
     /// Writer and version, such as `s2ice 0.1.0`.
     pub writer: String,
-    /// Per product: when the catalogue last changed its item.
-    pub updated: BTreeMap<String, String>,
+    /// Containers that the store refers to already and what they stood for.
+    pub sources: BTreeMap<String, String>,
+    /// What is remembered of each time step.
+    pub facts: Vec<StepFacts>,
+    /// Which copies of a raster were taken.
+    pub resolutions: Resolutions,
+    /// Up to when the catalogue was read.
+    pub catalogue: Option<CatalogueStamp>,
 }
 
 /// Metadata of one node.
@@ -100,6 +124,8 @@ pub struct StorePlan {
     pub level: Level,
     /// Time axis.
     pub steps: Vec<Step>,
+    /// What is remembered of each time step.
+    pub facts: Vec<StepFacts>,
     /// Groups and arrays, parents first.
     pub nodes: Vec<Node>,
     /// Chunks of coordinates and columns: store key and encoded bytes.
@@ -111,9 +137,14 @@ pub struct StorePlan {
 }
 
 impl StorePlan {
-    /// Number of references.
+    /// Number of references to write; those that the store holds are not counted.
     pub fn references(&self) -> u64 {
         self.arrays.iter().map(|a| a.manifest.references()).sum()
+    }
+
+    /// Bytes that all references stand for.
+    pub fn referenced_bytes(&self) -> u64 {
+        self.facts.iter().map(|f| f.bytes).fold(0, u64::saturating_add)
     }
 }
 
@@ -131,7 +162,7 @@ pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StoreP
         .collect();
     placed.sort_by(|a, b| a.0.place.cmp(&b.0.place));
 
-    let stamp = stamp(context, &assembly.steps, &placed);
+    let stamp = stamp(context, &assembly.steps, &placed, assembly.radiometry);
     let mut tree = Tree { nodes: BTreeMap::new(), chunks: Vec::new() };
     let mut root = multiscale::root(geocoding);
     root.insert("title".into(), format!("Sentinel-2 {level} of MGRS tile {}", context.tile).into());
@@ -139,10 +170,8 @@ pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StoreP
     root.insert(STAMP.into(), serde_json::to_value(&stamp).unwrap_or_default());
     tree.group("", root);
 
-    let updated: Vec<Option<String>> =
-        assembly.steps.iter().map(|s| context.updated.get(&s.id.to_string()).cloned()).collect();
     tree.column("", time::axis(&assembly.steps))?;
-    let root_columns = time::root(&assembly.steps, &updated);
+    let root_columns = time::root(&assembly.steps, &context.facts);
     for column in time::leaf(&assembly.steps).into_iter().chain(root_columns) {
         tree.column("", column)?;
     }
@@ -169,13 +198,29 @@ pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StoreP
             manifest,
         })
         .collect();
-    Ok(StorePlan { tile: context.tile, level, steps: assembly.steps, nodes, chunks: tree.chunks, arrays, stamp })
+    Ok(StorePlan {
+        tile: context.tile,
+        level,
+        steps: assembly.steps,
+        facts: context.facts.clone(),
+        nodes,
+        chunks: tree.chunks,
+        arrays,
+        stamp,
+    })
 }
 
-fn stamp(context: &PlanContext, steps: &[Step], placed: &[(ArrayKind, ChunkManifest)]) -> StoreStamp {
+fn stamp(
+    context: &PlanContext,
+    steps: &[Step],
+    placed: &[(ArrayKind, ChunkManifest)],
+    radiometry: Option<Radiometry>,
+) -> StoreStamp {
     use s2ice_manifest::product::MetadataSource;
     let verified = placed.iter().all(|(_, manifest)| manifest.verified());
     let from_product = steps.iter().all(|s| s.metadata.source == MetadataSource::Product);
+    let mut sources = context.sources.clone();
+    sources.insert(context.container.clone(), context.source_url.clone());
     StoreStamp {
         layout: LAYOUT_VERSION,
         writer: context.writer.clone(),
@@ -183,9 +228,12 @@ fn stamp(context: &PlanContext, steps: &[Step], placed: &[(ArrayKind, ChunkManif
         level: context.level.to_string(),
         codec: CODEC_NAME.to_owned(),
         install: "pip install s2ice, then s2ice.open(URL)".to_owned(),
-        sources: BTreeMap::from([(context.container.clone(), context.source_url.clone())]),
-        headers: if verified { "verified" } else { "assumed" }.to_owned(),
+        sources,
+        headers: time::headers(verified).to_owned(),
         metadata: if from_product { "product" } else { "name" }.to_owned(),
+        radiometry,
+        resolutions: context.resolutions,
+        catalogue: context.catalogue.clone(),
     }
 }
 
@@ -277,7 +325,7 @@ impl Tree {
                 members
                     .iter()
                     .zip(&masks)
-                    .filter(|((_, manifest), _)| manifest.rasters.get(step).is_some_and(Option::is_some))
+                    .filter(|((_, manifest), _)| manifest.at(step).is_some())
                     .fold(0, |flags, (_, mask)| flags | mask)
             })
             .collect();

@@ -30,9 +30,22 @@ pub struct BuildReport {
     pub container: String,
     /// True where nothing was written.
     pub dry_run: bool,
-    /// What was committed; absent in a dry run.
+    /// What changed, or in a dry run would change, told in products.
+    pub changes: Changes,
+    /// What was committed; absent in a dry run and where the store held everything already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub committed: Option<Committed>,
+    /// Tag of the state that was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<String>,
+    /// How the catalogue was asked; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<CatalogueReport>,
+    /// Branches of killed runs that were removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cleaned: Vec<String>,
+    /// How often the store was compared and written: more than once where another writer was faster.
+    pub attempts: u32,
     /// The time axis.
     pub times: Times,
     /// The arrays.
@@ -56,6 +69,64 @@ pub struct BuildReport {
     pub source_use: SourceUse,
 }
 
+/// What a run changes on the time axis. Lists hold product names in the order of time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct Changes {
+    /// New products after all others.
+    pub appended: Vec<String>,
+    /// New products between others.
+    pub inserted: Vec<String>,
+    /// Products that gave way to a later processing of the same acquisition.
+    pub replaced: Vec<Replaced>,
+    /// Products of the store whose rasters or metadata changed.
+    pub updated: Vec<String>,
+    /// Products that are in the store no longer.
+    pub removed: Vec<String>,
+    /// Number of products that stay as they are.
+    pub unchanged: usize,
+    /// Number of products that stay although the inputs do not have them, or not this time.
+    pub kept: usize,
+}
+
+impl Changes {
+    /// In words: `2 appended, 1 replaced`.
+    pub fn sentence(&self) -> String {
+        let counts = [
+            (self.appended.len(), "appended"),
+            (self.inserted.len(), "inserted"),
+            (self.replaced.len(), "replaced"),
+            (self.updated.len(), "updated"),
+            (self.removed.len(), "removed"),
+        ];
+        let parts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        if parts.is_empty() { "metadata only".to_owned() } else { parts.join(", ") }
+    }
+}
+
+/// A product and its later processing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Replaced {
+    /// The product that was in the store.
+    pub product: String,
+    /// The product that is there instead.
+    pub by: String,
+}
+
+/// How a catalogue was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct CatalogueReport {
+    /// `incremental` where only changes were asked for, else `full`.
+    pub mode: String,
+    /// The time since which changes were asked for, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Up to when the catalogue is dealt with, RFC 3339; the next run asks from there on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<String>,
+    /// Products that a later run may be able to store: without index rows yet, or refused by source or index.
+    pub pending: usize,
+}
+
 /// A commit.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Committed {
@@ -65,6 +136,10 @@ pub struct Committed {
     pub commits: u64,
     /// True where the repository is new.
     pub created: bool,
+    /// References written from index and files.
+    pub references_written: u64,
+    /// References moved along the time axis.
+    pub references_moved: u64,
 }
 
 /// A time axis.

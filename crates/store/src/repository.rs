@@ -19,8 +19,10 @@ use crate::target::Target;
 pub(crate) enum Existing {
     /// Nothing: a repository can be made there.
     Nothing,
-    /// An empty repository, or a store of the same tile.
-    Repository(Box<Repository>),
+    /// A repository that was made and never written.
+    Empty(Box<Repository>),
+    /// A store of the same tile.
+    Store(Box<Repository>, Box<StoreStamp>),
 }
 
 /// Looks at the place of a tile's store, without writing.
@@ -44,19 +46,22 @@ pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> R
     let stamp = read_stamp(&repository, target.url()).await?;
     let url = target.url().to_string();
     match stamp {
-        Found::Empty => {}
-        Found::Foreign => return Err(Error::Foreign { url }),
+        Found::Empty => Ok(Existing::Empty(Box::new(repository))),
+        Found::Foreign => Err(Error::Foreign { url }),
         Found::Stamp(stamp) if stamp.layout > LAYOUT_VERSION => {
-            return Err(Error::Newer { url, writer: stamp.writer, found: stamp.layout, known: LAYOUT_VERSION });
+            Err(Error::Newer { url, writer: stamp.writer, found: stamp.layout, known: LAYOUT_VERSION })
         }
         Found::Stamp(stamp) => {
             let (found, wanted) = (format!("{} {}", stamp.tile, stamp.level), format!("{tile} {level}"));
             if found != wanted {
                 return Err(Error::OtherTile { url, found, wanted });
             }
+            if stamp.layout < LAYOUT_VERSION {
+                return Err(Error::Older { url, writer: stamp.writer, found: stamp.layout, known: LAYOUT_VERSION });
+            }
+            Ok(Existing::Store(Box::new(repository), stamp))
         }
     }
-    Ok(Existing::Repository(Box::new(repository)))
 }
 
 /// What the root of `main` says.

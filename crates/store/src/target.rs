@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use icechunk::Storage;
 use icechunk::config::{GcsCredentials, S3Credentials, S3Options, S3StaticCredentials};
@@ -14,6 +15,9 @@ use icechunk::storage::{
 use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceError, SourceOptions, SourceUrl};
 
 use crate::error::{Error, Result, one_line};
+
+/// How often the lock of another process is looked at.
+const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// An address at which a store is or shall be.
 pub struct Target {
@@ -91,6 +95,26 @@ impl Target {
                 Err(Error::Locked { path: root.display().to_string(), lock: path.display().to_string() })
             }
             Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// As [`Target::lock`], but waits for another process to be done.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] where another process still holds it after `patience`.
+    pub async fn lock_within(&self, patience: Duration) -> Result<Lock> {
+        let asked = tokio::time::Instant::now();
+        let mut told = false;
+        loop {
+            match self.lock() {
+                Err(Error::Locked { path, .. }) if asked.elapsed() < patience => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!("another s2ice process is writing {path}: waiting for it");
+                    }
+                    tokio::time::sleep(LOCK_POLL).await;
+                }
+                outcome => return outcome,
+            }
         }
     }
 

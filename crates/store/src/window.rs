@@ -1,7 +1,8 @@
-//! The references of one window of time steps, put into a session of its own.
+//! What changes in one window of time steps, put into a session of its own.
 //!
 //! A window is prepared while the one before it is committed: both are work for a processor, and there are at least two.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,13 +15,16 @@ use icechunk::session::Session;
 use icechunk::store::SetVirtualRefsResult;
 use icechunk::{Repository, Store};
 use s2ice_manifest::chunk::{Chunk, indices};
-use s2ice_manifest::manifest::RasterFile;
+use s2ice_manifest::manifest::{Placement, RasterFile};
 use s2ice_manifest::source::location::SourceUrl;
 use tokio::sync::RwLock;
 
 use crate::commit::{ChecksumPolicy, WriteOptions};
 use crate::error::{Error, Result, icechunk_error};
+use crate::held::HeldStore;
 use crate::plan::{ArrayReferences, StorePlan};
+use crate::state::StoreState;
+use crate::update::{Operation, Update, operation};
 
 /// Fills sessions on the run's branch.
 #[derive(Clone)]
@@ -30,16 +34,31 @@ pub(crate) struct Windows {
     /// The run's own branch.
     pub(crate) branch: String,
     pub(crate) plan: Arc<StorePlan>,
+    pub(crate) update: Arc<Update>,
+    /// What the store held when the plan was made.
+    pub(crate) state: Option<Arc<StoreState>>,
+    /// Its references, where any of them is moved or taken away.
+    pub(crate) held: Option<Arc<HeldStore>>,
     pub(crate) options: Arc<WriteOptions>,
 }
 
 /// A session with the references of a window.
 pub(crate) struct Filled {
     pub(crate) session: Session,
-    /// How many references.
+    /// How many references were written from files.
     pub(crate) references: u64,
-    /// The bytes they stand for.
-    pub(crate) bytes: u64,
+    /// How many were moved from another time step.
+    pub(crate) moved: u64,
+}
+
+/// What changes in a window of one array.
+#[derive(Default)]
+struct Changes {
+    references: Vec<(ChunkIndices, VirtualChunkRef)>,
+    written: u64,
+    moved: u64,
+    /// Chunks that have a reference and shall have none.
+    stale: Vec<ChunkIndices>,
 }
 
 impl Windows {
@@ -55,18 +74,95 @@ impl Windows {
         self.fill(session, steps).await
     }
 
-    /// Puts the references of these time steps into a session.
+    /// Puts what changes in these time steps into a session.
     pub(crate) async fn fill(&self, session: Session, steps: Range<usize>) -> Result<Filled> {
         let shared = Arc::new(RwLock::new(session));
         let store = Store::from_session(Arc::clone(&shared)).await;
-        let (mut references, mut bytes) = (0, 0);
+        let (mut references, mut moved) = (0, 0);
         for array in &self.plan.arrays {
-            let (count, size) = self.fill_array(&store, array, steps.clone()).await?;
-            references += count;
-            bytes += size;
+            let changes = self.changes(array, steps.clone()).await?;
+            references += changes.written;
+            moved += changes.moved;
+            let path: Path = array.path.as_str().try_into().map_err(|_| Error::Damaged {
+                url: self.url.to_string(),
+                detail: format!("{} is no path of an array", array.path),
+            })?;
+            if !changes.stale.is_empty() {
+                let cleared = shared.write().await.delete_chunks(&path, changes.stale).await;
+                cleared.map_err(|error| self.failed("taking references away", &error))?;
+            }
+            self.set(&store, &path, array, changes.references).await?;
         }
         drop(store);
-        Ok(Filled { session: self.reclaim(shared)?, references, bytes })
+        Ok(Filled { session: self.reclaim(shared)?, references, moved })
+    }
+
+    async fn changes(&self, array: &ArrayReferences, steps: Range<usize>) -> Result<Changes> {
+        let asset = array.manifest.asset;
+        let anew = self.update.anew.contains(&asset);
+        let array_held = self.state.as_ref().and_then(|state| state.arrays.get(&asset));
+        let held = self.held.as_ref().zip(array_held);
+        let mut out = Changes::default();
+        for step in steps {
+            let there = !anew && array_held.is_some_and(|held| held.present.get(step) == Some(&true));
+            let time = u32::try_from(step).unwrap_or(u32::MAX);
+            let first = out.references.len();
+            match operation(array.manifest.at(step), step, there, anew) {
+                Operation::Keep | Operation::Nothing => continue,
+                Operation::Clear => {}
+                Operation::Write(Placement::File(raster)) => {
+                    self.references(raster, array.has_components, time, &mut out.references)?;
+                    out.written += (out.references.len() - first) as u64;
+                }
+                Operation::Write(Placement::Held(raster)) => {
+                    let (store, held) = held.ok_or_else(|| self.lost(array))?;
+                    let from = usize::try_from(raster.step).unwrap_or(usize::MAX);
+                    for found in store.references(held, from).await? {
+                        let chunk = indices(array.has_components, time, found.row, found.column);
+                        out.references.push((ChunkIndices(chunk), found.reference));
+                    }
+                    out.moved += (out.references.len() - first) as u64;
+                }
+            }
+            if !there {
+                continue;
+            }
+            let (store, held) = held.ok_or_else(|| self.lost(array))?;
+            let written: HashSet<&ChunkIndices> = out.references[first..].iter().map(|(chunk, _)| chunk).collect();
+            for found in store.references(held, step).await? {
+                let chunk = ChunkIndices(indices(array.has_components, time, found.row, found.column));
+                if !written.contains(&chunk) {
+                    out.stale.push(chunk);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    async fn set(
+        &self,
+        store: &Store,
+        path: &Path,
+        array: &ArrayReferences,
+        references: Vec<(ChunkIndices, VirtualChunkRef)>,
+    ) -> Result<()> {
+        if references.is_empty() {
+            return Ok(());
+        }
+        // The prefix of every location was checked when its path was joined to the source; checking each reference
+        // again would triple the time.
+        match store.set_virtual_refs(path, false, references).await {
+            Ok(SetVirtualRefsResult::Done) => Ok(()),
+            Ok(SetVirtualRefsResult::FailedRefs(refused)) => {
+                Err(Error::RefusedReferences { array: array.path.clone(), count: refused.len() })
+            }
+            Err(error) => Err(self.failed("writing references", &error)),
+        }
+    }
+
+    fn lost(&self, array: &ArrayReferences) -> Error {
+        let detail = format!("{} is to be kept but is not there", array.path);
+        Error::Damaged { url: self.url.to_string(), detail }
     }
 
     /// The session back from a store that is done with it.
@@ -76,48 +172,19 @@ impl Windows {
             .ok_or_else(|| Error::Damaged { url: self.url.to_string(), detail: "a session is still in use".to_owned() })
     }
 
-    async fn fill_array(&self, store: &Store, array: &ArrayReferences, steps: Range<usize>) -> Result<(u64, u64)> {
-        let mut references = Vec::new();
-        let mut bytes = 0;
-        for step in steps {
-            let Some(raster) = array.manifest.rasters.get(step).and_then(Option::as_ref) else { continue };
-            let time = u32::try_from(step).unwrap_or(u32::MAX);
-            bytes += self.references(raster, array.has_components, time, &mut references)?;
-        }
-        if references.is_empty() {
-            return Ok((0, 0));
-        }
-        let count = references.len() as u64;
-        let path: Path = array.path.as_str().try_into().map_err(|_| Error::Damaged {
-            url: self.url.to_string(),
-            detail: format!("{} is no path of an array", array.path),
-        })?;
-        // The prefix of every location was checked when its path was joined to the source; checking each reference
-        // again would triple the time.
-        match store.set_virtual_refs(&path, false, references).await {
-            Ok(SetVirtualRefsResult::Done) => Ok((count, bytes)),
-            Ok(SetVirtualRefsResult::FailedRefs(refused)) => {
-                Err(Error::RefusedReferences { array: array.path.clone(), count: refused.len() })
-            }
-            Err(error) => Err(self.failed("writing references", &error)),
-        }
-    }
-
-    /// Appends the references of one raster; returns the bytes they stand for.
+    /// Appends the references of one raster.
     fn references(
         &self,
         raster: &RasterFile,
         has_components: bool,
         time: u32,
         out: &mut Vec<(ChunkIndices, VirtualChunkRef)>,
-    ) -> Result<u64> {
+    ) -> Result<()> {
         let location = self.location(&raster.path).map_err(|error| self.failed("naming a reference", &error))?;
         let checksum = self.checksum(raster);
-        let mut bytes = 0;
         out.reserve(raster.tiles.len());
         for (row, column, chunk) in raster.chunks() {
             let Chunk::Range(range) = chunk else { continue };
-            bytes += range.length();
             let reference = VirtualChunkRef {
                 location: location.clone(),
                 offset: range.offset(),
@@ -126,7 +193,7 @@ impl Windows {
             };
             out.push((ChunkIndices(indices(has_components, time, row, column)), reference));
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Readers before Icechunk 2 know no locations relative to a container.

@@ -10,6 +10,7 @@ use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
+use s2ice_store::layout::time::StepFacts;
 use s2ice_store::plan::{PlanContext, StorePlan, plan};
 use serde_json::Value;
 
@@ -43,7 +44,11 @@ fn sample() -> StorePlan {
             cloud_cover: Some(12.5),
             source: MetadataSource::Product,
         };
-        ProductRecord { id: name.parse().unwrap(), metadata, rasters: rasters.iter().map(|r| raster(r)).collect() }
+        ProductRecord {
+            id: name.parse().unwrap(),
+            metadata,
+            rasters: rasters.iter().map(|r| raster(r).into()).collect(),
+        }
     };
     let products = vec![
         product(1, &["B02_10m", "B8A_20m", "SCL_20m", "TCI_10m", "MSK_CLDPRB_20m"]),
@@ -55,7 +60,10 @@ fn sample() -> StorePlan {
         container: "eodata".into(),
         source_url: "s3://eodata/".into(),
         writer: "s2ice test".into(),
-        updated: BTreeMap::new(),
+        sources: BTreeMap::new(),
+        facts: vec![StepFacts::default(); 2],
+        resolutions: Resolutions::Best,
+        catalogue: None,
     };
     plan(assemble(products, Resolutions::Best), &context).unwrap()
 }

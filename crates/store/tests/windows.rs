@@ -12,12 +12,13 @@ use icechunk::repository::VersionInfo;
 use s2ice_jpeg2000::TileSpan;
 use s2ice_manifest::assemble::{ProductRecord, Resolutions, assemble};
 use s2ice_manifest::ids::Level;
-use s2ice_manifest::manifest::{RasterFile, TileTable};
+use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
-use s2ice_store::commit::{ChecksumPolicy, Spec, WriteOptions, write};
+use s2ice_store::commit::{ChecksumPolicy, Spec, WriteOptions, Written, load, write};
+use s2ice_store::layout::time::StepFacts;
 use s2ice_store::plan::{PlanContext, StorePlan, plan};
 use s2ice_store::progress::Silent;
 use s2ice_store::target::Target;
@@ -52,19 +53,29 @@ fn product(day: u32) -> ProductRecord {
                 header,
             }
         });
-    ProductRecord { id, metadata: ProductMetadata::from_name(id), rasters: rasters.collect() }
+    ProductRecord { id, metadata: ProductMetadata::from_name(id), rasters: rasters.map(Into::into).collect() }
 }
 
 fn planned(days: u32) -> StorePlan {
+    let assembly = assemble((0..days).map(product).collect(), Resolutions::Best);
+    let bytes = |step: usize| {
+        let rasters = assembly.manifests.iter().filter_map(|m| m.at(step)?.file());
+        rasters.map(RasterFile::referenced_bytes).sum()
+    };
+    let facts =
+        (0..assembly.steps.len()).map(|step| StepFacts { bytes: bytes(step), ..StepFacts::default() }).collect();
     let context = PlanContext {
         tile: "33TVN".parse().unwrap(),
         level: Level::L2A,
         container: "archive".into(),
         source_url: "s3://archive/".into(),
         writer: "s2ice test".into(),
-        updated: BTreeMap::new(),
+        sources: BTreeMap::new(),
+        facts,
+        resolutions: Resolutions::Best,
+        catalogue: None,
     };
-    plan(assemble((0..days).map(product).collect(), Resolutions::Best), &context).unwrap()
+    plan(assembly, &context).unwrap()
 }
 
 fn options(run: &str) -> WriteOptions {
@@ -75,7 +86,14 @@ fn options(run: &str) -> WriteOptions {
         run: run.to_owned(),
         container: s2ice_store::config::container("archive", &source, &Effective::default()).unwrap(),
         concurrency: 4,
+        message: "test".to_owned(),
+        clock: chrono::Utc::now,
     }
+}
+
+async fn put(target: &Target, plan: StorePlan, options: WriteOptions) -> s2ice_store::Result<Option<Written>> {
+    let loaded = load(target, plan.tile, plan.level).await?;
+    write(target, loaded, plan, options, &Silent).await
 }
 
 type References = BTreeMap<(String, Vec<u32>), (String, u64, u64)>;
@@ -84,9 +102,10 @@ fn wanted(plan: &StorePlan) -> References {
     let mut out = References::new();
     for array in &plan.arrays {
         for (step, raster) in array.manifest.rasters.iter().enumerate() {
-            for (row, column, chunk) in raster.iter().flat_map(RasterFile::chunks) {
+            let Some(file) = raster.as_ref().and_then(Placement::file) else { continue };
+            for (row, column, chunk) in file.chunks() {
                 if let s2ice_manifest::chunk::Chunk::Range(range) = chunk {
-                    let location = format!("vcc://archive/{}", raster.as_ref().unwrap().path);
+                    let location = format!("vcc://archive/{}", file.path);
                     let key = (array.path.clone(), vec![step as u32, row, column]);
                     out.insert(key, (location, range.offset(), range.length()));
                 }
@@ -122,10 +141,11 @@ async fn every_reference_of_every_window_arrives() {
         let plan = planned(days);
         let wanted = wanted(&plan);
         let arrays: Vec<String> = plan.arrays.iter().map(|a| a.path.clone()).collect();
-        let written = write(&target, plan, options(run), &Silent).await.unwrap();
+        let bytes = plan.referenced_bytes();
+        let written = put(&target, plan, options(run)).await.unwrap().expect("something to write");
         assert_eq!(written.references, wanted.len() as u64);
         assert_eq!(written.commits, u64::from(days.div_ceil(100)));
-        assert_eq!(written.referenced_bytes, wanted.values().map(|(_, _, length)| length).sum::<u64>());
+        assert_eq!(bytes, wanted.values().map(|(_, _, length)| length).sum::<u64>());
         assert_eq!(stored(&target, &arrays).await, wanted, "{days} days");
     }
 }
@@ -135,16 +155,16 @@ async fn a_container_keeps_its_prefix_and_a_store_its_format() {
     let folder = tempfile::tempdir().unwrap();
     let url = SourceUrl::parse(folder.path().join("store").to_str().unwrap()).unwrap();
     let target = Target::open(url, SourceOptions::default()).await.unwrap();
-    write(&target, planned(2), options("a"), &Silent).await.unwrap();
+    put(&target, planned(2), options("a")).await.unwrap();
 
     let mut elsewhere = options("b");
     let source = SourceUrl::parse("s3://mirror").unwrap();
     elsewhere.container = s2ice_store::config::container("archive", &source, &Effective::default()).unwrap();
-    let error = write(&target, planned(2), elsewhere, &Silent).await.unwrap_err().to_string();
+    let error = put(&target, planned(3), elsewhere).await.unwrap_err().to_string();
     assert!(error.contains("s3://archive/") && error.contains("--container"), "{error}");
 
     let mut older = options("c");
     older.spec = Spec::V1;
-    let error = write(&target, planned(2), older, &Silent).await.unwrap_err().to_string();
+    let error = put(&target, planned(3), older).await.unwrap_err().to_string();
     assert!(error.contains("spec 2"), "{error}");
 }

@@ -21,6 +21,7 @@ pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Fa
         checksum: args.checksum,
         spec: args.spec,
         container: args.container,
+        update: args.update,
         options: args.store_options,
     };
     let settings = settings::build(args.selection, &args.source, only, run)?;

@@ -15,7 +15,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::assemble::Step;
 use crate::chunk::{Chunk, indices};
-use crate::manifest::ChunkManifest;
+use crate::manifest::{ChunkManifest, Placement};
 use crate::source::location::{SourceError, SourceUrl};
 
 /// Version of the table, in its key-value metadata as `s2ice.manifest`.
@@ -125,7 +125,7 @@ fn write_to(
     let mut total = 0;
     for array in arrays {
         for (index, step) in steps.iter().enumerate() {
-            let Some(raster) = array.manifest.rasters.get(index).and_then(Option::as_ref) else { continue };
+            let Some(raster) = array.manifest.at(index).and_then(Placement::file) else { continue };
             // The raster's path is already encoded, as references want it.
             let location = format!("{prefix}{}", raster.path);
             let product = step.id.to_string();

@@ -40,6 +40,8 @@ def build(
     cache: PathLike | Literal[False] | None = None,
     source_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    prune: bool = False,
+    full: bool = False,
     dry_run: bool = False,
     progress: Callable[[str, int, int | None], object] | None = None,
 ) -> dict[str, Any]:
@@ -88,6 +90,10 @@ def build(
         ``force_path_style``, ``allow_http``, ``access_key_id``, ``secret_access_key``, ``session_token``,
         ``connections`` (requests at a time), or any setting of the Rust crate object_store by its name there. Other
         credentials come from the environment.
+    prune
+        Take away products and rasters that the inputs no longer have; otherwise they stay.
+    full
+        Ask the STAC API for every item, not only for what changed since the last build of this store.
     dry_run
         Work everything out and write nothing.
     progress
@@ -127,6 +133,8 @@ def build(
         "checksum": checksum,
         "spec": spec,
         "container": container,
+        "prune": prune,
+        "full": full,
         "dry_run": dry_run,
     }
     report: dict[str, Any] = json.loads(_s2ice.build(json.dumps(request), progress))

@@ -67,7 +67,7 @@ pub(super) fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> Result<(Vec<Ti
                     "the file has {size} bytes, the index says {}: it changed since it was indexed; index it again",
                     entry.file_size
                 );
-                return Err(Trouble::Refused(RefusalKind::Source, reason));
+                return Err(Trouble::Refused(RefusalKind::Changed, reason));
             }
             if let Some(sot) = facts.first_sot.filter(|sot| *sot != entry.first_sot) {
                 let reason = format!(
@@ -80,7 +80,7 @@ pub(super) fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> Result<(Vec<Ti
                 (facts.version(), Version { etag: row.etag.as_deref(), last_modified: row.last_modified });
             if let Some(what) = now.differs(then).filter(|_| facts.size.is_some()) {
                 let reason = format!("its {what} is another than when it was indexed: it changed; index it again");
-                return Err(Trouble::Refused(RefusalKind::Source, reason));
+                return Err(Trouble::Refused(RefusalKind::Changed, reason));
             }
             entry
         }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use s2ice_manifest::join::{Join, join, join_index_alone};
+use s2ice_manifest::join::{Join, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
@@ -37,10 +38,36 @@ pub struct Inputs {
     pub stac: Option<StacReport>,
     /// Matched and unmatched products.
     pub counts: ProductsReport,
+    /// How the catalogue was asked; absent without one.
+    pub catalogue: Option<CatalogueLoad>,
+}
+
+/// What a run needs to know of the catalogue's answer.
+#[derive(Debug, Default)]
+pub struct CatalogueLoad {
+    /// The time since which changes were asked for.
+    pub since: Option<DateTime<Utc>>,
+    /// True where the answer is of what changed since then only.
+    pub incremental: bool,
+    /// Newest change seen.
+    pub latest_change: Option<DateTime<Utc>>,
+    /// When the item of each product last changed.
+    pub changed: BTreeMap<ProductId, DateTime<Utc>>,
+    /// Products without index rows.
+    pub without_index: Vec<ProductId>,
+}
+
+/// What a store that is there already means for the input.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standing {
+    /// The time since which changes are asked for; `None` for everything.
+    pub since: Option<DateTime<Utc>>,
+    /// True where an input without any product is no error: there is a store, and nothing is pruned.
+    pub may_be_empty: bool,
 }
 
 /// Reads index and catalogue and joins them by product name.
-pub async fn gather(settings: &BuildSettings, progress: &dyn Progress) -> Result<Inputs> {
+pub async fn gather(settings: &BuildSettings, standing: Standing, progress: &dyn Progress) -> Result<Inputs> {
     let globs = globs(&settings.arrays)?;
     progress.begin(Phase::Index, None);
     let filter = IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
@@ -53,7 +80,7 @@ pub async fn gather(settings: &BuildSettings, progress: &dyn Progress) -> Result
     for row in rows {
         by_product.entry(row.product).or_default().push(row);
     }
-    if by_product.is_empty() {
+    if by_product.is_empty() && !standing.may_be_empty {
         return Err(Error::Nothing(format!(
             "the index has no rows of tile {} at level {} ({} rows in {}): name the index of this tile",
             settings.tile,
@@ -64,7 +91,8 @@ pub async fn gather(settings: &BuildSettings, progress: &dyn Progress) -> Result
     }
 
     let known: BTreeMap<ProductId, usize> = by_product.iter().map(|(id, rows)| (*id, rows.len())).collect();
-    let (joined, stac) = join_catalogue(settings, &known, progress).await?;
+    let (joined, catalogue) = join_catalogue(settings, &known, standing, progress).await?;
+    let (stac, catalogue) = catalogue.unzip();
     let counts = ProductsReport {
         in_index: known.len(),
         matched: joined.matched.len(),
@@ -81,10 +109,10 @@ pub async fn gather(settings: &BuildSettings, progress: &dyn Progress) -> Result
             (!rows.is_empty()).then_some(Gathered { id: matched.product, rows, item: matched.item })
         })
         .collect::<Vec<_>>();
-    if products.is_empty() {
+    if products.is_empty() && !standing.may_be_empty {
         return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));
     }
-    Ok(Inputs { products, index, stac, counts })
+    Ok(Inputs { products, index, stac, counts, catalogue })
 }
 
 /// A local index that is not there or is a folder, before it is opened as what it is not.
@@ -108,22 +136,24 @@ fn index_options(settings: &BuildSettings) -> s2ice_manifest::source::location::
 async fn join_catalogue(
     settings: &BuildSettings,
     known: &BTreeMap<ProductId, usize>,
+    standing: Standing,
     progress: &dyn Progress,
-) -> Result<(Join, Option<StacReport>)> {
+) -> Result<(Join, Option<(StacReport, CatalogueLoad)>)> {
     let query = StacQuery {
         tile: settings.tile,
         level: settings.level,
         datetime: settings.datetime,
         max_cloud_cover: settings.max_cloud_cover,
         collection: settings.collection.clone(),
-        updated_since: None,
+        updated_since: standing.since,
     };
     let Some(input) = &settings.stac else { return Ok((join_index_alone(known, &query), None)) };
     progress.begin(Phase::Stac, None);
     let loaded = load_stac(input, &query, &StacOptions::default()).await;
     progress.end();
     let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
-    if load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty() {
+    let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
+    if nothing && !load.incremental {
         let tiles: Vec<String> = load.outside_tile.iter().map(|(tile, count)| format!("{count} of {tile}")).collect();
         let shown = tiles.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
         return Err(Error::Input(format!("{input} has no item of tile {}, only {shown}", settings.tile)));
@@ -135,7 +165,22 @@ async fn join_catalogue(
         refused: load.refused.iter().map(|r| format!("{}: {}", r.place, r.error)).collect(),
         notes: load.notes.iter().map(ToString::to_string).collect(),
     };
-    Ok((join(known, &load, &query), Some(report)))
+    let mut joined = join(known, &load, &query);
+    if load.incremental {
+        // Absence from an answer about changes says nothing.
+        let is_absence = |reason: &WithoutProduct| {
+            matches!(reason, WithoutProduct::NotInCatalogue | WithoutProduct::NotInFilteredCatalogue { .. })
+        };
+        joined.without_product.retain(|only| !is_absence(&only.reason));
+    }
+    let catalogue = CatalogueLoad {
+        since: standing.since,
+        incremental: load.incremental,
+        latest_change: load.latest_change,
+        changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
+        without_index: joined.without_index.iter().map(|only| only.product).collect(),
+    };
+    Ok((joined, Some((report, catalogue))))
 }
 
 fn unmatched(products: impl Iterator<Item = (ProductId, String)>) -> Vec<Unmatched> {

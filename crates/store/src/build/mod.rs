@@ -1,38 +1,60 @@
-//! The main job: index, catalogue and source to a store, or to a manifest file.
+//! The main job: make a store hold what index, catalogue and source say, or write that to a manifest file.
 
+mod catalogue;
+mod changes;
+mod difference;
 mod facts;
+mod fingerprint;
 mod gather;
 mod resolve;
 mod settings;
+mod settle;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use icechunk::virtual_chunks::VirtualChunkContainer;
-use s2ice_manifest::assemble::{ProductRecord, RefusalKind, assemble};
-use s2ice_manifest::product::MetadataSource;
+use s2ice_manifest::assemble::{Assembly, RefusalKind, assemble};
+use s2ice_manifest::product::{MetadataSource, ProductId};
+use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
 use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
 
-pub use self::settings::{BuildSettings, HeaderPolicy};
+pub use self::settings::{BuildSettings, HeaderPolicy, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 
-use self::gather::{Inputs, gather};
-use self::resolve::{Resolved, resolve};
-use crate::commit::{self, WriteOptions};
+use self::difference::difference;
+use self::fingerprint::Salt;
+use self::gather::{Inputs, Standing, gather};
+use self::resolve::{Resolved, open_cache, resolve, too_cloudy};
+use self::settle::{Known, settle};
+use crate::commit::{self, Loaded, WriteOptions};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::plan::{PlanContext, StorePlan, plan};
 use crate::progress::Progress;
 use crate::report::{ArrayReport, BuildReport, Committed, REPORT_VERSION, SourceUse, Times, rfc3339_ms};
+use crate::state;
 use crate::target::Target;
 
 /// Concurrent requests of a commit to a remote store.
 const COMMIT_CONCURRENCY: usize = 8;
 
-/// Builds the store of a tile, or, in a dry run, works out what it would hold.
+/// How often a run that lost against another writer begins anew. Whoever wins is done, so that this many writers at once
+/// all get their turn.
+const ATTEMPTS: u32 = 20;
+
+/// Waiting time after a lost race, times the number of the attempt.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// A branch of a run on an object store counts as abandoned when nothing happened on it for so long.
+const ABANDONED: TimeDelta = TimeDelta::hours(1);
+
+/// Makes the store of a tile hold what the inputs say, or, in a dry run, works out what would change.
 ///
 /// # Errors
-/// An input cannot be read, nothing is left to store, or the store cannot be written. No half-made store remains.
+/// An input cannot be read, nothing is left to store, or the store cannot be written. `main` is then as it was.
 pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<BuildReport> {
     let target = match (&settings.store, settings.dry_run) {
         (Some(url), dry_run) => {
@@ -46,38 +68,87 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             return Err(Error::Request("--store is missing: name the store's address, or use --dry-run".to_owned()));
         }
     };
-    let lock = target.as_ref().filter(|_| !settings.dry_run).map(Target::lock).transpose()?;
-    if let Some(target) = &target {
-        // Before thousands of files are asked for their headers.
-        commit::check(target, settings.tile, settings.level).await?;
-    }
-    let prepared = prepare(settings, progress).await?;
-    let mut report = prepared.report;
-    report.target = settings.store.clone();
-    let Some(target) = target else { return Ok(report) };
-    if settings.dry_run {
-        return Ok(report);
-    }
-    let options = WriteOptions {
-        checksum: settings.checksum,
-        spec: settings.spec,
-        run: settings.run.clone(),
-        container: prepared.container,
-        concurrency: COMMIT_CONCURRENCY,
+    let lock = match target.as_ref().filter(|_| !settings.dry_run) {
+        Some(target) => Some(target.lock_within(settings.lock_wait).await?),
+        None => None,
     };
-    let written = commit::write(&target, prepared.plan, options, progress).await?;
-    drop(lock);
-    report.committed =
-        Some(Committed { snapshot: written.snapshot, commits: written.commits, created: written.created });
-    Ok(report)
+    let cache = open_cache(settings)?;
+    let mut cleaned = Vec::new();
+    let mut attempt = 1;
+    loop {
+        // Before thousands of files are asked for their headers.
+        let loaded = match &target {
+            Some(target) => commit::load(target, settings.tile, settings.level).await?,
+            None => Loaded::default(),
+        };
+        if let Some(target) = target.as_ref().filter(|_| !settings.dry_run) {
+            cleaned.extend(loaded.clean_up(target, abandoned_before(settings, target)).await?);
+        }
+        let prepared = prepare(settings, &cache, target.as_ref(), loaded, progress).await?;
+        let Prepared { plan, mut report, container, loaded, .. } = prepared;
+        report.target.clone_from(&settings.store);
+        report.attempts = attempt;
+        report.cleaned.clone_from(&cleaned);
+        let Some(target) = target.as_ref().filter(|_| !settings.dry_run) else { return Ok(report) };
+        let options = WriteOptions {
+            checksum: settings.checksum,
+            spec: settings.spec,
+            run: settings.run.clone(),
+            container,
+            concurrency: COMMIT_CONCURRENCY,
+            message: message(&plan, &report, loaded.state.is_some()),
+            clock: settings.clock,
+        };
+        match commit::write(target, loaded, plan, options, progress).await {
+            Ok(written) => {
+                drop(lock);
+                if let Some(written) = written {
+                    report.published.clone_from(&written.tag);
+                    report.committed = Some(Committed {
+                        snapshot: written.snapshot,
+                        commits: written.commits,
+                        created: written.created,
+                        references_written: written.references,
+                        references_moved: written.moved,
+                    });
+                }
+                return Ok(report);
+            }
+            Err(Error::Conflict { .. }) if attempt < ATTEMPTS => {
+                tracing::info!(attempt, "another writer was faster: comparing with what it wrote");
+                tokio::time::sleep(BACKOFF * attempt).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
-/// Writes every reference that [`build`] would make to a Parquet file; `None` or a dry run writes nothing.
+/// Under the lock of a local store no other run is alive.
+fn abandoned_before(settings: &BuildSettings, target: &Target) -> DateTime<Utc> {
+    let now = (settings.clock)();
+    if target.url().local_root().is_some() { now } else { now - ABANDONED }
+}
+
+fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {
+    let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    let products = count(plan.steps.len(), "product");
+    let (tile, level) = (plan.tile, plan.level);
+    if exists {
+        return format!("Update {tile} {level}: {}; {products}", report.changes.sentence());
+    }
+    let arrays = count(plan.arrays.len(), "array");
+    format!("Build {tile} {level}: {products}, {arrays}, {} references", report.references)
+}
+
+/// Writes every reference that [`build`] would make in an empty place to a Parquet file; `None` or a dry run writes
+/// nothing.
 ///
 /// # Errors
 /// As [`build`].
 pub async fn manifest(settings: &BuildSettings, output: Option<&Path>, progress: &dyn Progress) -> Result<BuildReport> {
-    let prepared = prepare(settings, progress).await?;
+    let cache = open_cache(settings)?;
+    let prepared = prepare(settings, &cache, None, Loaded::default(), progress).await?;
     let mut report = prepared.report;
     if let Some(output) = output.filter(|_| !settings.dry_run) {
         let arrays: Vec<NamedManifest<'_>> = prepared
@@ -98,9 +169,16 @@ struct Prepared {
     report: BuildReport,
     container: VirtualChunkContainer,
     source_url: SourceUrl,
+    loaded: Loaded,
 }
 
-async fn prepare(settings: &BuildSettings, progress: &dyn Progress) -> Result<Prepared> {
+async fn prepare(
+    settings: &BuildSettings,
+    cache: &FactCache,
+    target: Option<&Target>,
+    mut loaded: Loaded,
+    progress: &dyn Progress,
+) -> Result<Prepared> {
     let source_url = SourceUrl::parse(&settings.source)?;
     let source = match settings.headers {
         // Nothing is asked of the source, which therefore need not exist.
@@ -111,42 +189,60 @@ async fn prepare(settings: &BuildSettings, progress: &dyn Progress) -> Result<Pr
     let name = settings.container.clone().unwrap_or_else(|| config::default_container_name(&source_url));
     let container = config::container(&name, &source_url, &effective)?;
 
-    let inputs = gather(settings, progress).await?;
-    let Inputs { products, index, stac, mut counts } = inputs;
-    let updated: BTreeMap<String, String> = products
+    let held = loaded.state.clone();
+    let held = held.as_deref();
+    let standing =
+        Standing { since: catalogue::since(settings, held), may_be_empty: held.is_some() && !settings.prune };
+    let Inputs { products, index, stac, mut counts, catalogue } = gather(settings, standing, progress).await?;
+    let updated: BTreeMap<ProductId, String> = products
         .iter()
-        .filter_map(|p| {
-            Some((p.id.to_string(), p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)))
-        })
+        .filter_map(|p| Some((p.id, p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))))
         .collect();
-    let resolved = resolve(settings, &source_url, source.as_ref(), products, progress).await?;
-    let Resolved { products, mut refused, from_cache } = resolved;
-    counts.metadata_from_name = from_name(&products);
+    let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers);
+    let admits = |product: &gather::Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
+    let mut split = difference(held, products, &salt, settings.prune, admits);
+    let changed = std::mem::take(&mut split.changed);
+    let Resolved { products: resolved, mut refused, from_cache } =
+        resolve(settings, cache, &source_url, source.as_ref(), changed, progress).await?;
+    refused.extend(split.refused.iter().cloned());
+    let records = split.merge(held, resolved, &refused, settings.prune);
 
-    let mut assembly = assemble(products, settings.resolutions);
-    refused.append(&mut assembly.refused);
-    refused.extend(index.conflicts.iter().map(resolve::conflict));
-    refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
+    let resolutions = state::resolutions(held, settings.resolutions, settings.prune);
+    let mut assembly = assemble(records, resolutions);
+    assembly.refused.append(&mut refused);
+    assembly.refused.extend(index.conflicts.iter().map(resolve::conflict));
+    assembly.refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
+    assembly.refused.dedup();
+    refuse_nothing(&assembly)?;
+    let known = Known { target, salt: &salt, inputs: &split.inputs, updated: &updated };
+    let facts = settle(&mut assembly, &mut loaded, &known).await?;
+    let refused = std::mem::take(&mut assembly.refused);
     counts.stored = assembly.steps.len();
-    if assembly.manifests.is_empty() {
-        // That a product is empty follows from what its rasters say.
-        let cause = refused.iter().find(|r| r.kind != RefusalKind::Empty).or(refused.first());
-        let first = cause.map(|r| match &r.raster {
-            Some(raster) => format!("{} {raster}: {}", r.product, r.reason),
-            None => format!("{}: {}", r.product, r.reason),
-        });
-        let reason = first.unwrap_or_else(|| "the index lists no usable raster".to_owned());
-        return Err(Error::Nothing(format!("nothing can be stored ({} left out): {reason}", refused.len())));
-    }
+    counts.metadata_from_name =
+        assembly.steps.iter().filter(|step| step.metadata.source == MetadataSource::Name).count();
+
+    let (stamp, catalogue) = match &catalogue {
+        Some(load) => {
+            let (stamp, report) = catalogue::outcome(settings, held, load, &refused);
+            (stamp, Some(report))
+        }
+        None => (held.and_then(|s| s.stamp.catalogue.clone()), None),
+    };
     let context = PlanContext {
         tile: settings.tile,
         level: settings.level,
         container: name.clone(),
         source_url: source_url.prefix(),
         writer: settings.writer.clone(),
-        updated,
+        sources: held.map(|s| s.stamp.sources.clone()).unwrap_or_default(),
+        facts,
+        resolutions,
+        catalogue: stamp,
     };
     let plan = plan(assembly, &context).map_err(Error::Encode)?;
+    let changes = changes::changes(held, &plan, |id| split.inputs.contains_key(&id), &refused);
+    let references = changes::references(&mut loaded, target, &plan).await?;
+    check_pruned(settings, held.map_or(0, |s| s.steps.len()), changes.removed.len())?;
 
     let mut refused_counts = BTreeMap::new();
     for refusal in &refused {
@@ -162,15 +258,20 @@ async fn prepare(settings: &BuildSettings, progress: &dyn Progress) -> Result<Pr
         source: source_url.prefix(),
         container: name,
         dry_run: settings.dry_run,
+        changes,
         committed: None,
+        published: None,
+        catalogue,
+        cleaned: Vec::new(),
+        attempts: 1,
         times: Times {
             count: plan.steps.len(),
             first: plan.steps.first().map(|s| rfc3339_ms(s.time_ms)),
             last: plan.steps.last().map(|s| rfc3339_ms(s.time_ms)),
         },
-        arrays: plan.arrays.iter().map(array_report).collect(),
-        references: plan.references(),
-        referenced_bytes: plan.arrays.iter().map(|a| a.manifest.referenced_bytes()).sum(),
+        arrays: plan.arrays.iter().map(|array| array_report(array, &references)).collect(),
+        references: references.values().sum(),
+        referenced_bytes: plan.referenced_bytes(),
         products: counts,
         index,
         stac,
@@ -178,23 +279,48 @@ async fn prepare(settings: &BuildSettings, progress: &dyn Progress) -> Result<Pr
         refused_counts,
         source_use: SourceUse { requests, bytes, from_cache },
     };
-    Ok(Prepared { plan, report, container, source_url })
+    Ok(Prepared { plan, report, container, source_url, loaded })
 }
 
-fn from_name(products: &[ProductRecord]) -> usize {
-    products.iter().filter(|p| p.metadata.source == MetadataSource::Name).count()
+/// A store without arrays would help nobody: the first cause is the one worth telling.
+fn refuse_nothing(assembly: &Assembly) -> Result<()> {
+    if !assembly.manifests.is_empty() {
+        return Ok(());
+    }
+    let refused = &assembly.refused;
+    // That a product is empty follows from what its rasters say.
+    let cause = refused.iter().find(|r| r.kind != RefusalKind::Empty).or(refused.first());
+    let first = cause.map(|r| match &r.raster {
+        Some(raster) => format!("{} {raster}: {}", r.product, r.reason),
+        None => format!("{}: {}", r.product, r.reason),
+    });
+    let reason = first.unwrap_or_else(|| "the index lists no usable raster".to_owned());
+    Err(Error::Nothing(format!("nothing can be stored ({} left out): {reason}", refused.len())))
 }
 
-fn array_report(array: &crate::plan::ArrayReferences) -> ArrayReport {
+/// An input that suddenly lacks most of a store is more likely broken than true.
+fn check_pruned(settings: &BuildSettings, held: usize, removed: usize) -> Result<()> {
+    if settings.prune && removed * 100 > held * usize::from(settings.prune_limit) {
+        return Err(Error::Request(format!(
+            "--prune would remove {removed} of {held} products, more than {} %: check the inputs, or raise --prune-limit",
+            settings.prune_limit
+        )));
+    }
+    Ok(())
+}
+
+fn array_report(array: &crate::plan::ArrayReferences, references: &BTreeMap<String, u64>) -> ArrayReport {
     let manifest = &array.manifest;
+    let present = manifest.rasters.iter().flatten().count();
+    let references = references.get(&array.path).copied().unwrap_or_default();
     ArrayReport {
         path: array.path.clone(),
         asset: manifest.asset.name(),
         shape: manifest.shape(array.has_components),
         chunks: manifest.chunk_shape(array.has_components),
-        present: manifest.rasters.iter().flatten().count(),
-        references: manifest.references(),
-        nodata_chunks: manifest.rasters.iter().flatten().map(|raster| raster.nodata.len() as u64).sum(),
+        present,
+        references,
+        nodata_chunks: (manifest.header.tiles() * present as u64).saturating_sub(references),
         header: if manifest.verified() { "verified" } else { "unverified" }.to_owned(),
         profile: manifest.header.fingerprint.clone(),
     }

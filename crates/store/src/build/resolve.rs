@@ -37,12 +37,12 @@ pub struct Resolved {
 /// Asks for what is not known yet and checks everything.
 pub async fn resolve(
     settings: &BuildSettings,
+    cache: &FactCache,
     source_url: &SourceUrl,
     source: Option<&Source>,
     products: Vec<Gathered>,
     progress: &dyn Progress,
 ) -> Result<Resolved> {
-    let cache = open_cache(settings)?;
     let job = Job {
         settings,
         source_url,
@@ -68,7 +68,8 @@ pub fn conflict(conflict: &Conflict) -> Refusal {
     }
 }
 
-fn open_cache(settings: &BuildSettings) -> Result<FactCache> {
+/// The file that remembers headers and metadata, or a memory for this run alone.
+pub fn open_cache(settings: &BuildSettings) -> Result<FactCache> {
     let Some(path) = settings.cache.as_ref().filter(|_| settings.headers != HeaderPolicy::Assume) else {
         return Ok(FactCache::in_memory());
     };
@@ -85,7 +86,7 @@ struct Job<'a> {
     settings: &'a BuildSettings,
     source_url: &'a SourceUrl,
     source: Option<&'a Source>,
-    cache: FactCache,
+    cache: &'a FactCache,
     headers: Mutex<Headers>,
     from_cache: std::sync::atomic::AtomicU64,
 }
@@ -116,7 +117,7 @@ impl From<FileError> for Trouble {
     fn from(error: FileError) -> Self {
         match error {
             FileError::Source(error) => error.into(),
-            FileError::Changed { .. } => Self::Refused(RefusalKind::Source, error.to_string()),
+            FileError::Changed { .. } => Self::Refused(RefusalKind::Changed, error.to_string()),
             _ => Self::Refused(RefusalKind::Header, error.to_string()),
         }
     }
@@ -178,17 +179,11 @@ impl Job<'_> {
         if self.cache.product(&source.cache_prefix(), product.id).is_some() {
             self.count_cached();
         }
-        Ok(product_metadata(source, &self.cache, product.id, &row.path).await?)
+        Ok(product_metadata(source, self.cache, product.id, &row.path).await?)
     }
 
-    /// Without a catalogue the cloud cover is known only now.
     fn too_cloudy(&self, product: &Gathered, metadata: &ProductMetadata) -> Option<String> {
-        let max = self.settings.max_cloud_cover.filter(|_| product.item.is_none())?;
-        match metadata.cloud_cover {
-            Some(percent) if percent <= max => None,
-            Some(percent) => Some(format!("its cloud cover is {percent} %")),
-            None => Some("its cloud cover is unknown".to_owned()),
-        }
+        too_cloudy(self.settings, product, metadata.cloud_cover)
     }
 
     async fn rasters(
@@ -214,7 +209,7 @@ impl Job<'_> {
             .buffered(self.parallel());
         while let Some((record, row, answer)) = answers.next().await {
             match answer {
-                Ok(raster) => records[record].rasters.push(raster),
+                Ok(raster) => records[record].rasters.push(raster.into()),
                 Err(Trouble::Refused(kind, reason)) => refused.push(Refusal {
                     product: row.product.to_string(),
                     raster: Some(row.asset.to_string()),
@@ -300,7 +295,7 @@ impl Job<'_> {
             index: row.index == TileIndex::InFile,
         };
         let known = source.cache_key(&row.path).ok().and_then(|key| self.cache.file(&key));
-        let record = file_record(source, &self.cache, request).await?;
+        let record = file_record(source, self.cache, request).await?;
         if known.is_some_and(|known| Arc::ptr_eq(&known, &record)) {
             self.count_cached();
         }
@@ -334,6 +329,16 @@ impl Job<'_> {
     }
 }
 
+/// Why the cloud cover keeps a product out, where it does. With a catalogue that was decided by the search.
+pub fn too_cloudy(settings: &BuildSettings, product: &Gathered, cloud_cover: Option<f64>) -> Option<String> {
+    let max = settings.max_cloud_cover.filter(|_| product.item.is_none())?;
+    match cloud_cover {
+        Some(percent) if percent <= max => None,
+        Some(percent) => Some(format!("its cloud cover is {percent} %")),
+        None => Some("its cloud cover is unknown".to_owned()),
+    }
+}
+
 /// What name and item tell of a product whose XML is not read.
 fn from_name(product: &Gathered) -> ProductMetadata {
     let mut metadata = ProductMetadata::from_name(product.id);
@@ -344,6 +349,7 @@ fn from_name(product: &Gathered) -> ProductMetadata {
     metadata
 }
 
-fn whole(id: ProductId, kind: RefusalKind, reason: String) -> Refusal {
+/// The refusal of a whole product.
+pub(super) fn whole(id: ProductId, kind: RefusalKind, reason: String) -> Refusal {
     Refusal { product: id.to_string(), raster: None, kind, reason }
 }

@@ -1,7 +1,9 @@
 //! Resolved settings of a build.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::Resolutions;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
@@ -62,6 +64,20 @@ pub struct BuildSettings {
     pub spec: Spec,
     /// Name of the virtual chunk container.
     pub container: Option<String>,
+    /// Take away what the inputs no longer have.
+    pub prune: bool,
+    /// Greatest part of a store's products that may be pruned, percent.
+    pub prune_limit: u8,
+    /// Ask the catalogue for everything, not only for what changed since the last run.
+    pub full: bool,
+    /// How far before the last change seen the catalogue is asked again.
+    pub overlap: Duration,
+    /// How long to wait for another process that writes the same local store.
+    pub lock_wait: Duration,
+    /// References whose bytes are looked at before the store is published.
+    pub sample: usize,
+    /// The clock.
+    pub clock: fn() -> DateTime<Utc>,
     /// Work everything out, write nothing.
     pub dry_run: bool,
     /// Name that no other run has.
@@ -69,3 +85,15 @@ pub struct BuildSettings {
     /// Writer and version.
     pub writer: String,
 }
+
+/// Half a store: more than a provider withdraws, less than a catalogue that answers in part.
+pub const PRUNE_LIMIT: u8 = 50;
+
+/// A day: catalogues make items visible some time after they date them.
+pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+
+/// Long enough for a run that is about to end.
+pub const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// A dozen small requests: enough to notice an index that is off.
+pub const SAMPLE: usize = 12;

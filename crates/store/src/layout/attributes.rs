@@ -138,6 +138,12 @@ pub fn of_column(name: &str) -> Map<String, Value> {
         "metadata_source" => json!({
             "long_name": "where sensing time and offset come from: product (its XML) or name (unverified)",
         }),
+        "headers" => json!({ "long_name": "main headers read from the files (verified) or assumed" }),
+        "referenced_bytes" => {
+            json!({ "long_name": "bytes of the product files that the store refers to", "units": "byte" })
+        }
+        "content" => json!({ "long_name": "fingerprint of the referenced rasters, kept by s2ice" }),
+        "inputs" => json!({ "long_name": "fingerprint of the index rows, kept by s2ice; 0 where they are read again" }),
         _ => json!({}),
     };
     value.as_object().cloned().unwrap_or_default()

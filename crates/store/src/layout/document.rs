@@ -166,13 +166,15 @@ fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     zstd::bulk::compress(bytes, 3)
 }
 
+/// Longest decoded chunk of a text column that is believed, bytes.
+const MAX_TEXT_CHUNK: usize = 64 << 20;
+
 /// Decodes a chunk of [`TIME_CHUNK`] int64 values.
 ///
 /// # Errors
 /// The bytes are no such chunk.
 pub fn decode_i64(bytes: &[u8]) -> std::io::Result<Vec<i64>> {
-    let raw = decompress(bytes, TIME_CHUNK * 8)?;
-    Ok(raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
+    decode(bytes, i64::from_le_bytes)
 }
 
 /// Decodes a chunk of [`TIME_CHUNK`] uint32 values.
@@ -180,8 +182,55 @@ pub fn decode_i64(bytes: &[u8]) -> std::io::Result<Vec<i64>> {
 /// # Errors
 /// The bytes are no such chunk.
 pub fn decode_u32(bytes: &[u8]) -> std::io::Result<Vec<u32>> {
-    let raw = decompress(bytes, TIME_CHUNK * 4)?;
-    Ok(raw.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect())
+    decode(bytes, u32::from_le_bytes)
+}
+
+/// Decodes a chunk of [`TIME_CHUNK`] int32 values.
+///
+/// # Errors
+/// The bytes are no such chunk.
+pub fn decode_i32(bytes: &[u8]) -> std::io::Result<Vec<i32>> {
+    decode(bytes, i32::from_le_bytes)
+}
+
+/// Decodes a chunk of [`TIME_CHUNK`] float32 values.
+///
+/// # Errors
+/// The bytes are no such chunk.
+pub fn decode_f32(bytes: &[u8]) -> std::io::Result<Vec<f32>> {
+    decode(bytes, f32::from_le_bytes)
+}
+
+/// Decodes a chunk of [`TIME_CHUNK`] texts (`vlen-utf8`).
+///
+/// # Errors
+/// The bytes are no such chunk.
+pub fn decode_text(bytes: &[u8]) -> std::io::Result<Vec<String>> {
+    let bad = |what: &str| std::io::Error::other(format!("a text chunk {what}"));
+    let raw = zstd::bulk::decompress(bytes, MAX_TEXT_CHUNK)?;
+    let mut rest = raw.as_slice();
+    let number = |rest: &mut &[u8]| -> std::io::Result<usize> {
+        let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(|| bad("ends early"))?;
+        *rest = tail;
+        usize::try_from(u32::from_le_bytes(*head)).map_err(std::io::Error::other)
+    };
+    let count = number(&mut rest)?;
+    if count != TIME_CHUNK {
+        return Err(bad("has another number of items than a chunk has steps"));
+    }
+    (0..count)
+        .map(|_| {
+            let length = number(&mut rest)?;
+            let (text, tail) = rest.split_at_checked(length).ok_or_else(|| bad("ends early"))?;
+            rest = tail;
+            std::str::from_utf8(text).map(str::to_owned).map_err(std::io::Error::other)
+        })
+        .collect()
+}
+
+fn decode<T, const N: usize>(bytes: &[u8], le: fn([u8; N]) -> T) -> std::io::Result<Vec<T>> {
+    let raw = decompress(bytes, TIME_CHUNK * N)?;
+    Ok(raw.as_chunks::<N>().0.iter().map(|b| le(*b)).collect())
 }
 
 fn decompress(bytes: &[u8], size: usize) -> std::io::Result<Vec<u8>> {
@@ -190,4 +239,30 @@ fn decompress(bytes: &[u8], size: usize) -> std::io::Result<Vec<u8>> {
         return Ok(raw);
     }
     Err(std::io::Error::other(format!("{} bytes where a chunk has {size}", raw.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn columns_come_back() {
+        let chunk = |column: Column| column.encode().unwrap().remove(0);
+        assert_eq!(decode_i64(&chunk(Column::I64(vec![-1, 7]))).unwrap()[..3], [-1, 7, 0]);
+        assert_eq!(decode_i32(&chunk(Column::I32(vec![-1000]))).unwrap()[..2], [-1000, 0]);
+        assert_eq!(decode_u32(&chunk(Column::U32(vec![9]))).unwrap().len(), TIME_CHUNK);
+        assert!(decode_f32(&chunk(Column::F32(vec![f32::NAN, 0.5]))).unwrap()[0].is_nan());
+        let text = Column::Text(vec!["a".to_owned(), "\u{e9}".to_owned()]);
+        assert_eq!(decode_text(&chunk(text)).unwrap()[..3], ["a", "\u{e9}", ""]);
+    }
+
+    #[test]
+    fn damaged_chunks_are_refused() {
+        for raw in [vec![], vec![0, 32, 0, 0, 1], [&8192_u32.to_le_bytes()[..], &[255; 8]].concat()] {
+            assert!(decode_text(&zstd::bulk::compress(&raw, 1).unwrap()).is_err(), "{raw:?}");
+        }
+        assert!(decode_i64(b"no zstd").is_err());
+        assert!(decode_i64(&compress(&[0; 8]).unwrap()).is_err());
+    }
 }

@@ -51,10 +51,26 @@ pub fn leaf(steps: &[Step]) -> Vec<TimeColumn> {
     ]
 }
 
+/// What a store remembers of each time step beyond the product's own metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StepFacts {
+    /// When the catalogue last changed the item, RFC 3339.
+    pub updated: Option<String>,
+    /// True where every main header of the step was read from its own file.
+    pub verified: bool,
+    /// Fingerprint of the index rows that gave the step; 0 where a part of them was refused and is to be tried again.
+    pub inputs: i64,
+    /// Fingerprint of the rasters as they were referenced.
+    pub content: i64,
+    /// Bytes that the references of the step stand for.
+    pub bytes: u64,
+}
+
 /// The columns that stand at the root only.
-pub fn root(steps: &[Step], updated: &[Option<String>]) -> Vec<TimeColumn> {
+pub fn root(steps: &[Step], facts: &[StepFacts]) -> Vec<TimeColumn> {
     let text = |f: &dyn Fn(&Step) -> String| Column::Text(steps.iter().map(f).collect());
-    let updated = (0..steps.len()).map(|i| updated.get(i).cloned().flatten().unwrap_or_default()).collect();
+    let fact_text = |f: &dyn Fn(&StepFacts) -> String| Column::Text(facts.iter().map(f).collect());
+    let fact = |f: &dyn Fn(&StepFacts) -> i64| Column::I64(facts.iter().map(f).collect());
     vec![
         TimeColumn { name: "product_id", values: text(&|s| s.id.to_string()) },
         TimeColumn { name: "platform", values: text(&|s| s.id.platform()) },
@@ -67,7 +83,16 @@ pub fn root(steps: &[Step], updated: &[Option<String>]) -> Vec<TimeColumn> {
             name: "sensing_time_us",
             values: Column::I64(steps.iter().map(|s| s.metadata.sensing_time_us).collect()),
         },
-        TimeColumn { name: "source_updated", values: Column::Text(updated) },
         TimeColumn { name: "metadata_source", values: text(&|s| s.metadata.source.to_string()) },
+        TimeColumn { name: "source_updated", values: fact_text(&|f| f.updated.clone().unwrap_or_default()) },
+        TimeColumn { name: "headers", values: fact_text(&|f| headers(f.verified).to_owned()) },
+        TimeColumn { name: "referenced_bytes", values: fact(&|f| i64::try_from(f.bytes).unwrap_or(i64::MAX)) },
+        TimeColumn { name: "content", values: fact(&|f| f.content) },
+        TimeColumn { name: "inputs", values: fact(&|f| f.inputs) },
     ]
+}
+
+/// How the store says whether main headers were read or assumed.
+pub fn headers(verified: bool) -> &'static str {
+    if verified { "verified" } else { "assumed" }
 }

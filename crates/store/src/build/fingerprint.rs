@@ -1,0 +1,100 @@
+//! Fingerprints by which a run recognises what it need not do again.
+
+use s2ice_manifest::manifest::Placement;
+use s2ice_manifest::tlm::IndexRow;
+use sha2::{Digest, Sha256};
+
+use crate::commit::ChecksumPolicy;
+
+/// What gives other references from the same rows or rasters: container, source and checksums.
+#[derive(Debug, Clone)]
+pub struct Salt(String);
+
+impl Salt {
+    /// `headers` says where main headers come from, since that decides what can be said of them.
+    pub fn new(container: &str, source: &str, checksum: ChecksumPolicy, headers: super::HeaderPolicy) -> Self {
+        Self(format!("{container}\n{source}\n{checksum:?}\n{headers:?}"))
+    }
+}
+
+/// Fingerprint of the index rows of a product; never 0, which stands for "ask again".
+pub fn inputs(salt: &Salt, rows: &[IndexRow]) -> i64 {
+    let mut rows: Vec<&IndexRow> = rows.iter().collect();
+    rows.sort_by_key(|row| row.asset);
+    let mut hash = Fields::new("inputs", salt);
+    for row in rows {
+        hash.text(&row.asset.name());
+        hash.text(&row.path);
+        hash.bytes(row.index.cell());
+        hash.bytes(row.main_header.as_deref().unwrap_or_default());
+        hash.text(row.etag.as_deref().unwrap_or_default());
+        hash.number(row.last_modified.map_or(i64::MIN, |t| t.timestamp_millis()));
+        let nodata = row.nodata.as_deref();
+        hash.number(nodata.map_or(-1, |tiles| i64::try_from(tiles.len()).unwrap_or(i64::MAX)));
+        nodata.unwrap_or_default().iter().for_each(|tile| hash.number(i64::from(*tile)));
+    }
+    hash.finish()
+}
+
+/// Fingerprint of the rasters of a step as they are referenced; never 0.
+pub fn content(salt: &Salt, rasters: &[&Placement]) -> i64 {
+    let mut rasters = rasters.to_vec();
+    rasters.sort_by_key(|raster| raster.asset());
+    let mut hash = Fields::new("content", salt);
+    for raster in rasters {
+        hash.text(&raster.asset().name());
+        hash.text(&raster.header().fingerprint);
+        hash.number(i64::from(raster.verified()));
+        // What is taken over from the store is told by that alone.
+        let Some(file) = raster.file() else { continue };
+        hash.text(&file.path);
+        hash.text(file.etag.as_deref().unwrap_or_default());
+        hash.number(file.last_modified.map_or(i64::MIN, |t| t.timestamp_millis()));
+        for (row, column, chunk) in file.chunks() {
+            let s2ice_manifest::chunk::Chunk::Range(range) = chunk else { continue };
+            hash.0.update(row.to_le_bytes());
+            hash.0.update(column.to_le_bytes());
+            hash.0.update(range.offset().to_le_bytes());
+            hash.0.update(range.length().to_le_bytes());
+        }
+    }
+    hash.finish()
+}
+
+/// SHA-256 of texts, hexadecimal.
+pub fn of_texts(texts: &[String]) -> String {
+    let mut hash = Fields(Sha256::new());
+    texts.iter().for_each(|text| hash.text(text));
+    hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Hashes fields so that no two lists of them run together.
+struct Fields(Sha256);
+
+impl Fields {
+    fn new(kind: &str, salt: &Salt) -> Self {
+        let mut fields = Self(Sha256::new());
+        fields.text(kind);
+        fields.text(&salt.0);
+        fields
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn number(&mut self, number: i64) {
+        self.0.update(number.to_le_bytes());
+    }
+
+    fn finish(self) -> i64 {
+        let digest = self.0.finalize();
+        let number = digest.first_chunk::<8>().map_or(0, |bytes| i64::from_le_bytes(*bytes));
+        if number == 0 { 1 } else { number }
+    }
+}

@@ -1,0 +1,84 @@
+//! References that a store holds already, read back to be moved, counted or taken away.
+
+use std::sync::Arc;
+
+use icechunk::Repository;
+use icechunk::config::CachingConfig;
+use icechunk::format::manifest::{ChunkPayload, VirtualChunkRef};
+use icechunk::format::{ChunkIndices, Path};
+use icechunk::repository::VersionInfo;
+use icechunk::session::Session;
+use s2ice_manifest::chunk::indices;
+use s2ice_manifest::raster::Asset;
+
+use crate::error::{Error, Result, icechunk_error};
+use crate::state::{HeldArray, StoreState};
+use crate::target::Target;
+
+/// References kept in memory while they are read back: two windows of many arrays.
+const CACHED_REFERENCES: u64 = 2_000_000;
+
+/// One reference and its place in the tile grid.
+pub(crate) struct HeldReference {
+    pub(crate) row: u32,
+    pub(crate) column: u32,
+    pub(crate) reference: VirtualChunkRef,
+}
+
+/// A state of a store whose references can be read.
+pub(crate) struct HeldStore {
+    state: Arc<StoreState>,
+    session: Session,
+    url: String,
+}
+
+impl HeldStore {
+    /// Opens the snapshot of a state anew, with caches of its own.
+    pub(crate) async fn open(target: &Target, repository: &Repository, state: Arc<StoreState>) -> Result<Self> {
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| icechunk_error("opening the store", target.url(), error);
+        let mut config = repository.config().clone();
+        config.caching = Some(CachingConfig { num_chunk_refs: Some(CACHED_REFERENCES), ..CachingConfig::default() });
+        let repository = Repository::open(target.storage()).config(config).execute().await.map_err(|e| failed(&e))?;
+        let version = VersionInfo::SnapshotId(state.snapshot.clone());
+        let session = repository.readonly_session(&version).await.map_err(|e| failed(&e))?;
+        Ok(Self { state, session, url: target.url().to_string() })
+    }
+
+    /// The array of a raster.
+    pub(crate) fn array(&self, asset: Asset) -> Option<&HeldArray> {
+        self.state.arrays.get(&asset)
+    }
+
+    /// The references of one raster, in raster order; none where the store has no data.
+    pub(crate) async fn references(&self, array: &HeldArray, step: usize) -> Result<Vec<HeldReference>> {
+        let mut out = Vec::new();
+        if array.present.get(step) != Some(&true) {
+            return Ok(out);
+        }
+        let damaged = |detail: String| Error::Damaged { url: self.url.clone(), detail };
+        let time = u32::try_from(step).unwrap_or(u32::MAX);
+        let path: Path =
+            array.path.as_str().try_into().map_err(|_| damaged(format!("{} is no path of an array", array.path)))?;
+        let (rows, columns) = array.header.grid();
+        for row in 0..rows {
+            for column in 0..columns {
+                let chunk = ChunkIndices(indices(array.has_components, time, row, column));
+                let payload = self.session.get_chunk_ref(&path, &chunk).await;
+                match payload.map_err(|e| damaged(format!("{}: {}", array.path, crate::error::one_line(&e))))? {
+                    None => {}
+                    Some(ChunkPayload::Virtual(reference)) => out.push(HeldReference { row, column, reference }),
+                    Some(_) => return Err(damaged(format!("{} holds a chunk that is no reference", array.path))),
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Bytes that the references of one raster stand for.
+    pub(crate) async fn bytes(&self, asset: Asset, step: usize) -> Result<u64> {
+        let Some(array) = self.array(asset) else { return Ok(0) };
+        let references = self.references(array, step).await?;
+        Ok(references.iter().map(|held| held.reference.length).fold(0, u64::saturating_add))
+    }
+}

@@ -1,0 +1,330 @@
+//! What a store holds, read from the metadata of `main` alone: the snapshot that a plan is compared with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base64::Engine;
+use chrono::{DateTime, Utc};
+use futures::{StreamExt, TryStreamExt, stream};
+use icechunk::format::snapshot::{NodeData, NodeSnapshot};
+use icechunk::format::{ByteRange, Path, SnapshotId};
+use icechunk::repository::VersionInfo;
+use icechunk::{Repository, Store};
+use s2ice_manifest::assemble::{Assembly, Resolutions, Step};
+use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::manifest::{ChunkManifest, HeldRaster, Placement};
+use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
+use s2ice_manifest::profile::HeaderProfile;
+use s2ice_manifest::raster::Asset;
+use s2ice_manifest::source::location::SourceUrl;
+use serde_json::Value;
+use tokio::sync::RwLock;
+
+use crate::error::{Error, Result, icechunk_error};
+use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u32};
+use crate::layout::eopf::array_kind;
+use crate::layout::time::{StepFacts, headers};
+use crate::plan::{STAMP, StoreStamp};
+
+/// Columns read at a time.
+const CONCURRENT_COLUMNS: usize = 16;
+
+/// Digital numbers per unit of reflectance where a store does not say.
+const QUANTIFICATION: f64 = 10_000.0;
+
+/// The state of branch `main`.
+#[derive(Debug, Clone)]
+pub struct StoreState {
+    /// What `main` points to.
+    pub snapshot: SnapshotId,
+    /// When that snapshot was made.
+    pub flushed_at: DateTime<Utc>,
+    /// What the root says.
+    pub stamp: StoreStamp,
+    /// Time axis.
+    pub steps: Vec<Step>,
+    /// What is remembered of each time step.
+    pub facts: Vec<StepFacts>,
+    /// Data arrays.
+    pub arrays: BTreeMap<Asset, HeldArray>,
+    /// `zarr.json` of every node, by path without leading or trailing slash.
+    pub documents: BTreeMap<String, Value>,
+}
+
+/// A data array of a store.
+#[derive(Debug, Clone)]
+pub struct HeldArray {
+    /// Path with a leading slash.
+    pub path: String,
+    /// True for arrays with a component dimension.
+    pub has_components: bool,
+    /// The main header of its rasters.
+    pub header: Arc<HeaderProfile>,
+    /// At which time steps it has data.
+    pub present: Vec<bool>,
+    /// True where every main header was read from its own file.
+    pub verified: bool,
+    /// References in its manifests.
+    pub references: u64,
+}
+
+impl StoreState {
+    /// The time step of each product.
+    pub fn products(&self) -> BTreeMap<ProductId, usize> {
+        self.steps.iter().enumerate().map(|(step, s)| (s.id, step)).collect()
+    }
+
+    /// The rasters that the store holds at a time step.
+    pub fn rasters(&self, step: usize) -> impl Iterator<Item = HeldRaster> + '_ {
+        let verified = self.facts.get(step).is_some_and(|f| f.verified);
+        let number = u32::try_from(step).unwrap_or(u32::MAX);
+        let present = self.arrays.iter().filter(move |(_, array)| array.present.get(step) == Some(&true));
+        present.map(move |(asset, array)| HeldRaster {
+            asset: *asset,
+            header: Arc::clone(&array.header),
+            verified: verified || array.verified,
+            step: number,
+        })
+    }
+
+    /// The state as the outcome of an assembly, for the columns that it gave.
+    pub fn assembly(&self) -> Assembly {
+        let mut manifests: BTreeMap<Asset, ChunkManifest> = self
+            .arrays
+            .iter()
+            .map(|(asset, array)| {
+                let rasters = vec![None; self.steps.len()];
+                (*asset, ChunkManifest { asset: *asset, header: Arc::clone(&array.header), rasters })
+            })
+            .collect();
+        for step in 0..self.steps.len() {
+            for raster in self.rasters(step) {
+                if let Some(manifest) = manifests.get_mut(&raster.asset) {
+                    manifest.rasters[step] = Some(Placement::Held(raster));
+                }
+            }
+        }
+        Assembly {
+            steps: self.steps.clone(),
+            manifests: manifests.into_values().collect(),
+            radiometry: self.stamp.radiometry,
+            refused: Vec::new(),
+        }
+    }
+}
+
+/// Reads the state of `main`, whose root says `stamp`.
+///
+/// # Errors
+/// [`Error::Icechunk`]; [`Error::Damaged`] where what is read contradicts itself.
+pub(crate) async fn load(repository: &Repository, url: &SourceUrl, stamp: StoreStamp) -> Result<StoreState> {
+    let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
+    let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("reading the store", url, error);
+    let tile: MgrsTile = stamp.tile.parse().map_err(|e| damaged(format!("{e}")))?;
+    let level: Level = stamp.level.parse().map_err(|e| damaged(format!("{e}")))?;
+    let version = VersionInfo::BranchTipRef("main".to_owned());
+    let session = repository.readonly_session(&version).await.map_err(|e| failed(&e))?;
+    let snapshot = session.snapshot_id().clone();
+    let flushed_at = repository.lookup_snapshot(&snapshot).await.map_err(|e| failed(&e))?.flushed_at;
+    let sizes: BTreeMap<_, u64> = repository
+        .lookup_manifest_files(&snapshot)
+        .await
+        .map_err(|e| failed(&e))?
+        .map(|file| (file.id.clone(), u64::from(file.num_chunk_refs)))
+        .collect();
+    let nodes: Vec<NodeSnapshot> = session
+        .list_nodes(&Path::root())
+        .await
+        .map_err(|e| failed(&e))?
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|e| failed(&e))?;
+    let store = Store::from_session(Arc::new(RwLock::new(session))).await;
+
+    let mut documents = BTreeMap::new();
+    let mut references: BTreeMap<String, u64> = BTreeMap::new();
+    for node in &nodes {
+        let path = node.path.to_string().trim_matches('/').to_owned();
+        let document: Value = serde_json::from_slice(&node.user_data).map_err(|e| damaged(format!("/{path}: {e}")))?;
+        if let NodeData::Array { manifests, .. } = &node.node_data {
+            let count = manifests.iter().filter_map(|m| sizes.get(&m.object_id)).sum();
+            references.insert(path.clone(), count);
+        }
+        documents.insert(path, document);
+    }
+    let steps = documents.get("time").and_then(|d| d.pointer("/shape/0")).and_then(Value::as_u64);
+    let steps = steps.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| damaged("it has no time axis".to_owned()))?;
+    // A million acquisitions of one tile: far beyond any mission, and little enough to read.
+    if steps > 1 << 20 {
+        return Err(damaged(format!("its time axis has {steps} steps")));
+    }
+    let columns = Columns { store, steps, url };
+    let quantification = stamp.radiometry.map_or(QUANTIFICATION, |r| r.quantification);
+    let table = columns.root(level, tile, quantification).await?;
+    let arrays = columns.arrays(&documents, &references, level).await?;
+    Ok(StoreState { snapshot, flushed_at, stamp, steps: table.0, facts: table.1, arrays, documents })
+}
+
+struct Columns<'a> {
+    store: Store,
+    steps: usize,
+    url: &'a SourceUrl,
+}
+
+impl Columns<'_> {
+    fn damaged(&self, detail: String) -> Error {
+        Error::Damaged { url: self.url.to_string(), detail }
+    }
+
+    async fn read<T>(&self, path: &str, decode: fn(&[u8]) -> std::io::Result<Vec<T>>) -> Result<Vec<T>> {
+        let mut values = Vec::with_capacity(self.steps.next_multiple_of(TIME_CHUNK));
+        for chunk in 0..self.steps.div_ceil(TIME_CHUNK) {
+            let key = format!("{path}/c/{chunk}");
+            let bytes = self.store.get(&key, &ByteRange::ALL).await;
+            let bytes = bytes.map_err(|e| self.damaged(format!("{key}: {}", crate::error::one_line(&e))))?;
+            values.extend(decode(&bytes).map_err(|e| self.damaged(format!("{key}: {e}")))?);
+        }
+        values.truncate(self.steps);
+        Ok(values)
+    }
+
+    async fn root(&self, level: Level, tile: MgrsTile, quantification: f64) -> Result<(Vec<Step>, Vec<StepFacts>)> {
+        let (time, sensing, bytes, content, inputs) = futures::try_join!(
+            self.read("time", decode_i64),
+            self.read("sensing_time_us", decode_i64),
+            self.read("referenced_bytes", decode_i64),
+            self.read("content", decode_i64),
+            self.read("inputs", decode_i64),
+        )?;
+        let (product, datastrip, source, updated, header) = futures::try_join!(
+            self.read("product_id", decode_text),
+            self.read("datastrip_id", decode_text),
+            self.read("metadata_source", decode_text),
+            self.read("source_updated", decode_text),
+            self.read("headers", decode_text),
+        )?;
+        let (offset, cloud) =
+            futures::try_join!(self.read("boa_add_offset", decode_i32), self.read("cloud_cover", decode_f32))?;
+        let text = |value: &String| Some(value.clone()).filter(|v| !v.is_empty());
+        let mut steps: Vec<Step> = Vec::with_capacity(self.steps);
+        let mut facts = Vec::with_capacity(self.steps);
+        let mut seen = BTreeSet::new();
+        for i in 0..self.steps {
+            let id: ProductId = product[i].parse().map_err(|e| self.damaged(format!("product_id, step {i}: {e}")))?;
+            if id.level() != level || id.tile() != tile || !seen.insert(id) {
+                return Err(self.damaged(format!("product_id, step {i}: {id} does not belong there")));
+            }
+            if steps.last().is_some_and(|last| last.time_ms >= time[i]) {
+                return Err(self.damaged(format!("time, step {i}: not later than the one before")));
+            }
+            let cloud_cover = (!cloud[i].is_nan()).then(|| f64::from(cloud[i]));
+            let source = match source[i].as_str() {
+                "product" => MetadataSource::Product,
+                _ => MetadataSource::Name,
+            };
+            let metadata = ProductMetadata {
+                sensing_time_us: sensing[i],
+                datastrip_id: text(&datastrip[i]),
+                add_offset: offset[i],
+                quantification,
+                cloud_cover,
+                source,
+            };
+            steps.push(Step { time_ms: time[i], id, metadata });
+            facts.push(StepFacts {
+                updated: text(&updated[i]),
+                verified: header[i] == headers(true),
+                inputs: inputs[i],
+                content: content[i],
+                bytes: u64::try_from(bytes[i]).unwrap_or_default(),
+            });
+        }
+        Ok((steps, facts))
+    }
+
+    async fn arrays(
+        &self,
+        documents: &BTreeMap<String, Value>,
+        references: &BTreeMap<String, u64>,
+        level: Level,
+    ) -> Result<BTreeMap<Asset, HeldArray>> {
+        let mut arrays = BTreeMap::new();
+        let mut leaves: BTreeSet<String> = BTreeSet::new();
+        for (path, document) in documents {
+            let Some(ours) = document.pointer("/attributes").and_then(|a| a.get(STAMP)) else { continue };
+            if document.get("node_type").and_then(Value::as_str) != Some("array") {
+                continue;
+            }
+            let (asset, array) =
+                held_array(path, document, ours, level).map_err(|e| self.damaged(format!("/{path}: {e}")))?;
+            leaves.extend(path.rsplit_once('/').map(|(group, _)| group.to_owned()));
+            let references = references.get(path).copied().unwrap_or_default();
+            arrays.insert(asset, HeldArray { references, ..array });
+        }
+        let present: BTreeMap<String, BTreeMap<String, Vec<bool>>> = stream::iter(leaves)
+            .map(|leaf| async move {
+                let flags = self.present(&leaf, documents).await?;
+                Ok::<_, Error>((leaf, flags))
+            })
+            .buffer_unordered(CONCURRENT_COLUMNS)
+            .try_collect()
+            .await?;
+        for array in arrays.values_mut() {
+            let (group, name) = array.path.trim_start_matches('/').rsplit_once('/').unwrap_or_default();
+            let flags = present.get(group).and_then(|leaf| leaf.get(name));
+            array.present =
+                flags.cloned().ok_or_else(|| self.damaged(format!("{}: no flag says when it has data", array.path)))?;
+        }
+        Ok(arrays)
+    }
+
+    /// For each array of a leaf, at which time steps it has data.
+    async fn present(&self, leaf: &str, documents: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Vec<bool>>> {
+        let path = format!("{leaf}/present");
+        let attribute = |name: &str| documents.get(&path).and_then(|d| d.pointer("/attributes")?.get(name));
+        let names = attribute("flag_meanings").and_then(Value::as_str).unwrap_or_default();
+        let masks = attribute("flag_masks").and_then(Value::as_array).cloned().unwrap_or_default();
+        let flags = self.read(&path, decode_u32).await?;
+        let column = |mask: u64| flags.iter().map(|f| u64::from(*f) & mask != 0).collect();
+        let masks = masks.iter().map(|mask| mask.as_u64().unwrap_or_default());
+        Ok(names.split_whitespace().zip(masks).map(|(name, mask)| (name.to_owned(), column(mask))).collect())
+    }
+}
+
+fn held_array(
+    path: &str,
+    document: &Value,
+    ours: &Value,
+    level: Level,
+) -> std::result::Result<(Asset, HeldArray), String> {
+    let text = |value: Option<&Value>, what: &str| {
+        value.and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("it does not say its {what}"))
+    };
+    let asset: Asset = text(ours.get("asset"), "raster")?.parse().map_err(|e| format!("{e}"))?;
+    let kind = array_kind(asset, level).ok_or_else(|| format!("{asset} has no place at level {level}"))?;
+    if kind.place.path().trim_start_matches('/') != path {
+        return Err(format!("the place of {asset} is {}", kind.place.path()));
+    }
+    let header = text(document.pointer("/codecs/0/configuration/main_header"), "main header")?;
+    let header = base64::engine::general_purpose::STANDARD.decode(header).map_err(|e| e.to_string())?;
+    let header = Arc::new(HeaderProfile::parse(&header).map_err(|e| e.to_string())?);
+    if let Some(misfit) = header.misfit(asset) {
+        return Err(misfit);
+    }
+    let array = HeldArray {
+        path: kind.place.path(),
+        has_components: kind.component_dimension.is_some(),
+        header,
+        present: Vec::new(),
+        verified: ours.get("header").and_then(Value::as_str) == Some("verified"),
+        references: 0,
+    };
+    Ok((asset, array))
+}
+
+/// What a run takes over of a store's selection: a store that took every copy goes on doing so.
+pub(crate) fn resolutions(state: Option<&StoreState>, wanted: Resolutions, prune: bool) -> Resolutions {
+    match state {
+        Some(state) if !prune && state.stamp.resolutions == Resolutions::All => Resolutions::All,
+        _ => wanted,
+    }
+}

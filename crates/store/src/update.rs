@@ -1,0 +1,222 @@
+//! The difference between what a store holds and what it shall hold, as ordered work. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use s2ice_manifest::manifest::Placement;
+use s2ice_manifest::raster::Asset;
+use serde_json::{Map, Value};
+
+use crate::config::MANIFEST_SPLIT;
+use crate::plan::{Node, PlanContext, STAMP, StorePlan, plan};
+use crate::state::StoreState;
+
+/// What is to be done to a store.
+#[derive(Debug, Default)]
+pub struct Update {
+    /// Nodes to delete, children first.
+    pub gone: Vec<Node>,
+    /// Nodes to write before any reference.
+    pub nodes: Vec<Node>,
+    /// Nodes to write after all references: arrays that become shorter.
+    pub late: Vec<Node>,
+    /// Coordinate chunks to write.
+    pub chunks: Vec<(String, Vec<u8>)>,
+    /// Aligned windows of time steps in which references change.
+    pub windows: Vec<Range<usize>>,
+    /// Arrays whose references all have to be written anew.
+    pub anew: BTreeSet<Asset>,
+    /// True where references that the store holds are moved or taken away, and therefore read.
+    pub reads_held: bool,
+}
+
+impl Update {
+    /// True where the store is as it shall be.
+    pub fn is_empty(&self) -> bool {
+        self.gone.is_empty()
+            && self.nodes.is_empty()
+            && self.late.is_empty()
+            && self.chunks.is_empty()
+            && self.windows.is_empty()
+    }
+}
+
+/// What happens to one raster's place on the time axis.
+#[derive(Debug, Clone, Copy)]
+pub enum Operation<'a> {
+    /// The references are there.
+    Keep,
+    /// References are written, from the file or from another step; what was there is overwritten.
+    Write(&'a Placement),
+    /// The references that are there are taken away.
+    Clear,
+    /// Nothing is there and nothing shall be.
+    Nothing,
+}
+
+/// What happens at a step of an array, given what the store has there.
+pub fn operation(wanted: Option<&Placement>, step: usize, held: bool, anew: bool) -> Operation<'_> {
+    match wanted {
+        Some(Placement::Held(raster)) if !anew && usize::try_from(raster.step) == Ok(step) => Operation::Keep,
+        Some(placement) => Operation::Write(placement),
+        None if held && !anew => Operation::Clear,
+        None => Operation::Nothing,
+    }
+}
+
+/// Compares a state (`None` for a place without one) with a plan.
+///
+/// # Errors
+/// Compressing a coordinate failed.
+pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result<Update> {
+    let mut out = Update::default();
+    let Some(state) = state else {
+        out.nodes.clone_from(&wanted.nodes);
+        out.chunks.clone_from(&wanted.chunks);
+        out.windows = windows(wanted.steps.len(), |_| true);
+        return Ok(out);
+    };
+    let held_chunks: BTreeMap<String, Vec<u8>> =
+        plan(state.assembly(), &context(state, wanted))?.chunks.into_iter().collect();
+
+    let shorter = wanted.steps.len() < state.steps.len();
+    let mut written: BTreeSet<&str> = BTreeSet::new();
+    for node in &wanted.nodes {
+        let Some(held) = state.documents.get(&node.path) else {
+            out.nodes.push(node.clone());
+            written.insert(&node.path);
+            continue;
+        };
+        if same(held, &node.document) {
+            continue;
+        }
+        written.insert(&node.path);
+        if must_be_made_anew(held, &node.document) {
+            out.gone.push(Node { path: node.path.clone(), document: held.clone() });
+            out.nodes.push(node.clone());
+        } else if shorter && node.document.pointer("/shape").is_some() {
+            out.late.push(node.clone());
+        } else {
+            out.nodes.push(node.clone());
+        }
+    }
+    let paths: BTreeSet<&str> = wanted.nodes.iter().map(|n| n.path.as_str()).collect();
+    // In reverse order children stand before their parents.
+    for (path, document) in state.documents.iter().rev().filter(|(path, _)| !paths.contains(path.as_str())) {
+        out.gone.push(Node { path: path.clone(), document: document.clone() });
+    }
+
+    for array in &wanted.arrays {
+        let path = array.path.trim_start_matches('/');
+        if out.gone.iter().any(|node| node.path == path) || !state.arrays.contains_key(&array.manifest.asset) {
+            out.anew.insert(array.manifest.asset);
+        }
+    }
+    for (key, bytes) in &wanted.chunks {
+        let node = key.rsplit_once("/c").map_or(key.as_str(), |(node, _)| node);
+        let anew = !state.documents.contains_key(node) || out.gone.iter().any(|gone| gone.path == node);
+        if anew || held_chunks.get(key) != Some(bytes) {
+            out.chunks.push((key.clone(), bytes.clone()));
+        }
+    }
+    let (mut reads_held, anew) = (false, &out.anew);
+    let windows = windows(wanted.steps.len(), |step| {
+        let mut changes = false;
+        for array in &wanted.arrays {
+            let asset = array.manifest.asset;
+            let anew = anew.contains(&asset);
+            let there = state.arrays.get(&asset).is_some_and(|a| a.present.get(step) == Some(&true)) && !anew;
+            match operation(array.manifest.at(step), step, there, anew) {
+                Operation::Keep | Operation::Nothing => continue,
+                Operation::Clear | Operation::Write(Placement::Held(_)) => reads_held = true,
+                Operation::Write(Placement::File(_)) => reads_held |= there,
+            }
+            changes = true;
+        }
+        changes
+    });
+    (out.windows, out.reads_held) = (windows, reads_held);
+    if out.only_bookkeeping(state) {
+        return Ok(Update::default());
+    }
+    Ok(out)
+}
+
+impl Update {
+    /// True where nothing but the watermark of the catalogue or the writer's version would change: that alone is no
+    /// reason for a new state.
+    fn only_bookkeeping(&self, state: &StoreState) -> bool {
+        let root = |node: &Node| {
+            let held = state.documents.get(&node.path);
+            node.path.is_empty()
+                && held.is_some_and(|held| without_bookkeeping(held) == without_bookkeeping(&node.document))
+        };
+        self.gone.is_empty()
+            && self.late.is_empty()
+            && self.chunks.is_empty()
+            && self.windows.is_empty()
+            && self.nodes.iter().all(root)
+    }
+}
+
+/// The aligned windows in which a step changes.
+fn windows(steps: usize, mut changes: impl FnMut(usize) -> bool) -> Vec<Range<usize>> {
+    let length = MANIFEST_SPLIT as usize;
+    let all = (0..steps).step_by(length).map(|start| start..steps.min(start + length));
+    // Every step is asked, not only up to the first that changes.
+    all.filter(|window| window.clone().fold(false, |any, step| changes(step) || any)).collect()
+}
+
+/// Only the attributes and the length of the time axis may change in place.
+fn must_be_made_anew(held: &Value, wanted: &Value) -> bool {
+    let fixed = |document: &Value| {
+        let mut fixed = document.as_object().cloned().unwrap_or_default();
+        fixed.remove("attributes");
+        let time = document.pointer("/dimension_names/0").and_then(Value::as_str) == Some("time");
+        if let Some(first) = fixed.get_mut("shape").and_then(|s| s.get_mut(0)).filter(|_| time) {
+            *first = Value::Null;
+        }
+        fixed
+    };
+    fixed(held) != fixed(wanted)
+}
+
+fn without_bookkeeping(document: &Value) -> Value {
+    let mut document = document.clone();
+    if let Some(stamp) =
+        document.pointer_mut("/attributes").and_then(|a| a.get_mut(STAMP)).and_then(Value::as_object_mut)
+    {
+        stamp.remove("catalogue");
+        stamp.remove("writer");
+    }
+    document
+}
+
+/// Equal as JSON; numbers are compared by value, since a store may have been written with `1.0` where `1` is meant.
+fn same(held: &Value, wanted: &Value) -> bool {
+    match (held, wanted) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => same_members(a, b),
+        (a, b) => a == b,
+    }
+}
+
+fn same_members(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
+    a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
+}
+
+/// The context in which the columns of a state are made again.
+fn context(state: &StoreState, wanted: &StorePlan) -> PlanContext {
+    PlanContext {
+        tile: wanted.tile,
+        level: wanted.level,
+        container: String::new(),
+        source_url: String::new(),
+        writer: String::new(),
+        sources: BTreeMap::new(),
+        facts: state.facts.clone(),
+        resolutions: state.stamp.resolutions,
+        catalogue: None,
+    }
+}
