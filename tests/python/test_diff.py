@@ -64,6 +64,13 @@ def main_of(store: Path) -> str:
     return icechunk.Repository.open(icechunk.local_filesystem_storage(str(store))).lookup_branch("main")
 
 
+def test_help_names_the_options(s2ice: Command) -> None:
+    text = s2ice("diff", "--help").stdout
+    for option in ("LEFT", "RIGHT", "--left-at", "--right-at", "--ignore-sources", "--ignore-checksums", "--json"):
+        assert option in text, option
+    assert max(map(len, text.splitlines())) <= 110
+
+
 def test_two_builds_of_the_same_are_the_same(
     diff: Diff, s2ice: Command, samples: Samples, sample_store: Path, tmp_path: Path
 ) -> None:
