@@ -13,7 +13,7 @@ mod state;
 mod sweep;
 
 pub use gc::{GcOptions, gc};
-pub use published::{Published, published, tag_published};
+pub use published::{Published, published, published_at, tag_published};
 pub use rollback::{list, rollback};
 pub use stale::remove_stale_branches;
 
