@@ -1,5 +1,6 @@
 //! Command-line arguments: clap types only. What they mean is worked out in `settings`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -46,6 +47,8 @@ pub enum Command {
     Build(BuildArgs),
     /// Tell what is in a store: times, arrays, references, containers, last commit.
     Info(InfoArgs),
+    /// Refresh every tile of a configuration file, each apart from the others.
+    Run(RunArgs),
     /// Move a store's readers back to a state that was published before.
     Rollback(RollbackArgs),
     /// Remove what nobody needs any more: branches of killed runs, old states and history, and their objects.
@@ -347,4 +350,33 @@ pub struct GcArgs {
     /// How to reach the store.
     #[command(flatten)]
     pub store_options: StoreArgs,
+}
+
+/// `s2ice run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Configuration file (TOML): settings of every tile, the tiles, and how to run them.
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    /// Only this tile of the file (repeatable).
+    #[arg(long)]
+    pub tile: Vec<String>,
+    /// Tiles at a time [default: as the file says, else 2].
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Ask every catalogue for everything, not only for what changed.
+    #[arg(long)]
+    pub full: bool,
+    /// Remove from the stores what the inputs no longer have.
+    #[arg(long)]
+    pub prune: bool,
+    /// Work everything out, write nothing: no store, no report, no metrics.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Leave out the tiles that the run before has done, if that was killed or told to stop.
+    #[arg(long)]
+    pub resume: bool,
+    /// Only check the file and print what it comes to.
+    #[arg(long, conflicts_with_all = ["jobs", "full", "prune", "dry_run", "resume"])]
+    pub check: bool,
 }

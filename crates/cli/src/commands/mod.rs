@@ -7,6 +7,7 @@ pub mod index;
 pub mod info;
 pub mod manifest;
 pub mod rollback;
+pub mod run;
 pub mod schemas;
 
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
