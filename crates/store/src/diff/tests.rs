@@ -63,8 +63,11 @@ fn model(products: &[(&'static str, i64)]) -> Model {
     }
 }
 
+/// Path and document of a node, and its chunks by key.
+type Node = (String, Value, Vec<(String, Vec<u8>)>);
+
 impl Model {
-    fn documents(&self) -> Vec<(String, Value, Vec<(String, Vec<u8>)>)> {
+    fn nodes(&self) -> Vec<Node> {
         let mut root = Map::new();
         root.insert("s2ice".into(), self.stamp.clone());
         let mut out = vec![(String::new(), group(root), Vec::new()), ("r60m".into(), group(Map::new()), Vec::new())];
@@ -109,7 +112,7 @@ impl Model {
     async fn write(&self, repository: &Repository) {
         let session = Arc::new(RwLock::new(repository.writable_session("main").await.unwrap()));
         let store = Store::from_session(Arc::clone(&session)).await;
-        for (path, document, chunks) in self.documents() {
+        for (path, document, chunks) in self.nodes() {
             let key = if path.is_empty() { "zarr.json".to_owned() } else { format!("{path}/zarr.json") };
             store.set(&key, document.to_string().into_bytes().into()).await.unwrap();
             for (key, bytes) in chunks {
@@ -187,7 +190,7 @@ fn three() -> Model {
 async fn what_only_the_writer_knows_is_no_difference() {
     let mut other = three();
     other.stamp["writer"] = "s2ice of another day".into();
-    other.stamp["catalogue"] = json!({ "watermark": 5 });
+    other.stamp["catalogue"] = json!({ "query": "q", "watermark": "2024-05-01T00:00:00Z" });
     other.inputs = "from elsewhere: ";
     let report = compared(&three(), &other).await;
     assert!(report.is_same(), "{report:?}");
