@@ -49,6 +49,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Refresh every tile of a configuration file, each apart from the others.
     Run(RunArgs),
+    /// Tell how far behind the tiles of a configuration file are, and how their last runs ended.
+    Status(StatusArgs),
     /// Move a store's readers back to a state that was published before.
     Rollback(RollbackArgs),
     /// Remove what nobody needs any more: branches of killed runs, old states and history, and their objects.
@@ -379,4 +381,15 @@ pub struct RunArgs {
     /// Only check the file and print what it comes to.
     #[arg(long, conflicts_with_all = ["jobs", "full", "prune", "dry_run", "resume"])]
     pub check: bool,
+}
+
+/// `s2ice status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Configuration file (TOML) of `s2ice run`.
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    /// Only this tile of the file (repeatable).
+    #[arg(long)]
+    pub tile: Vec<String>,
 }

@@ -67,6 +67,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Gc(args) => commands::gc::run(args, &global).await,
         Command::Diff(args) => commands::diff::run(args, &global).await,
         Command::Run(args) => commands::run::run(args, &global, run_id(), told_to_stop()).await,
+        Command::Status(args) => commands::status::run(args, &global).await,
         Command::Schemas { folder, docs } => commands::schemas::run(&folder, docs.as_deref()),
     }
 }

@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod rollback;
 pub mod run;
 pub mod schemas;
+pub mod status;
 
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use s2ice_store::target::Target;

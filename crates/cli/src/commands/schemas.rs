@@ -24,6 +24,7 @@ pub fn run(folder: &Path, docs: Option<&Path>) -> Result<(), Failure> {
         ("run-report", schema_for!(crate::run::summary::RunReport).to_value()),
         ("run-check-report", schema_for!(super::run::CheckReport).to_value()),
         ("run-line", schema_for!(crate::run::journal::Line<'_>).to_value()),
+        ("status-report", schema_for!(super::status::StatusReport).to_value()),
         ("last-run", schema_for!(s2ice_store::runs::LastRun).to_value()),
         ("config", schema_for!(FileConfig).to_value()),
         ("run-config", crate::run::config::schema()),
