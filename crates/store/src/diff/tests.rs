@@ -32,6 +32,7 @@ struct Model {
     /// References of the band by product, row and column: offset and checksum.
     references: BTreeMap<(&'static str, u32, u32), (u64, Option<Checksum>)>,
     inputs: &'static str,
+    content: &'static str,
     /// Angles by product, as an array of (time, 2, 2).
     angles: BTreeMap<&'static str, f64>,
     /// Columns without their chunks.
@@ -57,6 +58,7 @@ fn model(products: &[(&'static str, i64)]) -> Model {
         absolute: false,
         references,
         inputs: "",
+        content: "",
         angles: BTreeMap::new(),
         unwritten: Vec::new(),
         units: "m",
@@ -78,6 +80,7 @@ impl Model {
             ("time", times()),
             ("product_id", text(&str::to_owned)),
             ("inputs", text(&|product| format!("{}{product}", self.inputs))),
+            ("content", text(&|product| format!("{}{product}", self.content))),
             ("cloud_cover", clouds()),
             ("r60m/time", times()),
             ("r60m/cloud_cover", clouds()),
@@ -248,6 +251,8 @@ async fn checksums_can_be_left_out() {
     let mut other = three();
     other.references.values_mut().for_each(|(_, checksum)| *checksum = None);
     assert_eq!(compared(&three(), &other).await.references.len(), 3);
+    other.content = "with other checksums: ";
+    assert_eq!(compared(&three(), &other).await.columns.len(), 3);
     let options = DiffOptions { ignore_checksums: true, ..DiffOptions::default() };
     assert!(compared_with(&three(), &other, &options).await.is_same());
 }
