@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::{StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use icechunk::Repository;
 use icechunk::format::repo_info::{RepoInfo, UpdateType};
 use icechunk::format::{SNAPSHOTS_FILE_PATH, SnapshotId};
-use icechunk::ops::gc::{GCConfig, GCSummary, garbage_collect};
+use icechunk::ops::gc::{GCConfig, GCError, GCResult, GCSummary, garbage_collect};
+use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use s2ice_manifest::source::location::SourceUrl;
 
 use super::refs;
@@ -25,6 +28,9 @@ const CONCURRENT: NonZeroU16 = NonZeroU16::new(16).unwrap();
 
 /// Failed deletions in a row after which a kind of objects is left to the next gc.
 const FAILURES: NonZeroU16 = NonZeroU16::new(3).unwrap();
+
+/// Attempts at a change of the whole repository, a minute and a half in all.
+const ATTEMPTS: usize = 15;
 
 /// Some storages give times in whole seconds.
 pub(super) const CLOCK_STEP: TimeDelta = TimeDelta::seconds(1);
@@ -120,12 +126,26 @@ pub(super) async fn collect(
         dry_run,
     );
     let settings = repository.config();
-    garbage_collect(
-        Arc::clone(repository.asset_manager()),
-        &config,
-        Some(settings.repo_update_retries()),
-        settings.num_updates_per_repo_info_file(),
-    )
-    .await
-    .map_err(|error| icechunk_error("deleting what nothing points to", url, &error))
+    let collected = beside_writers(|| {
+        let assets = Arc::clone(repository.asset_manager());
+        let retries = Some(settings.repo_update_retries());
+        garbage_collect(assets, &config, retries, settings.num_updates_per_repo_info_file()).boxed()
+    });
+    collected.await.map_err(|error| icechunk_error("deleting what nothing points to", url, &error))
+}
+
+/// Does again what another writer's change made void. Icechunk means to, and gives up at the first such change.
+pub(super) async fn beside_writers<'a, T>(work: impl Fn() -> BoxFuture<'a, GCResult<T>>) -> GCResult<T> {
+    let mut pause = Duration::from_millis(100);
+    for _ in 1..ATTEMPTS {
+        match work().await {
+            Err(GCError::Repository(RepositoryError {
+                kind: RepositoryErrorKind::RepoUpdateAttemptsLimit(_) | RepositoryErrorKind::RepoInfoUpdated,
+                ..
+            })) => tokio::time::sleep(pause).await,
+            outcome => return outcome,
+        }
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+    work().await
 }

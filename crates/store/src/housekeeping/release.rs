@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use icechunk::Repository;
 use icechunk::format::repo_info::RepoInfo;
 use icechunk::format::snapshot::SnapshotInfo;
@@ -13,6 +13,7 @@ use icechunk::ops::gc::{ExpiredRefAction, expire};
 use icechunk::repository::VersionInfo;
 use s2ice_manifest::source::location::SourceUrl;
 
+use super::collect::beside_writers;
 use super::refs;
 use crate::error::{Result, icechunk_error};
 
@@ -33,16 +34,12 @@ pub(super) async fn release(
     };
     if expired > 0 && !dry_run {
         let settings = repository.config();
-        expire(
-            Arc::clone(repository.asset_manager()),
-            cutoff,
-            ExpiredRefAction::Ignore,
-            ExpiredRefAction::Ignore,
-            Some(settings.repo_update_retries()),
-            settings.num_updates_per_repo_info_file(),
-        )
-        .await
-        .map_err(|error| icechunk_error("shortening the history", url, &error))?;
+        let released = beside_writers(|| {
+            let assets = Arc::clone(repository.asset_manager());
+            let (keep, retries) = (ExpiredRefAction::Ignore, Some(settings.repo_update_retries()));
+            expire(assets, cutoff, keep, keep, retries, settings.num_updates_per_repo_info_file()).boxed()
+        });
+        released.await.map_err(|error| icechunk_error("shortening the history", url, &error))?;
     }
     Ok(expired)
 }

@@ -1,6 +1,6 @@
 //! The way back: `main` moved to a state that was published before.
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use s2ice_manifest::source::location::SourceUrl;
@@ -77,19 +77,21 @@ pub async fn list(target: &Target) -> Result<PublishedReport> {
     let url = target.url();
     let repository = refs::open(target).await?;
     let main = refs::main(&repository, url).await?;
-    let (repository, main) = (&repository, &main);
-    let states = published(repository, url).await?.into_iter().map(|published| async move {
-        let state = state::read(repository, url, &published.snapshot).await.ok();
-        Ok::<_, Error>(StateReport {
-            published: Some(time_text(published.time)),
-            tag: Some(published.tag),
-            time_steps: state.and_then(|state| state.time_steps),
-            main: published.snapshot == *main,
-            snapshot: published.snapshot.to_string(),
-        })
-    });
-    let states = futures::stream::iter(states).buffered(CONCURRENT_STATES).try_collect().await?;
+    let states = published(&repository, url).await?;
+    let states: Vec<_> = states.into_iter().map(|state| listed(&repository, url, &main, state).boxed()).collect();
+    let states = futures::stream::iter(states).buffered(CONCURRENT_STATES).collect().await;
     Ok(PublishedReport { kind: "s2ice.published".to_owned(), version: REPORT_VERSION, store: url.to_string(), states })
+}
+
+async fn listed(repository: &Repository, url: &SourceUrl, main: &SnapshotId, state: Published) -> StateReport {
+    let held = state::read(repository, url, &state.snapshot).await.ok();
+    StateReport {
+        published: Some(time_text(state.time)),
+        tag: Some(state.tag),
+        time_steps: held.and_then(|held| held.time_steps),
+        main: state.snapshot == *main,
+        snapshot: state.snapshot.to_string(),
+    }
 }
 
 /// The snapshot of a tag, whose name may lack `published/`.

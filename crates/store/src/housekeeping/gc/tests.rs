@@ -8,8 +8,8 @@ use icechunk::repository::VersionInfo;
 
 use super::*;
 use crate::commit::Spec;
-use crate::housekeeping::rollback;
 use crate::housekeeping::testing::{Store, open, read};
+use crate::housekeeping::{list, rollback};
 
 fn options(keep_published: usize, now: DateTime<Utc>) -> GcOptions {
     GcOptions { keep_published, older_than: TimeDelta::days(30), dry_run: false, now }
@@ -178,6 +178,18 @@ async fn spec_1_waits_for_an_hour_without_changes() {
     let report = gc(&store.target, options(1, Utc::now())).await.unwrap();
     assert!(report.postponed.unwrap().contains("spec 1"));
     assert_whole_by_files(&store, 5);
+}
+
+#[tokio::test]
+async fn stores_can_be_worked_on_in_tasks() {
+    let store = Store::new(Spec::V2).await;
+    let tags = store.publish(2).await;
+    let task = tokio::spawn(async move {
+        rollback(&store.target, None, false).await.unwrap();
+        list(&store.target).await.unwrap();
+        gc(&store.target, options(1, later())).await.unwrap()
+    });
+    assert!(task.await.unwrap().tags.is_empty(), "{tags:?}");
 }
 
 #[tokio::test]
