@@ -64,6 +64,13 @@ def main_of(store: Path) -> str:
     return icechunk.Repository.open(icechunk.local_filesystem_storage(str(store))).lookup_branch("main")
 
 
+def test_help_names_the_options(s2ice: Command) -> None:
+    text = s2ice("diff", "--help").stdout
+    for option in ("LEFT", "RIGHT", "--left-at", "--right-at", "--ignore-sources", "--ignore-checksums", "--json"):
+        assert option in text, option
+    assert max(map(len, text.splitlines())) <= 110
+
+
 def test_two_builds_of_the_same_are_the_same(
     diff: Diff, s2ice: Command, samples: Samples, sample_store: Path, tmp_path: Path
 ) -> None:
@@ -90,7 +97,7 @@ def test_products_are_told_by_name(
     assert [p["product"] for p in report["products"]] == [second, third]
     assert all("right" not in p for p in report["products"])
     # Another first step: what is left still stands beside its product.
-    fewer.build(stac=samples.stac, datetime=f"{late}T00:00:00Z/..")
+    fewer.build("--prune", "--prune-limit", 100, stac=samples.stac, datetime=f"{late}T00:00:00Z/..")
     report = diff(fewer.store, sample_store)
     assert [p["product"] for p in report["products"]] == [first, second]
     assert report["differences"] == 2
@@ -151,6 +158,7 @@ def test_changed_files_are_told_by_their_references(diff: Diff, damaged: Bench, 
     later = Bench(damaged.s2ice, mine.root, tmp_path / "later")
     later.build()
     report = diff(damaged.store, later.store)
+    assert {c["path"] for c in report["columns"]} == {"/content"}
     (told,) = report["references"]
     assert (told["path"], told["left"]) == (B01, told["right"])
     assert told["product"] in str(file)

@@ -1,5 +1,6 @@
 //! Command-line arguments: clap types only. What they mean is worked out in `settings`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -46,6 +47,14 @@ pub enum Command {
     Build(BuildArgs),
     /// Tell what is in a store: times, arrays, references, containers, last commit.
     Info(InfoArgs),
+    /// Refresh every tile of a configuration file, each apart from the others.
+    Run(RunArgs),
+    /// Tell how far behind the tiles of a configuration file are, and how their last runs ended.
+    Status(StatusArgs),
+    /// Move a store's readers back to a state that was published before.
+    Rollback(RollbackArgs),
+    /// Remove what nobody needs any more: branches of killed runs, old states and history, and their objects.
+    Gc(GcArgs),
     /// Compare two stores, or two states of one: exit code 0 where no reader can tell them apart, 1 where one can.
     Diff(DiffArgs),
     /// Write the JSON Schemas of reports, configuration file, codec and index.
@@ -297,4 +306,90 @@ pub struct DiffArgs {
     /// How to reach the stores.
     #[command(flatten)]
     pub store_options: StoreArgs,
+}
+
+/// `s2ice rollback`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The next build of the store, such as that of a timer, will again make it hold what its inputs \
+                        say: change the inputs or stop the timer as well."
+)]
+pub struct RollbackArgs {
+    /// Address of the store.
+    pub store: String,
+    /// Tag of the state; `published/` may be left out [default: the state published before the present one].
+    pub tag: Option<String>,
+    /// List the published states instead.
+    #[arg(long, conflicts_with_all = ["tag", "dry_run"])]
+    pub list: bool,
+    /// Check the state and tell what would happen, move nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to reach the store.
+    #[command(flatten)]
+    pub store_options: StoreArgs,
+}
+
+/// `s2ice gc`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What a branch, a tag of your own or a reader that opened the store within the last hour may need \
+                        is never removed. States and history that a gc lets go of are therefore collected by a later gc, \
+                        an hour or more after it. A build may be at work on an object store meanwhile, not on a local one."
+)]
+pub struct GcArgs {
+    /// Address of the store.
+    pub store: String,
+    /// Published states that stay however old they are: the newest, and the one that main points to.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub keep_published: usize,
+    /// Leave everything younger than this: a number with m, h, d or w; at least an hour.
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = crate::commands::gc::age)]
+    pub older_than: chrono::TimeDelta,
+    /// Tell what would be removed, change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to reach the store.
+    #[command(flatten)]
+    pub store_options: StoreArgs,
+}
+
+/// `s2ice run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Configuration file (TOML): settings of every tile, the tiles, and how to run them.
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    /// Only this tile of the file (repeatable).
+    #[arg(long)]
+    pub tile: Vec<String>,
+    /// Tiles at a time [default: as the file says, else 2].
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Ask every catalogue for everything, not only for what changed.
+    #[arg(long)]
+    pub full: bool,
+    /// Remove from the stores what the inputs no longer have.
+    #[arg(long)]
+    pub prune: bool,
+    /// Work everything out, write nothing: no store, no report, no metrics.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Leave out the tiles that the run before has done, if that was killed or told to stop.
+    #[arg(long)]
+    pub resume: bool,
+    /// Only check the file and print what it comes to.
+    #[arg(long, conflicts_with_all = ["jobs", "full", "prune", "dry_run", "resume"])]
+    pub check: bool,
+}
+
+/// `s2ice status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Configuration file (TOML) of `s2ice run`.
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    /// Only this tile of the file (repeatable).
+    #[arg(long)]
+    pub tile: Vec<String>,
 }

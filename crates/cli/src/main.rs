@@ -1,10 +1,12 @@
 //! The command `s2ice`.
 
 mod args;
+mod clock;
 mod commands;
 mod duration;
 mod exit;
 mod progress;
+mod run;
 mod settings;
 mod text;
 
@@ -23,6 +25,10 @@ fn main() -> ExitCode {
         Err(error) => return fail(&Failure::fault(format!("no threads to work with: {error}"))),
     };
     let outcome = runtime.block_on(async {
+        // A run of many tiles stops in its own way: it tells what became of each.
+        if let Command::Run(args) = cli.command {
+            return commands::run::run(args, &cli.global, run_id(), told_to_stop()).await;
+        }
         tokio::select! {
             outcome = run(cli) => outcome,
             () = told_to_stop() => Err(Failure::Fault("interrupted; nothing was published".to_owned())),
@@ -57,7 +63,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Manifest(args) => commands::manifest::run(args, &global, run_id()).await,
         Command::Build(args) => commands::build::run(args, &global, run_id()).await,
         Command::Info(args) => commands::info::run(args, &global).await,
+        Command::Rollback(args) => commands::rollback::run(args, &global).await,
+        Command::Gc(args) => commands::gc::run(args, &global).await,
         Command::Diff(args) => commands::diff::run(args, &global).await,
+        Command::Run(args) => commands::run::run(args, &global, run_id(), told_to_stop()).await,
+        Command::Status(args) => commands::status::run(args, &global).await,
         Command::Schemas { folder, docs } => commands::schemas::run(&folder, docs.as_deref()),
     }
 }

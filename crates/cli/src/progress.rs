@@ -56,3 +56,36 @@ impl Progress for Bars {
         }
     }
 }
+
+/// A bar over the tiles of a run, and a line for each that ended.
+pub struct TileBar {
+    bar: ProgressBar,
+    quiet: bool,
+}
+
+impl TileBar {
+    /// `quiet` tells of failures only.
+    pub fn new(total: usize, quiet: bool) -> Self {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+        if let Ok(style) = ProgressStyle::with_template("{msg:28} [{bar:32}] {human_pos}/{human_len} {eta}") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message("refreshing tiles");
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar, quiet }
+    }
+
+    /// A tile ended.
+    pub fn ended(&self, line: &str, is_failure: bool) {
+        if is_failure || !self.quiet {
+            self.bar.suspend(|| eprintln!("{line}"));
+        }
+        self.bar.inc(1);
+    }
+
+    /// All did.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -252,18 +252,22 @@ pub fn read_file(path: &Path) -> Result<String, String> {
 pub fn misread(path: &Path, text: &str, error: &toml::de::Error) -> String {
     let start = error.span().map_or(0, |span| span.start);
     let reason = error.message().lines().next().unwrap_or_default();
-    misplaced(path, text, start, reason)
+    let content = text.lines().nth(line(text, start) - 1).unwrap_or_default();
+    let key = content.split_once('=').map(|(key, _)| format!("`{}`", key.trim()));
+    match key.filter(|key| key.len() > 2 && !reason.contains(key.as_str())) {
+        Some(key) => misplaced(path, text, start, &format!("{key}: {reason}")),
+        None => misplaced(path, text, start, reason),
+    }
 }
 
 /// Something wrong at a place of a configuration file.
 pub fn misplaced(path: &Path, text: &str, offset: usize, reason: &str) -> String {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = 1 + before.matches('\n').count();
-    let content = text.lines().nth(line - 1).unwrap_or_default();
-    let key = content.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty());
-    let key = key.map(|key| format!("`{key}`")).filter(|key| !reason.contains(key.as_str()));
-    let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
-    format!("configuration file {}, line {line}: {key}{reason}", path.display())
+    format!("configuration file {}, line {}: {reason}", path.display(), line(text, offset))
+}
+
+/// The line of a byte, from 1.
+pub fn line(text: &str, offset: usize) -> usize {
+    1 + text.get(..offset).unwrap_or(text).matches('\n').count()
 }
 
 /// What only `build` has.

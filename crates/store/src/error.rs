@@ -78,6 +78,14 @@ pub enum Error {
         /// The store.
         url: String,
     },
+    /// `main` cannot be moved back.
+    #[error("{url} cannot be rolled back: {detail}")]
+    Rollback {
+        /// The store.
+        url: String,
+        /// Why.
+        detail: String,
+    },
     /// Icechunk refused references.
     #[error("Icechunk refused {count} references of {array}")]
     RefusedReferences {

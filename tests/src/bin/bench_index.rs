@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,21 +14,36 @@ use parquet::arrow::ArrowWriter;
 #[allow(dead_code)]
 mod synthetic;
 
-use synthetic::{Raster, product};
+use synthetic::{BASELINE, RASTERS, Raster, product_of};
 
 /// Write a synthetic TLM index in the public Parquet layout.
 #[derive(Parser)]
 struct Args {
     /// Index to write.
     out: PathBuf,
-    /// Number of products; each has four bands of 121 tiles.
+    /// Number of products.
     #[arg(long, default_value_t = 1353)]
     products: u32,
+    /// Rasters of each product: the first four are the ten-metre bands.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
+    rasters: u16,
+    /// Number of the first product in the archive.
+    #[arg(long, default_value_t = 0)]
+    first: u32,
+    /// How much larger the number of the next product is.
+    #[arg(long, default_value_t = 1)]
+    step: u32,
+    /// Products of the archive from which these are taken; as many as are written, where absent.
+    #[arg(long)]
+    of: Option<u32>,
+    /// Processing baseline without its point, such as 511.
+    #[arg(long, default_value_t = BASELINE, value_parser = clap::value_parser!(u32).range(510..=9999))]
+    baseline: u32,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match write(&args.out, args.products) {
+    match write(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench_index: {error}");
@@ -37,10 +52,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn write(path: &Path, count: u32) -> io::Result<()> {
+fn write(args: &Args) -> io::Result<()> {
+    let rasters = &RASTERS[..RASTERS.len().min(usize::from(args.rasters))];
+    let count = args.of.unwrap_or(args.products);
     let mut rows = Vec::new();
-    for number in 0..count {
-        let product = product(number, count);
+    for number in 0..args.products {
+        let number = args.first.saturating_add(number.saturating_mul(args.step));
+        let product = product_of(number, count, rasters, args.baseline);
         rows.extend(product.rasters.into_iter().map(|raster| (product.id.clone(), raster)));
     }
     let text = |of: &dyn Fn(&(String, Raster)) -> String| -> ArrayRef {
@@ -55,7 +73,7 @@ fn write(path: &Path, count: u32) -> io::Result<()> {
     ];
     let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)))
         .map_err(io::Error::other)?;
-    let mut writer = ArrowWriter::try_new(File::create(path)?, batch.schema(), None).map_err(io::Error::other)?;
+    let mut writer = ArrowWriter::try_new(File::create(&args.out)?, batch.schema(), None).map_err(io::Error::other)?;
     writer.write(&batch).map_err(io::Error::other)?;
     writer.close().map_err(io::Error::other)?;
     Ok(())

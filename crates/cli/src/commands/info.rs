@@ -1,6 +1,7 @@
 //! `s2ice info`: what is in a store.
 
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
+use s2ice_store::housekeeping::published_at;
 use s2ice_store::report::InfoReport;
 use s2ice_store::target::Target;
 
@@ -9,6 +10,9 @@ use crate::args::{Global, InfoArgs};
 use crate::exit::Failure;
 use crate::settings;
 use crate::text;
+
+/// Published states named, of those there are.
+const NEWEST: usize = 3;
 
 /// Runs the command.
 pub async fn run(args: InfoArgs, global: &Global) -> Result<(), Failure> {
@@ -27,7 +31,10 @@ fn render(report: &InfoReport) -> String {
     let (first, last) =
         (report.times.first.clone().unwrap_or_else(dash), report.times.last.clone().unwrap_or_else(dash));
     let bytes = report.referenced_bytes.map_or_else(|| "unknown".to_owned(), text::bytes);
-    let rows = [
+    let (published, own): (Vec<&String>, Vec<&String>) =
+        report.tags.iter().partition(|tag| published_at(tag).is_some());
+    let newest: Vec<&str> = published.iter().rev().take(NEWEST).map(|tag| tag.as_str()).collect();
+    let mut rows = vec![
         ("times", format!("{}, {first} to {last}", report.times.count)),
         ("references", format!("{} to {bytes} in the product files", text::number(report.references))),
         ("manifests", text::bytes(report.manifest_bytes)),
@@ -45,6 +52,13 @@ fn render(report: &InfoReport) -> String {
             format!("{} at {}: {}", report.last_commit.snapshot, report.last_commit.time, report.last_commit.message),
         ),
     ];
+    if !newest.is_empty() {
+        let states = text::count(published.len(), "state");
+        rows.push(("published", format!("{states}, the newest {}", newest.join(", "))));
+    }
+    if !own.is_empty() {
+        rows.push(("tags", own.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")));
+    }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     out += &text::table(&rows, &[]);
     out += "\ncontainers\n";

@@ -2,13 +2,31 @@
 
 pub mod build;
 pub mod diff;
+pub mod gc;
 pub mod index;
 pub mod info;
 pub mod manifest;
+pub mod rollback;
+pub mod run;
 pub mod schemas;
+pub mod status;
 
-use crate::args::Global;
+use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
+use s2ice_store::target::Target;
+
+use crate::args::{Global, StoreArgs};
 use crate::exit::Failure;
+use crate::settings;
+
+/// The place of a store that shall be there. A local place that is not is told before its folder is made.
+async fn store(address: &str, options: &StoreArgs) -> Result<Target, Failure> {
+    let url = SourceUrl::parse(address).map_err(Failure::usage)?;
+    let options = settings::store_options(SourceOptions::default(), options)?;
+    if url.local_root().is_some_and(|root| !root.exists()) {
+        return Err(s2ice_store::Error::NoStore { url: url.to_string() }.into());
+    }
+    Ok(Target::open(url, options).await?)
+}
 
 /// Tells what long work did: as JSON, in words, or, asked to be quiet, not at all.
 fn summarise<R: serde::Serialize>(report: &R, global: &Global, render: fn(&R) -> String) -> Result<(), Failure> {

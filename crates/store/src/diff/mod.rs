@@ -35,8 +35,11 @@ use crate::error::{Error, Result};
 use crate::plan::STAMP;
 use crate::target::Target;
 
-/// Columns of the root that say how a store came to be and nothing of what is in it.
-const BOOKKEEPING: [&str; 1] = ["/inputs"];
+/// Column of the root that says how a store came to be and nothing of what is in it.
+const INPUTS: &str = "/inputs";
+
+/// Column of the root that sums up the references of a step: their sources and checksums among others.
+const CONTENT: &str = "/content";
 
 /// Arrays compared at a time: enough to hide the latency of a remote store.
 const CONCURRENCY: usize = 8;
@@ -55,6 +58,13 @@ pub struct DiffOptions {
     pub left_at: Option<String>,
     /// Tag, branch or snapshot of the second store; `main` where there is none.
     pub right_at: Option<String>,
+}
+
+impl DiffOptions {
+    /// True for the nodes that are compared at all.
+    fn compares(&self, path: &str) -> bool {
+        path != INPUTS && !(path == CONTENT && (self.ignore_sources || self.ignore_checksums))
+    }
 }
 
 /// Compares two stores at the states that the options name.
@@ -144,9 +154,9 @@ async fn compare(mut left: Side, mut right: Side, options: &DiffOptions) -> Resu
     }
     let (alignment, products) = Alignment::of(&left.axis, &right.axis);
     report.products = products;
-    report.nodes = one_sided(&left, &right);
+    report.nodes = one_sided(&left, &right, options);
     let mut paths = Vec::new();
-    for (path, node) in left.nodes.iter().filter(|(path, _)| !BOOKKEEPING.contains(&path.as_str())) {
+    for (path, node) in left.nodes.iter().filter(|(path, _)| options.compares(path)) {
         let Some(other) = right.nodes.get(path) else { continue };
         let ours = documents::comparable(path, &node.document, left.axis.times.len(), options);
         let theirs = documents::comparable(path, &other.document, right.axis.times.len(), options);
@@ -200,10 +210,10 @@ fn summary(side: &Side) -> DiffSide {
 }
 
 /// Nodes that only one store has; data arrays first, since the others follow from them.
-fn one_sided(left: &Side, right: &Side) -> Vec<NodeDifference> {
+fn one_sided(left: &Side, right: &Side, options: &DiffOptions) -> Vec<NodeDifference> {
     let only = |side: &Side, other: &Side, only_in| -> Vec<NodeDifference> {
         let missing = side.nodes.iter().filter(|(path, _)| !other.nodes.contains_key(*path));
-        let compared = missing.filter(|(path, _)| !BOOKKEEPING.contains(&path.as_str()));
+        let compared = missing.filter(|(path, _)| options.compares(path));
         compared.map(|(path, node)| NodeDifference { path: path.clone(), node: node.kind(), only_in }).collect()
     };
     let mut nodes = only(left, right, OnlyIn::Left);

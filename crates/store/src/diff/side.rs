@@ -17,7 +17,7 @@ use tokio::sync::RwLock;
 use super::column::Form;
 use super::report::NodeKind;
 use crate::error::{Error, Result, one_line};
-use crate::plan::{LAYOUT_VERSION, STAMP, StoreStamp};
+use crate::plan::{LAYOUT_VERSION, STAMP};
 
 /// One state of a store.
 pub(super) struct Side {
@@ -29,10 +29,21 @@ pub(super) struct Side {
     pub(super) nodes: BTreeMap<String, Node>,
     /// Name and prefix of each virtual chunk container.
     pub(super) containers: Vec<(Option<String>, String)>,
-    /// What the root says of the store.
-    pub(super) stamp: StoreStamp,
+    /// Whose store it is.
+    pub(super) stamp: Identity,
     /// The time axis; empty until [`Side::read_axis`].
     pub(super) axis: Axis,
+}
+
+/// The part of [`crate::plan::StoreStamp`] that decides whether two stores can be compared; every layout has it.
+#[derive(serde::Deserialize)]
+pub(super) struct Identity {
+    layout: u64,
+    writer: String,
+    /// MGRS tile.
+    pub(super) tile: String,
+    /// Processing level.
+    pub(super) level: String,
 }
 
 /// A group or array.
@@ -94,7 +105,7 @@ impl Side {
         }
         let stamp = nodes.get("/").and_then(|root| root.document.pointer(&format!("/attributes/{STAMP}")));
         let Some(stamp) = stamp else { return Err(Error::Foreign { url: name }) };
-        let stamp: StoreStamp = serde_json::from_value(stamp.clone())
+        let stamp: Identity = serde_json::from_value(stamp.clone())
             .map_err(|e| Error::Damaged { url: name.clone(), detail: e.to_string() })?;
         if stamp.layout > LAYOUT_VERSION {
             let (writer, found) = (stamp.writer, stamp.layout);

@@ -32,6 +32,7 @@ struct Model {
     /// References of the band by product, row and column: offset and checksum.
     references: BTreeMap<(&'static str, u32, u32), (u64, Option<Checksum>)>,
     inputs: &'static str,
+    content: &'static str,
     /// Angles by product, as an array of (time, 2, 2).
     angles: BTreeMap<&'static str, f64>,
     /// Columns without their chunks.
@@ -57,14 +58,18 @@ fn model(products: &[(&'static str, i64)]) -> Model {
         absolute: false,
         references,
         inputs: "",
+        content: "",
         angles: BTreeMap::new(),
         unwritten: Vec::new(),
         units: "m",
     }
 }
 
+/// Path and document of a node, and its chunks by key.
+type Node = (String, Value, Vec<(String, Vec<u8>)>);
+
 impl Model {
-    fn documents(&self) -> Vec<(String, Value, Vec<(String, Vec<u8>)>)> {
+    fn nodes(&self) -> Vec<Node> {
         let mut root = Map::new();
         root.insert("s2ice".into(), self.stamp.clone());
         let mut out = vec![(String::new(), group(root), Vec::new()), ("r60m".into(), group(Map::new()), Vec::new())];
@@ -75,6 +80,7 @@ impl Model {
             ("time", times()),
             ("product_id", text(&str::to_owned)),
             ("inputs", text(&|product| format!("{}{product}", self.inputs))),
+            ("content", text(&|product| format!("{}{product}", self.content))),
             ("cloud_cover", clouds()),
             ("r60m/time", times()),
             ("r60m/cloud_cover", clouds()),
@@ -109,7 +115,7 @@ impl Model {
     async fn write(&self, repository: &Repository) {
         let session = Arc::new(RwLock::new(repository.writable_session("main").await.unwrap()));
         let store = Store::from_session(Arc::clone(&session)).await;
-        for (path, document, chunks) in self.documents() {
+        for (path, document, chunks) in self.nodes() {
             let key = if path.is_empty() { "zarr.json".to_owned() } else { format!("{path}/zarr.json") };
             store.set(&key, document.to_string().into_bytes().into()).await.unwrap();
             for (key, bytes) in chunks {
@@ -187,7 +193,7 @@ fn three() -> Model {
 async fn what_only_the_writer_knows_is_no_difference() {
     let mut other = three();
     other.stamp["writer"] = "s2ice of another day".into();
-    other.stamp["catalogue"] = json!({ "watermark": 5 });
+    other.stamp["catalogue"] = json!({ "query": "q", "watermark": "2024-05-01T00:00:00Z" });
     other.inputs = "from elsewhere: ";
     let report = compared(&three(), &other).await;
     assert!(report.is_same(), "{report:?}");
@@ -245,6 +251,8 @@ async fn checksums_can_be_left_out() {
     let mut other = three();
     other.references.values_mut().for_each(|(_, checksum)| *checksum = None);
     assert_eq!(compared(&three(), &other).await.references.len(), 3);
+    other.content = "with other checksums: ";
+    assert_eq!(compared(&three(), &other).await.columns.len(), 3);
     let options = DiffOptions { ignore_checksums: true, ..DiffOptions::default() };
     assert!(compared_with(&three(), &other, &options).await.is_same());
 }

@@ -1,18 +1,31 @@
 //! What keeps a store in order over years: tags of published states, the way back to one of them, and the removal of what
 //! nobody needs any more.
 
+mod collect;
+mod gc;
 mod published;
 mod refs;
+mod release;
+pub mod report;
+mod rollback;
 mod stale;
+mod state;
+mod sweep;
 
-pub use published::{Published, published, tag_published};
+pub use gc::{GcOptions, gc};
+pub use published::{Published, published, published_at, tag_published};
+pub use rollback::{list, rollback};
 pub use stale::remove_stale_branches;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 /// A reader that opened a store stays on its state for at most this long: what the store let go of less than this ago
 /// is still there.
 pub const READER_GRACE: TimeDelta = TimeDelta::hours(1);
+
+fn time_text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
 
 #[cfg(test)]
 mod testing;

@@ -62,10 +62,10 @@ pub async fn tag_published(
 /// # Errors
 /// [`crate::Error::Icechunk`].
 pub async fn published(repository: &Repository, url: &SourceUrl) -> Result<Vec<Published>> {
-    let tags = refs::tags(repository, url, |name| time_of(name).is_some()).await?;
+    let tags = refs::tags(repository, url, |name| published_at(name).is_some()).await?;
     let mut states: Vec<Published> = tags
         .into_iter()
-        .filter_map(|(tag, snapshot)| Some(Published { time: time_of(&tag)?, tag, snapshot }))
+        .filter_map(|(tag, snapshot)| Some(Published { time: published_at(&tag)?, tag, snapshot }))
         .collect();
     states.sort_by(|a, b| (a.time, &a.tag).cmp(&(b.time, &b.tag)));
     Ok(states)
@@ -77,7 +77,7 @@ fn name(time: DateTime<Utc>, slash: bool) -> String {
 }
 
 /// The time in the name of a published state's tag; other tags are the operator's own.
-pub(super) fn time_of(tag: &str) -> Option<DateTime<Utc>> {
+pub fn published_at(tag: &str) -> Option<DateTime<Utc>> {
     let text = tag.strip_prefix(NAME)?.strip_prefix(['/', '-'])?;
     let time = NaiveDateTime::parse_from_str(text, TIME).ok()?.and_utc();
     (time.format(TIME).to_string() == text).then_some(time)
@@ -109,10 +109,10 @@ mod tests {
     fn names_carry_their_time() {
         for (slash, expected) in [(true, "published/20261120T184818123Z"), (false, "published-20261120T184818123Z")] {
             assert_eq!(name(at(0), slash), expected);
-            assert_eq!(time_of(expected), Some(at(0)));
+            assert_eq!(published_at(expected), Some(at(0)));
         }
         for other in ["published", "published/", "published/v1", "published/20261120T184818Z", "v1"] {
-            assert_eq!(time_of(other), None, "{other}");
+            assert_eq!(published_at(other), None, "{other}");
         }
     }
 

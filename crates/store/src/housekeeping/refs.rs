@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, TryStreamExt};
-use icechunk::Repository;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::repo_info::{RepoInfo, UpdateType};
 use icechunk::format::{SnapshotId, V1_REFS_FILE_PATH};
 use icechunk::refs::RefErrorKind;
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
-use icechunk::storage::ListInfo;
+use icechunk::storage::{ListInfo, Settings};
+use icechunk::{Repository, RepositoryConfig};
 use s2ice_manifest::source::location::SourceUrl;
 
 use crate::error::{Error, Result, icechunk_error};
+use crate::target::Target;
 
 /// Tags read at a time from a repository of spec 1.
 const CONCURRENT_TAGS: usize = 16;
@@ -53,15 +54,17 @@ pub(super) async fn tags(
     let names = files.keys().filter_map(|path| path.strip_prefix("tag.")?.strip_suffix("/ref.json"));
     let there = names.filter(|name| wanted(name) && !files.contains_key(&format!("tag.{name}/ref.json.deleted")));
     let there: Vec<String> = there.map(str::to_owned).collect();
-    let read = there.into_iter().map(|name| async move {
-        match repository.lookup_tag(&name).await {
-            Ok(snapshot) => Ok(Some((name, snapshot))),
-            Err(error) if is_gone(&error) => Ok(None),
-            Err(error) => Err(icechunk_error("reading tags", url, &error)),
-        }
-    });
-    let read = futures::stream::iter(read).buffered(CONCURRENT_TAGS);
-    read.try_filter_map(|tag| async { Ok(tag) }).try_collect().await
+    let read: Vec<_> = there.into_iter().map(|name| tag(repository, url, name).boxed()).collect();
+    let read: Vec<_> = futures::stream::iter(read).buffered(CONCURRENT_TAGS).try_collect().await?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+async fn tag(repository: &Repository, url: &SourceUrl, name: String) -> Result<Option<(String, SnapshotId)>> {
+    match repository.lookup_tag(&name).await {
+        Ok(snapshot) => Ok(Some((name, snapshot))),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(icechunk_error("reading tags", url, &error)),
+    }
 }
 
 /// A branch, and when it was last made, moved or committed to, as far as that is on record.
@@ -126,12 +129,20 @@ pub(super) async fn main(repository: &Repository, url: &SourceUrl) -> Result<Sna
     found.map_err(|error| icechunk_error("reading branch main", url, &error))
 }
 
-/// The repository of a store.
-pub(super) async fn open(target: &crate::target::Target) -> Result<Repository> {
+/// The repository of a store. One that was made on disk and then copied to an object store says that it has no conditional
+/// writes; by these alone does a writer there notice another.
+pub(super) async fn open(target: &Target) -> Result<Repository> {
     let failed = |error: RepositoryError| icechunk_error("opening the store", target.url(), &error);
     target.probe().await?;
     if !Repository::exists(target.storage(), None).await.map_err(failed)? {
         return Err(Error::NoStore { url: target.url().to_string() });
     }
-    Repository::open(target.storage()).execute().await.map_err(failed)
+    let open = Repository::open(target.storage());
+    let open = if target.url().local_root().is_some() {
+        open
+    } else {
+        let storage = Some(Settings { unsafe_use_conditional_update: Some(true), ..Settings::default() });
+        open.config(RepositoryConfig { storage, ..RepositoryConfig::default() })
+    };
+    open.execute().await.map_err(failed)
 }

@@ -2,19 +2,28 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use icechunk::format::SnapshotId;
+use chrono::Utc;
 use icechunk::format::format_constants::SpecVersionBin;
+use icechunk::format::{ByteRange, Path, SnapshotId};
+use icechunk::repository::VersionInfo;
+use icechunk::session::Session;
 use icechunk::{Repository, Store as ZarrStore};
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use serde_json::json;
 use tokio::sync::RwLock;
 
 use crate::commit::Spec;
+use crate::housekeeping::tag_published;
 use crate::plan::LAYOUT_VERSION;
 use crate::target::Target;
+
+const CHUNK: &str = "time/c/0";
 
 /// A store in a folder of its own.
 pub(super) struct Store {
@@ -41,6 +50,51 @@ impl Store {
         Self { folder, target, repository }
     }
 
+    /// Publishes states of 1, 2, ... time steps.
+    pub(super) async fn publish(&self, states: usize) -> Vec<(String, SnapshotId)> {
+        let mut tags = Vec::new();
+        for steps in 1..=states {
+            let snapshot = self.commit(steps).await;
+            let tag = tag_published(&self.repository, self.target.url(), &snapshot, Utc::now()).await.unwrap();
+            tags.push((tag, snapshot));
+        }
+        tags
+    }
+
+    pub(super) async fn main(&self) -> SnapshotId {
+        self.repository.lookup_branch("main").await.unwrap()
+    }
+
+    /// Size and time of the files of a folder of the repository, by name; of all files without one.
+    pub(super) fn files(&self, folder: &str) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![self.folder.path().join("33TVN").join(folder)];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
+                let data = entry.metadata().unwrap();
+                if data.is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    found.insert(entry.path(), (data.len(), data.modified().unwrap()));
+                }
+            }
+        }
+        found
+    }
+
+    /// Makes all files older; what stands in them stays.
+    pub(super) fn age(&self, days: u64) {
+        for (path, (_, time)) in self.files("") {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(time - std::time::Duration::from_secs(days * 86400)).unwrap();
+        }
+    }
+
+    /// Opens the repository anew, as a reader with empty caches.
+    pub(super) async fn reader(&self) -> Repository {
+        Repository::open(Arc::clone(self.repository.storage())).execute().await.unwrap()
+    }
+
     /// Commits a state with this many time steps to `main`.
     pub(super) async fn commit(&self, steps: usize) -> SnapshotId {
         self.commit_to("main", steps).await
@@ -48,11 +102,7 @@ impl Store {
 
     /// Commits a state to a branch.
     pub(super) async fn commit_to(&self, branch: &str, steps: usize) -> SnapshotId {
-        let stamp = json!({
-            "layout": LAYOUT_VERSION, "writer": "s2ice test", "tile": "33TVN", "level": "L2A", "codec": "c",
-            "install": "i", "sources": {}, "headers": "verified", "metadata": "product",
-        });
-        self.commit_stamped(branch, steps, Some(stamp)).await
+        self.commit_stamped(branch, steps, Some(stamp())).await
     }
 
     /// Commits a state whose root says `stamp`.
@@ -78,10 +128,32 @@ impl Store {
         let set = async |key: &str, bytes: Vec<u8>| store.set(key, Bytes::from(bytes)).await.unwrap();
         set("zarr.json", root.to_string().into_bytes()).await;
         set("time/zarr.json", time.to_string().into_bytes()).await;
-        // Large enough not to stand inside the manifest.
-        set(&format!("time/c/{}", steps - 1), vec![u8::try_from(steps).unwrap(); 4096]).await;
+        // Large enough to be an object of its own, and another in each state.
+        set(CHUNK, vec![u8::try_from(steps).unwrap(); 4096]).await;
         drop(store);
         let mut session = Arc::into_inner(shared).expect("the store is dropped").into_inner();
         session.commit(format!("{steps} steps")).execute().await.unwrap()
     }
+}
+
+/// Opens a state, and reads nothing of it yet but its snapshot.
+pub(super) async fn open(reader: &Repository, snapshot: &SnapshotId) -> Session {
+    let session = reader.readonly_session(&VersionInfo::SnapshotId(snapshot.clone())).await.unwrap();
+    session.list_nodes(&Path::root()).await.unwrap().for_each(|node| drop(node.unwrap()));
+    session
+}
+
+/// The number of time steps that the chunk of a state tells, or why it cannot be read.
+pub(super) async fn read(session: Session) -> Result<u8, String> {
+    let store = ZarrStore::from_session(Arc::new(RwLock::new(session))).await;
+    let bytes = store.get(CHUNK, &ByteRange::ALL).await.map_err(|error| error.to_string())?;
+    Ok(bytes[0])
+}
+
+/// What the root of a store says.
+pub(super) fn stamp() -> serde_json::Value {
+    json!({
+        "layout": LAYOUT_VERSION, "writer": "s2ice test", "tile": "33TVN", "level": "L2A", "codec": "c",
+        "install": "i", "sources": {}, "headers": "verified", "metadata": "product",
+    })
 }

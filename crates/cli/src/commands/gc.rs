@@ -1,0 +1,121 @@
+//! `s2ice gc`: removes what nobody needs any more.
+
+use chrono::{TimeDelta, Utc};
+use s2ice_store::housekeeping::report::{Collected, GcReport};
+use s2ice_store::housekeeping::{GcOptions, gc};
+
+use super::summarise;
+use crate::args::{GcArgs, Global};
+use crate::duration::Span;
+use crate::exit::Failure;
+use crate::text;
+
+/// Runs the command.
+pub async fn run(args: GcArgs, global: &Global) -> Result<(), Failure> {
+    let target = super::store(&args.store, &args.store_options).await?;
+    let options = GcOptions {
+        keep_published: args.keep_published,
+        older_than: args.older_than,
+        dry_run: args.dry_run,
+        now: Utc::now(),
+    };
+    let report = gc(&target, options).await?;
+    summarise(&report, global, render)?;
+    match report.failures.first() {
+        Some(reason) if report.failed_objects > 0 => Err(Failure::fault(format!(
+            "{} objects of {} could not be deleted and are left to the next gc: {reason}",
+            text::number(report.failed_objects),
+            report.store
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Reads an age: a length of time, or weeks such as `4w`.
+///
+/// # Errors
+/// Anything else.
+pub fn age(text: &str) -> Result<TimeDelta, String> {
+    let days = text.strip_suffix('w').and_then(|weeks| weeks.parse::<u32>().ok()).map(|weeks| u64::from(weeks) * 7);
+    let Span(age) = days.map_or_else(|| text.to_owned(), |days| format!("{days}d")).parse()?;
+    TimeDelta::from_std(age).map_err(|_| format!("{text} is longer than any store is old"))
+}
+
+fn render(report: &GcReport) -> String {
+    let Collected { snapshots, transaction_logs, manifests, chunks, bytes } = report.collected;
+    let collected =
+        [(snapshots, "snapshot"), (transaction_logs, "transaction log"), (manifests, "manifest"), (chunks, "chunk")];
+    let collected: Vec<String> =
+        collected.into_iter().filter(|(n, _)| *n > 0).map(|(n, noun)| text::count(size(n), noun)).collect();
+    let collected = match &report.postponed {
+        Some(reason) => format!("nothing: {reason}"),
+        None if collected.is_empty() => "nothing".to_owned(),
+        None => format!("{}, {}", collected.join(", "), text::bytes(bytes)),
+    };
+    let former = report.overwritten;
+    let rows = [
+        ("killed runs", text::number(report.branches.len() as u64)),
+        ("published states", format!("{} let go of, {} left", report.tags.len(), report.published)),
+        ("history", format!("{} let go of", text::count(size(report.released_snapshots), "snapshot"))),
+        ("collected", collected),
+        ("former versions", format!("{}, {}", text::count(size(former.objects), "file"), text::bytes(former.bytes))),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    let outcome = if report.dry_run { "would be removed; nothing was changed" } else { "removed" };
+    let mut out = format!("{}: {outcome}\n{}", report.store, text::table(&rows, &[]));
+    if report.released_snapshots > 0 || !report.tags.is_empty() {
+        out += "What is let go of is collected by a gc that comes an hour later or more.\n";
+    }
+    out
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use s2ice_store::housekeeping::report::Removed;
+
+    use super::*;
+
+    #[test]
+    fn ages_have_a_unit() {
+        for (text, minutes) in [("90m", 90), ("12h", 720), ("30d", 43_200), ("4w", 40_320), ("0d", 0)] {
+            assert_eq!(age(text).unwrap(), TimeDelta::minutes(minutes), "{text}");
+        }
+        for text in ["", "w", "30", "-1w", "1.5w", "3y", "213503982334601d"] {
+            assert!(age(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_told() {
+        let report = GcReport {
+            kind: "s2ice.gc".to_owned(),
+            version: 1,
+            store: "s3://stores/33TVN".to_owned(),
+            dry_run: true,
+            branches: vec!["s2ice-1-1".to_owned()],
+            tags: vec!["published/20261120T184818123Z".to_owned()],
+            published: 10,
+            released_snapshots: 3,
+            collected: Collected { snapshots: 2, transaction_logs: 0, manifests: 1, chunks: 40, bytes: 12_345 },
+            overwritten: Removed { objects: 7, bytes: 999 },
+            failed_objects: 0,
+            failures: Vec::new(),
+            postponed: None,
+        };
+        assert_eq!(
+            render(&report),
+            "s3://stores/33TVN: would be removed; nothing was changed\n  \
+             killed runs       1\n  \
+             published states  1 let go of, 10 left\n  \
+             history           3 snapshots let go of\n  \
+             collected         2 snapshots, 1 manifest, 40 chunks, 12.3 kB\n  \
+             former versions   7 files, 999 B\n\
+             What is let go of is collected by a gc that comes an hour later or more.\n"
+        );
+    }
+}

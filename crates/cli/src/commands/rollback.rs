@@ -1,0 +1,103 @@
+//! `s2ice rollback`: `main` back to a state that was published before.
+
+use s2ice_store::housekeeping::report::{PublishedReport, RollbackReport, StateReport};
+use s2ice_store::housekeeping::{list, rollback};
+
+use super::{print, print_json, summarise};
+use crate::args::{Global, RollbackArgs};
+use crate::exit::Failure;
+use crate::text;
+
+/// Runs the command.
+pub async fn run(args: RollbackArgs, global: &Global) -> Result<(), Failure> {
+    let target = super::store(&args.store, &args.store_options).await?;
+    if args.list {
+        let report = list(&target).await?;
+        return if global.json { print_json(&report) } else { print(&render_list(&report)) };
+    }
+    summarise(&rollback(&target, args.tag.as_deref(), args.dry_run).await?, global, render)
+}
+
+fn render(report: &RollbackReport) -> String {
+    let outcome = match (report.moved, report.dry_run) {
+        _ if report.from.snapshot == report.to.snapshot => "main is at this state already",
+        (true, _) => "main was moved; the next build will again make the store hold what its inputs say",
+        (false, _) => "main would be moved; nothing was written",
+    };
+    let rows: Vec<Vec<String>> =
+        [("main was", &report.from), (if report.dry_run { "would be" } else { "main is" }, &report.to)]
+            .into_iter()
+            .map(|(name, state)| vec![name.to_owned(), tag(state), steps(state), state.snapshot.clone()])
+            .collect();
+    format!("{}: {outcome}\n{}", report.store, text::table(&rows, &[]))
+}
+
+fn render_list(report: &PublishedReport) -> String {
+    if report.states.is_empty() {
+        return format!("{} has no published states\n", report.store);
+    }
+    let rows: Vec<Vec<String>> = report
+        .states
+        .iter()
+        .map(|state| {
+            let published = state.published.clone().unwrap_or_default();
+            let mark = if state.main { "main" } else { "" };
+            vec![tag(state), published, steps(state), state.snapshot.clone(), mark.to_owned()]
+        })
+        .collect();
+    text::table(&rows, &[])
+}
+
+fn tag(state: &StateReport) -> String {
+    state.tag.clone().unwrap_or_else(|| "(no tag)".to_owned())
+}
+
+fn steps(state: &StateReport) -> String {
+    state
+        .time_steps
+        .map_or_else(String::new, |steps| text::count(usize::try_from(steps).unwrap_or(usize::MAX), "time step"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(tag: Option<&str>, steps: u64, main: bool) -> StateReport {
+        StateReport {
+            tag: tag.map(str::to_owned),
+            published: tag.map(|_| "2026-11-20T18:48:18.123Z".to_owned()),
+            snapshot: format!("SNAPSHOT{steps}"),
+            time_steps: Some(steps),
+            main,
+        }
+    }
+
+    #[test]
+    fn both_states_are_told() {
+        let mut report = RollbackReport {
+            kind: "s2ice.rollback".to_owned(),
+            version: 1,
+            store: "/stores/33TVN".to_owned(),
+            dry_run: false,
+            moved: true,
+            from: state(None, 12, false),
+            to: state(Some("published/20261120T184818123Z"), 1, true),
+        };
+        assert_eq!(
+            render(&report),
+            "/stores/33TVN: main was moved; the next build will again make the store hold what its inputs say\n  \
+             main was  (no tag)                       12 time steps  SNAPSHOT12\n  \
+             main is   published/20261120T184818123Z  1 time step    SNAPSHOT1\n"
+        );
+        (report.dry_run, report.moved) = (true, false);
+        assert!(render(&report).contains("nothing was written"));
+    }
+
+    #[test]
+    fn the_list_marks_main() {
+        let states = vec![state(Some("published/20261120T184818123Z"), 1, true)];
+        let report = PublishedReport { kind: String::new(), version: 1, store: "s".to_owned(), states };
+        let line = "  published/20261120T184818123Z  2026-11-20T18:48:18.123Z  1 time step  SNAPSHOT1  main\n";
+        assert_eq!(render_list(&report), line);
+    }
+}

@@ -1,0 +1,204 @@
+//! Metrics of a run in the OpenMetrics text format.
+//!
+//! The file is read by node_exporter's textfile collector as well, which knows the older Prometheus format only: types
+//! that only OpenMetrics has (`info`, `unknown`) are therefore not used.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use s2ice_store::runs::LastRun;
+
+use super::tile::Outcome;
+
+/// What the metrics are made of.
+pub struct Metrics<'a> {
+    /// What is known of each tile of the file; nothing of a tile that never had a run.
+    pub tiles: &'a [LastRun],
+    /// Tiles of this run by outcome.
+    pub outcomes: &'a BTreeMap<Outcome, usize>,
+    /// When the run began.
+    pub started: DateTime<Utc>,
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+}
+
+/// A gauge per tile: name, unit, help, value.
+type Gauge = (&'static str, &'static str, &'static str, fn(&LastRun) -> Option<f64>);
+
+const GAUGES: [Gauge; 14] = [
+    ("s2ice_tile_success", "", "1 where the last run of the tile succeeded, else 0.", |t| {
+        Some(f64::from(u8::from(t.outcome.is_success())))
+    }),
+    ("s2ice_tile_last_success_timestamp_seconds", "seconds", "When a run of the tile last succeeded.", |t| {
+        t.last_success.map(timestamp)
+    }),
+    ("s2ice_tile_last_run_timestamp_seconds", "seconds", "When the last run of the tile ended.", |t| {
+        Some(timestamp(t.ended))
+    }),
+    ("s2ice_tile_duration_seconds", "seconds", "How long the last run of the tile took.", |t| {
+        Some(crate::clock::seconds(t.started, t.ended))
+    }),
+    ("s2ice_tile_products", "", "Products in the store.", |t| t.products.map(float)),
+    ("s2ice_tile_references", "", "References in the store.", |t| t.references.map(float)),
+    ("s2ice_tile_products_added", "", "Products that the last run added.", |t| Some(float(t.added))),
+    ("s2ice_tile_products_replaced", "", "Products that the last run replaced by a later processing.", |t| {
+        Some(float(t.replaced))
+    }),
+    (
+        "s2ice_tile_newest_product_timestamp_seconds",
+        "seconds",
+        "Sensing time of the newest product in the store.",
+        |t| t.newest_product.map(timestamp),
+    ),
+    ("s2ice_tile_missing_index_products", "", "Products of the catalogue without index rows.", |t| {
+        t.products.map(|_| float(t.missing_index_count))
+    }),
+    ("s2ice_tile_refused", "", "Products and rasters left out of the store.", |t| t.products.map(|_| float(t.refused))),
+    ("s2ice_tile_runs_since_full", "", "Successful runs since the catalogue was asked for everything.", |t| {
+        Some(f64::from(t.runs_since_full))
+    }),
+    ("s2ice_tile_source_requests", "", "Requests of the last run to the source.", |t| Some(float(t.source_requests))),
+    ("s2ice_tile_source_bytes", "bytes", "Bytes that the last run received from the source.", |t| {
+        Some(float(t.source_bytes))
+    }),
+];
+
+impl Metrics<'_> {
+    /// The file.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for (name, unit, help, value) in GAUGES {
+            let samples = self.tiles.iter().filter_map(|tile| Some((tile, value(tile)?)));
+            let samples: Vec<(&LastRun, f64)> = samples.collect();
+            if samples.is_empty() {
+                continue;
+            }
+            family(&mut out, name, unit, help);
+            for (tile, value) in samples {
+                sample(&mut out, name, &[("tile", &tile.tile), ("level", &tile.level)], value);
+            }
+        }
+        family(&mut out, "s2ice_run_tiles", "", "Tiles of the last run by outcome.");
+        for outcome in Outcome::ALL {
+            let count = self.outcomes.get(&outcome).copied().unwrap_or_default();
+            sample(&mut out, "s2ice_run_tiles", &[("outcome", outcome.name())], float(count as u64));
+        }
+        family(&mut out, "s2ice_run_timestamp_seconds", "seconds", "When the last run ended.");
+        sample(&mut out, "s2ice_run_timestamp_seconds", &[], timestamp(self.ended));
+        family(&mut out, "s2ice_run_duration_seconds", "seconds", "How long the last run took.");
+        sample(&mut out, "s2ice_run_duration_seconds", &[], crate::clock::seconds(self.started, self.ended));
+        family(&mut out, "s2ice_build_info", "", "The version of s2ice that wrote this file.");
+        sample(&mut out, "s2ice_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        out.push_str("# EOF\n");
+        out
+    }
+
+    /// Replaces the file: readers see the old or the new one, never a part.
+    ///
+    /// # Errors
+    /// The folder or file cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            std::fs::create_dir_all(folder)?;
+        }
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
+        // Not *.prom: the collector would read it.
+        let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let written = std::fs::File::create(&beside)
+            .and_then(|mut file| file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(&beside, path));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&beside);
+        }
+        written
+    }
+}
+
+fn timestamp(time: DateTime<Utc>) -> f64 {
+    float(u64::try_from(time.timestamp_millis()).unwrap_or_default()) / 1000.0
+}
+
+/// Exact up to 2^53: no store has as many of anything.
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+fn family(out: &mut String, name: &str, unit: &str, help: &str) {
+    let _ = writeln!(out, "# TYPE {name} gauge");
+    if !unit.is_empty() {
+        let _ = writeln!(out, "# UNIT {name} {unit}");
+    }
+    let _ = writeln!(out, "# HELP {name} {}", escape(help));
+}
+
+fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
+    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    let _ = writeln!(out, "{name}{labels} {value}");
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use s2ice_store::runs::LastOutcome;
+
+    use super::*;
+
+    fn time(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(1_750_000_000_000 + seconds * 1000 + 250).unwrap()
+    }
+
+    fn tiles() -> [LastRun; 2] {
+        let failed = LastRun {
+            outcome: LastOutcome::Failed,
+            error: Some("no".to_owned()),
+            ..LastRun::new("1", "33T\"V\\N\n", "L1C", time(3), time(5))
+        };
+        let updated = LastRun {
+            outcome: LastOutcome::Updated,
+            last_success: Some(time(2)),
+            newest_product: Some(time(-86_400)),
+            products: Some(1400),
+            references: Some(9_000_000_000),
+            added: 2,
+            replaced: 1,
+            missing_index_count: 3,
+            refused: 4,
+            source_requests: 34,
+            source_bytes: 1_000_000,
+            ..LastRun::new("1", "33TVN", "L2A", time(0), time(2))
+        };
+        [updated, failed]
+    }
+
+    #[test]
+    fn metrics_are_written_as_openmetrics_wants_them() {
+        let outcomes = BTreeMap::from([(Outcome::Updated, 1), (Outcome::Failed, 1)]);
+        let metrics = Metrics { tiles: &tiles(), outcomes: &outcomes, started: time(0), ended: time(7) };
+        let text = metrics.text().replace(env!("CARGO_PKG_VERSION"), "[version]");
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn the_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("textfile/s2ice.prom");
+        let metrics = Metrics { tiles: &[], outcomes: &BTreeMap::new(), started: time(0), ended: time(1) };
+        metrics.write(&path).unwrap();
+        metrics.write(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), metrics.text());
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        // A folder stands in the way: told, and nothing stays.
+        std::fs::create_dir(folder.path().join("taken")).unwrap();
+        metrics.write(&folder.path().join("taken")).unwrap_err();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,223 @@
+//! `s2ice run`: every tile of a file brought up to date, each apart from the others.
+
+pub mod config;
+pub mod journal;
+pub mod memory;
+mod metrics;
+mod refresh;
+pub mod summary;
+mod supervise;
+mod template;
+pub mod tile;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use s2ice_store::report::REPORT_VERSION;
+use s2ice_store::runs::LastRun;
+
+use self::config::{RunConfig, TileEntry};
+use self::journal::Journal;
+use self::metrics::Metrics;
+use self::refresh::{Asked, Refresh, Refreshed};
+use self::summary::RunReport;
+use self::tile::{Outcome, TileReport, skipped};
+use crate::clock;
+use crate::exit::Failure;
+use crate::progress::TileBar;
+
+/// Sidecars read at a time.
+const READ_AT_ONCE: usize = 8;
+
+/// What the command line asks of a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Tiles at a time, where not as the file says.
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Ask every catalogue for everything.
+    pub full: bool,
+    /// Remove what the inputs no longer have.
+    pub prune: bool,
+    /// Work everything out, write nothing.
+    pub dry_run: bool,
+    /// Leave out what the interrupted run before has done.
+    pub resume: bool,
+}
+
+/// What a run says of each tile while it goes on.
+struct Told {
+    report: TileReport,
+    /// What is known of the tile now, where it was begun.
+    last: Option<LastRun>,
+}
+
+/// Runs the tiles at `chosen` of the file until all ended or `stop` is ready. Beside the report: that the file of reports
+/// or metrics could not be written, which is a failure of its own.
+///
+/// # Errors
+/// The report of the runs cannot be begun or read; no tile was begun either.
+pub async fn run(
+    config: RunConfig,
+    chosen: &[usize],
+    options: Options,
+    run: &str,
+    stop: impl Future<Output = ()> + Send + 'static,
+    bar: &TileBar,
+) -> Result<(RunReport, Option<String>), Failure> {
+    let started = clock::now();
+    let name = std::path::absolute(&config.path).unwrap_or_else(|_| config.path.clone()).display().to_string();
+    let before = match (&config.run.report, options.resume) {
+        (_, false) => None,
+        (Some(path), true) => {
+            journal::unfinished(path, &name).map_err(|e| Failure::Fault(unwritable(path, "read", &e)))?
+        }
+        (None, true) => {
+            return Err(Failure::usage("--resume needs the report of the run before: set `report` in [run]"));
+        }
+    };
+    let path = config.run.report.clone().filter(|_| !options.dry_run);
+    let mut record = Record { journal: Journal::new(path.clone(), run), path, broken: None };
+    let resumes = before.as_ref().map(|before| before.run.as_str());
+    let begun = record.journal.started(&clock::text(started), &name, chosen.len(), resumes);
+    record.check(begun);
+    if let Some(sentence) = record.broken {
+        return Err(Failure::Fault(sentence));
+    }
+
+    let done = before.as_ref().map(|before| before.done.clone()).unwrap_or_default();
+    let entries = config.tiles.iter().map(|entry| Arc::new(entry.clone())).collect::<Vec<_>>();
+    let mut told: BTreeMap<usize, Told> = BTreeMap::new();
+    let mut left = Vec::new();
+    for &number in chosen {
+        let entry = &entries[number];
+        if is_done(&done, entry) {
+            let report = skipped(entry, "done by the interrupted run");
+            record.tile(&report, None, bar, (told.len() + 1, chosen.len()));
+            told.insert(number, Told { report, last: None });
+        } else {
+            left.push(number);
+        }
+    }
+
+    let refresh = Refresh {
+        asked: Asked { full: options.full, prune: options.prune, dry_run: options.dry_run },
+        full_every: config.run.full_every.get(),
+        limit: config.run.tile_timeout.map(|span| span.0),
+        run: run.to_owned(),
+        stop: supervise::stop(stop),
+    };
+    let jobs = options.jobs.unwrap_or(config.run.jobs).get();
+    let mut ended = stream::iter(left)
+        .map(|number| {
+            let entry = Arc::clone(&entries[number]);
+            let refresh = &refresh;
+            async move { (number, refresh.tile(entry).await) }
+        })
+        .buffer_unordered(jobs);
+    let mut interrupted = false;
+    while let Some((number, refreshed)) = ended.next().await {
+        let entry = &entries[number];
+        let (report, build, last) = match refreshed {
+            Refreshed::NotBegun => {
+                interrupted = true;
+                (skipped(entry, "not begun: the run was told to stop"), None, None)
+            }
+            Refreshed::Ended(ended, last) => {
+                interrupted |= ended.outcome() == Outcome::Interrupted;
+                (ended.report(entry), ended.result.ok(), Some(last))
+            }
+        };
+        record.tile(&report, build.as_deref(), bar, (told.len() + 1, chosen.len()));
+        told.insert(number, Told { report, last });
+    }
+    drop(ended);
+    bar.finish();
+
+    let now = clock::now();
+    let mut outcomes = BTreeMap::new();
+    for told in told.values() {
+        *outcomes.entry(told.report.outcome).or_insert(0) += 1;
+    }
+    let seconds = clock::seconds(started, now);
+    let written = record.journal.ended(&clock::text(now), seconds, interrupted, &outcomes);
+    record.check(written);
+    if let Some(path) = config.run.metrics.as_ref().filter(|_| !options.dry_run) {
+        let tiles = known(&entries, &mut told).await;
+        let metrics = Metrics { tiles: &tiles, outcomes: &outcomes, started, ended: now };
+        if let Err(error) = metrics.write(path) {
+            record.broken = record.broken.take().or(Some(unwritable(path, "written", &error)));
+        }
+    }
+    let report = RunReport {
+        kind: "s2ice.run".to_owned(),
+        version: REPORT_VERSION,
+        run: run.to_owned(),
+        config: name,
+        resumes: before.map(|before| before.run),
+        dry_run: options.dry_run,
+        interrupted,
+        started: clock::text(started),
+        ended: clock::text(now),
+        seconds,
+        outcomes,
+        tiles: told.into_values().map(|told| told.report).collect(),
+    };
+    Ok((report, record.broken))
+}
+
+/// The report that grows while the run goes on.
+struct Record {
+    journal: Journal,
+    path: Option<PathBuf>,
+    broken: Option<String>,
+}
+
+impl Record {
+    fn tile(
+        &mut self,
+        tile: &TileReport,
+        build: Option<&s2ice_store::report::BuildReport>,
+        bar: &TileBar,
+        (number, of): (usize, usize),
+    ) {
+        let written = self.journal.tile(tile, build);
+        self.check(written);
+        let line = summary::line(tile, number, of);
+        bar.ended(&line, matches!(tile.outcome, Outcome::Failed | Outcome::Interrupted));
+    }
+
+    /// A disk that is full fills no store: the run goes on, and tells at its end.
+    fn check(&mut self, written: std::io::Result<()>) {
+        if let (Err(error), Some(path)) = (written, &self.path) {
+            self.broken = self.broken.take().or(Some(unwritable(path, "written", &error)));
+        }
+    }
+}
+
+fn unwritable(path: &std::path::Path, what: &str, error: &std::io::Error) -> String {
+    format!("{} cannot be {what}: {error}", path.display())
+}
+
+fn is_done(done: &BTreeSet<(String, String)>, entry: &TileEntry) -> bool {
+    done.contains(&(entry.settings.tile.to_string(), entry.settings.level.to_string()))
+}
+
+/// What is known of every tile of the file, of those too that had no part in this run.
+async fn known(entries: &[Arc<TileEntry>], told: &mut BTreeMap<usize, Told>) -> Vec<LastRun> {
+    let news: Vec<Option<LastRun>> =
+        (0..entries.len()).map(|number| told.get_mut(&number).and_then(|told| told.last.take())).collect();
+    stream::iter(entries.iter().zip(news))
+        .map(|(entry, last)| async move {
+            match last {
+                Some(last) => Some(last),
+                None => memory::recall(entry).await,
+            }
+        })
+        .buffered(READ_AT_ONCE)
+        .filter_map(|last| async { last })
+        .collect()
+        .await
+}

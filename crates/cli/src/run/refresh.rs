@@ -1,0 +1,108 @@
+//! One tile of a run: what the last run left, the build in a task of its own, and word for the next run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use s2ice_store::progress::Silent;
+use s2ice_store::runs::LastRun;
+
+use super::config::TileEntry;
+use super::memory;
+use super::supervise::{End, Stop, supervise};
+use super::tile::{Ended, Outcome};
+use crate::clock;
+use crate::duration::Span;
+
+/// What the command line asks of every tile.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Ask the catalogue for everything.
+    pub full: bool,
+    /// Remove what the inputs no longer have.
+    pub prune: bool,
+    /// Write nothing.
+    pub dry_run: bool,
+}
+
+/// How tiles are refreshed.
+pub struct Refresh {
+    /// By the command line.
+    pub asked: Asked,
+    /// Every so many runs the catalogue is asked for everything.
+    pub full_every: u32,
+    /// Longest time for a tile.
+    pub limit: Option<Duration>,
+    /// Name of the run.
+    pub run: String,
+    /// Ready when the run shall stop.
+    pub stop: Stop,
+}
+
+/// A tile's part of the run.
+pub enum Refreshed {
+    /// It was begun: how it ended, and what is known of it since.
+    Ended(Box<Ended>, LastRun),
+    /// The run was told to stop before.
+    NotBegun,
+}
+
+impl Refresh {
+    /// Refreshes one tile. Whatever happens to it, this returns.
+    pub async fn tile(&self, entry: Arc<TileEntry>) -> Refreshed {
+        let started = clock::now();
+        let before = tokio::select! {
+            biased;
+            () = self.stop.clone() => return Refreshed::NotBegun,
+            before = memory::recall(&entry) => before,
+        };
+        let mut settings = entry.settings.clone();
+        settings.dry_run = self.asked.dry_run;
+        settings.prune |= self.asked.prune;
+        settings.full |= self.asked.full || is_due(before.as_ref(), self.full_every);
+        let build = async move { s2ice_store::build::build(&settings, &Silent).await };
+        let result = match supervise(build, self.limit, self.stop.clone()).await {
+            End::NotBegun => return Refreshed::NotBegun,
+            End::Done(built) => built.map(Box::new).map_err(|error| (Outcome::Failed, error.to_string())),
+            End::TimedOut => {
+                let limit = Span(self.limit.unwrap_or_default());
+                Err((Outcome::Failed, format!("it was given up after {limit} (`tile-timeout`); nothing was published")))
+            }
+            End::Interrupted => {
+                Err((Outcome::Interrupted, "the run was told to stop; nothing was published".to_owned()))
+            }
+            End::Panicked(text) => {
+                Err((Outcome::Failed, format!("a bug in s2ice stopped it ({text}); please report it")))
+            }
+        };
+        let ended = Ended { started, ended: clock::now(), result };
+        let last = ended.remember(&entry, &self.run, before);
+        if !self.asked.dry_run {
+            memory::remember(&entry, &last, ended.outcome() == Outcome::Interrupted).await;
+        }
+        Refreshed::Ended(Box::new(ended), last)
+    }
+}
+
+/// Catalogues change items in place and backfill: now and then nothing is taken for known. A store without word of the
+/// last run may be anybody's.
+fn is_due(before: Option<&LastRun>, full_every: u32) -> bool {
+    before.is_none_or(|before| before.runs_since_full.saturating_add(1) >= full_every)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+
+    #[test]
+    fn every_seventh_run_asks_for_everything() {
+        let time = DateTime::<Utc>::UNIX_EPOCH;
+        let after = |runs| LastRun { runs_since_full: runs, ..LastRun::new("1", "33TVN", "L2A", time, time) };
+        assert!(is_due(None, 7));
+        let due: Vec<bool> = (0..8).map(|runs| is_due(Some(&after(runs)), 7)).collect();
+        assert_eq!(due, [false, false, false, false, false, false, true, true]);
+        assert!(is_due(Some(&after(0)), 1));
+        assert!(is_due(Some(&after(u32::MAX)), u32::MAX));
+    }
+}

@@ -1,0 +1,206 @@
+//! What a run did, for programs and for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::tile::{Outcome, TileReport};
+use crate::text;
+
+/// Report of `s2ice run`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "RunReport")]
+pub struct RunReport {
+    /// Always `s2ice.run`.
+    pub kind: String,
+    /// Version of this report.
+    pub version: u32,
+    /// Name of the run.
+    pub run: String,
+    /// The configuration file.
+    pub config: String,
+    /// The interrupted run that this one went on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<String>,
+    /// True where nothing was written.
+    pub dry_run: bool,
+    /// True where it was told to stop.
+    pub interrupted: bool,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// When it ended, RFC 3339.
+    pub ended: String,
+    /// How long it took, seconds.
+    pub seconds: f64,
+    /// Tiles by outcome.
+    pub outcomes: BTreeMap<Outcome, usize>,
+    /// The tiles, in the order of the file.
+    pub tiles: Vec<TileReport>,
+}
+
+impl RunReport {
+    /// Tiles that ended so.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.outcomes.get(&outcome).copied().unwrap_or_default()
+    }
+
+    /// Why the run as a whole is no success, where it is none.
+    pub fn failure(&self) -> Option<String> {
+        let failed = self.count(Outcome::Failed);
+        let of = format!("{failed} of {} failed", text::count(self.tiles.len(), "tile"));
+        if self.interrupted {
+            let done = self.count(Outcome::Updated) + self.count(Outcome::Unchanged);
+            let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+            return Some(format!(
+                "interrupted: {done} of {} done{failed}, {} stopped, {} not begun; run it again, with --resume to leave \
+                 out what is done",
+                text::count(self.tiles.len(), "tile"),
+                self.count(Outcome::Interrupted),
+                self.count(Outcome::Skipped),
+            ));
+        }
+        (failed > 0).then_some(of)
+    }
+}
+
+/// The table for people.
+pub fn render(report: &RunReport) -> String {
+    let mut out = String::new();
+    let said: Vec<String> = Outcome::ALL
+        .into_iter()
+        .filter_map(|outcome| report.outcomes.get(&outcome).map(|count| format!("{count} {}", outcome.name())))
+        .collect();
+    let tiles = text::count(report.tiles.len(), "tile");
+    let dry = if report.dry_run { " (dry run: nothing was written)" } else { "" };
+    let _ = writeln!(out, "{tiles} in {}: {}{dry}", length(report.seconds), said.join(", "));
+    let head = [
+        "tile", "", "outcome", "times", "added", "replaced", "changed", "removed", "missing", "refused", "requests",
+        "seconds",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for tile in &report.tiles {
+        let mut row = vec![tile.tile.clone(), tile.level.clone(), tile.outcome.name().to_owned()];
+        let counts = tile.counts.map(|c| {
+            [c.times, c.added, c.replaced, c.changed, c.removed, c.missing_index, c.refused, c.requests]
+                .map(text::number)
+        });
+        row.extend(counts.unwrap_or_else(|| [const { String::new() }; 8].map(|_| "-".to_owned())));
+        row.push(if tile.started.is_some() { format!("{:.1}", tile.seconds) } else { "-".to_owned() });
+        rows.push(row);
+    }
+    let right: Vec<usize> = (3..head.len()).collect();
+    let _ = write!(out, "\n{}", text::table(&rows, &right));
+    for (outcome, title) in
+        [(Outcome::Failed, "failed"), (Outcome::Interrupted, "interrupted"), (Outcome::Skipped, "skipped")]
+    {
+        let told: Vec<&TileReport> = report.tiles.iter().filter(|tile| tile.outcome == outcome).collect();
+        if !told.is_empty() {
+            let _ = writeln!(out, "\n{title}: {}", told.len());
+        }
+        for tile in told {
+            let _ = writeln!(out, "  {} {}: {}", tile.tile, tile.level, tile.error.as_deref().unwrap_or_default());
+        }
+    }
+    out
+}
+
+/// One tile that ended, in a line.
+pub fn line(tile: &TileReport, number: usize, of: usize) -> String {
+    let what = match (&tile.error, tile.counts) {
+        (Some(error), _) => format!(": {error}"),
+        (None, Some(c)) => {
+            let changes =
+                [(c.added, "added"), (c.replaced, "replaced"), (c.changed, "changed"), (c.removed, "removed")];
+            let told = changes.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}"));
+            format!(
+                "{}; {}",
+                told.collect::<String>(),
+                text::count(usize::try_from(c.times).unwrap_or_default(), "time")
+            )
+        }
+        (None, None) => String::new(),
+    };
+    let seconds = if tile.started.is_some() { format!(" ({})", length(tile.seconds)) } else { String::new() };
+    format!("[{number}/{of}] {} {} {}{what}{seconds}", tile.tile, tile.level, tile.outcome.name())
+}
+
+/// Seconds as people read them.
+fn length(seconds: f64) -> String {
+    let whole = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    if whole.as_secs() < 60 { format!("{seconds:.1} s") } else { crate::duration::Span(whole).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tile::Counts;
+    use super::*;
+
+    fn tile(name: &str, outcome: Outcome) -> TileReport {
+        let begun = outcome != Outcome::Skipped;
+        let counts = Counts {
+            times: 1400,
+            added: u64::from(outcome == Outcome::Updated),
+            missing_index: 3,
+            requests: 1234,
+            ..Counts::default()
+        };
+        TileReport {
+            tile: name.to_owned(),
+            level: "L2A".to_owned(),
+            store: format!("s3://stores/{name}"),
+            outcome,
+            error: match outcome {
+                Outcome::Failed => Some("cannot connect to read s3://eodata".to_owned()),
+                Outcome::Interrupted => Some("the run was told to stop".to_owned()),
+                Outcome::Skipped => Some("not begun: the run was told to stop".to_owned()),
+                _ => None,
+            },
+            started: begun.then(|| "2026-01-01T00:00:00.000Z".to_owned()),
+            ended: begun.then(|| "2026-01-01T00:02:03.400Z".to_owned()),
+            seconds: if begun { 123.4 } else { 0.0 },
+            counts: matches!(outcome, Outcome::Updated | Outcome::Unchanged).then_some(counts),
+        }
+    }
+
+    fn report(outcomes: &[Outcome], interrupted: bool) -> RunReport {
+        let tiles: Vec<TileReport> =
+            outcomes.iter().zip(["33TVN", "33TWN", "33UVP", "33UWP", "33UXP"]).map(|(o, n)| tile(n, *o)).collect();
+        let mut counted = BTreeMap::new();
+        for outcome in outcomes {
+            *counted.entry(*outcome).or_insert(0) += 1;
+        }
+        RunReport {
+            kind: "s2ice.run".to_owned(),
+            version: 1,
+            run: "1".to_owned(),
+            config: "/etc/s2ice.toml".to_owned(),
+            resumes: None,
+            dry_run: false,
+            interrupted,
+            started: String::new(),
+            ended: String::new(),
+            seconds: 300.0,
+            outcomes: counted,
+            tiles,
+        }
+    }
+
+    #[test]
+    fn a_run_is_told_in_a_table() {
+        let report = report(&Outcome::ALL, true);
+        let lines: String = report.tiles.iter().enumerate().map(|(i, t)| line(t, i + 1, 5) + "\n").collect();
+        insta::assert_snapshot!(format!("{}\n---\n{lines}", render(&report)));
+    }
+
+    #[test]
+    fn the_failure_is_one_sentence() {
+        use Outcome::{Failed, Interrupted, Skipped, Unchanged, Updated};
+        assert_eq!(report(&[Updated, Unchanged, Skipped], false).failure(), None);
+        assert_eq!(report(&[Updated, Failed, Failed], false).failure().as_deref(), Some("2 of 3 tiles failed"));
+        assert_eq!(report(&[Failed], false).failure().as_deref(), Some("1 of 1 tile failed"));
+        let sentence = report(&[Updated, Failed, Interrupted, Skipped], true).failure().unwrap_or_default();
+        assert!(sentence.starts_with("interrupted: 1 of 4 tiles done, 1 failed, 1 stopped, 1 not begun"), "{sentence}");
+    }
+}

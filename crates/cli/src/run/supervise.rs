@@ -1,0 +1,140 @@
+//! One piece of work apart from the others: what it does, how long it takes and how it dies is its own affair.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use tokio::task::JoinError;
+
+/// Becomes ready when the run shall stop. Clones share it.
+pub type Stop = Shared<BoxFuture<'static, ()>>;
+
+/// Makes a [`Stop`] of a future.
+pub fn stop(told: impl Future<Output = ()> + Send + 'static) -> Stop {
+    told.boxed().shared()
+}
+
+/// How a piece of work ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End<T> {
+    /// By itself.
+    Done(T),
+    /// It was given up after its time.
+    TimedOut,
+    /// It was stopped with the run.
+    Interrupted,
+    /// The run was stopped before it began.
+    NotBegun,
+    /// It panicked.
+    Panicked(String),
+}
+
+/// Runs the work in a task of its own. When this returns, the work has ended or its future has been dropped, and with
+/// that has cleaned up.
+pub async fn supervise<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+    limit: Option<Duration>,
+    stop: Stop,
+) -> End<T> {
+    if stop.peek().is_some() || stop.clone().now_or_never().is_some() {
+        return End::NotBegun;
+    }
+    let mut task = tokio::spawn(work);
+    let late = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let given_up = tokio::select! {
+        biased;
+        ended = &mut task => return outcome(ended, End::Interrupted),
+        () = stop => End::Interrupted,
+        () = late => End::TimedOut,
+    };
+    task.abort();
+    // The work may end by itself while it is told to stop: then its result counts.
+    outcome(task.await, given_up)
+}
+
+fn outcome<T>(ended: Result<T, JoinError>, given_up: End<T>) -> End<T> {
+    match ended {
+        Ok(result) => End::Done(result),
+        Err(error) if error.is_cancelled() => given_up,
+        Err(error) => {
+            let text = error.try_into_panic().ok().and_then(|payload| {
+                let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                text.or_else(|| payload.downcast_ref::<String>().cloned())
+            });
+            let line = text.as_deref().and_then(|text| text.lines().next()).unwrap_or("no message");
+            End::Panicked(line.to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    struct Cleans(Arc<AtomicBool>);
+
+    impl Drop for Cleans {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(50));
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn never() -> Stop {
+        stop(std::future::pending())
+    }
+
+    async fn endless(cleaned: Arc<AtomicBool>) {
+        let _guard = Cleans(cleaned);
+        std::future::pending::<()>().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_result_is_handed_on() {
+        assert_eq!(supervise(async { 7 }, Some(Duration::from_secs(60)), never()).await, End::Done(7));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_is_an_end_like_others() {
+        assert_eq!(
+            supervise(async { panic!("first\nsecond") }, None, never()).await,
+            End::<()>::Panicked("first".into())
+        );
+        let number = 3;
+        let formatted = supervise(async move { panic!("at {number}") }, None, never()).await;
+        assert_eq!(formatted, End::<()>::Panicked("at 3".into()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn late_work_has_cleaned_up_when_it_is_told() {
+        let cleaned = Arc::new(AtomicBool::new(false));
+        let end = supervise(endless(Arc::clone(&cleaned)), Some(Duration::from_millis(20)), never()).await;
+        assert_eq!(end, End::TimedOut);
+        assert!(cleaned.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_ends_what_runs_and_what_waits() {
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        let told = stop(async move {
+            let _ = receiver.await;
+        });
+        let cleaned = Arc::new(AtomicBool::new(false));
+        let running = tokio::spawn(supervise(endless(Arc::clone(&cleaned)), None, told.clone()));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        sender.send(()).unwrap();
+        assert_eq!(running.await.unwrap(), End::Interrupted);
+        assert!(cleaned.load(Ordering::SeqCst));
+        assert_eq!(supervise(async { 1 }, None, told).await, End::NotBegun);
+    }
+}

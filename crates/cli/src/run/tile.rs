@@ -1,0 +1,234 @@
+//! What became of one tile.
+
+use chrono::{DateTime, Utc};
+use s2ice_store::report::BuildReport;
+use s2ice_store::runs::{LastOutcome, LastRun, NAMES_KEPT};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::config::TileEntry;
+use crate::clock;
+
+/// How a tile of a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A new state was published (in a dry run: would be).
+    Updated,
+    /// There was nothing to do.
+    Unchanged,
+    /// It failed, or took too long.
+    Failed,
+    /// It was under way when the run was told to stop.
+    Interrupted,
+    /// It was not begun.
+    Skipped,
+}
+
+impl Outcome {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 5] = [Self::Updated, Self::Unchanged, Self::Failed, Self::Interrupted, Self::Skipped];
+
+    /// For people, and as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Updated => "updated",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// One tile of a run, in numbers. Counts are those of the run and absent where it did not get so far.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct TileReport {
+    /// MGRS tile.
+    pub tile: String,
+    /// Processing level.
+    pub level: String,
+    /// Address of the store.
+    pub store: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it failed, was stopped or skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it began, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+    /// When it ended, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// How long it took, seconds.
+    pub seconds: f64,
+    /// What the build counted.
+    #[serde(flatten)]
+    pub counts: Option<Counts>,
+}
+
+/// What the build of a tile counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct Counts {
+    /// Times in the store.
+    pub times: u64,
+    /// Products appended or inserted.
+    pub added: u64,
+    /// Products replaced by a later processing.
+    pub replaced: u64,
+    /// Products whose files or metadata changed.
+    pub changed: u64,
+    /// Products removed.
+    pub removed: u64,
+    /// Products of the catalogue without index rows.
+    pub missing_index: u64,
+    /// Products and rasters left out.
+    pub refused: u64,
+    /// Requests to the source.
+    pub requests: u64,
+    /// Bytes received from it.
+    pub bytes: u64,
+}
+
+impl Counts {
+    /// Counts what a report lists.
+    pub fn of(report: &BuildReport) -> Self {
+        let changes = &report.changes;
+        Self {
+            times: report.times.count as u64,
+            added: (changes.appended.len() + changes.inserted.len()) as u64,
+            replaced: changes.replaced.len() as u64,
+            changed: changes.updated.len() as u64,
+            removed: changes.removed.len() as u64,
+            missing_index: report.products.without_index.len() as u64,
+            refused: report.refused.len() as u64,
+            requests: report.source_use.requests,
+            bytes: report.source_use.bytes,
+        }
+    }
+}
+
+/// A tile that was begun: when, and how it ended.
+pub struct Ended {
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+    /// The report of its build, or how and why there is none.
+    pub result: Result<Box<BuildReport>, (Outcome, String)>,
+}
+
+impl Ended {
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        match &self.result {
+            Ok(report) if is_changed(report) => Outcome::Updated,
+            Ok(_) => Outcome::Unchanged,
+            Err((outcome, _)) => *outcome,
+        }
+    }
+
+    /// Its line of the run's report.
+    pub fn report(&self, entry: &TileEntry) -> TileReport {
+        TileReport {
+            outcome: self.outcome(),
+            error: self.result.as_ref().err().map(|(_, sentence)| sentence.clone()),
+            started: Some(clock::text(self.started)),
+            ended: Some(clock::text(self.ended)),
+            seconds: clock::seconds(self.started, self.ended),
+            counts: self.result.as_ref().ok().map(|report| Counts::of(report)),
+            ..skipped(entry, "")
+        }
+    }
+
+    /// What shall be remembered of it, given what was remembered before.
+    pub fn remember(&self, entry: &TileEntry, run: &str, before: Option<LastRun>) -> LastRun {
+        let (tile, level) = (entry.settings.tile.to_string(), entry.settings.level.to_string());
+        let new = LastRun::new(run, &tile, &level, self.started, self.ended);
+        let before = before.unwrap_or_else(|| new.clone());
+        match &self.result {
+            Err((outcome, sentence)) => LastRun {
+                kind: new.kind,
+                version: new.version,
+                run: new.run,
+                started: self.started,
+                ended: self.ended,
+                outcome: if *outcome == Outcome::Failed { LastOutcome::Failed } else { LastOutcome::Interrupted },
+                error: Some(sentence.clone()),
+                added: 0,
+                replaced: 0,
+                removed: 0,
+                source_requests: 0,
+                source_bytes: 0,
+                ..before
+            },
+            Ok(report) => {
+                let counts = Counts::of(report);
+                let asked_in_part = report.catalogue.as_ref().is_some_and(|catalogue| catalogue.mode != "full");
+                let (names, missing) = missing(report, asked_in_part.then_some(&before));
+                LastRun {
+                    outcome: if is_changed(report) { LastOutcome::Updated } else { LastOutcome::Unchanged },
+                    last_success: Some(self.ended),
+                    runs_since_full: if asked_in_part { before.runs_since_full.saturating_add(1) } else { 0 },
+                    newest_product: report.times.last.as_ref().and_then(|time| time.parse().ok()),
+                    products: Some(counts.times),
+                    references: Some(report.references),
+                    added: counts.added,
+                    replaced: counts.replaced,
+                    removed: counts.removed,
+                    missing_index_products: names,
+                    missing_index_count: missing,
+                    refused: counts.refused,
+                    source_requests: counts.requests,
+                    source_bytes: counts.bytes,
+                    watermark: report.catalogue.as_ref().and_then(|catalogue| catalogue.watermark.clone()),
+                    ..new
+                }
+            }
+        }
+    }
+}
+
+fn is_changed(report: &BuildReport) -> bool {
+    let changes = &report.changes;
+    let lists = [&changes.appended, &changes.inserted, &changes.updated, &changes.removed];
+    report.committed.is_some() || !changes.replaced.is_empty() || lists.iter().any(|list| !list.is_empty())
+}
+
+/// Products without index rows. A catalogue that was asked only for what changed says nothing of those that were missing
+/// before: they still are, unless they have come into the store.
+fn missing(report: &BuildReport, before: Option<&LastRun>) -> (Vec<String>, u64) {
+    let mut names: Vec<String> = report.products.without_index.iter().map(|missing| missing.product.clone()).collect();
+    let mut unnamed = 0;
+    if let Some(before) = before {
+        let changes = &report.changes;
+        let arrived = |name: &String| {
+            let lists = [&changes.appended, &changes.inserted, &changes.updated];
+            lists.iter().any(|list| list.contains(name)) || changes.replaced.iter().any(|r| r.by == *name)
+        };
+        let still = before.missing_index_products.iter().filter(|name| !arrived(name));
+        let still: Vec<String> = still.filter(|name| !names.contains(name)).cloned().collect();
+        names.extend(still);
+        unnamed = before.missing_index_count.saturating_sub(before.missing_index_products.len() as u64);
+    }
+    names.sort_unstable();
+    let count = names.len() as u64 + unnamed;
+    names.truncate(NAMES_KEPT);
+    (names, count)
+}
+
+/// A tile that is not begun.
+pub fn skipped(entry: &TileEntry, reason: &str) -> TileReport {
+    TileReport {
+        tile: entry.settings.tile.to_string(),
+        level: entry.settings.level.to_string(),
+        store: entry.store.clone(),
+        outcome: Outcome::Skipped,
+        error: Some(reason.to_owned()),
+        started: None,
+        ended: None,
+        seconds: 0.0,
+        counts: None,
+    }
+}
