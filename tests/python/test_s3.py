@@ -264,7 +264,7 @@ def test_main_moves_once(cloud: Cloud) -> None:
     assert messages[0] == f"Build 33TVN L2A: 3 products, 3 arrays, {cloud.report['references']} references"
     newest = next(iter(repo.ancestry(branch="main")))
     assert newest.metadata["s2ice:products"] == 3
-    assert newest.metadata["s2ice:references"] == cloud.report["references"]
+    assert newest.metadata["s2ice:references_written"] == cloud.report["references"]
 
 
 def test_persisted_settings_are_safe_for_readers(cloud: Cloud) -> None:

@@ -30,7 +30,11 @@ struct Traces<'a> {
 
 impl<'a> Unfinished<'a> {
     /// Watches a run that writes to `branch`; `made` is the first snapshot of a repository that this run made.
+    ///
+    /// On an object store such a repository stays, empty, for the next run: another run may be about to write to it, and
+    /// only a local store has a lock that says otherwise.
     pub(crate) fn new(target: &'a Target, branch: String, made: Option<SnapshotId>) -> Self {
+        let made = made.filter(|_| target.url().local_root().is_some());
         Self { traces: Some(Traces { target, branch, made }) }
     }
 

@@ -94,6 +94,12 @@ fn later_processing(state: &StoreState, product: &Gathered) -> Option<ProductId>
 }
 
 impl Difference {
+    /// True where the input has products that the store holds, and not one of all it has can be used: such an input is
+    /// broken as a whole.
+    pub fn lost_all(&self, resolved: &[ProductRecord]) -> bool {
+        resolved.is_empty() && self.unchanged.is_empty() && !self.asked.is_empty()
+    }
+
     /// The products of store and input as one set. `resolved` are the changed ones, `refused` what was left out of them.
     ///
     /// What the input does not have stays, unless it is pruned. Of what could not be resolved this time the store keeps

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use icechunk::virtual_chunks::VirtualChunkContainer;
-use s2ice_manifest::assemble::{Assembly, RefusalKind, assemble};
+use s2ice_manifest::assemble::{Refusal, RefusalKind, assemble};
 use s2ice_manifest::product::{MetadataSource, ProductId};
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
@@ -206,6 +206,9 @@ async fn prepare(
     let Resolved { products: resolved, mut refused, from_cache } =
         resolve(settings, cache, &source_url, source.as_ref(), changed, progress).await?;
     refused.extend(split.refused.iter().cloned());
+    if split.lost_all(&resolved) {
+        return Err(nothing(&refused));
+    }
     let records = split.merge(held, resolved, &refused, settings.prune);
 
     let resolutions = state::resolutions(held, settings.resolutions, settings.prune);
@@ -214,7 +217,9 @@ async fn prepare(
     assembly.refused.extend(index.conflicts.iter().map(resolve::conflict));
     assembly.refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     assembly.refused.dedup();
-    refuse_nothing(&assembly)?;
+    if assembly.manifests.is_empty() {
+        return Err(nothing(&assembly.refused));
+    }
     let relative = loaded.knows_relative(settings.spec);
     let referencing = Referencing { container: container.clone(), checksum: settings.checksum, relative };
     let known = Known { target, referencing: &referencing, inputs: &split.inputs, updated: &updated };
@@ -285,12 +290,8 @@ async fn prepare(
     Ok(Prepared { plan, report, container, source_url, loaded })
 }
 
-/// A store without arrays would help nobody: the first cause is the one worth telling.
-fn refuse_nothing(assembly: &Assembly) -> Result<()> {
-    if !assembly.manifests.is_empty() {
-        return Ok(());
-    }
-    let refused = &assembly.refused;
+/// Nothing of the input can be stored: the first cause is the one worth telling.
+fn nothing(refused: &[Refusal]) -> Error {
     // That a product is empty follows from what its rasters say.
     let cause = refused.iter().find(|r| r.kind != RefusalKind::Empty).or(refused.first());
     let first = cause.map(|r| match &r.raster {
@@ -298,7 +299,7 @@ fn refuse_nothing(assembly: &Assembly) -> Result<()> {
         None => format!("{}: {}", r.product, r.reason),
     });
     let reason = first.unwrap_or_else(|| "the index lists no usable raster".to_owned());
-    Err(Error::Nothing(format!("nothing can be stored ({} left out): {reason}", refused.len())))
+    Error::Nothing(format!("nothing can be stored ({} left out): {reason}", refused.len()))
 }
 
 /// An input that suddenly lacks most of a store is more likely broken than true.

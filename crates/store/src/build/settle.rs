@@ -37,28 +37,30 @@ pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<
     let mut facts = Vec::with_capacity(assembly.steps.len());
     for (number, step) in assembly.steps.clone().iter().enumerate() {
         let before = state.as_deref().zip(held.get(&step.id).copied());
-        let mut fact = match before.filter(|(state, from)| is_untouched(assembly, number, state, *from)) {
-            Some((state, from)) => state.facts[from].clone(),
+        let untouched = before.filter(|(state, from)| is_untouched(assembly, number, state, *from));
+        let (mut fact, is_new) = match untouched {
+            Some((state, from)) => (state.facts[from].clone(), false),
             None => {
                 let rasters: Vec<&Placement> = assembly.manifests.iter().filter_map(|m| m.at(number)).collect();
                 let (content, bytes) = measure(&rasters, loaded, known).await?;
                 match before.filter(|(state, from)| state.facts[*from].content == content) {
                     Some((state, from)) => {
                         hold(assembly, number, state, from);
-                        state.facts[from].clone()
+                        (state.facts[from].clone(), false)
                     }
-                    None => StepFacts {
-                        updated: before.and_then(|(state, from)| state.facts[from].updated.clone()),
-                        verified: rasters.iter().all(|raster| raster.verified()),
-                        inputs: 0,
-                        content,
-                        bytes,
-                    },
+                    None => {
+                        let updated = before.and_then(|(state, from)| state.facts[from].updated.clone());
+                        let verified = rasters.iter().all(|raster| raster.verified());
+                        (StepFacts { updated, verified, inputs: 0, content, bytes }, true)
+                    }
                 }
             }
         };
         if refused.contains(&step.id.to_string()) {
-            fact.inputs = 0;
+            // What the store holds was not made of these rows: they differ from the remembered ones and come again.
+            if is_new {
+                fact.inputs = 0;
+            }
         } else if let Some(inputs) = known.inputs.get(&step.id) {
             fact.inputs = *inputs;
         }
