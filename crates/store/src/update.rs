@@ -193,7 +193,7 @@ fn without_bookkeeping(document: &Value) -> Value {
 }
 
 /// Equal as JSON; numbers are compared by value, since a store may have been written with `1.0` where `1` is meant.
-fn same(held: &Value, wanted: &Value) -> bool {
+pub(crate) fn same(held: &Value, wanted: &Value) -> bool {
     match (held, wanted) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
