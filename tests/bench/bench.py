@@ -37,7 +37,7 @@ type Run = dict[str, Any]
 
 
 def run(command: list[Any]) -> Run:
-    """Run a process to its end: seconds, peak resident memory, and the JSON it prints last, if any."""
+    """Run a process to its end: seconds, peak resident memory, and the JSON it prints alone or last, if any."""
     # Icechunk warns of local stores in every process.
     environment = os.environ | {"ICECHUNK_LOG": "error"}
     begin = time.perf_counter()
@@ -52,8 +52,9 @@ def run(command: list[Any]) -> Run:
     # Linux counts in kilobytes, macOS in bytes.
     unit = 1e6 if sys.platform == "darwin" else 1e3
     result: Run = {"process_seconds": seconds, "peak_mb": usage.ru_maxrss / unit}
-    lines = output.decode().strip().splitlines()
-    return result | (json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {})
+    text = output.decode().strip()
+    last = text if text.startswith("{") else text.rpartition("\n")[2]
+    return result | (json.loads(last) if last.startswith("{") else {})
 
 
 class Bench:
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--per-product", type=int, metavar="N", help="run (a) on the first N products only")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="of the notebook's archive")
     parser.add_argument("--no-notebook", action="store_true")
+    parser.add_argument("--no-append", action="store_true", help="leave out append.py")
     parser.add_argument("--quick", action="store_true", help="200 products, once: does it run at all?")
     args = parser.parse_args()
     products, repeats, numbers = args.products, args.repeats, [400, args.products, 4000]
@@ -258,7 +260,11 @@ def main() -> None:
         "notebook": notebook,
     }
     (args.work / "results.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(render(report))
+    print(render(report), flush=True)
+    if not args.no_append:
+        print(flush=True)
+        command = [sys.executable, HERE / "append.py", "--bin", args.bin, "--work", args.work]
+        subprocess.run([*command, *(["--quick"] if args.quick else [])], check=True)
 
 
 if __name__ == "__main__":

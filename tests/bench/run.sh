@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make bench`: builds everything optimised, then compares s2ice with other ways to write the same references.
-# Arguments go to bench.py, such as --quick or --latency-ms 30.
+# `make bench`: builds everything optimised, compares s2ice with other ways to write the same references, and measures what
+# it costs to change one product of a store. Arguments go to bench.py, such as --quick or --latency-ms 30.
 set -eu
 cd "$(dirname "$0")/../.."
 

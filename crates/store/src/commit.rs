@@ -19,6 +19,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result, icechunk_error, one_line};
+use crate::gate::{self, GateOptions, GateReport};
 use crate::held::HeldStore;
 use crate::housekeeping::{remove_stale_branches, tag_published};
 use crate::plan::{Node, StorePlan};
@@ -71,11 +72,13 @@ pub struct WriteOptions {
     pub message: String,
     /// The clock, for the tag of the published state.
     pub clock: fn() -> DateTime<Utc>,
+    /// What is checked before the state is published.
+    pub gate: GateOptions,
 }
 
 impl WriteOptions {
     /// How references are written to a repository whose format knows `relative` locations.
-    fn referencing(&self, relative: bool) -> Referencing {
+    pub(crate) fn referencing(&self, relative: bool) -> Referencing {
         Referencing { container: self.container.clone(), checksum: self.checksum, relative }
     }
 }
@@ -95,6 +98,8 @@ pub struct Written {
     pub created: bool,
     /// The tag of the published state; absent where tagging failed, which the next run makes up for.
     pub tag: Option<String>,
+    /// What was checked before.
+    pub gate: GateReport,
 }
 
 /// What is at the place of a store.
@@ -233,12 +238,12 @@ impl Writer<'_> {
         branched.map_err(|e| self.windows.failed("creating the run's branch", &e))?;
         let outcome = self.write_branch().await;
         let outcome = match outcome {
-            Ok(written) => self.promote(&written.0).await.map(|()| written),
+            Ok((tip, total)) => self.publish(&tip).await.map(|gate| (tip, total, gate)),
             Err(error) => Err(error),
         };
         // The branch has served its purpose, or is of no use; either way only gc would miss it.
         let deleted = repository.delete_branch(branch).await;
-        let (snapshot, total) = outcome?;
+        let (snapshot, total, gate) = outcome?;
         if let Err(error) = deleted {
             let detail = one_line(&error);
             tracing::warn!("the store is published, but the run's branch {branch} could not be deleted: {detail}");
@@ -258,6 +263,7 @@ impl Writer<'_> {
             commits: total.commits,
             created: false,
             tag,
+            gate,
         })
     }
 
@@ -362,6 +368,13 @@ impl Writer<'_> {
         let commit = session.commit(message).properties(properties).allow_empty(true);
         let commit = commit.max_concurrent_nodes(options.concurrency);
         commit.execute().await.map_err(|e| self.windows.failed("committing", &e))
+    }
+
+    /// Checks what is on the branch and moves `main` to it.
+    async fn publish(&self, tip: &SnapshotId) -> Result<GateReport> {
+        let report = gate::check(&self.windows, tip).await?;
+        self.promote(tip).await?;
+        Ok(report)
     }
 
     /// The one step that readers see.

@@ -78,6 +78,14 @@ pub enum Error {
         /// The store.
         url: String,
     },
+    /// What a run wrote, or what it refers to, is not as planned.
+    #[error("nothing was published at {url}: {detail}")]
+    Gate {
+        /// The store.
+        url: String,
+        /// What is wrong, and what to do.
+        detail: String,
+    },
     /// `main` cannot be moved back.
     #[error("{url} cannot be rolled back: {detail}")]
     Rollback {

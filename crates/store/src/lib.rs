@@ -5,6 +5,7 @@ pub mod commit;
 pub mod config;
 pub mod diff;
 pub mod error;
+pub mod gate;
 mod held;
 pub mod housekeeping;
 pub mod info;

@@ -7,6 +7,8 @@ use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::gate::GateReport;
+
 /// Version of the reports below; raised when a field changes its meaning or goes away.
 pub const REPORT_VERSION: u32 = 1;
 
@@ -35,6 +37,9 @@ pub struct BuildReport {
     /// What was committed; absent in a dry run and where the store held everything already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub committed: Option<Committed>,
+    /// What was checked before that; absent where nothing was committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateReport>,
     /// Tag of the state that was published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<String>,

@@ -73,7 +73,7 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
     let Some(state) = state else {
         out.nodes.clone_from(&wanted.nodes);
         out.chunks.clone_from(&wanted.chunks);
-        out.windows = windows(wanted.steps.len(), |_| true);
+        out.windows = windows(&vec![true; wanted.steps.len()]);
         return Ok(out);
     };
     let held_chunks: BTreeMap<String, Vec<u8>> =
@@ -119,23 +119,21 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
             out.chunks.push((key.clone(), bytes.clone()));
         }
     }
-    let (mut reads_held, anew) = (false, &out.anew);
-    let windows = windows(wanted.steps.len(), |step| {
-        let mut changes = false;
-        for array in &wanted.arrays {
-            let asset = array.manifest.asset;
-            let anew = anew.contains(&asset);
-            let there = state.arrays.get(&asset).is_some_and(|a| a.present.get(step) == Some(&true)) && !anew;
+    let mut changed = vec![false; wanted.steps.len()];
+    for array in &wanted.arrays {
+        let asset = array.manifest.asset;
+        let anew = out.anew.contains(&asset);
+        for (step, changed) in changed.iter_mut().enumerate() {
+            let there = !anew && state.arrays.get(&asset).is_some_and(|a| a.present.get(step) == Some(&true));
             match operation(array.manifest.at(step), step, there, anew) {
                 Operation::Keep | Operation::Nothing => continue,
-                Operation::Clear | Operation::Write(Placement::Held(_)) => reads_held = true,
-                Operation::Write(Placement::File(_)) => reads_held |= there,
+                Operation::Clear | Operation::Write(Placement::Held(_)) => out.reads_held = true,
+                Operation::Write(Placement::File(_)) => out.reads_held |= there,
             }
-            changes = true;
+            *changed = true;
         }
-        changes
-    });
-    (out.windows, out.reads_held) = (windows, reads_held);
+    }
+    out.windows = windows(&changed);
     if out.only_bookkeeping(state) {
         return Ok(Update::default());
     }
@@ -160,11 +158,10 @@ impl Update {
 }
 
 /// The aligned windows in which a step changes.
-fn windows(steps: usize, mut changes: impl FnMut(usize) -> bool) -> Vec<Range<usize>> {
+fn windows(changed: &[bool]) -> Vec<Range<usize>> {
     let length = MANIFEST_SPLIT as usize;
-    let all = (0..steps).step_by(length).map(|start| start..steps.min(start + length));
-    // Every step is asked, not only up to the first that changes.
-    all.filter(|window| window.clone().fold(false, |any, step| changes(step) || any)).collect()
+    let all = (0..changed.len()).step_by(length).map(|start| start..changed.len().min(start + length));
+    all.filter(|window| changed[window.clone()].contains(&true)).collect()
 }
 
 /// Only the attributes and the length of the time axis may change in place.
@@ -193,7 +190,7 @@ fn without_bookkeeping(document: &Value) -> Value {
 }
 
 /// Equal as JSON; numbers are compared by value, since a store may have been written with `1.0` where `1` is meant.
-fn same(held: &Value, wanted: &Value) -> bool {
+pub(crate) fn same(held: &Value, wanted: &Value) -> bool {
     match (held, wanted) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),

@@ -172,7 +172,7 @@ impl Windows {
     }
 
     /// Appends the references of one raster.
-    fn references(
+    pub(crate) fn references(
         &self,
         raster: &RasterFile,
         has_components: bool,

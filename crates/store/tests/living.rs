@@ -92,7 +92,7 @@ impl Version {
             etag: Some(format!("\"{}-{bit}\"", self.id())),
             last_modified: chrono::DateTime::from_timestamp(1_600_000_000, 0),
             prefixes: None,
-            nodata: (self.day % 3 == 0).then(|| vec![1, 5]),
+            nodata: self.day.is_multiple_of(3).then(|| vec![1, 5]),
         }
     }
 

@@ -18,6 +18,7 @@ use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
 use s2ice_store::commit::{ChecksumPolicy, Spec, WriteOptions, Written, load, write};
+use s2ice_store::gate::GateOptions;
 use s2ice_store::layout::time::StepFacts;
 use s2ice_store::plan::{PlanContext, StorePlan, plan};
 use s2ice_store::progress::Silent;
@@ -88,6 +89,7 @@ fn options(run: &str) -> WriteOptions {
         concurrency: 4,
         message: "test".to_owned(),
         clock: chrono::Utc::now,
+        gate: GateOptions::default(),
     }
 }
 
@@ -142,8 +144,13 @@ async fn every_reference_of_every_window_arrives() {
         let wanted = wanted(&plan);
         let arrays: Vec<String> = plan.arrays.iter().map(|a| a.path.clone()).collect();
         let bytes = plan.referenced_bytes();
-        let written = put(&target, plan, options(run)).await.unwrap().expect("something to write");
+        let mut options = options(run);
+        for (array, _) in wanted.keys() {
+            *options.gate.references.entry(array.clone()).or_default() += 1;
+        }
+        let written = put(&target, plan, options).await.unwrap().expect("something to write");
         assert_eq!(written.references, wanted.len() as u64);
+        assert!(written.gate.references_compared >= 98, "{:?}", written.gate);
         assert_eq!(written.commits, u64::from(days.div_ceil(100)));
         assert_eq!(bytes, wanted.values().map(|(_, _, length)| length).sum::<u64>());
         assert_eq!(stored(&target, &arrays).await, wanted, "{days} days");

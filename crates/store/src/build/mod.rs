@@ -22,6 +22,8 @@ use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
 use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
 
+#[cfg(test)]
+pub(crate) use self::changes::references as array_references;
 pub use self::settings::{BuildSettings, HeaderPolicy, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 
 use self::difference::difference;
@@ -32,6 +34,7 @@ use self::settle::{Known, settle};
 use crate::commit::{self, Loaded, WriteOptions};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::gate::GateOptions;
 use crate::plan::{PlanContext, StorePlan, plan};
 use crate::progress::Progress;
 use crate::reference::Referencing;
@@ -86,7 +89,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             cleaned.extend(loaded.clean_up(target, abandoned_before(settings, target)).await?);
         }
         let prepared = prepare(settings, &cache, target.as_ref(), loaded, progress).await?;
-        let Prepared { plan, mut report, container, loaded, .. } = prepared;
+        let Prepared { plan, mut report, container, loaded, source, .. } = prepared;
         report.target.clone_from(&settings.store);
         report.attempts = attempt;
         report.cleaned.clone_from(&cleaned);
@@ -99,12 +102,20 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             concurrency: COMMIT_CONCURRENCY,
             message: message(&plan, &report, loaded.state.is_some()),
             clock: settings.clock,
+            gate: GateOptions {
+                references: report.arrays.iter().map(|array| (array.path.clone(), array.references)).collect(),
+                // Whoever assumes headers promises that nothing is asked of the source.
+                source: source.clone().filter(|_| settings.headers != HeaderPolicy::Assume),
+                sample: settings.sample,
+            },
         };
         match commit::write(target, loaded, plan, options, progress).await {
             Ok(written) => {
                 drop(lock);
+                (report.source_use.requests, report.source_use.bytes) = used(source.as_ref());
                 if let Some(written) = written {
                     report.published.clone_from(&written.tag);
+                    report.gate = Some(written.gate);
                     report.committed = Some(Committed {
                         snapshot: written.snapshot,
                         commits: written.commits,
@@ -170,6 +181,7 @@ struct Prepared {
     report: BuildReport,
     container: VirtualChunkContainer,
     source_url: SourceUrl,
+    source: Option<Source>,
     loaded: Loaded,
 }
 
@@ -256,7 +268,7 @@ async fn prepare(
     for refusal in &refused {
         *refused_counts.entry(refusal.kind).or_insert(0) += 1;
     }
-    let (requests, bytes) = source.as_ref().map_or((0, 0), |s| (s.stats().requests(), s.stats().bytes()));
+    let (requests, bytes) = used(source.as_ref());
     let report = BuildReport {
         kind: "s2ice.build".to_owned(),
         version: REPORT_VERSION,
@@ -268,6 +280,7 @@ async fn prepare(
         dry_run: settings.dry_run,
         changes,
         committed: None,
+        gate: None,
         published: None,
         catalogue,
         cleaned: Vec::new(),
@@ -287,7 +300,12 @@ async fn prepare(
         refused_counts,
         source_use: SourceUse { requests, bytes, from_cache },
     };
-    Ok(Prepared { plan, report, container, source_url, loaded })
+    Ok(Prepared { plan, report, container, source_url, source, loaded })
+}
+
+/// Requests to a source and bytes received from it so far.
+fn used(source: Option<&Source>) -> (u64, u64) {
+    source.map_or((0, 0), |source| (source.stats().requests(), source.stats().bytes()))
 }
 
 /// Nothing of the input can be stored: the first cause is the one worth telling.

@@ -3,6 +3,9 @@
 //! A gc first collects objects that nothing pointed to for an hour or longer, and then lets go of branches, tags and history
 //! whose time has come: objects of these are left to the next gc. So a reader that opened a state just before it was let go
 //! of still finds all of it.
+//!
+//! Icechunk deletes the transaction log of a collected snapshot, unless a snapshot that is left spans its changes since the
+//! history was shortened (spec 2): differences of states need these, so they stay, a few kilobytes for each build.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use icechunk::Repository;

@@ -226,6 +226,12 @@ impl SourceUrl {
         Ok(out)
     }
 
+    /// The path that [`SourceUrl::encoded_path`] made this of; `None` for what it cannot have made.
+    #[must_use]
+    pub fn decoded_path(encoded: &str) -> Option<String> {
+        percent_decode_str(encoded).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+    }
+
     /// The full address of a path of an index, percent-encoded as virtual references want it.
     ///
     /// # Errors
@@ -303,6 +309,8 @@ mod tests {
         let url = SourceUrl::parse("s3://eodata/base").unwrap();
         assert_eq!(url.url_of("/Sentinel-2/x y.jp2").unwrap(), "s3://eodata/base/Sentinel-2/x%20y.jp2");
         assert_eq!(url.url_of("a%2e").unwrap(), "s3://eodata/base/a%252e");
+        let path = "a/\u{e9} 100%25#.jp2";
+        assert_eq!(SourceUrl::decoded_path(&url.encoded_path(path).unwrap()).as_deref(), Some(path));
         for path in [
             "",
             "/",

@@ -1,0 +1,110 @@
+//! Whether coordinates and columns are what was planned, chunk by chunk.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use icechunk::Store;
+use icechunk::format::ByteRange;
+use tokio::sync::RwLock;
+
+use super::differs;
+use super::random::Random;
+use super::tip::Tip;
+use crate::error::{Result, one_line};
+use crate::layout::document::decode_i64;
+use crate::window::Windows;
+
+/// Chunks read at a time.
+const CONCURRENT: usize = 16;
+
+/// Most bytes that a chunk is unpacked to for a comparison; columns have a small part of it.
+const MAX_UNPACKED: usize = 64 << 20;
+
+/// Compares the chunks that the run wrote, those of one leaf that it did not write, and the time axis.
+///
+/// # Errors
+/// [`crate::Error::Gate`].
+pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<()> {
+    let written: BTreeSet<&str> = windows.update.chunks.iter().map(|(key, _)| key.as_str()).collect();
+    let leaf = leaf(windows);
+    let store = Store::from_session(Arc::new(RwLock::new(tip.session.clone()))).await;
+    let mut work = Vec::new();
+    for (key, wanted) in &windows.plan.chunks {
+        if written.contains(key.as_str()) || is_time(key) || Some(group(key)) == leaf {
+            work.push(compare_chunk(windows, &store, key, wanted).boxed());
+        }
+    }
+    let read: Vec<Vec<i64>> = stream::iter(work).buffered(CONCURRENT).try_collect().await?;
+    let times: Vec<i64> = read.into_iter().flatten().take(windows.plan.steps.len()).collect();
+    if times.len() != windows.plan.steps.len() || !times.is_sorted_by(|a, b| a < b) {
+        return Err(differs(windows, "the time axis does not increase from step to step"));
+    }
+    Ok(())
+}
+
+/// Compares one chunk; its values, where it is one of the time axis.
+async fn compare_chunk(windows: &Windows, store: &Store, key: &str, wanted: &[u8]) -> Result<Vec<i64>> {
+    let found = store.get(key, &ByteRange::ALL).await;
+    let found = found.map_err(|e| differs(windows, &format!("{key} cannot be read: {}", one_line(&e))))?;
+    if !same_values(&found, wanted) {
+        return Err(differs(windows, &format!("{key} has other values")));
+    }
+    if !is_time(key) {
+        return Ok(Vec::new());
+    }
+    decode_i64(&found).map_err(|e| differs(windows, &format!("{key}: {e}")))
+}
+
+/// True for the chunks of the root's time axis.
+fn is_time(key: &str) -> bool {
+    key.starts_with("time/c")
+}
+
+/// The group in which the array of a chunk lies; the key of a scalar's only chunk ends with `/c`.
+fn group(key: &str) -> &str {
+    let array = key.rsplit_once("/c/").map_or_else(|| key.trim_end_matches("/c"), |(array, _)| array);
+    array.rsplit_once('/').map_or("", |(group, _)| group)
+}
+
+/// Any of the groups with coordinates below the root.
+fn leaf(windows: &Windows) -> Option<&str> {
+    let leaves: BTreeSet<&str> =
+        windows.plan.chunks.iter().map(|(key, _)| group(key)).filter(|g| !g.is_empty()).collect();
+    let any = Random::new(&windows.options.run).below(leaves.len());
+    leaves.into_iter().nth(any)
+}
+
+/// The same bytes, or the same values packed by another version of the compressor.
+fn same_values(found: &[u8], wanted: &[u8]) -> bool {
+    if found == wanted {
+        return true;
+    }
+    let Ok(wanted) = zstd::bulk::decompress(wanted, MAX_UNPACKED) else { return false };
+    zstd::bulk::decompress(found, wanted.len()).is_ok_and(|found| found == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn values_count_and_not_their_packing() {
+        let raw: Vec<u8> = (0..4096_u32).flat_map(|n| (n * n % 1009).to_le_bytes()).collect();
+        let [fast, small] = [1, 19].map(|level| zstd::bulk::compress(&raw, level).unwrap());
+        assert!(fast != small, "the levels make a difference");
+        assert!(same_values(&fast, &small));
+        let longer = zstd::bulk::compress(&[raw.as_slice(), &[0]].concat(), 1).unwrap();
+        assert!(!same_values(&longer, &small) && !same_values(b"", &small) && !same_values(&small, &longer));
+    }
+
+    #[test]
+    fn keys_tell_their_group() {
+        for (key, wanted) in
+            [("time/c/0", ""), ("a/r10m/x/c/0", "a/r10m"), ("a/r10m/spatial_ref/c", "a/r10m"), ("a/c/time/c/1", "a/c")]
+        {
+            assert_eq!(group(key), wanted, "{key}");
+        }
+    }
+}

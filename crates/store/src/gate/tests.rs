@@ -1,0 +1,280 @@
+//! Branches that are not as planned, and stores that live on: appended to, inserted into, pruned.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use icechunk::format::manifest::{ChunkPayload, VirtualChunkRef};
+use icechunk::format::{ChunkIndices, Path};
+use icechunk::session::Session;
+use icechunk::{Repository, Store};
+use s2ice_jpeg2000::TileSpan;
+use s2ice_manifest::assemble::{ProductRecord, Resolutions, assemble};
+use s2ice_manifest::ids::Level;
+use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
+use s2ice_manifest::product::{ProductId, ProductMetadata};
+use s2ice_manifest::profile::HeaderProfile;
+use s2ice_manifest::raster::Asset;
+use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
+use tokio::sync::RwLock;
+
+use super::{GateOptions, GateReport, check};
+use crate::commit::{ChecksumPolicy, Spec, WriteOptions, Written, load, write};
+use crate::error::Result;
+use crate::layout::time::StepFacts;
+use crate::plan::{PlanContext, StorePlan, plan};
+use crate::progress::Silent;
+use crate::state::StoreState;
+use crate::target::Target;
+use crate::update::update;
+use crate::window::Windows;
+
+const B09: &str = "/measurements/reflectance/r60m/b09";
+
+fn id(day: u32) -> ProductId {
+    let date = chrono::NaiveDate::from_ymd_opt(2020, 1, 1).unwrap() + chrono::Days::new(u64::from(day));
+    let name = format!("S2A_MSIL2A_{}T100601_N0510_R022_T33TVN_20250601T000000", date.format("%Y%m%d"));
+    name.parse().unwrap()
+}
+
+/// A raster of 100 tiles, of which 98 have data on every fifth day; none of SCL on every seventh.
+fn raster(day: u32, name: &str) -> Option<RasterFile> {
+    let asset: Asset = name.parse().unwrap();
+    let bytes = s2ice_manifest::header_class::assumed_header(asset, Level::L2A).unwrap();
+    let header = Arc::new(HeaderProfile::parse(&bytes).unwrap());
+    let length = |tile: u64| 100 + u64::from(day) * 1_000 + tile;
+    let spans: Vec<TileSpan> = (0..header.tiles())
+        .scan(2_000, |next, tile| {
+            let offset = std::mem::replace(next, *next + length(tile));
+            Some(TileSpan { offset, length: length(tile) })
+        })
+        .collect();
+    (name.starts_with('B') || !day.is_multiple_of(7)).then(|| RasterFile {
+        asset,
+        path: format!("{}.SAFE/{name}.jp2", id(day)).into(),
+        file_size: 1 << 40,
+        etag: Some(format!("\"{day}\"").into()),
+        last_modified: None,
+        verified: true,
+        tiles: TileTable::new(&spans),
+        nodata: if day.is_multiple_of(5) { Box::new([0, 99]) } else { Box::default() },
+        header,
+    })
+}
+
+/// The plan of these days; what the store holds of a day is taken over, except for days that are written `anew`.
+fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) -> StorePlan {
+    let held = state.map(StoreState::products).unwrap_or_default();
+    let mut facts = Vec::new();
+    let records = days.iter().map(|day| match held.get(&id(*day)).filter(|_| !anew.contains(day)) {
+        Some(step) => {
+            let state = state.unwrap();
+            facts.push(state.facts[*step].clone());
+            let rasters = state.rasters(*step).map(Placement::Held).collect();
+            ProductRecord { id: id(*day), metadata: state.steps[*step].metadata.clone(), rasters }
+        }
+        None => {
+            // Written anew, a product has another raster less.
+            let assets = ["B09_60m", "SCL_60m"].iter().filter(|name| name.starts_with('B') || !anew.contains(day));
+            facts.push(StepFacts { content: i64::from(*day), ..StepFacts::default() });
+            let rasters = assets.filter_map(|name| raster(*day, name)).map(Into::into).collect();
+            ProductRecord { id: id(*day), metadata: ProductMetadata::from_name(id(*day)), rasters }
+        }
+    });
+    let assembly = assemble(records.collect(), Resolutions::Best);
+    let context = PlanContext {
+        tile: "33TVN".parse().unwrap(),
+        level: Level::L2A,
+        container: "archive".into(),
+        source_url: "s3://archive/".into(),
+        writer: "s2ice test".into(),
+        sources: BTreeMap::new(),
+        facts,
+        resolutions: Resolutions::Best,
+        catalogue: None,
+    };
+    plan(assembly, &context).unwrap()
+}
+
+fn options(run: &str, references: BTreeMap<String, u64>) -> WriteOptions {
+    let source = SourceUrl::parse("s3://archive").unwrap();
+    WriteOptions {
+        checksum: ChecksumPolicy::Etag,
+        spec: Spec::V2,
+        run: run.to_owned(),
+        container: crate::config::container("archive", &source, &Effective::default()).unwrap(),
+        concurrency: 4,
+        message: "test".to_owned(),
+        clock: chrono::Utc::now,
+        gate: GateOptions { references, ..GateOptions::default() },
+    }
+}
+
+/// A store in a folder of its own, and what each array of it shall have.
+struct Living {
+    _folder: tempfile::TempDir,
+    target: Target,
+    runs: u32,
+}
+
+impl Living {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = SourceUrl::parse(folder.path().join("store").to_str().unwrap()).unwrap();
+        Self { target: Target::open(url, SourceOptions::default()).await.unwrap(), _folder: folder, runs: 0 }
+    }
+
+    /// Makes the store hold these days.
+    async fn put(&mut self, days: &[u32], anew: &[u32]) -> Result<Written> {
+        self.runs += 1;
+        let tile = "33TVN".parse().unwrap();
+        let mut loaded = load(&self.target, tile, Level::L2A).await?;
+        let plan = planned(days, loaded.state.as_deref(), anew);
+        let references = crate::build::array_references(&mut loaded, Some(&self.target), &plan).await?;
+        let options = options(&self.runs.to_string(), references);
+        Ok(write(&self.target, loaded, plan, options, &Silent).await?.expect("something to write"))
+    }
+
+    /// A gate for the state of `main`, as if its run had written all of it.
+    async fn gate(&self, days: &[u32]) -> Windows {
+        let plan = planned(days, None, &[]);
+        let references = plan.arrays.iter().map(|a| (a.path.clone(), a.manifest.references())).collect();
+        let repository = Repository::open(self.target.storage()).execute().await.unwrap();
+        Windows {
+            repository: Arc::new(repository),
+            url: self.target.url().clone(),
+            branch: "main".to_owned(),
+            update: Arc::new(update(None, &plan).unwrap()),
+            plan: Arc::new(plan),
+            state: None,
+            held: None,
+            referencing: Arc::new(options("gate", BTreeMap::new()).referencing(true)),
+            options: Arc::new(options("gate", references)),
+        }
+    }
+}
+
+/// What the gate says of `main` after a change on a branch of its own.
+async fn after(gate: &Windows, change: impl AsyncFnOnce(&mut Session, &Store)) -> Result<GateReport> {
+    let main = gate.repository.lookup_branch("main").await.unwrap();
+    gate.repository.create_branch("tampered", &main).await.unwrap();
+    let shared = Arc::new(RwLock::new(gate.repository.writable_session("tampered").await.unwrap()));
+    let store = Store::from_session(Arc::clone(&shared)).await;
+    let mut session = gate.repository.writable_session("tampered").await.unwrap();
+    change(&mut session, &store).await;
+    drop(store);
+    let mut stored = Arc::into_inner(shared).unwrap().into_inner();
+    stored.merge(session).await.unwrap();
+    let tip = stored.commit("tampered").allow_empty(true).execute().await.unwrap();
+    gate.repository.delete_branch("tampered").await.unwrap();
+    check(gate, &tip).await
+}
+
+async fn reference(session: &Session, chunk: &[u32]) -> VirtualChunkRef {
+    let path: Path = B09.try_into().unwrap();
+    match session.get_chunk_ref(&path, &ChunkIndices(chunk.to_vec())).await.unwrap() {
+        Some(ChunkPayload::Virtual(reference)) => reference,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn set(session: &mut Session, chunk: &[u32], reference: Option<VirtualChunkRef>) {
+    let path: Path = B09.try_into().unwrap();
+    let payload = reference.map(ChunkPayload::Virtual);
+    session.set_chunk_ref(path, ChunkIndices(chunk.to_vec()), payload).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_as_planned_is_refused_by_name() {
+    let days = [1, 2, 5];
+    let mut living = Living::new().await;
+    let written = living.put(&days, &[]).await.unwrap();
+    assert_eq!(written.gate.references_compared, 100 + 100 + 98 + 100 + 100 + 98);
+    assert_eq!(written.gate.skipped.as_deref(), Some("the source is not to be asked"));
+    let gate = living.gate(&days).await;
+    let refused = |outcome: Result<GateReport>| outcome.unwrap_err().to_string();
+
+    let untouched = after(&gate, async |_, _| {}).await.unwrap();
+    assert_eq!(untouched.nodes, gate.plan.nodes.len());
+    let moved = after(&gate, async |session, _| {
+        let there = reference(session, &[1, 3, 4]).await;
+        set(session, &[1, 3, 4], Some(VirtualChunkRef { offset: there.offset + 1, ..there })).await;
+    });
+    let moved = refused(moved.await);
+    assert!(moved.contains("b09 of S2A_MSIL2A_20200103") && moved.contains("row 3, column 4"), "{moved}");
+    assert!(moved.starts_with("nothing was published at "), "{moved}");
+    let unchecked = after(&gate, async |session, _| {
+        let there = reference(session, &[2, 9, 8]).await;
+        set(session, &[2, 9, 8], Some(VirtualChunkRef { checksum: None, ..there })).await;
+    });
+    assert!(refused(unchecked.await).contains("without checksum, not "));
+    let deleted = after(&gate, async |session, _| set(session, &[0, 0, 0], None).await);
+    assert!(refused(deleted.await).contains("b09 has 297 references, not 298"));
+    let added = after(&gate, async |session, _| {
+        let other = reference(session, &[0, 0, 0]).await;
+        set(session, &[2, 0, 0], Some(other)).await;
+    });
+    assert!(refused(added.await).contains("b09 has 299 references, not 298"));
+    let exchanged = after(&gate, async |session, _| {
+        let other = reference(session, &[2, 0, 1]).await;
+        set(session, &[2, 0, 0], Some(other)).await;
+        set(session, &[2, 0, 1], None).await;
+    });
+    assert!(refused(exchanged.await).contains("row 0, column 0, is 5101 bytes at"));
+
+    let document = |value: serde_json::Value| Bytes::from(value.to_string());
+    let column = after(&gate, async |_, store| {
+        store.set("measurements/reflectance/r60m/x/c/0", Bytes::from_static(b"other")).await.unwrap();
+    });
+    assert!(refused(column.await).contains("measurements/reflectance/r60m/x/c/0 has other values"));
+    let node = after(&gate, async |_, store| {
+        let group = serde_json::json!({"zarr_format": 3, "node_type": "group", "attributes": {}});
+        store.set("measurements/more/zarr.json", document(group)).await.unwrap();
+    });
+    assert!(refused(node.await).contains("/measurements/more is there and should not be"));
+    let missing = after(&gate, async |session, _| {
+        session.delete_array("/measurements/reflectance/r60m/x".try_into().unwrap()).await.unwrap();
+    });
+    assert!(refused(missing.await).contains("/measurements/reflectance/r60m/x is missing"));
+    let root = after(&gate, async |_, store| {
+        let mut root = gate.plan.nodes[0].document.clone();
+        root["attributes"]["title"] = "other".into();
+        store.set("zarr.json", document(root)).await.unwrap();
+    });
+    assert!(refused(root.await).contains("(/ has other metadata)"));
+}
+
+#[tokio::test]
+async fn a_living_store_passes() {
+    let mut living = Living::new().await;
+    let changes: [(&[u32], &[u32], &str); 9] = [
+        (&[10, 11, 12, 13, 16], &[], "fresh"),
+        (&[10, 11, 12, 13, 16, 18], &[], "appended"),
+        (&[1, 10, 11, 12, 13, 16, 18], &[], "inserted"),
+        (&[1, 10, 12, 13, 16, 18], &[], "taken out of the middle"),
+        (&[1, 10, 12], &[], "taken off the end"),
+        (&[1, 10, 12, 14, 15, 21, 22], &[], "appended where something was before"),
+        (&[1, 10, 12, 14, 15, 21, 22], &[10, 22], "written anew with less"),
+        (&[21], &[], "all but one taken away"),
+        (&[20, 21, 22, 23, 24], &[], "refilled"),
+    ];
+    for (days, anew, what) in changes {
+        let written = living.put(days, anew).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(written.gate.nodes, living.gate(days).await.plan.nodes.len(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_reference_of_an_older_step_is_missed() {
+    let mut living = Living::new().await;
+    let days: Vec<u32> = (1..30).collect();
+    living.put(&days, &[]).await.unwrap();
+    let gate = living.gate(&days).await;
+    // Not every step is compared, but every reference is counted.
+    for step in [0, 9, 17, 28] {
+        let lost = after(&gate, async |session, _| set(session, &[step, 5, 5], None).await);
+        let error = lost.await.unwrap_err().to_string();
+        assert!(error.contains("references, not"), "{error}");
+    }
+}
