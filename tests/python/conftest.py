@@ -117,6 +117,12 @@ def sample_store(s2ice: Command, samples: Samples, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
+def bases(make_samples: Callable[..., Samples]) -> Samples:
+    """Two S2B and two S2A products of B01 and B09 alone, from which archives are made; read only."""
+    return make_samples("--dates", "4", "--assets", "B01_60m,B09_60m", "--no-swath-edge", "--truth")
+
+
+@pytest.fixture(scope="session")
 def pair(make_samples: Callable[..., Samples]) -> Samples:
     """Two dates, read only."""
     return make_samples("--dates", "2", "--no-swath-edge", "--truth")

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def bases(make_samples: Callable[..., Samples]) -> Samples:
-    """Two S2B and two S2A products of B01 and B09, from which archives are made."""
-    return make_samples("--dates", "4", "--assets", "B01_60m,B09_60m", "--no-swath-edge", "--truth")
-
-
-@pytest.fixture(scope="module")
 def others(make_samples: Callable[..., Samples]) -> tuple[Samples, Samples]:
     """A product of another radiometric offset, and one of another header class."""
     assets = ("--assets", "B01_60m,B09_60m", "--dates", "1")

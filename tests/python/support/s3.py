@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import threading
 from contextlib import contextmanager
@@ -44,6 +45,15 @@ def _range(header: str | None) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def _whole(environ: dict[str, Any]) -> bool:
+    """Read the body of a request; false where it ends too early."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    body = environ["wsgi.input"].read(length) if length else b""
+    if length:
+        environ["wsgi.input"] = io.BytesIO(body)
+    return len(body) == length
+
+
 class Quiet(WSGIRequestHandler):
     """Keeps connections open and the terminal clean."""
 
@@ -61,6 +71,7 @@ class Service:
     requests: list[Request] = field(default_factory=list)
     deny: Callable[[Request], bool] = field(default=lambda _: False)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    writing: threading.Lock = field(default_factory=threading.Lock)
     application: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -73,11 +84,19 @@ class Service:
         )
         with self.lock:
             self.requests.append(request)
+        if not _whole(environ):
+            # The client is gone: what it sent of a file is none, at S3 too.
+            start_response("400 Bad Request", [("Content-Length", "0")])
+            return [b""]
         if self.deny(request):
             body = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
             start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [body]
-        return self.application(environ, start_response)
+        if request.method in ("GET", "HEAD"):
+            return self.application(environ, start_response)
+        # moto looks and writes in two steps, between which another thread may write: conditional writes would not hold.
+        with self.writing:
+            return list(self.application(environ, start_response))
 
     @property
     def client(self) -> Any:

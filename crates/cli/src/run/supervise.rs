@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 /// Becomes ready when the run shall stop. Clones share it.
@@ -30,38 +32,50 @@ pub enum End<T> {
     Panicked(String),
 }
 
-/// Runs the work in a task of its own. When this returns, the work has ended or its future has been dropped, and with
-/// that has cleaned up.
-pub async fn supervise<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-    limit: Option<Duration>,
-    stop: Stop,
-) -> End<T> {
-    if stop.peek().is_some() || stop.clone().now_or_never().is_some() {
+/// Runs the work on a thread of its own. When this returns, the work has ended or its future has been dropped, and with
+/// that has cleaned up; that may take its time and holds up no other work.
+pub async fn supervise<T, W, F>(work: W, limit: Option<Duration>, stop: Stop) -> End<T>
+where
+    T: Send + 'static,
+    W: FnOnce() -> F + Send + 'static,
+    F: Future<Output = T>,
+{
+    if stop.clone().now_or_never().is_some() {
         return End::NotBegun;
     }
-    let mut task = tokio::spawn(work);
+    let runtime = Handle::current();
+    let (give_up, given_up) = oneshot::channel::<()>();
+    let mut task = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                result = work() => Some(result),
+                // Also when nobody waits for the work any more.
+                _ = given_up => None,
+            }
+        })
+    });
     let late = async {
         match limit {
             Some(limit) => tokio::time::sleep(limit).await,
             None => std::future::pending().await,
         }
     };
-    let given_up = tokio::select! {
+    let why = tokio::select! {
         biased;
         ended = &mut task => return outcome(ended, End::Interrupted),
         () = stop => End::Interrupted,
         () = late => End::TimedOut,
     };
-    task.abort();
+    let _ = give_up.send(());
     // The work may end by itself while it is told to stop: then its result counts.
-    outcome(task.await, given_up)
+    outcome(task.await, why)
 }
 
-fn outcome<T>(ended: Result<T, JoinError>, given_up: End<T>) -> End<T> {
+fn outcome<T>(ended: Result<Option<T>, JoinError>, why: End<T>) -> End<T> {
     match ended {
-        Ok(result) => End::Done(result),
-        Err(error) if error.is_cancelled() => given_up,
+        Ok(Some(result)) => End::Done(result),
+        Ok(None) => why,
         Err(error) => {
             let text = error.try_into_panic().ok().and_then(|payload| {
                 let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -101,24 +115,25 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_result_is_handed_on() {
-        assert_eq!(supervise(async { 7 }, Some(Duration::from_secs(60)), never()).await, End::Done(7));
+        assert_eq!(supervise(|| async { 7 }, Some(Duration::from_secs(60)), never()).await, End::Done(7));
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_panic_is_an_end_like_others() {
         assert_eq!(
-            supervise(async { panic!("first\nsecond") }, None, never()).await,
+            supervise(|| async { panic!("first\nsecond") }, None, never()).await,
             End::<()>::Panicked("first".into())
         );
         let number = 3;
-        let formatted = supervise(async move { panic!("at {number}") }, None, never()).await;
+        let formatted = supervise(move || async move { panic!("at {number}") }, None, never()).await;
         assert_eq!(formatted, End::<()>::Panicked("at 3".into()));
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn late_work_has_cleaned_up_when_it_is_told() {
         let cleaned = Arc::new(AtomicBool::new(false));
-        let end = supervise(endless(Arc::clone(&cleaned)), Some(Duration::from_millis(20)), never()).await;
+        let told = Arc::clone(&cleaned);
+        let end = supervise(|| endless(told), Some(Duration::from_millis(20)), never()).await;
         assert_eq!(end, End::TimedOut);
         assert!(cleaned.load(Ordering::SeqCst));
     }
@@ -130,11 +145,12 @@ mod tests {
             let _ = receiver.await;
         });
         let cleaned = Arc::new(AtomicBool::new(false));
-        let running = tokio::spawn(supervise(endless(Arc::clone(&cleaned)), None, told.clone()));
+        let seen = Arc::clone(&cleaned);
+        let running = tokio::spawn(supervise(|| endless(seen), None, told.clone()));
         tokio::time::sleep(Duration::from_millis(20)).await;
         sender.send(()).unwrap();
         assert_eq!(running.await.unwrap(), End::Interrupted);
         assert!(cleaned.load(Ordering::SeqCst));
-        assert_eq!(supervise(async { 1 }, None, told).await, End::NotBegun);
+        assert_eq!(supervise(|| async { 1 }, None, told).await, End::NotBegun);
     }
 }
