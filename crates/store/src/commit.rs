@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::format::{Path, SnapshotId};
-use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::session::Session;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use icechunk::{Repository, Store};
@@ -21,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, Result, icechunk_error, one_line};
 use crate::gate::{self, GateOptions, GateReport};
 use crate::held::HeldStore;
-use crate::housekeeping::{remove_stale_branches, tag_published};
+use crate::housekeeping::{is_moved, remove_stale_branches, tag_published};
 use crate::plan::{Node, StorePlan};
 use crate::progress::{Phase, Progress};
 use crate::reference::Referencing;
@@ -381,9 +380,7 @@ impl Writer<'_> {
     async fn promote(&self, tip: &SnapshotId) -> Result<()> {
         match self.windows.repository.reset_branch("main", tip, Some(&self.main)).await {
             Ok(()) => Ok(()),
-            Err(RepositoryError { kind: RepositoryErrorKind::Conflict { .. }, .. }) => {
-                Err(Error::Conflict { url: self.windows.url.to_string() })
-            }
+            Err(error) if is_moved(&error) => Err(Error::Conflict { url: self.windows.url.to_string() }),
             Err(error) => Err(self.windows.failed("moving branch main", &error)),
         }
     }

@@ -151,8 +151,17 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     containers.retain(|_, container| container.name() != options.container.name());
     containers.extend(wanted.virtual_chunk_containers.take().unwrap_or_default());
     wanted.virtual_chunk_containers = Some(containers);
-    let changed = wanted.virtual_chunk_containers != repository.config().virtual_chunk_containers
+    let mut changed = wanted.virtual_chunk_containers != repository.config().virtual_chunk_containers
         || wanted.manifest != repository.config().manifest;
+    // A repository that was made on disk and copied to an object store says that it has no conditional writes; by these
+    // alone does one writer there notice another.
+    if let (None, Some(storage)) = (target.url().local_root(), &mut wanted.storage) {
+        let persisted = repository.config().storage.clone().unwrap_or_default();
+        changed |= !(persisted.unsafe_use_conditional_update() && persisted.unsafe_use_conditional_create());
+        storage.unsafe_use_conditional_update = Some(true);
+        storage.unsafe_use_conditional_create = Some(true);
+        storage.unsafe_use_metadata = Some(true);
+    }
     let repository = repository.reopen(Some(wanted), None).await.map_err(failed)?;
     if changed {
         repository.save_config().await.map_err(failed)?;

@@ -14,6 +14,7 @@ mod sweep;
 
 pub use gc::{GcOptions, gc};
 pub use published::{Published, published, published_at, tag_published};
+pub(crate) use refs::is_moved;
 pub use rollback::{list, rollback};
 pub use stale::remove_stale_branches;
 
