@@ -51,8 +51,8 @@ pub enum Error {
     },
     /// A layout older than what can be updated.
     #[error(
-        "{url} was written by {writer} with layout version {found}, which this program (version {known}) cannot update: \
-         build the store anew in another place"
+        "{url} was written by {writer} with layout version {found}, which this program (version {known}) does not know any \
+         more: build the store anew in another place"
     )]
     Older {
         /// The store.

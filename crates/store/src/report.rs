@@ -261,8 +261,8 @@ pub struct InfoReport {
     pub arrays: Vec<InfoArray>,
     /// References of all data arrays.
     pub references: u64,
-    /// Bytes they stand for, as the last build counted them.
-    pub referenced_bytes: Option<u64>,
+    /// Bytes they stand for.
+    pub referenced_bytes: u64,
     /// Bytes of all manifests of the snapshot.
     pub manifest_bytes: u64,
     /// Virtual chunk containers.

@@ -48,19 +48,24 @@ pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> R
     match stamp {
         Found::Empty => Ok(Existing::Empty(Box::new(repository))),
         Found::Foreign => Err(Error::Foreign { url }),
-        Found::Stamp(stamp) if stamp.layout > LAYOUT_VERSION => {
-            Err(Error::Newer { url, writer: stamp.writer, found: stamp.layout, known: LAYOUT_VERSION })
-        }
         Found::Stamp(stamp) => {
+            check_layout(&stamp, target.url())?;
             let (found, wanted) = (format!("{} {}", stamp.tile, stamp.level), format!("{tile} {level}"));
             if found != wanted {
                 return Err(Error::OtherTile { url, found, wanted });
             }
-            if stamp.layout < LAYOUT_VERSION {
-                return Err(Error::Older { url, writer: stamp.writer, found: stamp.layout, known: LAYOUT_VERSION });
-            }
             Ok(Existing::Store(Box::new(repository), stamp))
         }
+    }
+}
+
+/// Refuses a store whose layout this program does not know.
+pub(crate) fn check_layout(stamp: &StoreStamp, url: &SourceUrl) -> Result<()> {
+    let (url, writer, found, known) = (url.to_string(), stamp.writer.clone(), stamp.layout, LAYOUT_VERSION);
+    match found.cmp(&known) {
+        std::cmp::Ordering::Greater => Err(Error::Newer { url, writer, found, known }),
+        std::cmp::Ordering::Less => Err(Error::Older { url, writer, found, known }),
+        std::cmp::Ordering::Equal => Ok(()),
     }
 }
 

@@ -30,7 +30,7 @@ fn render(report: &InfoReport) -> String {
     let dash = || "-".to_owned();
     let (first, last) =
         (report.times.first.clone().unwrap_or_else(dash), report.times.last.clone().unwrap_or_else(dash));
-    let bytes = report.referenced_bytes.map_or_else(|| "unknown".to_owned(), text::bytes);
+    let bytes = text::bytes(report.referenced_bytes);
     let (published, own): (Vec<&String>, Vec<&String>) =
         report.tags.iter().partition(|tag| published_at(tag).is_some());
     let newest: Vec<&str> = published.iter().rev().take(NEWEST).map(|tag| tag.as_str()).collect();

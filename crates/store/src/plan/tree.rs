@@ -1,0 +1,175 @@
+//! Groups, coordinates and columns of the planned tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use s2ice_manifest::assemble::Step;
+use s2ice_manifest::grid::TileGeocoding;
+use s2ice_manifest::ids::Resolution;
+use s2ice_manifest::manifest::ChunkManifest;
+use serde_json::{Map, Value, json};
+
+use crate::layout::document::{ArrayDocument, TIME_CHUNK, encode_f64, encode_i64, group, numeric_codecs};
+use crate::layout::eopf::ArrayKind;
+use crate::layout::time::{self, Column, TimeColumn};
+use crate::layout::{attributes, crs, multiscale};
+
+/// Nodes and small chunks under construction.
+#[derive(Default)]
+pub(super) struct Tree {
+    /// `zarr.json` by path.
+    pub(super) nodes: BTreeMap<String, Value>,
+    /// Chunks of coordinates and columns: store key and encoded bytes.
+    pub(super) chunks: Vec<(String, Vec<u8>)>,
+}
+
+impl Tree {
+    pub(super) fn group(&mut self, path: &str, attributes: Map<String, Value>) {
+        self.nodes.insert(path.to_owned(), group(attributes));
+    }
+
+    pub(super) fn column(&mut self, parent: &str, column: TimeColumn) -> std::io::Result<()> {
+        self.column_with(parent, column, Map::new())
+    }
+
+    fn column_with(&mut self, parent: &str, column: TimeColumn, more: Map<String, Value>) -> std::io::Result<()> {
+        let path = join(parent, column.name);
+        let mut attributes = attributes::of_column(column.name);
+        attributes.extend(more);
+        let document = ArrayDocument {
+            shape: vec![column.values.len() as u64],
+            chunks: vec![TIME_CHUNK as u64],
+            data_type: column.values.data_type(),
+            fill_value: column.values.fill_value(),
+            codecs: column.values.codecs(),
+            dimensions: vec!["time".to_owned()],
+            attributes,
+        };
+        self.nodes.insert(path.clone(), document.json());
+        for (index, bytes) in column.values.encode()?.into_iter().enumerate() {
+            self.chunks.push((format!("{path}/c/{index}"), bytes));
+        }
+        Ok(())
+    }
+
+    pub(super) fn leaf(
+        &mut self,
+        path: &str,
+        members: &[&(ArrayKind, ChunkManifest)],
+        steps: &[Step],
+        geocoding: TileGeocoding,
+    ) -> std::io::Result<()> {
+        let Some(resolution) = members.first().map(|(_, manifest)| manifest.asset.resolution) else { return Ok(()) };
+        self.group(path, multiscale::leaf(geocoding, resolution));
+        self.column(path, time::axis(steps))?;
+        for column in time::leaf(steps) {
+            self.column(path, column)?;
+        }
+        let masks: Vec<u32> = (0..members.len()).map(|bit| 1_u32 << bit.min(31)).collect();
+        let present = (0..steps.len())
+            .map(|step| {
+                members
+                    .iter()
+                    .zip(&masks)
+                    .filter(|((_, manifest), _)| manifest.at(step).is_some())
+                    .fold(0, |flags, (_, mask)| flags | mask)
+            })
+            .collect();
+        let names: Vec<&str> = members.iter().map(|(kind, _)| kind.place.array.as_str()).collect();
+        let flags = json!({
+            "long_name": "which arrays of this group have data at this time; a cleared flag is absent or refused, not nodata",
+            "flag_masks": masks,
+            "flag_meanings": names.join(" "),
+        });
+        let flags = flags.as_object().cloned().unwrap_or_default();
+        self.column_with(path, TimeColumn { name: "present", values: Column::U32(present) }, flags)?;
+        self.axis(path, "x", &crs::x_centres(geocoding, resolution))?;
+        self.axis(path, "y", &crs::y_centres(geocoding, resolution))?;
+        for (kind, manifest) in members {
+            self.components(path, kind, manifest.header.components)?;
+        }
+        self.grid_mapping(path, geocoding, resolution)
+    }
+
+    fn axis(&mut self, parent: &str, name: &str, values: &[f64]) -> std::io::Result<()> {
+        let path = join(parent, name);
+        let attributes = json!({
+            "units": "m", "axis": name.to_ascii_uppercase(),
+            "standard_name": format!("projection_{name}_coordinate"),
+            "long_name": format!("{name} of pixel centre"),
+        });
+        let document = ArrayDocument {
+            shape: vec![values.len() as u64],
+            chunks: vec![values.len() as u64],
+            data_type: "float64",
+            fill_value: "NaN".into(),
+            codecs: numeric_codecs(),
+            dimensions: vec![name.to_owned()],
+            attributes: attributes.as_object().cloned().unwrap_or_default(),
+        };
+        self.nodes.insert(path.clone(), document.json());
+        self.chunks.push((format!("{path}/c/0"), encode_f64(values)?));
+        Ok(())
+    }
+
+    /// The coordinate of the component dimension, counted from 1 as EOPF counts bands of a quicklook: GeoZarr asks for a
+    /// coordinate of every dimension.
+    fn components(&mut self, parent: &str, kind: &ArrayKind, count: u32) -> std::io::Result<()> {
+        let Some(name) = kind.component_dimension else { return Ok(()) };
+        let path = join(parent, name);
+        let attributes = json!({ "long_name": "component of the image, from 1" });
+        let document = ArrayDocument {
+            shape: vec![u64::from(count)],
+            chunks: vec![u64::from(count)],
+            data_type: "int64",
+            fill_value: 0.into(),
+            codecs: numeric_codecs(),
+            dimensions: vec![name.to_owned()],
+            attributes: attributes.as_object().cloned().unwrap_or_default(),
+        };
+        let values: Vec<i64> = (1..=i64::from(count)).collect();
+        if self.nodes.insert(path.clone(), document.json()).is_none() {
+            self.chunks.push((format!("{path}/c/0"), encode_i64(&values)?));
+        }
+        Ok(())
+    }
+
+    fn grid_mapping(&mut self, parent: &str, geocoding: TileGeocoding, resolution: Resolution) -> std::io::Result<()> {
+        let path = join(parent, "spatial_ref");
+        let attributes = crs::grid_mapping(geocoding, resolution);
+        let document = ArrayDocument {
+            shape: vec![],
+            chunks: vec![],
+            data_type: "int64",
+            fill_value: 0.into(),
+            codecs: numeric_codecs(),
+            dimensions: vec![],
+            attributes: attributes.as_object().cloned().unwrap_or_default(),
+        };
+        self.nodes.insert(path.clone(), document.json());
+        self.chunks.push((format!("{path}/c"), encode_i64(&[0])?));
+        Ok(())
+    }
+
+    /// Groups between the root and the leaves; one that holds several resolutions of the same thing is a pyramid.
+    pub(super) fn parents(&mut self, geocoding: TileGeocoding, leaves: &BTreeSet<&str>) {
+        for leaf in leaves {
+            let mut path = *leaf;
+            while let Some((parent, _)) = path.rsplit_once('/') {
+                if !self.nodes.contains_key(parent) {
+                    let resolutions: Vec<Resolution> = Resolution::ALL
+                        .into_iter()
+                        .filter(|r| leaves.contains(join(parent, r.group()).as_str()))
+                        .collect();
+                    let attributes =
+                        if resolutions.len() > 1 { multiscale::pyramid(geocoding, &resolutions) } else { Map::new() };
+                    self.group(parent, attributes);
+                }
+                path = parent;
+            }
+        }
+    }
+}
+
+fn join(parent: &str, name: &str) -> String {
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
+}
