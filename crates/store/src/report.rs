@@ -47,7 +47,7 @@ pub struct BuildReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueReport>,
     /// Branches of killed runs that were removed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cleaned: Vec<String>,
     /// How often the store was compared and written: more than once where another writer was faster.
     pub attempts: u32,

@@ -247,7 +247,9 @@ fn render(report: &StatusReport, now: DateTime<Utc>, verbose: bool) -> String {
     let mut list = |title: &str, count: u64, entries: Vec<String>| {
         if !entries.is_empty() {
             let _ = writeln!(out, "\n{title}: {}", text::number(count));
-            entries.iter().for_each(|entry| drop(writeln!(out, "  {entry}")));
+            for entry in entries {
+                let _ = writeln!(out, "  {entry}");
+            }
         }
     };
     let name = |tile: &TileStatus, sentence: &str| format!("{} {}: {sentence}", tile.tile, tile.level);
