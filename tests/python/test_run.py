@@ -25,6 +25,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
 from conftest import ROOT
+from support import s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -401,6 +402,34 @@ def test_resuming_needs_a_report(fleet: Fleet) -> None:
     assert "--resume needs" in fleet.s2ice("run", config, "--resume", code=2).sentence
 
 
+# --- Stores on S3.
+
+
+def test_stores_on_s3(fleet: Fleet) -> None:
+    with s3.serve() as service:
+        service.bucket("stores")
+        options = f'store-options = {{ endpoint = "{service.endpoint}", region = "us-east-1" }}'
+        for tile in TILES[:2]:
+            fleet.changes[tile] = f'store = "s3://stores/{{level}}/{{tile}}"\n{options}'
+        fleet.changes["33TVN"] += f'\nindex = ["{fleet.folder}/none.parquet"]'
+        environment = s3.ENVIRONMENT
+        report = fleet.s2ice("run", fleet.write(), "--json", code=1, **environment).json
+        assert outcomes(report) == {"33TUN": "updated", "33TVN": "failed", "33TWN": "updated"}
+        listed = service.client.list_objects_v2(Bucket="stores")["Contents"]
+        keys = [entry["Key"] for entry in listed]
+        assert "L2A/33TUN/s2ice/last-run.json" in keys
+        assert not any(key.startswith("L2A/33TVN") for key in keys)
+        status = fleet.s2ice("status", fleet.config, "--json", code=1, **environment).json["tiles"]
+        assert {tile["tile"]: tile["state"] for tile in status} == {"33TUN": "ok", "33TVN": "no_store", "33TWN": "ok"}
+        # What stands beside a store is no part of it.
+        assert outcomes(fleet.s2ice("run", fleet.write(), "--json", code=1, **environment).json)["33TUN"] == "unchanged"
+        service.deny = lambda request: True
+        status = fleet.s2ice("status", fleet.config, "--json", code=1, **environment).json["tiles"]
+        refused = next(tile for tile in status if tile["tile"] == "33TUN")
+        assert refused["state"] == "unreadable"
+        assert "was refused" in refused["error"]
+
+
 # --- Catalogues asked for what changed.
 
 
@@ -433,12 +462,12 @@ def catalogue(items: list[dict[str, Any]]) -> Iterator[tuple[Catalogue, str]]:
             self.end_headers()
             self.wfile.write(body)
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             classes = ["https://api.stacspec.org/v1.0.0/item-search#query"]
             search = {"rel": "search", "href": "/search", "method": "POST"}
             self.send({"type": "Catalog", "id": "a", "conformsTo": classes, "links": [search]})
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             search = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self.send({"type": "FeatureCollection", "features": asked.answer(search), "links": []})
 

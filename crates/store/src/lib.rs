@@ -21,6 +21,7 @@ pub mod target;
 mod unfinished;
 pub mod update;
 mod window;
+mod writer;
 #[cfg(feature = "zarrs")]
 pub mod zarrs_codec;
 

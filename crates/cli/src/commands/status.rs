@@ -247,7 +247,7 @@ fn render(report: &StatusReport, now: DateTime<Utc>, verbose: bool) -> String {
     let mut list = |title: &str, count: u64, entries: Vec<String>| {
         if !entries.is_empty() {
             let _ = writeln!(out, "\n{title}: {}", text::number(count));
-            for entry in &entries {
+            for entry in entries {
                 let _ = writeln!(out, "  {entry}");
             }
         }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use s2ice_store::report::REPORT_VERSION;
@@ -22,7 +23,7 @@ use s2ice_store::runs::LastRun;
 use self::config::{RunConfig, TileEntry};
 use self::journal::Journal;
 use self::metrics::Metrics;
-use self::refresh::{Asked, Refresh, Refreshed};
+use self::refresh::{Asked, Refresh};
 use self::summary::RunReport;
 use self::tile::{Outcome, TileReport, skipped};
 use crate::clock;
@@ -31,6 +32,9 @@ use crate::progress::TileBar;
 
 /// Sidecars read at a time.
 const READ_AT_ONCE: usize = 8;
+
+/// How long they may take for the metrics of a run that was told to stop.
+const HASTE: Duration = Duration::from_secs(10);
 
 /// What the command line asks of a run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,11 +125,11 @@ pub async fn run(
     while let Some((number, refreshed)) = ended.next().await {
         let entry = &entries[number];
         let (report, build, last) = match refreshed {
-            Refreshed::NotBegun => {
+            None => {
                 interrupted = true;
                 (skipped(entry, "not begun: the run was told to stop"), None, None)
             }
-            Refreshed::Ended(ended, last) => {
+            Some((ended, last)) => {
                 interrupted |= ended.outcome() == Outcome::Interrupted;
                 (ended.report(entry), ended.result.ok(), Some(last))
             }
@@ -145,10 +149,16 @@ pub async fn run(
     let written = record.journal.ended(&clock::text(now), seconds, interrupted, &outcomes);
     record.check(written);
     if let Some(path) = config.run.metrics.as_ref().filter(|_| !options.dry_run) {
-        let tiles = known(&entries, &mut told).await;
-        let metrics = Metrics { tiles: &tiles, outcomes: &outcomes, started, ended: now };
-        if let Err(error) = metrics.write(path) {
-            record.broken = record.broken.take().or(Some(unwritable(path, "written", &error)));
+        // Whoever told the run to stop does not wait for long.
+        let patience = if interrupted { HASTE } else { Duration::MAX };
+        match tokio::time::timeout(patience, known(&entries, &mut told)).await {
+            Ok(tiles) => {
+                let metrics = Metrics { tiles: &tiles, outcomes: &outcomes, started, ended: now };
+                if let Err(error) = metrics.write(path) {
+                    record.broken = record.broken.take().or(Some(unwritable(path, "written", &error)));
+                }
+            }
+            Err(_) => tracing::warn!("the metrics stay as they were: what is known of the tiles was not read in time"),
         }
     }
     let report = RunReport {

@@ -38,21 +38,14 @@ pub struct Refresh {
     pub stop: Stop,
 }
 
-/// A tile's part of the run.
-pub enum Refreshed {
-    /// It was begun: how it ended, and what is known of it since.
-    Ended(Box<Ended>, LastRun),
-    /// The run was told to stop before.
-    NotBegun,
-}
-
 impl Refresh {
-    /// Refreshes one tile. Whatever happens to it, this returns.
-    pub async fn tile(&self, entry: Arc<TileEntry>) -> Refreshed {
+    /// Refreshes one tile: how it ended, and what is known of it since; `None` where the run was told to stop before it
+    /// began. Whatever happens to the tile, this returns.
+    pub async fn tile(&self, entry: Arc<TileEntry>) -> Option<(Ended, LastRun)> {
         let started = clock::now();
         let before = tokio::select! {
             biased;
-            () = self.stop.clone() => return Refreshed::NotBegun,
+            () = self.stop.clone() => return None,
             before = memory::recall(&entry) => before,
         };
         let mut settings = entry.settings.clone();
@@ -61,7 +54,7 @@ impl Refresh {
         settings.full |= self.asked.full || is_due(before.as_ref(), self.full_every);
         let build = move || async move { s2ice_store::build::build(&settings, &Silent).await };
         let result = match supervise(build, self.limit, self.stop.clone()).await {
-            End::NotBegun => return Refreshed::NotBegun,
+            End::NotBegun => return None,
             End::Done(built) => built.map(Box::new).map_err(|error| (Outcome::Failed, error.to_string())),
             End::TimedOut => {
                 let limit = Span(self.limit.unwrap_or_default());
@@ -79,7 +72,7 @@ impl Refresh {
         if !self.asked.dry_run {
             memory::remember(&entry, &last, ended.outcome() == Outcome::Interrupted).await;
         }
-        Refreshed::Ended(Box::new(ended), last)
+        Some((ended, last))
     }
 }
 

@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stop_ends_what_runs_and_what_waits() {
-        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        let (sender, receiver) = oneshot::channel::<()>();
         let told = stop(async move {
             let _ = receiver.await;
         });

@@ -1,7 +1,7 @@
 //! What became of one tile.
 
 use chrono::{DateTime, Utc};
-use s2ice_store::report::BuildReport;
+use s2ice_store::report::{BuildReport, Changes};
 use s2ice_store::runs::{LastOutcome, LastRun, NAMES_KEPT};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -166,7 +166,8 @@ impl Ended {
             Ok(report) => {
                 let counts = Counts::of(report);
                 let asked_in_part = report.catalogue.as_ref().is_some_and(|catalogue| catalogue.mode != "full");
-                let (names, missing) = missing(report, asked_in_part.then_some(&before));
+                let unindexed = report.products.without_index.iter().map(|missing| missing.product.clone()).collect();
+                let (names, missing) = missing(unindexed, &report.changes, asked_in_part.then_some(&before));
                 LastRun {
                     outcome: if is_changed(report) { LastOutcome::Updated } else { LastOutcome::Unchanged },
                     last_success: Some(self.ended),
@@ -198,11 +199,9 @@ fn is_changed(report: &BuildReport) -> bool {
 
 /// Products without index rows. A catalogue that was asked only for what changed says nothing of those that were missing
 /// before: they still are, unless they have come into the store.
-fn missing(report: &BuildReport, before: Option<&LastRun>) -> (Vec<String>, u64) {
-    let mut names: Vec<String> = report.products.without_index.iter().map(|missing| missing.product.clone()).collect();
+fn missing(mut names: Vec<String>, changes: &Changes, before: Option<&LastRun>) -> (Vec<String>, u64) {
     let mut unnamed = 0;
     if let Some(before) = before {
-        let changes = &report.changes;
         let arrived = |name: &String| {
             let lists = [&changes.appended, &changes.inserted, &changes.updated];
             lists.iter().any(|list| list.contains(name)) || changes.replaced.iter().any(|r| r.by == *name)
@@ -230,5 +229,48 @@ pub fn skipped(entry: &TileEntry, reason: &str) -> TileReport {
         ended: None,
         seconds: 0.0,
         counts: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use s2ice_store::report::Replaced;
+
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn before(missing: &[&str], count: u64) -> LastRun {
+        let time = DateTime::<Utc>::UNIX_EPOCH;
+        let missing_index_products = names(missing);
+        LastRun { missing_index_products, missing_index_count: count, ..LastRun::new("1", "33TVN", "L2A", time, time) }
+    }
+
+    #[test]
+    fn what_was_missing_stays_so_until_it_arrives_or_everything_is_asked() {
+        let none = Changes::default();
+        assert_eq!(missing(names(&["b", "a"]), &none, None), (names(&["a", "b"]), 2));
+        assert_eq!(missing(names(&["b"]), &none, Some(&before(&["a", "b"], 2))), (names(&["a", "b"]), 2));
+        let changes = Changes {
+            appended: names(&["a"]),
+            inserted: names(&["c"]),
+            updated: names(&["e"]),
+            replaced: vec![Replaced { product: "x".to_owned(), by: "d".to_owned() }],
+            ..Changes::default()
+        };
+        let known = before(&["a", "b", "c", "d", "e", "x"], 6);
+        assert_eq!(missing(names(&[]), &changes, Some(&known)), (names(&["b", "x"]), 2));
+    }
+
+    #[test]
+    fn a_hundred_names_are_kept_and_all_are_counted() {
+        let many: Vec<String> = (0..150).map(|n| format!("{n:03}")).collect();
+        let (kept, count) = missing(many, &Changes::default(), None);
+        assert_eq!((kept.len(), count, kept.last().map(String::as_str)), (100, 150, Some("099")));
+        let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+        let (_, count) = missing(names(&["new"]), &Changes::default(), Some(&before(&kept, 150)));
+        assert_eq!(count, 151);
     }
 }

@@ -1,0 +1,207 @@
+//! The commits of one run: on a branch of its own, read back there, then one step of `main`.
+
+use bytes::Bytes;
+use icechunk::Store;
+use icechunk::format::snapshot::SnapshotProperties;
+use icechunk::format::{Path, SnapshotId};
+use icechunk::session::Session;
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::RwLock;
+use tokio::task::JoinHandle;
+
+use crate::commit::Written;
+use crate::error::{Error, Result, one_line};
+use crate::gate::{self, GateReport};
+use crate::housekeeping::{is_moved, tag_published};
+use crate::plan::Node;
+use crate::progress::{Phase, Progress};
+use crate::window::{Filled, Windows};
+
+/// Writes one plan.
+pub(crate) struct Writer<'a> {
+    pub(crate) windows: Windows,
+    /// What `main` pointed to when the plan was made.
+    pub(crate) main: SnapshotId,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+/// What the commits of a run's branch amount to.
+#[derive(Default)]
+struct Total {
+    references: u64,
+    moved: u64,
+    commits: u64,
+}
+
+impl Writer<'_> {
+    /// Branch, commits, gate, `main`, tag.
+    pub(crate) async fn run(&self) -> Result<Written> {
+        let Windows { branch, repository, .. } = &self.windows;
+        let branched = repository.create_branch(branch, &self.main).await;
+        branched.map_err(|e| self.windows.failed("creating the run's branch", &e))?;
+        let outcome = self.write_branch().await;
+        let outcome = match outcome {
+            Ok((tip, total)) => self.publish(&tip).await.map(|gate| (tip, total, gate)),
+            Err(error) => Err(error),
+        };
+        // The branch has served its purpose, or is of no use; either way only gc would miss it.
+        let deleted = repository.delete_branch(branch).await;
+        let (snapshot, total, gate) = outcome?;
+        if let Err(error) = deleted {
+            let detail = one_line(&error);
+            tracing::warn!("the store is published, but the run's branch {branch} could not be deleted: {detail}");
+        }
+        let now = (self.windows.options.clock)();
+        let tag = match tag_published(repository, &self.windows.url, &snapshot, now).await {
+            Ok(tag) => Some(tag),
+            Err(error) => {
+                tracing::warn!("the store is published, but not tagged, which the next run makes up for: {error}");
+                None
+            }
+        };
+        Ok(Written {
+            snapshot: snapshot.to_string(),
+            references: total.references,
+            moved: total.moved,
+            commits: total.commits,
+            created: false,
+            tag,
+            gate,
+        })
+    }
+
+    /// Commits window after window; the next one is prepared meanwhile.
+    async fn write_branch(&self) -> Result<(SnapshotId, Total)> {
+        let Windows { plan, update, .. } = &self.windows;
+        self.progress.begin(Phase::References, Some(plan.references()));
+        let mut total = Total::default();
+        let mut session = self.windows.session().await?;
+        self.delete_nodes(&mut session).await?;
+        let session = self.write_nodes(session, &update.nodes, &update.chunks).await?;
+        // Where no reference changes, one commit of an empty window carries the metadata.
+        let last = update.windows.len().saturating_sub(1);
+        let window = |number: usize| update.windows.get(number).cloned().unwrap_or(0..0);
+        let mut filled = self.windows.fill(session, window(0)).await?;
+        for number in 0..=last {
+            // Arrays are on the branch after the first commit: only then can a window be prepared ahead.
+            let following = Some(number + 1).filter(|next| number > 0 && *next <= last);
+            let ahead = following.map(|next| Ahead(tokio::spawn(self.windows.clone().prepare(window(next)))));
+            total.references += filled.references;
+            total.moved += filled.moved;
+            let mut session = filled.session;
+            if number == last {
+                session = self.write_nodes(session, &update.late, &[]).await?;
+            }
+            let tip = self.commit(session, number, &total).await?;
+            total.commits += 1;
+            self.progress.advance(filled.references);
+            if number == last {
+                self.progress.end();
+                return Ok((tip, total));
+            }
+            filled = match ahead {
+                None => self.windows.clone().prepare(window(number + 1)).await?,
+                Some(ahead) => self.rebase(ahead.finish().await?).await?,
+            };
+        }
+        Err(Error::Damaged { url: self.windows.url.to_string(), detail: "no window was written".to_owned() })
+    }
+
+    /// Moves prepared references to a session on the tip of the branch, which a commit has moved meanwhile.
+    async fn rebase(&self, filled: Filled) -> Result<Filled> {
+        let mut session = self.windows.session().await?;
+        session.merge(filled.session).await.map_err(|e| self.windows.failed("joining references", &e))?;
+        Ok(Filled { session, ..filled })
+    }
+
+    async fn delete_nodes(&self, session: &mut Session) -> Result<()> {
+        for node in &self.windows.update.gone {
+            let path: Path = format!("/{}", node.path).as_str().try_into().map_err(|_| Error::Damaged {
+                url: self.windows.url.to_string(),
+                detail: format!("/{} is no path of a node", node.path),
+            })?;
+            let is_array = node.document.get("node_type").and_then(serde_json::Value::as_str) == Some("array");
+            let deleted = if is_array { session.delete_array(path).await } else { session.delete_group(path).await };
+            deleted.map_err(|e| self.windows.failed("deleting an array", &e))?;
+        }
+        Ok(())
+    }
+
+    async fn write_nodes(&self, session: Session, nodes: &[Node], chunks: &[(String, Vec<u8>)]) -> Result<Session> {
+        let shared = Arc::new(RwLock::new(session));
+        let store = Store::from_session(Arc::clone(&shared)).await;
+        for node in nodes {
+            let document =
+                serde_json::to_vec(&node.document).map_err(|e| self.windows.failed("writing metadata", &e))?;
+            let written = store.set(&node.key(), Bytes::from(document)).await;
+            written.map_err(|e| self.windows.failed("writing metadata", &e))?;
+        }
+        for (key, bytes) in chunks {
+            let written = store.set(key, Bytes::from(bytes.clone())).await;
+            written.map_err(|e| self.windows.failed("writing a coordinate", &e))?;
+        }
+        drop(store);
+        self.windows.reclaim(shared)
+    }
+
+    async fn commit(&self, mut session: Session, number: usize, total: &Total) -> Result<SnapshotId> {
+        let Windows { plan, update, options, .. } = &self.windows;
+        let message = match update.windows.get(number) {
+            Some(window) if number + 1 < update.windows.len() => {
+                format!("Part of {}: products {} to {}", options.run, window.start + 1, window.end)
+            }
+            _ => options.message.clone(),
+        };
+        let time = |step: Option<&s2ice_manifest::assemble::Step>| step.map(|s| s.time_ms);
+        let properties: SnapshotProperties = [
+            ("s2ice:writer", json!(plan.stamp.writer)),
+            ("s2ice:run", json!(options.run)),
+            ("s2ice:tile", json!(plan.stamp.tile)),
+            ("s2ice:level", json!(plan.stamp.level)),
+            ("s2ice:products", json!(plan.steps.len())),
+            ("s2ice:references_written", json!(total.references)),
+            ("s2ice:references_moved", json!(total.moved)),
+            ("s2ice:referenced_bytes", json!(plan.referenced_bytes())),
+            ("s2ice:first_time_ms", json!(time(plan.steps.first()))),
+            ("s2ice:last_time_ms", json!(time(plan.steps.last()))),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+        let commit = session.commit(message).properties(properties).allow_empty(true);
+        let commit = commit.max_concurrent_nodes(options.concurrency);
+        commit.execute().await.map_err(|e| self.windows.failed("committing", &e))
+    }
+
+    /// Checks what is on the branch and moves `main` to it.
+    async fn publish(&self, tip: &SnapshotId) -> Result<GateReport> {
+        let report = gate::check(&self.windows, tip).await?;
+        self.promote(tip).await?;
+        Ok(report)
+    }
+
+    /// The one step that readers see.
+    async fn promote(&self, tip: &SnapshotId) -> Result<()> {
+        match self.windows.repository.reset_branch("main", tip, Some(&self.main)).await {
+            Ok(()) => Ok(()),
+            Err(error) if is_moved(&error) => Err(Error::Conflict { url: self.windows.url.to_string() }),
+            Err(error) => Err(self.windows.failed("moving branch main", &error)),
+        }
+    }
+}
+
+/// A window under preparation; given up where the run ends before it is needed.
+struct Ahead(JoinHandle<Result<Filled>>);
+
+impl Ahead {
+    async fn finish(mut self) -> Result<Filled> {
+        (&mut self.0).await.map_err(|error| Error::Input(format!("preparing references failed: {error}")))?
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
