@@ -1,5 +1,6 @@
 //! References that a store holds already, read back to be moved, counted or taken away.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use icechunk::Repository;
@@ -29,6 +30,8 @@ pub(crate) struct HeldReference {
 pub(crate) struct HeldStore {
     state: Arc<StoreState>,
     session: Session,
+    /// Prefix of each container.
+    prefixes: BTreeMap<String, String>,
     url: String,
 }
 
@@ -42,7 +45,14 @@ impl HeldStore {
         let repository = Repository::open(target.storage()).config(config).execute().await.map_err(|e| failed(&e))?;
         let version = VersionInfo::SnapshotId(state.snapshot.clone());
         let session = repository.readonly_session(&version).await.map_err(|e| failed(&e))?;
-        Ok(Self { state, session, url: target.url().to_string() })
+        let containers = repository.config().virtual_chunk_containers();
+        let prefixes = containers.filter_map(|c| Some((c.name()?.to_owned(), c.url_prefix().to_owned()))).collect();
+        Ok(Self { state, session, prefixes, url: target.url().to_string() })
+    }
+
+    /// The prefix of a container.
+    pub(crate) fn prefix(&self, name: &str) -> Option<String> {
+        self.prefixes.get(name).cloned()
     }
 
     /// The array of a raster.

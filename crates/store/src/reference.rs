@@ -65,21 +65,34 @@ impl Referencing {
             Chunk::Missing => None,
         });
         let (location, checksum) = (self.location(&raster.path)?, self.checksum(raster));
-        Ok(fingerprint(placement_facts, Some((&location, checksum.as_ref())), ranges))
+        let prefix = |name: &str| (self.container.name() == Some(name)).then(|| self.container.url_prefix().to_owned());
+        Ok(fingerprint(placement_facts, Some((absolute(location.url(), prefix), checksum.as_ref())), ranges))
     }
 }
 
-/// Fingerprint of references that a store holds: that of the file which they were written from.
-pub(crate) fn held_fingerprint(raster: &Placement, held: &[HeldReference]) -> i64 {
+/// A location with the prefix of its container, so that the older format and the newer one give the same.
+fn absolute(location: &str, prefix: impl Fn(&str) -> Option<String>) -> String {
+    let relative = location.strip_prefix("vcc://").and_then(|rest| rest.split_once('/'));
+    let resolved = relative.and_then(|(name, path)| Some(format!("{}{path}", prefix(name)?)));
+    resolved.unwrap_or_else(|| location.to_owned())
+}
+
+/// Fingerprint of references that a store holds: that of the file which they were written from. `prefix` gives that of a
+/// container.
+pub(crate) fn held_fingerprint(
+    raster: &Placement,
+    held: &[HeldReference],
+    prefix: impl Fn(&str) -> Option<String>,
+) -> i64 {
     let asset = raster.asset().name();
-    let first = held.first().map(|h| (&h.reference.location, h.reference.checksum.as_ref()));
+    let first = held.first().map(|h| (absolute(h.reference.location.url(), prefix), h.reference.checksum.as_ref()));
     let ranges = held.iter().map(|h| (h.row, h.column, h.reference.offset, h.reference.length));
     fingerprint((asset, raster.header().fingerprint.as_str(), raster.verified()), first, ranges)
 }
 
 fn fingerprint(
     (asset, header, verified): (String, &str, bool),
-    file: Option<(&VirtualChunkLocation, Option<&Checksum>)>,
+    file: Option<(String, Option<&Checksum>)>,
     ranges: impl Iterator<Item = (u32, u32, u64, u64)>,
 ) -> i64 {
     let mut bytes = format!("{asset}\n{header}\n{verified}\n").into_bytes();
@@ -93,7 +106,7 @@ fn fingerprint(
     }
     // A raster of nothing but nodata has no reference that could tell its file.
     if let (Some((location, checksum)), true) = (file, any) {
-        bytes.extend(format!("{}\n{checksum:?}", location.url()).into_bytes());
+        bytes.extend(format!("{location}\n{checksum:?}").into_bytes());
     }
     let digest = Sha256::digest(&bytes);
     digest.first_chunk::<8>().map_or(0, |head| i64::from_le_bytes(*head))

@@ -107,7 +107,7 @@ async fn measure(rasters: &[&Placement], loaded: &mut Loaded, known: &Known<'_>)
                 let step = usize::try_from(held.step).unwrap_or(usize::MAX);
                 let references = store.references(array, step).await?;
                 let length = references.iter().map(|found| found.reference.length).fold(0, u64::saturating_add);
-                (held_fingerprint(raster, &references), length)
+                (held_fingerprint(raster, &references, |name| store.prefix(name)), length)
             }
         };
         content = content.wrapping_add(fingerprint);
