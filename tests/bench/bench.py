@@ -37,7 +37,7 @@ type Run = dict[str, Any]
 
 
 def run(command: list[Any]) -> Run:
-    """Run a process to its end: seconds, peak resident memory, and the JSON it prints alone or last, if any."""
+    """Run a process to its end: times, peak resident memory, and the JSON it prints alone or last, if any."""
     # Icechunk warns of local stores in every process.
     environment = os.environ | {"ICECHUNK_LOG": "error"}
     begin = time.perf_counter()
@@ -52,6 +52,7 @@ def run(command: list[Any]) -> Run:
     # Linux counts in kilobytes, macOS in bytes.
     unit = 1e6 if sys.platform == "darwin" else 1e3
     result: Run = {"process_seconds": seconds, "peak_mb": usage.ru_maxrss / unit}
+    result["cpu_seconds"] = usage.ru_utime + usage.ru_stime
     text = output.decode().strip()
     last = text if text.startswith("{") else text.rpartition("\n")[2]
     return result | (json.loads(last) if last.startswith("{") else {})

@@ -92,3 +92,49 @@ fn ranges(raster: &RasterFile) -> Vec<(u32, ByteRange)> {
     });
     chunks.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use super::super::tests::planned;
+    use super::*;
+
+    #[test]
+    fn arrays_and_products_have_their_turn() {
+        let plan = planned(&[1, 2, 5, 7], None, &[]);
+        let chosen = |number: usize| choose(&plan.arrays, number, &mut Random::new("a"));
+        let places = |samples: &[Sample<'_>]| -> BTreeSet<(String, usize, u32)> {
+            samples.iter().map(|s| (s.array.path.clone(), s.step, s.tile)).collect()
+        };
+        assert!(chosen(0).is_empty());
+        assert_eq!(chosen(1).len(), 1);
+        let arrays = |samples: &[Sample<'_>]| samples.iter().map(|s| s.array.path.clone()).collect::<BTreeSet<_>>();
+        assert_eq!(arrays(&chosen(2)).len(), 2);
+        // One array has four rasters, the other one three.
+        let rasters: BTreeSet<_> = chosen(8).iter().map(|s| (s.array.path.clone(), s.step)).collect();
+        assert_eq!(rasters.len(), 7);
+        assert_eq!(places(&chosen(500)).len(), 500, "none twice");
+        // Tiles without data have no reference.
+        assert_eq!(chosen(10_000).len(), 4 * 100 - 2 + 3 * 100 - 2);
+        assert_eq!(places(&chosen(10_000)).len(), 7 * 100 - 4);
+        assert!(chosen(10_000).iter().all(|s| s.step != 2 || (s.tile != 0 && s.tile != 99)));
+        assert_ne!(places(&chosen(12)), places(&choose(&plan.arrays, 12, &mut Random::new("b"))));
+    }
+
+    #[test]
+    fn what_the_store_holds_is_not_looked_at() {
+        let mut plan = planned(&[1, 2], None, &[]);
+        let held = s2ice_manifest::manifest::HeldRaster {
+            asset: plan.arrays[0].manifest.asset,
+            header: std::sync::Arc::clone(&plan.arrays[0].manifest.header),
+            verified: true,
+            step: 0,
+        };
+        plan.arrays[0].manifest.rasters[0] = Some(s2ice_manifest::manifest::Placement::Held(held));
+        let all = choose(&plan.arrays, 10_000, &mut Random::new("a"));
+        assert_eq!(all.len(), 300);
+        assert!(all.iter().all(|s| s.step == 1 || s.array.path != plan.arrays[0].path));
+    }
+}

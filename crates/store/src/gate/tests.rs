@@ -64,7 +64,7 @@ fn raster(day: u32, name: &str) -> Option<RasterFile> {
 }
 
 /// The plan of these days; what the store holds of a day is taken over, except for days that are written `anew`.
-fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) -> StorePlan {
+pub(super) fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) -> StorePlan {
     let held = state.map(StoreState::products).unwrap_or_default();
     let mut facts = Vec::new();
     let records = days.iter().map(|day| match held.get(&id(*day)).filter(|_| !anew.contains(day)) {
@@ -266,7 +266,7 @@ async fn a_living_store_passes() {
 }
 
 #[tokio::test]
-async fn a_lost_reference_of_an_older_step_is_missed() {
+async fn a_lost_reference_of_any_step_is_noticed() {
     let mut living = Living::new().await;
     let days: Vec<u32> = (1..30).collect();
     living.put(&days, &[]).await.unwrap();
