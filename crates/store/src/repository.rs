@@ -114,7 +114,13 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
     match created {
         Ok(repository) => for_writing(repository, target).await,
         Err(RepositoryError { kind: RepositoryErrorKind::ParentDirectoryNotClean, .. }) => {
-            Err(Error::Occupied { url: target.url().to_string() })
+            let url = target.url().to_string();
+            // What is there may be the first files of a repository that another run is making.
+            let remote = target.url().local_root().is_none();
+            match remote && matches!(Repository::exists(target.storage(), None).await, Ok(true)) {
+                true => Err(Error::Conflict { url }),
+                false => Err(Error::Occupied { url }),
+            }
         }
         Err(RepositoryError { kind: RepositoryErrorKind::RepoInfoUpdated, .. }) => {
             Err(Error::Conflict { url: target.url().to_string() })
