@@ -121,24 +121,25 @@ const PRODUCT: &str = "<?xml version=\"1.0\"?><n1:Level-2A_User_Product xmlns:n1
     <PROCESSING_BASELINE>04.00</PROCESSING_BASELINE></Product_Info><QUANTIFICATION_VALUES_LIST>\
     <BOA_QUANTIFICATION_VALUE unit=\"none\">10000</BOA_QUANTIFICATION_VALUE>\
     <AOT_QUANTIFICATION_VALUE>1000.0</AOT_QUANTIFICATION_VALUE></QUANTIFICATION_VALUES_LIST>\
-    <BOA_ADD_OFFSET_VALUES_LIST><BOA_ADD_OFFSET band_id=\"0\">-1000</BOA_ADD_OFFSET>\
-    <BOA_ADD_OFFSET band_id=\"1\">-1000</BOA_ADD_OFFSET></BOA_ADD_OFFSET_VALUES_LIST></n1:General_Info>\
-    </n1:Level-2A_User_Product>";
+    <BOA_ADD_OFFSET_VALUES_LIST>@</BOA_ADD_OFFSET_VALUES_LIST></n1:General_Info></n1:Level-2A_User_Product>";
 
 #[test]
 fn radiometry_that_cannot_be_trusted_is_refused() {
     let parse = |text: &str| parse_product(text.as_bytes(), Level::L2A, "MTD_MSIL2A.xml");
-    let facts = parse(PRODUCT).unwrap();
+    let offset = |band| format!("<BOA_ADD_OFFSET band_id=\"{band}\">-1000</BOA_ADD_OFFSET>");
+    let product = PRODUCT.replace('@', &(0..13).map(offset).collect::<String>());
+    let product = product.as_str();
+    let facts = parse(product).unwrap();
     assert_eq!((facts.add_offset, facts.cloud_cover), (-1000, None));
     let says = |from: &str, to: &str, what: &str| {
-        assert!(PRODUCT.contains(from));
-        let text = parse(&PRODUCT.replace(from, to)).unwrap_err().to_string();
+        assert!(product.contains(from));
+        let text = parse(&product.replace(from, to)).unwrap_err().to_string();
         assert!(text.contains(what), "{text}");
     };
-    says("\"1\">-1000", "\"1\">0", "BOA_ADD_OFFSET of band_id 1 is 0, of others -1000");
+    says("\"1\">-1000", "\"1\">0", "BOA_ADD_OFFSET of B02 is 0, of B01 -1000");
     says("\"1\">-1000", "\"1\">many", "BOA_ADD_OFFSET is \"many\"");
     says("BOA_ADD_OFFSET band_id", "OTHER band_id", "at byte");
-    let without = PRODUCT.replace("<BOA_ADD_OFFSET ", "<OTHER ").replace("</BOA_ADD_OFFSET>", "</OTHER>");
+    let without = product.replace("<BOA_ADD_OFFSET ", "<OTHER ").replace("</BOA_ADD_OFFSET>", "</OTHER>");
     assert!(parse(&without).unwrap_err().to_string().contains("has no BOA_ADD_OFFSET"));
     assert_eq!(parse(&without.replace("04.00", "03.01")).unwrap().add_offset, 0);
     says(">10000<", ">0<", "BOA_QUANTIFICATION_VALUE is \"0\"");

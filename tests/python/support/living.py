@@ -37,15 +37,22 @@ class Living:
         self.store = folder / TILE
         self.count = 0
 
-    def line(self, names: Iterable[str] | None, *more: object, stac: bool = False, **options: object) -> list[object]:
-        """The command for an input of these products, or of all; an option of None is left out."""
+    def line(
+        self, names: Iterable[str] | None, *more: object, stac: bool | str = False, **options: object
+    ) -> list[object]:
+        """The command for an input of these products, or of all; an option of None is left out.
+
+        With `stac` their items are given too, or what it names is asked.
+        """
         self.count += 1
         self.folder.mkdir(parents=True, exist_ok=True)
         names = None if names is None else list(names)
         given: dict[str, object] = {
             "tile": TILE,
             "index": self.archive.index(self.folder / f"index-{self.count}.parquet", names),
-            "stac": self.archive.stac(self.folder / f"items-{self.count}.json", names) if stac else None,
+            "stac": self.archive.stac(self.folder / f"items-{self.count}.json", names)
+            if stac is True
+            else stac or None,
             "source": self.archive.root,
             "store": self.store,
             "cache": "none",

@@ -47,7 +47,7 @@ impl Found {
             "SENSING_TIME" => self.sensing_time = Some(text.to_owned()),
             "HORIZONTAL_CS_CODE" => self.cs_code = Some(text.to_owned()),
             name => {
-                let resolution = above.last().and_then(|parent| parent.number);
+                let resolution = above.last().and_then(Element::number);
                 if let (Some(name), Some(resolution)) = (NUMBERS.iter().find(|n| **n == name), resolution)
                     && self.numbers.len() < 64
                 {

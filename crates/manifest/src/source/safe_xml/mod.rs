@@ -1,10 +1,12 @@
-//! Product metadata from a SAFE folder's own XML: sensing time and geocoding (`MTD_TL.xml`), radiometry and cloud cover
-//! (`MTD_MSIL2A.xml`, `MTD_MSIL1C.xml`).
+//! Product metadata from a SAFE folder's own XML: sensing time and geocoding (`MTD_TL.xml`), radiometry, cloud cover and
+//! image files (`MTD_MSIL2A.xml`, `MTD_MSIL1C.xml`), and the list of all files (`manifest.safe`).
 
+mod files;
 mod granule;
 mod product;
 mod xml;
 
+pub use files::{ListedChecksum, ListedFile, parse_file_list, read_file_list};
 pub use granule::{GranuleFacts, parse_granule};
 pub use product::{ProductFacts, parse_product};
 
@@ -86,13 +88,15 @@ impl MetadataError {
     }
 }
 
-/// Where the two files of a product lie, below the source.
+/// Where the XML files of a product lie, below the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetadataPaths {
     /// `<..>.SAFE/GRANULE/<granule>/MTD_TL.xml`.
     pub granule: String,
     /// `<..>.SAFE/MTD_MSIL2A.xml` or `MTD_MSIL1C.xml`.
     pub product: String,
+    /// `<..>.SAFE/manifest.safe`.
+    pub manifest: String,
 }
 
 impl MetadataPaths {
@@ -107,6 +111,7 @@ impl MetadataPaths {
         Some(Self {
             granule: format!("{root}GRANULE/{granule}/MTD_TL.xml"),
             product: format!("{root}MTD_MSI{}.xml", product.level()),
+            manifest: format!("{root}manifest.safe"),
         })
     }
 }

@@ -1,15 +1,20 @@
-//! `MTD_MSIL2A.xml` and `MTD_MSIL1C.xml`: baseline, quantification, radiometric offset, cloud cover.
+//! `MTD_MSIL2A.xml` and `MTD_MSIL1C.xml`: baseline, quantification, radiometric offsets, cloud cover, image files.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use crate::ids::{Baseline, Level};
+use crate::ids::{Band, Baseline, Level};
 use crate::product::ProductId;
 
 use super::MetadataError;
+use super::files::relative_path;
 use super::xml::{Element, End, leaves};
 
 /// Digital numbers per unit of AOT and WVP, as the layout of the store states it.
 const AOT_WVP_QUANTIFICATION: f64 = 1000.0;
+
+/// Most values of one kind that are looked at; the longest list is of 36 image files.
+const MAX_VALUES: usize = 256;
 
 /// What the product's metadata tells.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,34 +27,55 @@ pub struct ProductFacts {
     pub quantification: f64,
     /// `BOA_ADD_OFFSET` (L2A) or `RADIO_ADD_OFFSET` (L1C), the same for all bands; 0 where there is none.
     pub add_offset: i32,
+    /// The same as it is stated, band by band; empty where the product states none.
+    pub band_offsets: BTreeMap<Band, i32>,
     /// `Cloud_Coverage_Assessment`, percent.
     pub cloud_cover: Option<f64>,
+    /// `IMAGE_FILE`: where the product's images lie below its folder, with `.jp2`. Masks are not among them.
+    pub images: Vec<String>,
 }
 
 #[derive(Default)]
 struct Found {
     uri: Option<String>,
     baseline: Option<String>,
-    quantification: Option<String>,
+    quantification: Vec<String>,
     aot: Option<String>,
     wvp: Option<String>,
     offsets: Vec<(Option<u32>, String)>,
     cloud: Option<String>,
+    images: Vec<String>,
+    /// An element that comes more often than any product has it.
+    too_many: Option<&'static str>,
 }
 
 impl Found {
     fn take(&mut self, path: &[Element], text: &str, level: Level) {
         let Some(last) = path.last() else { return };
+        let list = match (last.name.as_str(), level) {
+            ("BOA_QUANTIFICATION_VALUE" | "L2A_BOA_QUANTIFICATION_VALUE", Level::L2A)
+            | ("QUANTIFICATION_VALUE", Level::L1C) => Some((&mut self.quantification, quantification_name(level))),
+            ("IMAGE_FILE" | "IMAGE_FILE_2A", _) => Some((&mut self.images, "IMAGE_FILE")),
+            _ => None,
+        };
+        if let Some((list, name)) = list {
+            match list.len() < MAX_VALUES {
+                true => list.push(text.to_owned()),
+                false => self.too_many = Some(name),
+            }
+            return;
+        }
         let slot = match (last.name.as_str(), level) {
             ("PRODUCT_URI", _) => &mut self.uri,
             ("PROCESSING_BASELINE", _) => &mut self.baseline,
-            ("BOA_QUANTIFICATION_VALUE" | "L2A_BOA_QUANTIFICATION_VALUE", Level::L2A) => &mut self.quantification,
-            ("QUANTIFICATION_VALUE", Level::L1C) => &mut self.quantification,
             ("AOT_QUANTIFICATION_VALUE" | "L2A_AOT_QUANTIFICATION_VALUE", Level::L2A) => &mut self.aot,
             ("WVP_QUANTIFICATION_VALUE" | "L2A_WVP_QUANTIFICATION_VALUE", Level::L2A) => &mut self.wvp,
             ("Cloud_Coverage_Assessment", _) => &mut self.cloud,
-            ("BOA_ADD_OFFSET", Level::L2A) | ("RADIO_ADD_OFFSET", Level::L1C) if self.offsets.len() < 64 => {
-                self.offsets.push((last.number, text.to_owned()));
+            ("BOA_ADD_OFFSET", Level::L2A) | ("RADIO_ADD_OFFSET", Level::L1C) => {
+                match self.offsets.len() < MAX_VALUES {
+                    true => self.offsets.push((last.number(), text.to_owned())),
+                    false => self.too_many = Some(offset_name(level)),
+                }
                 return;
             }
             _ => return,
@@ -58,11 +84,19 @@ impl Found {
     }
 }
 
+fn quantification_name(level: Level) -> &'static str {
+    if level == Level::L2A { "BOA_QUANTIFICATION_VALUE" } else { "QUANTIFICATION_VALUE" }
+}
+
+fn offset_name(level: Level) -> &'static str {
+    if level == Level::L2A { "BOA_ADD_OFFSET" } else { "RADIO_ADD_OFFSET" }
+}
+
 /// Reads a product's metadata from the whole of its XML file.
 ///
 /// # Errors
-/// [`MetadataError`]: no XML, a missing or senseless value, offsets that differ between bands, baseline 04.00 or later
-/// without offsets, AOT or WVP in other units than the store states.
+/// [`MetadataError`]: no XML, a missing or senseless value, offsets or quantifications that differ between bands, bands
+/// without an offset, baseline 04.00 or later without offsets, AOT or WVP in other units than the store states.
 pub fn parse_product(bytes: &[u8], level: Level, path: &str) -> Result<ProductFacts, MetadataError> {
     let mut found = Found::default();
     let bad = |at: u64, detail: String| MetadataError::Xml { path: path.to_owned(), at, detail };
@@ -79,12 +113,11 @@ pub fn parse_product(bytes: &[u8], level: Level, path: &str) -> Result<ProductFa
 
     let text = found.baseline.ok_or_else(|| missing("PROCESSING_BASELINE"))?;
     let baseline: Baseline = text.parse().map_err(|_| MetadataError::value(path, "PROCESSING_BASELINE", &text))?;
-    let name = if level == Level::L2A { "BOA_QUANTIFICATION_VALUE" } else { "QUANTIFICATION_VALUE" };
-    let text = found.quantification.ok_or_else(|| missing(name))?;
-    let quantification = number(&text, path, name)?;
-    if quantification <= 0.0 {
-        return Err(MetadataError::value(path, name, &text));
+    if let Some(element) = found.too_many {
+        let reason = format!("more than {MAX_VALUES} times {element}");
+        return Err(MetadataError::Contradiction { path: path.to_owned(), reason });
     }
+    let quantification = quantification(&found.quantification, level, path)?;
     for (name, text) in [("AOT_QUANTIFICATION_VALUE", found.aot), ("WVP_QUANTIFICATION_VALUE", found.wvp)] {
         if let Some(text) = text
             && (number(&text, path, name)? - AOT_WVP_QUANTIFICATION).abs() > f64::EPSILON
@@ -94,8 +127,15 @@ pub fn parse_product(bytes: &[u8], level: Level, path: &str) -> Result<ProductFa
     }
     let cloud_cover = found.cloud.map(|text| number(&text, path, "Cloud_Coverage_Assessment")).transpose()?;
     let product = found.uri.and_then(|uri| uri.parse().ok());
-    let add_offset = add_offset(&found.offsets, baseline, level, path)?;
-    Ok(ProductFacts { product, baseline, quantification, add_offset, cloud_cover })
+    let band_offsets = band_offsets(&found.offsets, level, path)?;
+    let add_offset = match band_offsets.values().next() {
+        Some(offset) => *offset,
+        // Introduced with baseline 04.00: without one there, the values could not be trusted.
+        None if baseline.number() >= 400 => return Err(missing(offset_name(level))),
+        None => 0,
+    };
+    let images = found.images.iter().map(|image| image_path(image, path)).collect::<Result<_, _>>()?;
+    Ok(ProductFacts { product, baseline, quantification, add_offset, band_offsets, cloud_cover, images })
 }
 
 fn number(text: &str, path: &str, element: &'static str) -> Result<f64, MetadataError> {
@@ -103,29 +143,59 @@ fn number(text: &str, path: &str, element: &'static str) -> Result<f64, Metadata
     if value.is_finite() { Ok(value) } else { Err(MetadataError::value(path, element, text)) }
 }
 
-fn add_offset(
-    offsets: &[(Option<u32>, String)],
-    baseline: Baseline,
-    level: Level,
-    path: &str,
-) -> Result<i32, MetadataError> {
-    let element = if level == Level::L2A { "BOA_ADD_OFFSET" } else { "RADIO_ADD_OFFSET" };
-    let mut first: Option<i32> = None;
-    for (band, text) in offsets {
-        let value: i32 = text.parse().map_err(|_| MetadataError::value(path, element, text))?;
-        match first {
-            Some(other) if other != value => {
-                let band = band.map_or_else(String::new, |band| format!(" of band_id {band}"));
-                let reason = format!("{element}{band} is {value}, of others {other}; one array has one offset");
+/// The one quantification. Real products state it once for all bands; one that states several must state the same.
+fn quantification(texts: &[String], level: Level, path: &str) -> Result<f64, MetadataError> {
+    let element = quantification_name(level);
+    let mut one: Option<f64> = None;
+    for text in texts {
+        let value = number(text, path, element)?;
+        if value <= 0.0 {
+            return Err(MetadataError::value(path, element, text));
+        }
+        match one {
+            Some(other) if (other - value).abs() > f64::EPSILON => {
+                let reason = format!("{element} is {other} and {value}; one array has one scale");
                 return Err(MetadataError::Contradiction { path: path.to_owned(), reason });
             }
-            _ => first = Some(value),
+            _ => one = Some(value),
         }
     }
-    match first {
-        Some(value) => Ok(value),
-        // Introduced with baseline 04.00: without one there, the values could not be trusted.
-        None if baseline.number() >= 400 => Err(MetadataError::Missing { path: path.to_owned(), element }),
-        None => Ok(0),
+    one.ok_or(MetadataError::Missing { path: path.to_owned(), element })
+}
+
+/// The offset of every band, where the product states any: of each band one, and of all the same.
+fn band_offsets(
+    offsets: &[(Option<u32>, String)],
+    level: Level,
+    path: &str,
+) -> Result<BTreeMap<Band, i32>, MetadataError> {
+    let element = offset_name(level);
+    let contradiction = |reason| Err(MetadataError::Contradiction { path: path.to_owned(), reason });
+    let mut out: BTreeMap<Band, i32> = BTreeMap::new();
+    for (number, text) in offsets {
+        let value: i32 = text.parse().map_err(|_| MetadataError::value(path, element, text))?;
+        let band = number.and_then(|n| usize::try_from(n).ok()).and_then(|n| Band::ALL.get(n).copied());
+        let Some(band) = band else {
+            let number = number.map_or_else(|| "without band_id".to_owned(), |n| format!("of band_id {n}"));
+            return contradiction(format!("{element} {number}, which no band has"));
+        };
+        if let Some((other, theirs)) = out.first_key_value().filter(|(_, theirs)| **theirs != value) {
+            let reason = format!("{element} of {band} is {value}, of {other} {theirs}; one store has one offset");
+            return contradiction(reason);
+        }
+        if out.insert(band, value).is_some() {
+            return contradiction(format!("two times {element} of {band}"));
+        }
     }
+    // No L2A product has B10 as an image.
+    let needed = |band: &Band| !out.contains_key(band) && (level == Level::L1C || *band != Band::B10);
+    match Band::ALL.into_iter().find(needed) {
+        Some(band) if !out.is_empty() => contradiction(format!("{element} of {band} is not stated, of others it is")),
+        _ => Ok(out),
+    }
+}
+
+fn image_path(text: &str, path: &str) -> Result<String, MetadataError> {
+    let image = relative_path(text).ok_or_else(|| MetadataError::value(path, "IMAGE_FILE", text))?;
+    Ok(if image.ends_with(".jp2") { image } else { format!("{image}.jp2") })
 }

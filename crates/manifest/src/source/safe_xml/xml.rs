@@ -1,10 +1,11 @@
-//! A streaming look at the leaves of an XML document, hardened: no DTD, no entities of its own, bounded depth.
+//! A streaming look at the leaves of an XML document, hardened: no DTD, no entities of its own; depth, tags and kept text
+//! are bounded, so that memory does not grow with a document and time grows no faster than its length.
 
 use std::ops::ControlFlow;
 
-use quick_xml::Reader;
 use quick_xml::errors::Error as XmlError;
 use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
 
 /// Deepest nesting; Sentinel-2 metadata has 8.
 const MAX_DEPTH: usize = 32;
@@ -12,15 +13,37 @@ const MAX_DEPTH: usize = 32;
 /// Longest text that is kept; longer ones (angle grids) are passed over.
 const MAX_TEXT: usize = 512;
 
+/// Longest tag, bytes; the namespaces of a manifest take 1 kB.
+const MAX_TAG: usize = 16 * 1024;
+
+/// Most attributes of a tag. To find one that is given twice each is compared with all before it.
+const MAX_ATTRIBUTES: usize = 64;
+
+/// Attributes that are kept.
+const KEPT: [&str; 6] = ["band_id", "bandId", "resolution", "size", "href", "checksumName"];
+
 /// An element on the way to a leaf.
 pub(super) struct Element {
     /// Name without its namespace prefix.
     pub(super) name: String,
-    /// The attribute that numbers elements of one name: `band_id` or `resolution`.
-    pub(super) number: Option<u32>,
+    /// Where its tag begins: tells two elements of one name apart.
+    pub(super) at: u64,
+    attributes: Vec<(&'static str, String)>,
     text: String,
     too_long: bool,
     has_children: bool,
+}
+
+impl Element {
+    /// An attribute, of those that are kept.
+    pub(super) fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The attribute that numbers elements of one name: `band_id`, `bandId` or `resolution`.
+    pub(super) fn number(&self) -> Option<u32> {
+        ["band_id", "bandId", "resolution"].iter().find_map(|name| self.attribute(name))?.trim().parse().ok()
+    }
 }
 
 /// How the reading ended.
@@ -58,11 +81,11 @@ pub(super) fn leaves(
         match event {
             Event::Start(start) => {
                 begun = true;
-                push(&mut stack, &start).map_err(|reason| (at, reason))?;
+                push(&mut stack, &start, at).map_err(|reason| (at, reason))?;
             }
             Event::Empty(start) => {
                 begun = true;
-                push(&mut stack, &start).map_err(|reason| (at, reason))?;
+                push(&mut stack, &start, at).map_err(|reason| (at, reason))?;
                 if pop(&mut stack, &mut leaf).is_break() {
                     return Ok(End::Stopped);
                 }
@@ -106,22 +129,29 @@ pub(super) fn leaves(
     }
 }
 
-fn push(stack: &mut Vec<Element>, start: &BytesStart<'_>) -> Result<(), String> {
+fn push(stack: &mut Vec<Element>, start: &BytesStart<'_>, at: u64) -> Result<(), String> {
     if stack.len() >= MAX_DEPTH {
         return Err(format!("more than {MAX_DEPTH} elements inside each other"));
+    }
+    if start.len() > MAX_TAG {
+        return Err(format!("a tag of {} bytes, more than {MAX_TAG}", start.len()));
     }
     if let Some(parent) = stack.last_mut() {
         parent.has_children = true;
     }
     let name = String::from_utf8_lossy(start.local_name().as_ref()).into_owned();
-    let mut number = None;
-    for attribute in start.attributes() {
+    let mut attributes = Vec::new();
+    for (number, attribute) in start.attributes().enumerate() {
+        if number >= MAX_ATTRIBUTES {
+            return Err(format!("a tag of more than {MAX_ATTRIBUTES} attributes"));
+        }
         let attribute = attribute.map_err(|e| e.to_string())?;
-        if matches!(attribute.key.as_ref(), b"band_id" | b"bandId" | b"resolution") {
-            number = std::str::from_utf8(&attribute.value).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(key) = KEPT.iter().find(|key| key.as_bytes() == attribute.key.as_ref()) {
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|e| e.to_string())?;
+            attributes.push((*key, value.into_owned()));
         }
     }
-    stack.push(Element { name, number, text: String::new(), too_long: false, has_children: false });
+    stack.push(Element { name, at, attributes, text: String::new(), too_long: false, has_children: false });
     Ok(())
 }
 
@@ -153,8 +183,10 @@ mod tests {
     fn seen(text: &str) -> Result<(Vec<String>, End), (u64, String)> {
         let mut out = Vec::new();
         let end = leaves(text.as_bytes(), |path, text| {
-            let names: Vec<String> =
-                path.iter().map(|e| e.number.map_or_else(|| e.name.clone(), |n| format!("{}[{n}]", e.name))).collect();
+            let names: Vec<String> = path
+                .iter()
+                .map(|e| e.number().map_or_else(|| e.name.clone(), |n| format!("{}[{n}]", e.name)))
+                .collect();
             out.push(format!("{}={text}", names.join("/")));
             ControlFlow::Continue(())
         })?;
@@ -188,6 +220,32 @@ mod tests {
         assert!(seen("hello").unwrap_err().1.contains("no XML"));
         let long = format!("<a><b>{}</b><c>1</c></a>", "x".repeat(10_000));
         assert_eq!(seen(&long).unwrap().0, ["a/c=1"]);
+    }
+
+    #[test]
+    fn attributes_are_bounded() {
+        let kept = "<a><b href='x &amp; y' other='&z;' href2='1'/></a>";
+        let mut found = None;
+        let end = leaves(kept.as_bytes(), |path, _| {
+            found = path.last().and_then(|e| e.attribute("href").map(str::to_owned));
+            ControlFlow::Continue(())
+        });
+        assert_eq!((end, found.as_deref()), (Ok(End::Complete), Some("x & y")));
+        assert!(seen("<a href='&z;'/>").is_err());
+        assert!(seen("<a href='1' href='2'/>").is_err());
+        let long = format!("<a href='{}'/>", "x".repeat(MAX_TAG));
+        assert!(seen(&long).unwrap_err().1.contains("bytes, more than 16384"));
+        let many: String = (0..65).map(|i| format!(" a{i}=''")).collect();
+        assert!(seen(&format!("<a{many}/>")).unwrap_err().1.contains("more than 64 attributes"));
+        // Comparing each attribute with all before it would take hours here.
+        let swarm: String = (0..100_000).map(|i| format!(" a{i}=''")).collect();
+        assert!(seen(&format!("<a{swarm}/>")).unwrap_err().1.contains("a tag of"));
+    }
+
+    #[test]
+    fn much_text_is_passed_over() {
+        let much = format!("<a><b>{}</b><c>1</c><!--{}--></a>", "x&amp;".repeat(1 << 18), "-x".repeat(1 << 20));
+        assert_eq!(seen(&much).unwrap(), (vec!["a/c=1".to_owned()], End::Complete));
     }
 
     proptest! {
