@@ -1,6 +1,7 @@
 //! The repository at a store's address: whether there is one and whose it is, making it, and opening it for writing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use icechunk::Repository;
 use icechunk::format::Path;
@@ -14,6 +15,10 @@ use crate::config;
 use crate::error::{Error, Result, icechunk_error};
 use crate::plan::{LAYOUT_VERSION, STAMP, StoreStamp};
 use crate::target::Target;
+
+/// Making a repository takes a handful of requests; together, the time that another run is given for them.
+const MAKING_TRIES: u32 = 15;
+const MAKING_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a place holds.
 pub(crate) enum Existing {
@@ -115,12 +120,10 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
         Ok(repository) => for_writing(repository, target).await,
         Err(RepositoryError { kind: RepositoryErrorKind::ParentDirectoryNotClean, .. }) => {
             let url = target.url().to_string();
-            // What is there may be the first files of a repository that another run is making.
-            let remote = target.url().local_root().is_none();
-            match remote && matches!(Repository::exists(target.storage(), None).await, Ok(true)) {
-                true => Err(Error::Conflict { url }),
-                false => Err(Error::Occupied { url }),
+            if target.url().local_root().is_none() && is_made_meanwhile(target).await {
+                return Err(Error::Conflict { url });
             }
+            Err(Error::Occupied { url })
         }
         Err(RepositoryError { kind: RepositoryErrorKind::RepoInfoUpdated, .. }) => {
             Err(Error::Conflict { url: target.url().to_string() })
@@ -134,6 +137,17 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
             Err(icechunk_error("creating the store", target.url(), &error))
         }
     }
+}
+
+/// True where what stands in the way of a new repository turns out to be one that another run is making.
+async fn is_made_meanwhile(target: &Target) -> bool {
+    for _ in 0..MAKING_TRIES {
+        if matches!(Repository::exists(target.storage(), None).await, Ok(true)) {
+            return true;
+        }
+        tokio::time::sleep(MAKING_PAUSE).await;
+    }
+    false
 }
 
 /// Opens an existing repository for writing; its containers are completed by this run's.
