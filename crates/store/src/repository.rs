@@ -36,14 +36,8 @@ pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> R
     target.probe().await?;
     let storage = target.storage();
     if !Repository::exists(Arc::clone(&storage), None).await.map_err(failed)? {
-        if let Some(root) = target.url().local_root() {
-            let occupied = match std::fs::read_dir(&root) {
-                Ok(mut entries) => entries.next().is_some(),
-                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-            };
-            if occupied {
-                return Err(Error::Occupied { url: target.url().to_string() });
-            }
+        if target.url().local_root().is_some() && holds_something_else(target).await? {
+            return Err(Error::Occupied { url: target.url().to_string() });
         }
         return Ok(Existing::Nothing);
     }
@@ -115,16 +109,25 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
         Spec::V2 => SpecVersionBin::V2,
     };
     let persisted = config::repository(options.container.clone())?;
-    let created = Repository::create(target.storage()).spec_version(spec).config(persisted).execute().await;
+    let make = |clean: bool| {
+        let builder = Repository::create(target.storage()).spec_version(spec).config(persisted.clone());
+        builder.check_clean_root(clean).execute()
+    };
+    let mut created = make(true).await;
+    if let Err(RepositoryError { kind: RepositoryErrorKind::ParentDirectoryNotClean, .. }) = &created {
+        let url = target.url().to_string();
+        if target.url().local_root().is_none() && is_made_meanwhile(target).await {
+            return Err(Error::Conflict { url });
+        }
+        if holds_something_else(target).await? {
+            return Err(Error::Occupied { url });
+        }
+        // A run was killed before it had written the file by which a repository is known. Its first files are in nobody's
+        // way, and the conditional write of that file still lets one run only make the repository.
+        created = make(false).await;
+    }
     match created {
         Ok(repository) => for_writing(repository, target).await,
-        Err(RepositoryError { kind: RepositoryErrorKind::ParentDirectoryNotClean, .. }) => {
-            let url = target.url().to_string();
-            if target.url().local_root().is_none() && is_made_meanwhile(target).await {
-                return Err(Error::Conflict { url });
-            }
-            Err(Error::Occupied { url })
-        }
         Err(RepositoryError { kind: RepositoryErrorKind::RepoInfoUpdated, .. }) => {
             Err(Error::Conflict { url: target.url().to_string() })
         }
@@ -137,6 +140,16 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
             Err(icechunk_error("creating the store", target.url(), &error))
         }
     }
+}
+
+/// Names at the top of every Icechunk repository, beside `repo`, which is what makes it one.
+const OF_REPOSITORIES: [&str; 9] =
+    ["config.yaml", "snapshots", "transactions", "manifests", "chunks", "attributes", "overwritten", "refs", "s2ice"];
+
+/// True where a place without a repository holds anything but the first files of one.
+async fn holds_something_else(target: &Target) -> Result<bool> {
+    let names = target.names().await?;
+    Ok(names.iter().any(|name| !OF_REPOSITORIES.contains(&name.as_str())))
 }
 
 /// True where what stands in the way of a new repository turns out to be one that another run is making.

@@ -118,6 +118,30 @@ impl Target {
         }
     }
 
+    /// The names of files and folders at the top of the place; none where it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Location`] or [`Error::Icechunk`] where it cannot be listed.
+    pub(crate) async fn names(&self) -> Result<Vec<String>> {
+        if let Some(root) = self.url.local_root() {
+            let failed = |source| Error::File { what: "listing", path: root.display().to_string(), source };
+            return match std::fs::read_dir(&root) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+                Err(error) => Err(failed(error)),
+                Ok(entries) => entries
+                    .map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(failed))
+                    .collect(),
+            };
+        }
+        let source = Source::open(&self.url, &self.options)?;
+        let prefix = object_store::path::Path::from_iter(self.url.segments().iter().map(String::as_str));
+        top(&source, &prefix).await.map_err(|error| Error::Icechunk {
+            what: "listing the store",
+            url: self.url.to_string(),
+            detail: one_line(&error),
+        })
+    }
+
     /// Removes what an unfinished first build left: everything below the address. Called only for a place that this
     /// run found empty.
     ///
@@ -144,6 +168,13 @@ impl Target {
             detail: one_line(&error),
         })
     }
+}
+
+/// The names at the top of a listing.
+async fn top(source: &Source, prefix: &object_store::path::Path) -> object_store::Result<Vec<String>> {
+    let listed = source.store().list_with_delimiter(Some(prefix)).await?;
+    let paths = listed.common_prefixes.into_iter().chain(listed.objects.into_iter().map(|object| object.location));
+    Ok(paths.filter_map(|path| path.filename().map(str::to_owned)).collect())
 }
 
 /// Removes what is in a folder, and leaves the folder.

@@ -20,7 +20,7 @@ pub struct Difference {
     pub unchanged: BTreeSet<ProductId>,
     /// Fingerprint of the rows of every product of the input.
     pub inputs: BTreeMap<ProductId, i64>,
-    /// Rasters that the input has of changed products that the store holds.
+    /// Rasters that the input has of products that the store holds.
     asked: BTreeMap<ProductId, BTreeSet<Asset>>,
     /// Products that the store holds in a later processing, and those that the filters no longer admit.
     pub refused: Vec<Refusal>,
@@ -47,7 +47,8 @@ pub fn difference(
         out.inputs.insert(product.id, fingerprint);
         let step = state.zip(held.get(&product.id).copied());
         let Some((state, step)) = step else {
-            match state.and_then(|state| later_processing(state, &product)) {
+            // What is pruned takes nobody's place.
+            match state.filter(|_| !prune).and_then(|state| later_processing(state, &product)) {
                 Some(later) => out.refused.push(whole(
                     product.id,
                     RefusalKind::Superseded,
@@ -63,11 +64,13 @@ pub fn difference(
             if prune {
                 out.refused.push(whole(product.id, RefusalKind::Filtered, reason));
             }
-        } else if fingerprint == state.facts[step].inputs {
-            out.unchanged.insert(product.id);
         } else {
             out.asked.insert(product.id, product.rows.iter().map(|row| row.asset).collect());
-            out.changed.push(product);
+            if fingerprint == state.facts[step].inputs {
+                out.unchanged.insert(product.id);
+            } else {
+                out.changed.push(product);
+            }
         }
     }
     out

@@ -1,18 +1,27 @@
 //! Fingerprints by which a run recognises what it need not do again.
 
+use s2ice_manifest::assemble::Resolutions;
 use s2ice_manifest::tlm::IndexRow;
 use sha2::{Digest, Sha256};
 
+use super::HeaderPolicy;
 use crate::commit::ChecksumPolicy;
 
-/// What gives other references from the same rows: container, source and checksums.
+/// What gives other references from the same rows: container, source, checksums and the like.
 #[derive(Debug, Clone)]
 pub struct Salt(String);
 
 impl Salt {
-    /// `headers` says where main headers come from, since that decides what can be said of them.
-    pub fn new(container: &str, source: &str, checksum: ChecksumPolicy, headers: super::HeaderPolicy) -> Self {
-        Self(format!("{container}\n{source}\n{checksum:?}\n{headers:?}"))
+    /// `headers` says where main headers come from, which decides what can be said of them; `resolutions` which of a
+    /// product's rows are taken.
+    pub fn new(
+        container: &str,
+        source: &str,
+        checksum: ChecksumPolicy,
+        headers: HeaderPolicy,
+        resolutions: Resolutions,
+    ) -> Self {
+        Self(format!("{container}\n{source}\n{checksum:?}\n{headers:?}\n{resolutions:?}"))
     }
 }
 

@@ -211,7 +211,8 @@ async fn prepare(
         .iter()
         .filter_map(|p| Some((p.id, p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))))
         .collect();
-    let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers);
+    let resolutions = state::resolutions(held, settings.resolutions, settings.prune);
+    let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions);
     let admits = |product: &gather::Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
     let mut split = difference(held, products, &salt, settings.prune, admits);
     let changed = std::mem::take(&mut split.changed);
@@ -223,7 +224,6 @@ async fn prepare(
     }
     let records = split.merge(held, resolved, &refused, settings.prune);
 
-    let resolutions = state::resolutions(held, settings.resolutions, settings.prune);
     let mut assembly = assemble(records, resolutions);
     assembly.refused.append(&mut refused);
     assembly.refused.extend(index.conflicts.iter().map(resolve::conflict));
