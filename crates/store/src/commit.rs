@@ -127,10 +127,16 @@ impl Loaded {
     /// [`Error::Icechunk`].
     pub async fn clean_up(&self, target: &Target, older_than: DateTime<Utc>) -> Result<Vec<String>> {
         let Some(repository) = &self.repository else { return Ok(Vec::new()) };
-        let removed = remove_stale_branches(repository, target.url(), None, older_than).await?;
-        if let Some(state) = &self.state {
-            tag_published(repository, target.url(), &state.snapshot, state.flushed_at).await?;
-        }
+        let tagging = async {
+            match &self.state {
+                Some(state) => {
+                    tag_published(repository, target.url(), &state.snapshot, state.flushed_at).await.map(Some)
+                }
+                None => Ok(None),
+            }
+        };
+        let stale = remove_stale_branches(repository, target.url(), None, older_than);
+        let (removed, _) = futures::try_join!(stale, tagging)?;
         Ok(removed)
     }
 }
@@ -147,8 +153,8 @@ pub async fn load(target: &Target, tile: MgrsTile, level: Level) -> Result<Loade
             let main = main.map_err(|error| icechunk_error("reading branch main", target.url(), &error))?;
             Ok(Loaded { repository: Some(*repository), main: Some(main), state: None, held: None })
         }
-        Existing::Store(repository, stamp) => {
-            let state = state::load(&repository, target.url(), *stamp).await?;
+        Existing::Store(repository, session, stamp) => {
+            let state = state::load(&repository, *session, target.url(), *stamp).await?;
             let main = Some(state.snapshot.clone());
             Ok(Loaded { repository: Some(*repository), main, state: Some(Arc::new(state)), held: None })
         }

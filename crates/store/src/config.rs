@@ -75,8 +75,14 @@ pub fn repository(container: VirtualChunkContainer) -> Result<RepositoryConfig> 
 
 /// What only the writer needs: no cache of manifests. Windows are aligned with them, so none is read again.
 pub fn for_writing(mut config: RepositoryConfig) -> RepositoryConfig {
-    config.caching = Some(CachingConfig { num_chunk_refs: Some(1), ..CachingConfig::default() });
+    config.caching = writer().caching;
     config
+}
+
+/// As [`for_writing`], for a repository that is about to be opened.
+pub fn writer() -> RepositoryConfig {
+    let caching = CachingConfig { num_chunk_refs: Some(1), ..CachingConfig::default() };
+    RepositoryConfig { caching: Some(caching), ..RepositoryConfig::default() }
 }
 
 /// The container that stands for a source prefix.

@@ -16,8 +16,8 @@ use crate::error::{Error, Result, icechunk_error};
 use crate::state::{HeldArray, StoreState};
 use crate::target::Target;
 
-/// References kept in memory while they are read back: two windows of many arrays.
-const CACHED_REFERENCES: u64 = 2_000_000;
+/// References kept in memory while they are read back: two windows of sixteen arrays.
+const CACHED_REFERENCES: u64 = 500_000;
 
 /// One reference and its place in the tile grid.
 pub(crate) struct HeldReference {

@@ -22,13 +22,14 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         return Err(Error::NoStore { url: url.to_string() });
     }
     let repository = Repository::open(target.storage()).execute().await.map_err(|e| failed(&e))?;
-    let stamp = match read_stamp(&repository, url).await? {
+    let (session, found) = read_stamp(&repository, url).await?;
+    let stamp = match found {
         Found::Stamp(stamp) => stamp,
         Found::Empty => return Err(Error::NoStore { url: url.to_string() }),
         Found::Foreign => return Err(Error::Foreign { url: url.to_string() }),
     };
     check_layout(&stamp, url)?;
-    let state = state::load(&repository, url, *stamp).await?;
+    let state = state::load(&repository, session, url, *stamp).await?;
     let commit = repository.lookup_snapshot(&state.snapshot).await.map_err(|e| failed(&e))?;
     let manifests = repository.lookup_manifest_files(&state.snapshot).await.map_err(|e| failed(&e))?;
     let manifest_bytes = manifests.map(|manifest| manifest.size_bytes).sum();

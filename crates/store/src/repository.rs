@@ -1,12 +1,12 @@
 //! The repository at a store's address: whether there is one and whose it is, making it, and opening it for writing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use icechunk::Repository;
 use icechunk::format::Path;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::repository::{RepositoryError, RepositoryErrorKind, VersionInfo};
+use icechunk::session::Session;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceUrl;
 
@@ -26,23 +26,28 @@ pub(crate) enum Existing {
     Nothing,
     /// A repository that was made and never written.
     Empty(Box<Repository>),
-    /// A store of the same tile.
-    Store(Box<Repository>, Box<StoreStamp>),
+    /// A store of the same tile, with `main` as it was found.
+    Store(Box<Repository>, Box<Session>, Box<StoreStamp>),
 }
 
 /// Looks at the place of a tile's store, without writing.
 pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> Result<Existing> {
     let failed = |error: RepositoryError| icechunk_error("opening the store", target.url(), &error);
-    target.probe().await?;
     let storage = target.storage();
-    if !Repository::exists(Arc::clone(&storage), None).await.map_err(failed)? {
-        if target.url().local_root().is_some() && holds_something_else(target).await? {
-            return Err(Error::Occupied { url: target.url().to_string() });
+    // Both at once: a round trip less. Where both fail, the error of the probe is the one worth telling.
+    let opening = async { Ok(Repository::open(storage).config(config::writer()).execute().await) };
+    let ((), opened) = futures::try_join!(target.probe(), opening)?;
+    let repository = match opened {
+        Ok(repository) => repository,
+        Err(RepositoryError { kind: RepositoryErrorKind::RepositoryDoesntExist, .. }) => {
+            if target.url().local_root().is_some() && holds_something_else(target).await? {
+                return Err(Error::Occupied { url: target.url().to_string() });
+            }
+            return Ok(Existing::Nothing);
         }
-        return Ok(Existing::Nothing);
-    }
-    let repository = Repository::open(storage).execute().await.map_err(failed)?;
-    let stamp = read_stamp(&repository, target.url()).await?;
+        Err(error) => return Err(failed(error)),
+    };
+    let (session, stamp) = read_stamp(&repository, target.url()).await?;
     let url = target.url().to_string();
     match stamp {
         Found::Empty => Ok(Existing::Empty(Box::new(repository))),
@@ -53,7 +58,7 @@ pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> R
             if found != wanted {
                 return Err(Error::OtherTile { url, found, wanted });
             }
-            Ok(Existing::Store(Box::new(repository), stamp))
+            Ok(Existing::Store(Box::new(repository), Box::new(session), stamp))
         }
     }
 }
@@ -78,8 +83,8 @@ pub(crate) enum Found {
     Stamp(Box<StoreStamp>),
 }
 
-/// Reads what the root of `main` says.
-pub(crate) async fn read_stamp(repository: &Repository, url: &SourceUrl) -> Result<Found> {
+/// Opens `main` and reads what its root says.
+pub(crate) async fn read_stamp(repository: &Repository, url: &SourceUrl) -> Result<(Session, Found)> {
     let version = VersionInfo::BranchTipRef("main".to_owned());
     let session = repository
         .readonly_session(&version)
@@ -90,16 +95,19 @@ pub(crate) async fn read_stamp(repository: &Repository, url: &SourceUrl) -> Resu
             .list_nodes(&Path::root())
             .await
             .map_err(|error| icechunk_error("listing the store", url, &error))?;
-        return Ok(if nodes.next().is_some() { Found::Foreign } else { Found::Empty });
+        let found = if nodes.next().is_some() { Found::Foreign } else { Found::Empty };
+        drop(nodes);
+        return Ok((session, found));
     };
     let document: serde_json::Value = serde_json::from_slice(&root.user_data)
         .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() })?;
-    match document.get("attributes").and_then(|attributes| attributes.get(STAMP)) {
-        None => Ok(Found::Foreign),
+    let found = match document.get("attributes").and_then(|attributes| attributes.get(STAMP)) {
+        None => Found::Foreign,
         Some(stamp) => serde_json::from_value(stamp.clone())
             .map(|stamp| Found::Stamp(Box::new(stamp)))
-            .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() }),
-    }
+            .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() })?,
+    };
+    Ok((session, found))
 }
 
 /// Makes the repository in a place that was found empty.
@@ -200,10 +208,13 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
         storage.unsafe_use_conditional_create = Some(true);
         storage.unsafe_use_metadata = Some(true);
     }
-    let repository = repository.reopen(Some(wanted), None).await.map_err(failed)?;
-    if changed {
-        repository.save_config().await.map_err(failed)?;
+    if !changed {
+        return repository.reopen(Some(wanted), None).await.map_err(failed);
     }
+    // Opened anew: what only a writer wants is not for readers, and storage settings count from the beginning.
+    let plain = Repository::open(target.storage()).execute().await.map_err(failed)?;
+    let repository = plain.reopen(Some(wanted), None).await.map_err(failed)?;
+    repository.save_config().await.map_err(failed)?;
     for_writing(repository, target).await
 }
 

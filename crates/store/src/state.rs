@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use icechunk::format::snapshot::{NodeData, NodeSnapshot};
 use icechunk::format::{ByteRange, Path, SnapshotId};
-use icechunk::repository::VersionInfo;
+use icechunk::session::Session;
 use icechunk::{Repository, Store};
 use s2ice_manifest::assemble::{Assembly, Resolutions, Step};
 use s2ice_manifest::ids::{Level, MgrsTile};
@@ -117,21 +117,25 @@ impl StoreState {
 ///
 /// # Errors
 /// [`Error::Icechunk`]; [`Error::Damaged`] where what is read contradicts itself.
-pub(crate) async fn load(repository: &Repository, url: &SourceUrl, stamp: StoreStamp) -> Result<StoreState> {
+pub(crate) async fn load(
+    repository: &Repository,
+    session: Session,
+    url: &SourceUrl,
+    stamp: StoreStamp,
+) -> Result<StoreState> {
     let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
     let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("reading the store", url, error);
     let tile: MgrsTile = stamp.tile.parse().map_err(|e| damaged(format!("{e}")))?;
     let level: Level = stamp.level.parse().map_err(|e| damaged(format!("{e}")))?;
-    let version = VersionInfo::BranchTipRef("main".to_owned());
-    let session = repository.readonly_session(&version).await.map_err(|e| failed(&e))?;
     let snapshot = session.snapshot_id().clone();
-    let flushed_at = repository.lookup_snapshot(&snapshot).await.map_err(|e| failed(&e))?.flushed_at;
-    let sizes: BTreeMap<_, u64> = repository
-        .lookup_manifest_files(&snapshot)
-        .await
-        .map_err(|e| failed(&e))?
-        .map(|file| (file.id.clone(), u64::from(file.num_chunk_refs)))
-        .collect();
+    // In the cache since the session was opened, unlike what the repository says of it.
+    let read = repository.asset_manager().fetch_snapshot(&snapshot).await.map_err(|e| failed(&e))?;
+    let flushed_at = read.flushed_at().map_err(|e| failed(&e))?;
+    let sizes: BTreeMap<_, u64> = read
+        .manifest_files()
+        .map(|file| file.map(|file| (file.id, u64::from(file.num_chunk_refs))))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|e| failed(&e))?;
     let nodes: Vec<NodeSnapshot> = session
         .list_nodes(&Path::root())
         .await
@@ -159,8 +163,8 @@ pub(crate) async fn load(repository: &Repository, url: &SourceUrl, stamp: StoreS
     }
     let columns = Columns { store, steps, url };
     let quantification = stamp.radiometry.map_or(QUANTIFICATION, |r| r.quantification);
-    let table = columns.root(level, tile, quantification).await?;
-    let arrays = columns.arrays(&documents, &references, level).await?;
+    let table = columns.root(level, tile, quantification);
+    let (table, arrays) = futures::try_join!(table, columns.arrays(&documents, &references, level))?;
     Ok(StoreState { snapshot, flushed_at, stamp, steps: table.0, facts: table.1, arrays, documents })
 }
 
@@ -188,22 +192,20 @@ impl Columns<'_> {
     }
 
     async fn root(&self, level: Level, tile: MgrsTile, quantification: f64) -> Result<(Vec<Step>, Vec<StepFacts>)> {
-        let (time, sensing, bytes, content, inputs) = futures::try_join!(
+        let (time, sensing, bytes, content, inputs, product, datastrip, source, updated, header, offset, cloud) = futures::try_join!(
             self.read("time", decode_i64),
             self.read("sensing_time_us", decode_i64),
             self.read("referenced_bytes", decode_i64),
             self.read("content", decode_i64),
             self.read("inputs", decode_i64),
-        )?;
-        let (product, datastrip, source, updated, header) = futures::try_join!(
             self.read("product_id", decode_text),
             self.read("datastrip_id", decode_text),
             self.read("metadata_source", decode_text),
             self.read("source_updated", decode_text),
             self.read("headers", decode_text),
+            self.read("boa_add_offset", decode_i32),
+            self.read("cloud_cover", decode_f32),
         )?;
-        let (offset, cloud) =
-            futures::try_join!(self.read("boa_add_offset", decode_i32), self.read("cloud_cover", decode_f32))?;
         let text = |value: &String| Some(value.clone()).filter(|v| !v.is_empty());
         let mut steps: Vec<Step> = Vec::with_capacity(self.steps);
         let mut facts = Vec::with_capacity(self.steps);

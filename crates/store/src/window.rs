@@ -18,7 +18,7 @@ use tokio::sync::RwLock;
 
 use crate::commit::WriteOptions;
 use crate::error::{Error, Result, icechunk_error};
-use crate::held::HeldStore;
+use crate::held::{HeldReference, HeldStore};
 use crate::plan::{ArrayReferences, StorePlan};
 use crate::reference::Referencing;
 use crate::state::StoreState;
@@ -102,6 +102,8 @@ impl Windows {
         let array_held = self.state.as_ref().and_then(|state| state.arrays.get(&asset));
         let held = self.held.as_ref().zip(array_held);
         let mut out = Changes::default();
+        // Where a window is moved by one step, what one step gives up is what the next one takes.
+        let mut recent: Option<(usize, Arc<Vec<HeldReference>>)> = None;
         for step in steps {
             let there = !anew && array_held.is_some_and(|held| held.present.get(step) == Some(&true));
             let time = u32::try_from(step).unwrap_or(u32::MAX);
@@ -116,9 +118,13 @@ impl Windows {
                 Operation::Write(Placement::Held(raster)) => {
                     let (store, held) = held.ok_or_else(|| self.lost(array))?;
                     let from = usize::try_from(raster.step).unwrap_or(usize::MAX);
-                    for found in store.references(held, from).await? {
+                    let found = match &recent {
+                        Some((step, found)) if *step == from => Arc::clone(found),
+                        _ => Arc::new(store.references(held, from).await?),
+                    };
+                    for found in found.iter() {
                         let chunk = indices(array.has_components, time, found.row, found.column);
-                        out.references.push((ChunkIndices(chunk), found.reference));
+                        out.references.push((ChunkIndices(chunk), found.reference.clone()));
                     }
                     out.moved += (out.references.len() - first) as u64;
                 }
@@ -128,12 +134,14 @@ impl Windows {
             }
             let (store, held) = held.ok_or_else(|| self.lost(array))?;
             let written: HashSet<&ChunkIndices> = out.references[first..].iter().map(|(chunk, _)| chunk).collect();
-            for found in store.references(held, step).await? {
+            let given_up = Arc::new(store.references(held, step).await?);
+            for found in given_up.iter() {
                 let chunk = ChunkIndices(indices(array.has_components, time, found.row, found.column));
                 if !written.contains(&chunk) {
                     out.stale.push(chunk);
                 }
             }
+            recent = Some((step, given_up));
         }
         Ok(out)
     }

@@ -11,9 +11,9 @@ use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
 use crate::commit::Written;
-use crate::error::{Error, Result, one_line};
+use crate::error::{Error, Result};
 use crate::gate::{self, GateReport};
-use crate::housekeeping::{is_moved, tag_published};
+use crate::housekeeping::promote;
 use crate::plan::Node;
 use crate::progress::{Phase, Progress};
 use crate::window::{Filled, Windows};
@@ -42,24 +42,14 @@ impl Writer<'_> {
         branched.map_err(|e| self.windows.failed("creating the run's branch", &e))?;
         let outcome = self.write_branch().await;
         let outcome = match outcome {
-            Ok((tip, total)) => self.publish(&tip).await.map(|gate| (tip, total, gate)),
+            Ok((tip, total)) => self.publish(&tip).await.map(|(gate, tag)| (tip, total, gate, tag)),
             Err(error) => Err(error),
         };
-        // The branch has served its purpose, or is of no use; either way only gc would miss it.
-        let deleted = repository.delete_branch(branch).await;
-        let (snapshot, total, gate) = outcome?;
-        if let Err(error) = deleted {
-            let detail = one_line(&error);
-            tracing::warn!("the store is published, but the run's branch {branch} could not be deleted: {detail}");
+        if outcome.is_err() {
+            // Of no use any more. The first error is the one worth telling; the next run deletes the branch, too.
+            let _ = repository.delete_branch(branch).await;
         }
-        let now = (self.windows.options.clock)();
-        let tag = match tag_published(repository, &self.windows.url, &snapshot, now).await {
-            Ok(tag) => Some(tag),
-            Err(error) => {
-                tracing::warn!("the store is published, but not tagged, which the next run makes up for: {error}");
-                None
-            }
-        };
+        let (snapshot, total, gate, tag) = outcome?;
         Ok(Written {
             snapshot: snapshot.to_string(),
             references: total.references,
@@ -174,20 +164,12 @@ impl Writer<'_> {
         commit.execute().await.map_err(|e| self.windows.failed("committing", &e))
     }
 
-    /// Checks what is on the branch and moves `main` to it.
-    async fn publish(&self, tip: &SnapshotId) -> Result<GateReport> {
+    /// Checks what is on the branch and moves `main` to it; returns the tag of the published state.
+    async fn publish(&self, tip: &SnapshotId) -> Result<(GateReport, Option<String>)> {
         let report = gate::check(&self.windows, tip).await?;
-        self.promote(tip).await?;
-        Ok(report)
-    }
-
-    /// The one step that readers see.
-    async fn promote(&self, tip: &SnapshotId) -> Result<()> {
-        match self.windows.repository.reset_branch("main", tip, Some(&self.main)).await {
-            Ok(()) => Ok(()),
-            Err(error) if is_moved(&error) => Err(Error::Conflict { url: self.windows.url.to_string() }),
-            Err(error) => Err(self.windows.failed("moving branch main", &error)),
-        }
+        let Windows { repository, branch, url, options, .. } = &self.windows;
+        let tag = promote(repository, url, branch, &self.main, tip, (options.clock)()).await?;
+        Ok((report, tag))
     }
 }
 

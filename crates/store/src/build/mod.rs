@@ -43,7 +43,7 @@ use crate::state;
 use crate::target::Target;
 
 /// Concurrent requests of a commit to a remote store.
-const COMMIT_CONCURRENCY: usize = 8;
+const COMMIT_CONCURRENCY: usize = 16;
 
 /// How often a run that lost against another writer begins anew. Whoever wins is done, so that this many writers at once
 /// all get their turn.

@@ -3,6 +3,7 @@
 
 mod collect;
 mod gc;
+mod promote;
 mod published;
 mod refs;
 mod release;
@@ -13,8 +14,8 @@ mod state;
 mod sweep;
 
 pub use gc::{GcOptions, gc};
+pub(crate) use promote::promote;
 pub use published::{Published, published, published_at, tag_published};
-pub(crate) use refs::is_moved;
 pub use rollback::{list, rollback};
 pub use stale::remove_stale_branches;
 

@@ -72,7 +72,7 @@ pub async fn published(repository: &Repository, url: &SourceUrl) -> Result<Vec<P
 }
 
 /// Spec 1 keeps each tag in a file of its name, which can have no `/`.
-fn name(time: DateTime<Utc>, slash: bool) -> String {
+pub(super) fn name(time: DateTime<Utc>, slash: bool) -> String {
     format!("{NAME}{}{}", if slash { '/' } else { '-' }, time.format(TIME))
 }
 

@@ -119,7 +119,7 @@ pub(super) fn is_gone(error: &RepositoryError) -> bool {
 }
 
 /// True where a branch was not where it was expected.
-pub(crate) fn is_moved(error: &RepositoryError) -> bool {
+pub(super) fn is_moved(error: &RepositoryError) -> bool {
     matches!(error.kind, RepositoryErrorKind::Conflict { .. } | RepositoryErrorKind::Ref(RefErrorKind::Conflict { .. }))
 }
 
