@@ -54,7 +54,7 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
     })?;
     let url = SourceUrl::parse(url).map_err(Failure::usage)?;
     let options = settings::source_options(SourceOptions::default(), &args.source)?;
-    let files_at_once = options.connections.max(1);
+    let files_at_once = options.at_once();
     let source = Source::open(&url, &options).map_err(Failure::fault)?;
     let paths = if args.paths.is_empty() { vec![String::new()] } else { args.paths };
     let bars = Bars::new(global.quiet);

@@ -1,5 +1,7 @@
 //! Readers of the outer world: sources, indexes, JPEG 2000 heads, SAFE metadata, STAC.
 
+pub mod budget;
+mod budget_http;
 pub mod cache;
 pub mod facts;
 pub mod index_writer;
