@@ -58,7 +58,7 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
     let source = Source::open(&url, &options).map_err(Failure::fault)?;
     let paths = if args.paths.is_empty() { vec![String::new()] } else { args.paths };
     let bars = Bars::new(global.quiet);
-    let options = IndexOptions { public_style: args.public_style, files_at_once };
+    let options = IndexOptions { public_style: args.public_style, files_at_once, ..IndexOptions::default() };
     let indexed = index_paths(&source, &paths, options, &Watched(&bars)).await;
     bars.end();
     let (rows, found) = indexed.map_err(Failure::fault)?;

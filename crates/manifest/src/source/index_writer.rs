@@ -1,8 +1,12 @@
 //! Writing an index: the public layout with our own columns behind it.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::builder::{
     BinaryBuilder, ListBuilder, StringBuilder, TimestampMillisecondBuilder, UInt16Builder, UInt32Builder,
@@ -18,7 +22,8 @@ use parquet::file::properties::WriterProperties;
 use crate::index_columns::{COLUMNS, INDEX, NODATA, PREFIXES};
 use crate::tlm::{IndexRow, TilePrefixes};
 
-use super::tlm_parquet::data_type;
+use super::location::SourceOptions;
+use super::tlm_parquet::{IndexError, IndexFilter, data_type, read_index};
 
 /// Key of the version entry in the Parquet metadata.
 pub const VERSION_KEY: &str = "s2ice:version";
@@ -43,7 +48,27 @@ pub enum IndexWriteError {
     /// The table could not be encoded.
     #[error("cannot encode the index: {0}")]
     Parquet(#[from] ParquetError),
+    /// The file that shall be added to cannot be read.
+    #[error(transparent)]
+    Read(#[from] IndexError),
+    /// The file that shall be added to has rows that would be lost.
+    #[error("{path} has {rows} rows that cannot be understood and would be lost: name another file to write to")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// Rows that are rejected or contradict each other.
+        rows: u64,
+    },
+    /// Another process is adding to it.
+    #[error("another s2ice process is writing {path}: wait until it is done")]
+    Busy {
+        /// The file.
+        path: String,
+    },
 }
+
+/// How often and how long apart the lock of an index is tried: half a minute.
+const LOCK_TRIES: (u32, Duration) = (60, Duration::from_millis(500));
 
 /// The table's Arrow schema: all columns, or the four public ones.
 #[must_use]
@@ -93,12 +118,9 @@ pub fn encode_index<W: Write + Send>(sink: W, rows: &[IndexRow], public_only: bo
 pub fn write_index(path: &Path, rows: &[IndexRow], public_only: bool) -> Result<(), IndexWriteError> {
     let io = |source| IndexWriteError::Io { path: path.display().to_string(), source };
     let name = path.file_name().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(temporary);
+    let temporary = beside(path, name, &format!(".{}.tmp", std::process::id()));
     let result = (|| {
-        let file = std::fs::File::create(&temporary).map_err(io)?;
+        let file = File::create(&temporary).map_err(io)?;
         let mut sink = std::io::BufWriter::new(file);
         encode_index(&mut sink, rows, public_only)?;
         let file = sink.into_inner().map_err(|e| io(e.into_error()))?;
@@ -109,6 +131,52 @@ pub fn write_index(path: &Path, rows: &[IndexRow], public_only: bool) -> Result<
         let _ = std::fs::remove_file(&temporary);
     }
     result
+}
+
+fn beside(path: &Path, name: &std::ffi::OsStr, suffix: &str) -> PathBuf {
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(suffix);
+    path.with_file_name(hidden)
+}
+
+/// Adds rows to an index file, or begins one: a new row takes the place of an old one of the same raster. Whole or not at
+/// all, and one process after the other. Returns how many rows the file has then.
+///
+/// # Errors
+/// [`IndexWriteError`]; the file is as it was then.
+pub async fn merge_index(path: &Path, rows: Vec<IndexRow>) -> Result<u64, IndexWriteError> {
+    let shown = || path.display().to_string();
+    let io = |source| IndexWriteError::Io { path: path.display().to_string(), source };
+    let name = path.file_name().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
+    // The index itself is replaced, so that a lock on it would guard a file that is gone.
+    let guard = File::options().create(true).append(true).open(beside(path, name, ".lock")).map_err(io)?;
+    let mut tries = LOCK_TRIES.0;
+    loop {
+        match guard.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries > 0 => {
+                tries -= 1;
+                tokio::time::sleep(LOCK_TRIES.1).await;
+            }
+            Err(TryLockError::WouldBlock) => return Err(IndexWriteError::Busy { path: shown() }),
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+    }
+    let mut all = rows;
+    if path.exists() {
+        let filter = IndexFilter { prefixes: true, ..IndexFilter::default() };
+        let (old, report) = read_index(&[shown()], &SourceOptions::default(), &filter).await?;
+        let lost = report.rejected + report.conflicting;
+        if lost > 0 {
+            return Err(IndexWriteError::Damaged { path: shown(), rows: lost });
+        }
+        let new: HashSet<_> = all.iter().map(|row| (row.product, row.asset)).collect();
+        all.extend(old.into_iter().filter(|row| !new.contains(&(row.product, row.asset))));
+    }
+    write_index(path, &all, false)?;
+    drop(guard);
+    Ok(all.len() as u64)
 }
 
 fn batch(schema: &SchemaRef, rows: &[&IndexRow]) -> Result<RecordBatch, ParquetError> {

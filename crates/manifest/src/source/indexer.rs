@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::tlm::{IndexRow, TileIndex};
 
-use super::jp2_header::{FileError, read_head};
+use super::cache::FileRecord;
+use super::jp2_header::{FIRST_READ, FileError, read_head_ahead};
 use super::jp2_walk::{Walked, walk};
 use super::location::{Source, SourceError};
 use super::safe_tree::{FoundRaster, LeftOut, find_rasters};
@@ -18,11 +19,13 @@ pub struct IndexOptions {
     pub public_style: bool,
     /// Files read at a time.
     pub files_at_once: usize,
+    /// Bytes of a file's first read.
+    pub read_ahead: u64,
 }
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        Self { public_style: false, files_at_once: 8 }
+        Self { public_style: false, files_at_once: 8, read_ahead: FIRST_READ }
     }
 }
 
@@ -90,7 +93,7 @@ pub async fn index_paths(
         .buffer_unordered(options.files_at_once.max(1));
     while let Some((raster, outcome)) = outcomes.next().await {
         match outcome {
-            Ok(Indexed { row, own_tlm, tiles }) => {
+            Ok(Indexed { row, own_tlm, tiles, .. }) => {
                 report.indexed += 1;
                 if own_tlm {
                     report.with_tlm += 1
@@ -113,15 +116,26 @@ pub async fn index_paths(
     Ok((rows, report))
 }
 
-struct Indexed {
-    row: IndexRow,
-    own_tlm: bool,
-    tiles: u64,
+/// A file's row, and how it came about.
+#[derive(Debug, Clone)]
+pub struct Indexed {
+    /// The row.
+    pub row: IndexRow,
+    /// True where the file's own TLM gave the tile lengths, false where it was walked.
+    pub own_tlm: bool,
+    /// Number of its tiles.
+    pub tiles: u64,
+    /// The same for a cache of facts.
+    pub record: FileRecord,
 }
 
-async fn index_file(source: &Source, raster: &FoundRaster, options: IndexOptions) -> Result<Indexed, FileError> {
+/// Indexes one file: one request where it carries TLM, else about one per tile.
+///
+/// # Errors
+/// [`FileError`]: it cannot be read, or its tiles cannot be referenced.
+pub async fn index_file(source: &Source, raster: &FoundRaster, options: IndexOptions) -> Result<Indexed, FileError> {
     let path = raster.path.as_str();
-    let facts = read_head(source, path).await?;
+    let facts = read_head_ahead(source, path, options.read_ahead).await?;
     let refuse = |reason: String| FileError::Refused { path: path.to_owned(), reason };
     let own_tlm = facts.index.is_some();
     let tiles = facts.head.header.grid().map_err(|e| refuse(e.to_string()))?.tiles();
@@ -132,10 +146,17 @@ async fn index_file(source: &Source, raster: &FoundRaster, options: IndexOptions
         }
         None => walk(source, path, &facts, raster.asset.zero_is_nodata()).await?,
     };
-    let index = match own_tlm && options.public_style {
-        true => TileIndex::InFile,
-        false => TileIndex::from_cell(&entry.write().map_err(|e| refuse(e.to_string()))?),
+    let cell = entry.write().map_err(|e| refuse(e.to_string()))?;
+    let record = FileRecord {
+        size: facts.file_size,
+        etag: facts.etag.clone(),
+        last_modified: facts.last_modified,
+        first_sot: facts.head.first_sot,
+        header: facts.head.header.codec_header().into(),
+        index: Some(cell.as_slice().into()),
+        nodata: nodata.clone(),
     };
+    let index = if own_tlm && options.public_style { TileIndex::InFile } else { TileIndex::from_cell(&cell) };
     let row = IndexRow {
         product: raster.product,
         asset: raster.asset,
@@ -147,5 +168,5 @@ async fn index_file(source: &Source, raster: &FoundRaster, options: IndexOptions
         prefixes,
         nodata,
     };
-    Ok(Indexed { row, own_tlm, tiles: u64::from(tiles) })
+    Ok(Indexed { row, own_tlm, tiles: u64::from(tiles), record })
 }
