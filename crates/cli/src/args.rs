@@ -218,6 +218,16 @@ pub struct IndexArgs {
     /// Write the four public columns only, and leave the cell of files that carry TLM empty, as the public index does.
     #[arg(long)]
     pub public_style: bool,
+    /// Read only files that are new or changed since the index that is there: by size and ETag or modification time. Rows
+    /// of files elsewhere stay.
+    #[arg(long, visible_alias = "skip-indexed", conflicts_with = "public_style")]
+    pub update: bool,
+    /// Begin anew; otherwise what an interrupted run has read is taken over.
+    #[arg(long)]
+    pub no_resume: bool,
+    /// Tell which files would be read, read none of them, write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     /// How to reach the product files.
     #[command(flatten)]
     pub source: SourceArgs,

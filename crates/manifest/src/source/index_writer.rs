@@ -1,9 +1,10 @@
 //! Writing an index: the public layout with our own columns behind it.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,17 @@ pub fn arrow_schema(public_only: bool) -> SchemaRef {
 /// # Errors
 /// [`IndexWriteError::Parquet`], also for a failing sink.
 pub fn encode_index<W: Write + Send>(sink: W, rows: &[IndexRow], public_only: bool) -> Result<(), IndexWriteError> {
+    let mut order: Vec<&IndexRow> = rows.iter().collect();
+    order.sort_by_cached_key(|row| (row.sort_key(), row.path.clone()));
+    encode_sorted(sink, order.into_iter().map(|row| Ok(Cow::Borrowed(row))), public_only)
+}
+
+/// As [`encode_index`], of rows that are sorted already; a thousand of them are in memory at a time.
+fn encode_sorted<'a, W: Write + Send>(
+    sink: W,
+    mut rows: impl Iterator<Item = Result<Cow<'a, IndexRow>, IndexWriteError>>,
+    public_only: bool,
+) -> Result<(), IndexWriteError> {
     let schema = arrow_schema(public_only);
     let pairs = [(VERSION_KEY, env!("CARGO_PKG_VERSION")), (LAYOUT_KEY, LAYOUT)];
     let metadata = pairs.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), (*value).to_owned())).collect();
@@ -102,10 +114,13 @@ pub fn encode_index<W: Write + Send>(sink: W, rows: &[IndexRow], public_only: bo
         properties = properties.set_column_dictionary_enabled(path.into(), false);
     }
     let mut writer = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties.build()))?;
-    let mut order: Vec<&IndexRow> = rows.iter().collect();
-    order.sort_by_cached_key(|row| (row.sort_key(), row.path.clone()));
-    for chunk in order.chunks(1024) {
-        writer.write(&batch(&schema, chunk)?)?;
+    loop {
+        let chunk = rows.by_ref().take(1024).collect::<Result<Vec<_>, _>>()?;
+        if chunk.is_empty() {
+            break;
+        }
+        let chunk: Vec<&IndexRow> = chunk.iter().map(AsRef::as_ref).collect();
+        writer.write(&batch(&schema, &chunk)?)?;
     }
     writer.close()?;
     Ok(())
@@ -116,13 +131,31 @@ pub fn encode_index<W: Write + Send>(sink: W, rows: &[IndexRow], public_only: bo
 /// # Errors
 /// [`IndexWriteError`]; the file that was there before is untouched then.
 pub fn write_index(path: &Path, rows: &[IndexRow], public_only: bool) -> Result<(), IndexWriteError> {
+    replace(path, |sink| encode_index(sink, rows, public_only))
+}
+
+/// As [`write_index`], of rows that come one after the other in the order of an index.
+pub(super) fn write_sorted(
+    path: &Path,
+    rows: impl Iterator<Item = Result<IndexRow, IndexWriteError>>,
+    public_only: bool,
+) -> Result<(), IndexWriteError> {
+    replace(path, |sink| encode_sorted(sink, rows.map(|row| row.map(Cow::Owned)), public_only))
+}
+
+fn replace(
+    path: &Path,
+    encode: impl FnOnce(&mut BufWriter<File>) -> Result<(), IndexWriteError>,
+) -> Result<(), IndexWriteError> {
     let io = |source| IndexWriteError::Io { path: path.display().to_string(), source };
-    let name = path.file_name().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
-    let temporary = beside(path, name, &format!(".{}.tmp", std::process::id()));
+    if path.file_name().is_none() {
+        return Err(io(std::io::ErrorKind::InvalidFilename.into()));
+    }
+    let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
     let result = (|| {
         let file = File::create(&temporary).map_err(io)?;
-        let mut sink = std::io::BufWriter::new(file);
-        encode_index(&mut sink, rows, public_only)?;
+        let mut sink = BufWriter::new(file);
+        encode(&mut sink)?;
         let file = sink.into_inner().map_err(|e| io(e.into_error()))?;
         file.sync_all().map_err(io)?;
         std::fs::rename(&temporary, path).map_err(io)
@@ -133,9 +166,10 @@ pub fn write_index(path: &Path, rows: &[IndexRow], public_only: bool) -> Result<
     result
 }
 
-fn beside(path: &Path, name: &std::ffi::OsStr, suffix: &str) -> PathBuf {
+/// A hidden file beside another.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut hidden = OsString::from(".");
-    hidden.push(name);
+    hidden.push(path.file_name().unwrap_or_default());
     hidden.push(suffix);
     path.with_file_name(hidden)
 }
@@ -148,9 +182,8 @@ fn beside(path: &Path, name: &std::ffi::OsStr, suffix: &str) -> PathBuf {
 pub async fn merge_index(path: &Path, rows: Vec<IndexRow>) -> Result<u64, IndexWriteError> {
     let shown = || path.display().to_string();
     let io = |source| IndexWriteError::Io { path: path.display().to_string(), source };
-    let name = path.file_name().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
     // The index itself is replaced, so that a lock on it would guard a file that is gone.
-    let guard = File::options().create(true).append(true).open(beside(path, name, ".lock")).map_err(io)?;
+    let guard = File::options().create(true).append(true).open(beside(path, ".lock")).map_err(io)?;
     let mut tries = LOCK_TRIES.0;
     loop {
         match guard.try_lock() {

@@ -1,5 +1,7 @@
 //! Making an index: every raster below the named paths, from the file's own TLM or by walking it.
 
+use std::convert::Infallible;
+
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -49,13 +51,19 @@ impl IndexProgress for () {}
 pub struct IndexReport {
     /// Rows in the index.
     pub indexed: u64,
-    /// Of these, files that carry TLM.
+    /// Of these, files read that carry TLM.
     pub with_tlm: u64,
     /// Of these, files walked from SOT to SOT.
     pub walked: u64,
+    /// Of these, files that an interrupted run had read.
+    pub taken_over: u64,
+    /// Of these, rows of the index that was there before, since their files did not change.
+    pub kept: u64,
+    /// Rows of that index that are left out, since their files are gone.
+    pub gone: u64,
     /// Products they belong to.
     pub products: u64,
-    /// Tiles in all.
+    /// Tiles of the files read.
     pub tiles: u64,
     /// Tiles proven to be all nodata.
     pub nodata_tiles: u64,
@@ -63,6 +71,9 @@ pub struct IndexReport {
     pub skipped: Vec<LeftOut>,
     /// Files that cannot be referenced, each with the reason.
     pub refused: Vec<LeftOut>,
+    /// In a dry run, the files that would be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub would_read: Vec<String>,
     /// Requests made to the source.
     pub requests: u64,
     /// Bytes of files received.
@@ -84,14 +95,7 @@ pub async fn index_paths(
     progress.found(found.rasters.len());
     let mut report = IndexReport { skipped: found.skipped, refused: found.refused, ..IndexReport::default() };
     let mut rows = Vec::with_capacity(found.rasters.len());
-    let mut outcomes = futures::stream::iter(found.rasters)
-        .map(|raster| async move {
-            let outcome = index_file(source, &raster, options).await;
-            progress.file_done(&raster.path);
-            (raster, outcome)
-        })
-        .buffer_unordered(options.files_at_once.max(1));
-    while let Some((raster, outcome)) = outcomes.next().await {
+    let read = each_file(source, found.rasters, options, progress, |raster, outcome| {
         match outcome {
             Ok(Indexed { row, own_tlm, tiles, .. }) => {
                 report.indexed += 1;
@@ -106,14 +110,39 @@ pub async fn index_paths(
             }
             Err(error) => report.refused.push(LeftOut { path: raster.path, reason: error.reason() }),
         }
-    }
-    drop(outcomes);
+        Ok::<(), Infallible>(())
+    });
+    let Ok(()) = read.await;
     rows.sort_by_cached_key(IndexRow::sort_key);
     report.products = rows.chunk_by(|a, b| a.product == b.product).count() as u64;
     report.refused.sort();
     report.requests = source.stats().requests() - requests;
     report.bytes = source.stats().bytes() - bytes;
     Ok((rows, report))
+}
+
+/// Indexes files, some at a time, and hands over each outcome as it comes, until that is no longer wanted.
+///
+/// # Errors
+/// What `take` returns.
+pub(super) async fn each_file<E>(
+    source: &Source,
+    rasters: Vec<FoundRaster>,
+    options: IndexOptions,
+    progress: &dyn IndexProgress,
+    mut take: impl FnMut(FoundRaster, Result<Indexed, FileError>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut outcomes = futures::stream::iter(rasters)
+        .map(|raster| async move {
+            let outcome = index_file(source, &raster, options).await;
+            progress.file_done(&raster.path);
+            (raster, outcome)
+        })
+        .buffer_unordered(options.files_at_once.max(1));
+    while let Some((raster, outcome)) = outcomes.next().await {
+        take(raster, outcome)?;
+    }
+    Ok(())
 }
 
 /// A file's row, and how it came about.

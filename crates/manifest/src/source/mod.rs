@@ -4,6 +4,8 @@ pub mod budget;
 mod budget_http;
 pub mod cache;
 pub mod facts;
+mod index_partial;
+pub mod index_run;
 pub mod index_writer;
 pub mod indexer;
 pub mod jp2_header;

@@ -103,7 +103,7 @@ fn is_jp2(path: &str) -> bool {
 }
 
 /// The path without the source's own address, and without slashes around it.
-fn relative(source: &Source, path: &str) -> String {
+pub(super) fn relative(source: &Source, path: &str) -> String {
     let url = source.url();
     let local = url.local_root().map(|root| root.display().to_string());
     for prefix in [Some(url.to_string()), local].into_iter().flatten() {
