@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import icechunk
@@ -128,6 +129,61 @@ def test_every_state_has_a_tag_and_can_still_be_read(living: Living, three: list
         assert tag.startswith("published/")
         session = repository.readonly_session(tag=tag)
         assert zarr.open_group(session.store, mode="r")["product_id"][:].tolist() == three[:count]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_many_products_come_and_go(living: Living, seed: int) -> None:
+    """Several windows of a hundred steps each, moved forth and back."""
+    chance = random.Random(seed)
+    days = [str(date(2024, 1, 1) + timedelta(days=day)) for day in range(230)]
+    names = [living.archive.add(day, base=number % 4) for number, day in enumerate(days)]
+    have: set[str] = set()
+
+    def run(*more: object) -> dict[str, Any]:
+        in_order = [name for name in names if name in have]
+        report = living.run(in_order, "--arrays", "**/b01", *more)
+        assert report["times"]["count"] == len(have)
+        living.is_as_built(in_order, "--arrays", "**/b01")
+        return report
+
+    have |= set(chance.sample(names, 150))
+    assert run()["committed"]["commits"] == 2
+    have |= set(chance.sample(names, 60)) | {names[0]}
+    assert run()["committed"]["references_moved"] > 100 * 100
+    have -= set(chance.sample(sorted(have), 80))
+    run("--prune")
+    assert living.view().products == tuple(name for name in names if name in have)
+
+
+def test_the_oldest_format_lives_on_too(living: Living, three: list[str]) -> None:
+    living.run([three[0], three[2]], "--spec", "1")
+    living.run(three)
+    newer = living.archive.add("2024-06-01", generated="2024-09-01")
+    living.run([*three, newer], "--spec", "1")
+    assert living.view().products == (newer, *three[1:])
+    living.rests([*three, newer])
+    info = living.info()
+    assert (info["spec"], len(info["tags"]), info["branches"]) == (1, 3, ["main"])
+    living.is_as_built([*three, newer])
+
+
+def test_a_dry_run_tells_what_would_change_and_changes_nothing(living: Living, three: list[str]) -> None:
+    living.run(three[:2])
+    newer = living.archive.add("2024-06-01", generated="2024-09-01")
+    wanted = [newer, *three[::2]]
+    before = living.files()
+    told = living.run(wanted, "--prune", "--dry-run")
+    assert living.files() == before
+    assert "committed" not in told
+    done = living.run(wanted, "--prune")
+    assert told["changes"] == done["changes"]
+    assert changes(done) == {
+        "appended": three[2:],
+        "replaced": [{"product": three[0], "by": newer}],
+        "removed": [three[1]],
+    }
+    assert (told["references"], told["times"]) == (done["references"], done["times"])
+    assert living.run(wanted, "--prune", "--dry-run")["changes"]["unchanged"] == 2
 
 
 # Which of two products stays.
@@ -307,6 +363,17 @@ def test_a_filter_that_became_stricter(living: Living, three: list[str]) -> None
     assert report["changes"]["removed"] == cloudy
     assert refused(report) == {(cloudy[0], None, "filtered")}
     living.is_as_built(three, "--max-cloud-cover", limit)
+
+
+@pytest.mark.parametrize("stac", [False, True])
+def test_an_interval_of_time(living: Living, three: list[str], stac: bool) -> None:
+    living.run(three, stac=stac)
+    narrow = ("--datetime", "2024-06-05/2024-06-30")
+    assert living.rests(three, *narrow, stac=stac)["changes"]["kept"] == 1
+    assert living.run(three, *narrow, "--prune", stac=stac)["changes"]["removed"] == three[:1]
+    living.is_as_built(three, *narrow, stac=stac)
+    living.run(three, stac=stac)
+    living.is_as_built(three, stac=stac)
 
 
 # When the world is at fault.

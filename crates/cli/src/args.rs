@@ -90,9 +90,15 @@ pub struct SourceArgs {
     /// A further setting of the source's client, such as aws_access_key_id=... (repeatable).
     #[arg(long, value_name = "KEY=VALUE")]
     pub source_option: Vec<String>,
-    /// Requests to the source at a time [default: 8].
+    /// Requests to the source's host at a time [default: 8, for the Copernicus Data Space 4].
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
+    /// Requests per second to the source's host [default: no limit].
+    #[arg(long, value_name = "N")]
+    pub requests_per_second: Option<f64>,
+    /// Bytes to read from the source's host in 24 hours; then the command fails [default: no limit].
+    #[arg(long, value_name = "BYTES")]
+    pub bytes_per_day: Option<u64>,
 }
 
 /// How to reach the store.
@@ -128,6 +134,16 @@ pub struct SelectionArgs {
     /// TLM index, Parquet: a file or an URL (repeatable).
     #[arg(long, value_name = "FILE")]
     pub index: Vec<String>,
+    /// Index products of the catalogue that the index lacks: one request per raster where it carries TLM (baseline 05.12
+    /// and later), about one per JPEG 2000 tile where not. No --index is needed then.
+    #[arg(long)]
+    pub index_missing: bool,
+    /// Most products that --index-missing indexes in one run, the oldest first [default: 20].
+    #[arg(long, value_name = "N")]
+    pub index_missing_limit: Option<usize>,
+    /// Add the rows that --index-missing makes to this index file, which is read as an index too.
+    #[arg(long, value_name = "FILE.parquet")]
+    pub write_index: Option<PathBuf>,
     /// STAC items that choose the products: an API's address, an ItemCollection, item or ndjson file, a folder, or a
     /// stac-geoparquet file. Without it every product of the index is taken.
     #[arg(long, value_name = "WHERE")]
@@ -202,6 +218,16 @@ pub struct IndexArgs {
     /// Write the four public columns only, and leave the cell of files that carry TLM empty, as the public index does.
     #[arg(long)]
     pub public_style: bool,
+    /// Read only files that are new or changed since the index that is there: by size and ETag or modification time. Rows
+    /// of files elsewhere stay.
+    #[arg(long, visible_alias = "skip-indexed", conflicts_with = "public_style")]
+    pub update: bool,
+    /// Begin anew; otherwise what an interrupted run has read is taken over.
+    #[arg(long)]
+    pub no_resume: bool,
+    /// Tell which files would be read, read none of them, write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     /// How to reach the product files.
     #[command(flatten)]
     pub source: SourceArgs,

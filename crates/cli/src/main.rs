@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Failure::fault(format!("no threads to work with: {error}"))),
     };
+    let interrupted = match &cli.command {
+        Command::Index(_) => "interrupted; what was read is kept, and the same command goes on from there",
+        _ => "interrupted; nothing was published",
+    };
     let outcome = runtime.block_on(async {
         // A run of many tiles stops in its own way: it tells what became of each.
         if let Command::Run(args) = cli.command {
@@ -31,7 +35,7 @@ fn main() -> ExitCode {
         }
         tokio::select! {
             outcome = run(cli) => outcome,
-            () = told_to_stop() => Err(Failure::Fault("interrupted; nothing was published".to_owned())),
+            () = told_to_stop() => Err(Failure::Fault(interrupted.to_owned())),
         }
     });
     // Requests still under way need no answer any more.

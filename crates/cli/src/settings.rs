@@ -6,7 +6,7 @@ use chrono::Utc;
 use s2ice_manifest::assemble::Resolutions;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
+use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,6 +26,12 @@ pub struct FileConfig {
     pub(crate) level: Option<String>,
     /// TLM index files or URLs.
     pub(crate) index: Vec<String>,
+    /// Index products of the catalogue that the index lacks.
+    pub(crate) index_missing: bool,
+    /// Most products that are so indexed in one run.
+    pub(crate) index_missing_limit: Option<usize>,
+    /// Index file to which their rows are added.
+    pub(crate) write_index: Option<PathBuf>,
     /// STAC items that choose the products.
     pub(crate) stac: Option<String>,
     /// Collection of the STAC API.
@@ -95,6 +101,9 @@ impl FileConfig {
         if !selection.index.is_empty() {
             self.index = selection.index;
         }
+        self.index_missing |= selection.index_missing;
+        given(&mut self.index_missing_limit, selection.index_missing_limit);
+        given(&mut self.write_index, selection.write_index);
         given(&mut self.stac, selection.stac);
         given(&mut self.collection, selection.collection);
         given(&mut self.datetime, selection.datetime);
@@ -135,8 +144,8 @@ impl FileConfig {
         }
         let tile: MgrsTile = parse("tile", &self.tile.ok_or(Wrong::missing("tile"))?)?;
         let level: Level = parse("level", self.level.as_deref().unwrap_or("L2A"))?;
-        if self.index.is_empty() {
-            let hint = "give a TLM index, or make one with `s2ice index`";
+        if self.index.is_empty() && !self.index_missing {
+            let hint = "give a TLM index, make one with `s2ice index`, or use --index-missing with --stac";
             return Err(Wrong::Missing { key: "index", hint });
         }
         let datetime = self.datetime.map(|text| parse("datetime", &text)).transpose()?;
@@ -152,6 +161,9 @@ impl FileConfig {
             tile,
             level,
             index: self.index,
+            index_missing: self.index_missing,
+            index_missing_limit: self.index_missing_limit.unwrap_or(INDEX_MISSING_LIMIT),
+            write_index: self.write_index,
             stac: self.stac,
             collection: self.collection,
             datetime,
@@ -312,9 +324,9 @@ pub fn build(
 pub fn source_options(mut options: SourceOptions, args: &SourceArgs) -> Result<SourceOptions, Failure> {
     overlay(&mut options, &args.source_endpoint, &args.source_region, args.source_anonymous, &args.source_option)?;
     options.request_payer |= args.source_requester_pays;
-    if let Some(connections) = args.connections {
-        options.connections = connections.max(1);
-    }
+    options.connections = args.connections.or(options.connections);
+    options.requests_per_second = args.requests_per_second.or(options.requests_per_second);
+    options.bytes_per_day = args.bytes_per_day.or(options.bytes_per_day);
     Ok(options)
 }
 

@@ -141,6 +141,9 @@ pub struct StacItem {
     pub self_href: Option<String>,
     /// `file:size` in bytes of the JPEG 2000 files, by file name (`T32TNT_20200705T101559_AOT_10m.jp2`).
     pub file_sizes: BTreeMap<String, u64>,
+    /// Addresses of the JPEG 2000 files.
+    #[serde(skip)]
+    pub images: Vec<String>,
     /// Whether any field tells where the tile lies; where one does, it agrees with the tiling grid.
     pub geocoding_checked: bool,
     /// Oddities.
@@ -171,6 +174,7 @@ impl StacItem {
             collection: reader.root.get("collection").and_then(Value::as_str).map(str::to_owned),
             self_href: reader.self_href(),
             file_sizes: reader.file_sizes()?,
+            images: reader.images(),
             geocoding_checked,
             notes: reader.notes(product)?,
             id: reader.id,

@@ -2,21 +2,25 @@
 //! type and its schema.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::Utc;
 use pyo3::prelude::*;
 use s2ice_manifest::assemble::Resolutions;
 use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
 use s2ice_store::Error;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
+use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use s2ice_store::target::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::run::{Counter, run};
+
+/// One for the interpreter: calls from several threads share the limits of a host, and nothing else could hand it on.
+static LEDGER: LazyLock<Ledger> = LazyLock::new(Ledger::default);
 
 /// Arguments of `s2ice.build`.
 #[derive(Debug, Deserialize)]
@@ -69,6 +73,9 @@ impl Request {
             tile,
             level,
             index: self.index,
+            index_missing: false,
+            index_missing_limit: INDEX_MISSING_LIMIT,
+            write_index: None,
             stac: self.stac,
             collection: self.collection,
             datetime: self.datetime.map(|interval| interval.parse()).transpose().map_err(text)?,
@@ -77,7 +84,7 @@ impl Request {
             resolutions: self.resolutions,
             headers: self.headers,
             source: self.source,
-            source_options: self.source_options,
+            source_options: SourceOptions { ledger: LEDGER.clone(), ..self.source_options },
             store: self.store,
             store_options: self.store_options,
             checksum: self.checksum,

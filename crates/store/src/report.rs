@@ -62,6 +62,9 @@ pub struct BuildReport {
     pub products: ProductsReport,
     /// Rows of the index.
     pub index: IndexReadReport,
+    /// What was indexed on the fly; absent where that was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub indexed: Option<IndexedReport>,
     /// The catalogue; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stac: Option<StacReport>,
@@ -204,6 +207,24 @@ pub struct Unmatched {
     pub product: String,
     /// Why it is not in the store.
     pub reason: String,
+}
+
+/// Products of the catalogue that had no index rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct IndexedReport {
+    /// Products of which rows were made.
+    pub products: usize,
+    /// Rasters in them.
+    pub rasters: usize,
+    /// Requests to the source for that, listings included.
+    pub requests: u64,
+    /// Rasters walked from tile-part to tile-part.
+    pub walked: usize,
+    /// Rasters that carry TLM.
+    pub native: usize,
+    /// Rows in the index file that was written; absent where none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index_rows: Option<u64>,
 }
 
 /// Items read from the catalogue.

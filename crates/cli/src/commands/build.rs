@@ -96,6 +96,20 @@ pub fn render(report: &BuildReport) -> String {
             ),
         ));
     }
+    if let Some(indexed) = &report.indexed {
+        let mut text = format!(
+            "{} of {}: {} by TLM, {} by walking, {} requests",
+            text::count(indexed.rasters, "raster"),
+            text::count(indexed.products, "product"),
+            indexed.native,
+            indexed.walked,
+            text::number(indexed.requests)
+        );
+        if let Some(rows) = indexed.index_rows {
+            let _ = write!(text, "; the index written has {} rows", text::number(rows));
+        }
+        rows.push(("indexed", text));
+    }
     rows.push(("changes", changes(report)));
     if let Some(catalogue) = &report.catalogue {
         rows.push(("catalogue", searched(catalogue)));

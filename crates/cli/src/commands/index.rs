@@ -1,7 +1,7 @@
 //! `s2ice index`: where each tile of each raster lies.
 
-use s2ice_manifest::source::index_writer::write_index;
-use s2ice_manifest::source::indexer::{self, IndexOptions, IndexProgress, index_paths};
+use s2ice_manifest::source::index_run::{IndexRun, run_index};
+use s2ice_manifest::source::indexer::{self, IndexOptions, IndexProgress};
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 use s2ice_manifest::source::safe_tree::LeftOut;
 use s2ice_store::progress::{Phase, Progress};
@@ -30,6 +30,8 @@ pub struct IndexReport {
     source: String,
     /// The index written.
     output: String,
+    /// True where nothing was written.
+    dry_run: bool,
     /// What was indexed and what was not.
     #[serde(flatten)]
     found: indexer::IndexReport,
@@ -54,27 +56,35 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
     })?;
     let url = SourceUrl::parse(url).map_err(Failure::usage)?;
     let options = settings::source_options(SourceOptions::default(), &args.source)?;
-    let files_at_once = options.connections.max(1);
+    let files_at_once = options.at_once();
     let source = Source::open(&url, &options).map_err(Failure::fault)?;
     let paths = if args.paths.is_empty() { vec![String::new()] } else { args.paths };
     let bars = Bars::new(global.quiet);
-    let options = IndexOptions { public_style: args.public_style, files_at_once };
-    let indexed = index_paths(&source, &paths, options, &Watched(&bars)).await;
+    let options = IndexOptions { public_style: args.public_style, files_at_once, ..IndexOptions::default() };
+    let run = IndexRun {
+        paths,
+        output: args.output,
+        options,
+        resume: !args.no_resume,
+        update: args.update,
+        dry_run: args.dry_run,
+    };
+    let indexed = run_index(&source, &run, &Watched(&bars)).await;
     bars.end();
-    let (rows, found) = indexed.map_err(Failure::fault)?;
-    if rows.is_empty() {
+    let found = indexed.map_err(Failure::fault)?;
+    if found.indexed == 0 && !run.dry_run {
         let first = |what: &str, list: &[LeftOut]| {
             list.first().map(|first| format!("; {} {what}, the first: {}: {}", list.len(), first.path, first.reason))
         };
         let why = first("refused", &found.refused).or_else(|| first("skipped", &found.skipped)).unwrap_or_default();
         return Err(Failure::fault(format!("no raster below {url} can be indexed{why}")));
     }
-    write_index(&args.output, &rows, args.public_style).map_err(Failure::fault)?;
     let report = IndexReport {
         kind: "s2ice.index".to_owned(),
         version: REPORT_VERSION,
         source: url.prefix(),
-        output: args.output.display().to_string(),
+        output: run.output.display().to_string(),
+        dry_run: run.dry_run,
         found,
     };
     summarise(&report, global, render)
@@ -82,12 +92,22 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
 
 fn render(report: &IndexReport) -> String {
     let found = &report.found;
-    let rows = [
+    if report.dry_run {
+        return would_read(report);
+    }
+    let mut rows = vec![
         ("rasters", format!("{} of {}", text::number(found.indexed), text::count(count(found.products), "product"))),
         ("tile lengths", format!("{} from TLM, {} by walking the tile-parts", found.with_tlm, found.walked)),
         ("tiles", format!("{}, {} proven to be nodata", text::number(found.tiles), text::number(found.nodata_tiles))),
         ("source", format!("{} requests, {} received", text::number(found.requests), text::bytes(found.bytes))),
     ];
+    if found.taken_over > 0 {
+        rows.push(("taken over", format!("{} that an interrupted run had read", text::number(found.taken_over))));
+    }
+    if found.kept + found.gone > 0 {
+        let (kept, gone) = (text::number(found.kept), text::number(found.gone));
+        rows.push(("rows before", format!("{kept} kept, {gone} left out, their files are gone")));
+    }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     let mut out = format!("{} indexes {}\n{}", report.output, report.source, text::table(&rows, &[]));
     for (title, list) in [("refused", &found.refused), ("not in the layout", &found.skipped)] {
@@ -101,6 +121,26 @@ fn render(report: &IndexReport) -> String {
         if list.len() > SHOWN {
             out += &format!("  ... and {} more (see --json)\n", list.len() - SHOWN);
         }
+    }
+    out
+}
+
+fn would_read(report: &IndexReport) -> String {
+    let found = &report.found;
+    let mut out = format!(
+        "{} would index {}\n{} to read, {} read by an interrupted run, {} unchanged since the index, {} gone\n",
+        report.output,
+        report.source,
+        text::count(found.would_read.len(), "file"),
+        text::number(found.taken_over),
+        text::number(found.kept),
+        text::number(found.gone)
+    );
+    for path in found.would_read.iter().take(SHOWN) {
+        out += &format!("  {path}\n");
+    }
+    if found.would_read.len() > SHOWN {
+        out += &format!("  ... and {} more (see --json)\n", found.would_read.len() - SHOWN);
     }
     out
 }

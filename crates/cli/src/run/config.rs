@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::build::BuildSettings;
 use schemars::JsonSchema;
@@ -112,7 +113,10 @@ impl<'a> File<'a> {
             let path = self.path.display();
             return Err(format!("configuration file {path} names no tile: add tiles = [\"33TVN\"] or [[tile]] tables"));
         }
-        let tiles = tables.into_iter().map(|table| self.entry(&defaults, table, run)).collect::<Result<Vec<_>, _>>()?;
+        let mut tiles =
+            tables.into_iter().map(|table| self.entry(&defaults, table, run)).collect::<Result<Vec<_>, _>>()?;
+        let ledger = Ledger::default();
+        tiles.iter_mut().for_each(|tile| tile.settings.source_options.ledger = ledger.clone());
         self.check_distinct(&tiles)?;
         Ok(RunConfig { path: self.path.to_owned(), run: table, tiles })
     }
@@ -266,7 +270,7 @@ pub fn schema() -> Value {
     schema["title"] = json!("s2ice run configuration");
     schema["description"] = json!(
         "The file of `s2ice run`: settings of every tile by the long names of `s2ice build`, the tiles, and how to run \
-         them. {tile} and {level} are filled in in index, store, stac, cache, source and container."
+         them. {tile} and {level} are filled in in index, write-index, store, stac, cache, source and container."
     );
     schema["$defs"] = Value::Object(definitions);
     schema

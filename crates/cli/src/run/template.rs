@@ -24,6 +24,13 @@ pub fn fill(file: &mut FileConfig, tile: MgrsTile, level: Level) -> Result<(), W
             replace(key, text, &names)?;
         }
     }
+    if let Some(path) = &mut file.write_index {
+        // A path that is no text has no placeholder.
+        if let Some(mut text) = path.to_str().map(str::to_owned) {
+            replace("write-index", &mut text, &names)?;
+            *path = text.into();
+        }
+    }
     Ok(())
 }
 

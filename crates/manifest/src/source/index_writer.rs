@@ -1,8 +1,13 @@
 //! Writing an index: the public layout with our own columns behind it.
 
-use std::io::Write;
-use std::path::Path;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::builder::{
     BinaryBuilder, ListBuilder, StringBuilder, TimestampMillisecondBuilder, UInt16Builder, UInt32Builder,
@@ -18,7 +23,8 @@ use parquet::file::properties::WriterProperties;
 use crate::index_columns::{COLUMNS, INDEX, NODATA, PREFIXES};
 use crate::tlm::{IndexRow, TilePrefixes};
 
-use super::tlm_parquet::data_type;
+use super::location::SourceOptions;
+use super::tlm_parquet::{IndexError, IndexFilter, data_type, read_index};
 
 /// Key of the version entry in the Parquet metadata.
 pub const VERSION_KEY: &str = "s2ice:version";
@@ -43,7 +49,27 @@ pub enum IndexWriteError {
     /// The table could not be encoded.
     #[error("cannot encode the index: {0}")]
     Parquet(#[from] ParquetError),
+    /// The file that shall be added to cannot be read.
+    #[error(transparent)]
+    Read(#[from] IndexError),
+    /// The file that shall be added to has rows that would be lost.
+    #[error("{path} has {rows} rows that cannot be understood and would be lost: name another file to write to")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// Rows that are rejected or contradict each other.
+        rows: u64,
+    },
+    /// Another process is adding to it.
+    #[error("another s2ice process is writing {path}: wait until it is done")]
+    Busy {
+        /// The file.
+        path: String,
+    },
 }
+
+/// How often and how long apart the lock of an index is tried: half a minute.
+const LOCK_TRIES: (u32, Duration) = (60, Duration::from_millis(500));
 
 /// The table's Arrow schema: all columns, or the four public ones.
 #[must_use]
@@ -60,6 +86,17 @@ pub fn arrow_schema(public_only: bool) -> SchemaRef {
 /// # Errors
 /// [`IndexWriteError::Parquet`], also for a failing sink.
 pub fn encode_index<W: Write + Send>(sink: W, rows: &[IndexRow], public_only: bool) -> Result<(), IndexWriteError> {
+    let mut order: Vec<&IndexRow> = rows.iter().collect();
+    order.sort_by_cached_key(|row| (row.sort_key(), row.path.clone()));
+    encode_sorted(sink, order.into_iter().map(|row| Ok(Cow::Borrowed(row))), public_only)
+}
+
+/// As [`encode_index`], of rows that are sorted already; a thousand of them are in memory at a time.
+fn encode_sorted<'a, W: Write + Send>(
+    sink: W,
+    mut rows: impl Iterator<Item = Result<Cow<'a, IndexRow>, IndexWriteError>>,
+    public_only: bool,
+) -> Result<(), IndexWriteError> {
     let schema = arrow_schema(public_only);
     let pairs = [(VERSION_KEY, env!("CARGO_PKG_VERSION")), (LAYOUT_KEY, LAYOUT)];
     let metadata = pairs.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), (*value).to_owned())).collect();
@@ -77,10 +114,13 @@ pub fn encode_index<W: Write + Send>(sink: W, rows: &[IndexRow], public_only: bo
         properties = properties.set_column_dictionary_enabled(path.into(), false);
     }
     let mut writer = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties.build()))?;
-    let mut order: Vec<&IndexRow> = rows.iter().collect();
-    order.sort_by_cached_key(|row| (row.sort_key(), row.path.clone()));
-    for chunk in order.chunks(1024) {
-        writer.write(&batch(&schema, chunk)?)?;
+    loop {
+        let chunk = rows.by_ref().take(1024).collect::<Result<Vec<_>, _>>()?;
+        if chunk.is_empty() {
+            break;
+        }
+        let chunk: Vec<&IndexRow> = chunk.iter().map(AsRef::as_ref).collect();
+        writer.write(&batch(&schema, &chunk)?)?;
     }
     writer.close()?;
     Ok(())
@@ -91,16 +131,31 @@ pub fn encode_index<W: Write + Send>(sink: W, rows: &[IndexRow], public_only: bo
 /// # Errors
 /// [`IndexWriteError`]; the file that was there before is untouched then.
 pub fn write_index(path: &Path, rows: &[IndexRow], public_only: bool) -> Result<(), IndexWriteError> {
+    replace(path, |sink| encode_index(sink, rows, public_only))
+}
+
+/// As [`write_index`], of rows that come one after the other in the order of an index.
+pub(super) fn write_sorted(
+    path: &Path,
+    rows: impl Iterator<Item = Result<IndexRow, IndexWriteError>>,
+    public_only: bool,
+) -> Result<(), IndexWriteError> {
+    replace(path, |sink| encode_sorted(sink, rows.map(|row| row.map(Cow::Owned)), public_only))
+}
+
+fn replace(
+    path: &Path,
+    encode: impl FnOnce(&mut BufWriter<File>) -> Result<(), IndexWriteError>,
+) -> Result<(), IndexWriteError> {
     let io = |source| IndexWriteError::Io { path: path.display().to_string(), source };
-    let name = path.file_name().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(temporary);
+    if path.file_name().is_none() {
+        return Err(io(std::io::ErrorKind::InvalidFilename.into()));
+    }
+    let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
     let result = (|| {
-        let file = std::fs::File::create(&temporary).map_err(io)?;
-        let mut sink = std::io::BufWriter::new(file);
-        encode_index(&mut sink, rows, public_only)?;
+        let file = File::create(&temporary).map_err(io)?;
+        let mut sink = BufWriter::new(file);
+        encode(&mut sink)?;
         let file = sink.into_inner().map_err(|e| io(e.into_error()))?;
         file.sync_all().map_err(io)?;
         std::fs::rename(&temporary, path).map_err(io)
@@ -109,6 +164,52 @@ pub fn write_index(path: &Path, rows: &[IndexRow], public_only: bool) -> Result<
         let _ = std::fs::remove_file(&temporary);
     }
     result
+}
+
+/// A hidden file beside another.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut hidden = OsString::from(".");
+    hidden.push(path.file_name().unwrap_or_default());
+    hidden.push(suffix);
+    path.with_file_name(hidden)
+}
+
+/// Adds rows to an index file, or begins one: a new row takes the place of an old one of the same raster. Whole or not at
+/// all, and one process after the other. Returns how many rows the file has then.
+///
+/// # Errors
+/// [`IndexWriteError`]; the file is as it was then.
+pub async fn merge_index(path: &Path, rows: Vec<IndexRow>) -> Result<u64, IndexWriteError> {
+    let shown = || path.display().to_string();
+    let io = |source| IndexWriteError::Io { path: path.display().to_string(), source };
+    // The index itself is replaced, so that a lock on it would guard a file that is gone.
+    let guard = File::options().create(true).append(true).open(beside(path, ".lock")).map_err(io)?;
+    let mut tries = LOCK_TRIES.0;
+    loop {
+        match guard.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries > 0 => {
+                tries -= 1;
+                tokio::time::sleep(LOCK_TRIES.1).await;
+            }
+            Err(TryLockError::WouldBlock) => return Err(IndexWriteError::Busy { path: shown() }),
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+    }
+    let mut all = rows;
+    if path.exists() {
+        let filter = IndexFilter { prefixes: true, ..IndexFilter::default() };
+        let (old, report) = read_index(&[shown()], &SourceOptions::default(), &filter).await?;
+        let lost = report.rejected + report.conflicting;
+        if lost > 0 {
+            return Err(IndexWriteError::Damaged { path: shown(), rows: lost });
+        }
+        let new: HashSet<_> = all.iter().map(|row| (row.product, row.asset)).collect();
+        all.extend(old.into_iter().filter(|row| !new.contains(&(row.product, row.asset))));
+    }
+    write_index(path, &all, false)?;
+    drop(guard);
+    Ok(all.len() as u64)
 }
 
 fn batch(schema: &SchemaRef, rows: &[&IndexRow]) -> Result<RecordBatch, ParquetError> {

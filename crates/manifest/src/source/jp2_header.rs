@@ -11,7 +11,10 @@ use crate::tlm::IndexEntry;
 use super::location::{Fetched, Source, SourceError};
 
 /// First read: boxes, main header and TLM of a Sentinel-2 file fit in it several times.
-const FIRST_READ: u64 = 16 * 1024;
+pub const FIRST_READ: u64 = 16 * 1024;
+
+/// First read where the tiles are wanted too: the longest TLM of a file fits in it, or the first small tile-parts.
+pub const READ_AHEAD: u64 = 64 * 1024;
 
 /// Most bytes in front of the first tile-part.
 const MAX_HEAD: u64 = 4 * 1024 * 1024;
@@ -96,8 +99,16 @@ impl FileFacts {
 /// # Errors
 /// [`FileError`]: the source's, damage in boxes or main header, or a TLM that contradicts the file.
 pub async fn read_head(source: &Source, path: &str) -> Result<FileFacts, FileError> {
+    read_head_ahead(source, path, FIRST_READ).await
+}
+
+/// As [`read_head`], with so many bytes in the first request.
+///
+/// # Errors
+/// As [`read_head`].
+pub async fn read_head_ahead(source: &Source, path: &str, first_read: u64) -> Result<FileFacts, FileError> {
     let wrong = |source| FileError::Codestream { path: path.to_owned(), source };
-    let mut fetched = source.get_range(path, 0..FIRST_READ).await?;
+    let mut fetched = source.get_range(path, 0..first_read.max(1)).await?;
     let head = loop {
         match scan_file_head(&fetched.bytes, Some(fetched.size)).map_err(wrong)? {
             Scan::Done(head) => break head,

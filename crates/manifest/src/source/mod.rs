@@ -1,7 +1,11 @@
 //! Readers of the outer world: sources, indexes, JPEG 2000 heads, SAFE metadata, STAC.
 
+pub mod budget;
+mod budget_http;
 pub mod cache;
 pub mod facts;
+mod index_partial;
+pub mod index_run;
 pub mod index_writer;
 pub mod indexer;
 pub mod jp2_header;

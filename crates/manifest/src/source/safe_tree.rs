@@ -1,16 +1,17 @@
 //! From the paths an operator names to the rasters of products below them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::MgrsTile;
 use crate::product::ProductId;
 use crate::raster::Asset;
 
-use super::location::{Source, SourceError};
+use super::location::{Listed, Source, SourceError};
 
-/// Most files that are listed below one path.
+/// Most JP2 files that are taken from below one path.
 const LIST_LIMIT: usize = 500_000;
 
 /// A raster file of a product.
@@ -22,6 +23,30 @@ pub struct FoundRaster {
     pub product: ProductId,
     /// Which raster it is.
     pub asset: Asset,
+    /// What the listing said of the file; `None` where it was named and not listed.
+    pub listed: Option<FileState>,
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileState {
+    /// Size, bytes.
+    pub size: u64,
+    /// ETag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// Modification time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<DateTime<Utc>>,
+}
+
+impl FoundRaster {
+    /// A raster whose path is known; `None` where its name is none of the layout, or the product has no such raster.
+    #[must_use]
+    pub fn named(path: String, product: ProductId) -> Option<Self> {
+        let asset = Asset::of_path(&path).filter(|asset| asset.exists_at(product.level()))?;
+        Some(Self { path, product, asset, listed: None })
+    }
 }
 
 /// A file that is left out, and why.
@@ -50,21 +75,25 @@ pub struct FoundFiles {
 /// # Errors
 /// [`SourceError`] where a folder cannot be listed; [`SourceError::Missing`] where nothing is below it.
 pub async fn find_rasters(source: &Source, paths: &[String]) -> Result<FoundFiles, SourceError> {
-    let mut files = BTreeSet::new();
+    let mut files: BTreeMap<String, Option<FileState>> = BTreeMap::new();
     for path in paths {
         let path = relative(source, path);
         if is_jp2(&path) {
             source.join(&path)?;
-            files.insert(format!("/{}", path.trim_start_matches('/')));
+            files.entry(format!("/{}", path.trim_start_matches('/'))).or_default();
             continue;
         }
-        let listed = source.list(&path, LIST_LIMIT).await?;
+        let listed = source.list_where(&path, LIST_LIMIT, is_jp2).await?;
         if listed.is_empty() {
             let whole = path.is_empty() || path == ".";
             let url = if whole { source.url().to_string() } else { source.url_of(&path)? };
             return Err(SourceError::Missing { url });
         }
-        files.extend(listed.into_iter().map(|file| file.path).filter(|path| is_jp2(path)));
+        files.extend(
+            listed.into_iter().map(|Listed { path, size, etag, last_modified }| {
+                (path, Some(FileState { size, etag, last_modified }))
+            }),
+        );
     }
     Ok(sort_out(&source.url().to_string(), files))
 }
@@ -74,7 +103,7 @@ fn is_jp2(path: &str) -> bool {
 }
 
 /// The path without the source's own address, and without slashes around it.
-fn relative(source: &Source, path: &str) -> String {
+pub(super) fn relative(source: &Source, path: &str) -> String {
     let url = source.url();
     let local = url.local_root().map(|root| root.display().to_string());
     for prefix in [Some(url.to_string()), local].into_iter().flatten() {
@@ -90,10 +119,10 @@ fn relative(source: &Source, path: &str) -> String {
 }
 
 /// Tells products and rasters from paths alone.
-fn sort_out(source_url: &str, files: BTreeSet<String>) -> FoundFiles {
+fn sort_out(source_url: &str, files: BTreeMap<String, Option<FileState>>) -> FoundFiles {
     let mut out = FoundFiles::default();
     let mut seen: BTreeMap<(ProductId, Asset), String> = BTreeMap::new();
-    for path in files {
+    for (path, listed) in files {
         let Some(asset) = Asset::of_path(&path) else {
             out.skipped.push(LeftOut { path, reason: "no raster of the store's layout".to_owned() });
             continue;
@@ -106,7 +135,7 @@ fn sort_out(source_url: &str, files: BTreeSet<String>) -> FoundFiles {
                 }
                 None => {
                     seen.insert((product, asset), path.clone());
-                    out.rasters.push(FoundRaster { path, product, asset });
+                    out.rasters.push(FoundRaster { path, product, asset, listed });
                 }
             },
             Err(reason) => out.refused.push(LeftOut { path, reason }),
@@ -140,7 +169,7 @@ mod tests {
     const SAFE: &str = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454.SAFE";
 
     fn found(url: &str, files: &[&str]) -> FoundFiles {
-        sort_out(url, files.iter().map(|f| (*f).to_owned()).collect())
+        sort_out(url, files.iter().map(|f| ((*f).to_owned(), None)).collect())
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::budget::BudgetError;
 use super::location::SourceError;
 
 /// Why a catalogue could not be read at all. Addresses are shown without their query and credentials.
@@ -51,6 +52,9 @@ pub enum StacLoadError {
         /// What it asks for.
         seconds: u64,
     },
+    /// The host's budget does not allow the request.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
     /// A link or redirect to another host than the operator named.
     #[error("{url} sends to {target}, on another host than the one named: name that one if you trust it")]
     OtherHost {

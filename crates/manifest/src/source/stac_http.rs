@@ -6,18 +6,17 @@
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::DateTime;
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Map, Value};
 use stac_io::api::ClientBuilder;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 use url::Url;
 
+use super::budget::{Budget, Limits, retry_after, spread};
 use super::location::SourceOptions;
 use super::stac_error::{StacLoadError, shown};
 
@@ -43,7 +42,7 @@ pub struct StacOptions {
     pub max_bytes: u64,
     /// Further headers of every request, such as `authorization`; they go to the named host only.
     pub headers: BTreeMap<String, String>,
-    /// How to open a file on object storage.
+    /// How to open a file on object storage; its ledger is that of the catalogue's host too.
     pub source: SourceOptions,
 }
 
@@ -86,10 +85,9 @@ pub(super) struct Client {
     http: reqwest::Client,
     origin: url::Origin,
     options: StacOptions,
-    pause: Duration,
+    budget: Arc<Budget>,
     backoff: Duration,
     longest_wait: Duration,
-    next_start: Mutex<Option<Instant>>,
     requests: AtomicU64,
 }
 
@@ -111,9 +109,11 @@ impl Client {
             Duration::try_from_secs_f64(value).map_err(|_| StacLoadError::BadOption { option, value })
         };
         let rate = options.requests_per_second;
-        let pause = seconds("requests_per_second", 1.0 / rate)
+        seconds("requests_per_second", 1.0 / rate)
             .map_err(|_| StacLoadError::BadOption { option: "requests_per_second", value: rate })?;
         let origin = url.origin();
+        let limits = Limits { requests_per_second: Some(rate), ..Limits::default() };
+        let budget = options.source.ledger.budget(&origin.ascii_serialization(), limits);
         let home = origin.clone();
         let policy = Policy::custom(move |attempt| {
             if attempt.url().origin() == home && attempt.previous().len() < 10 {
@@ -133,11 +133,10 @@ impl Client {
         Ok(Self {
             http,
             origin,
-            pause,
+            budget,
             backoff: seconds("backoff_seconds", options.backoff_seconds)?,
             longest_wait: seconds("longest_wait_seconds", options.longest_wait_seconds)?,
             options: options.clone(),
-            next_start: Mutex::new(None),
             requests: AtomicU64::new(0),
         })
     }
@@ -174,7 +173,6 @@ impl Client {
     pub(super) async fn bytes(&self, request: &Request) -> Result<Vec<u8>, StacLoadError> {
         let mut attempt = 1;
         loop {
-            self.pace().await;
             let (error, wait) = match self.attempt(request).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(Failure::Final(error)) => return Err(error),
@@ -192,27 +190,14 @@ impl Client {
         }
     }
 
-    /// Waits until the next request may start.
-    async fn pace(&self) {
-        let start = {
-            let mut next = self.next_start.lock().await;
-            let now = Instant::now();
-            let start = next.map_or(now, |next| next.max(now));
-            *next = Some(start + self.pause);
-            start
-        };
-        tokio::time::sleep_until(start).await;
-    }
-
-    /// Doubled from attempt to attempt, and spread over +-25 % by the attempt's number (the golden ratio's multiples
-    /// fill the interval evenly), so that the waits of one client have no common beat.
+    /// Doubled from attempt to attempt, and spread by the attempt's number.
     fn backoff(&self, attempt: u32) -> Duration {
-        let spread = 0.75 + 0.5 * (f64::from(attempt) * 0.618_033_988_75).fract();
         let doubled = self.backoff.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX));
-        doubled.min(self.longest_wait).mul_f64(spread).min(self.longest_wait)
+        doubled.min(self.longest_wait).mul_f64(spread(u64::from(attempt))).min(self.longest_wait)
     }
 
     async fn attempt(&self, request: &Request) -> Result<Vec<u8>, Failure> {
+        let permit = self.budget.enter().await.map_err(|error| Failure::Final(error.into()))?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let url = || shown(&request.url);
         let lost = |error: reqwest::Error| Failure::Passing {
@@ -249,6 +234,7 @@ impl Client {
         let wait = retry_after(response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            permit.received(chunk.len() as u64);
             body.extend_from_slice(&chunk);
             if body.len() as u64 > limit {
                 return Err(too_large());
@@ -262,6 +248,9 @@ impl Client {
         }
         let error =
             StacLoadError::Status { url: url(), status: status.as_u16(), hint: hint(status), detail: excerpt(&body) };
+        if let (429 | 503, Some(wait)) = (status.as_u16(), wait) {
+            self.budget.pause(wait);
+        }
         Err(match status.as_u16() {
             408 | 429 | 500 | 502 | 503 | 504 => Failure::Passing { error, wait, attempts: u32::MAX },
             _ => Failure::Final(error),
@@ -298,17 +287,6 @@ fn excerpt(body: &[u8]) -> String {
     if line.is_empty() { line } else { format!(": {line}") }
 }
 
-/// How long a server asks to wait: seconds, or a date to be compared with the response's own `Date`.
-fn retry_after(headers: &header::HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = DateTime::parse_from_rfc2822(text).ok()?;
-    let now = DateTime::parse_from_rfc2822(headers.get(header::DATE)?.to_str().ok()?).ok()?;
-    Some((until - now).to_std().unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -321,18 +299,6 @@ mod tests {
         let waits: Vec<_> = (1..40).map(|attempt| client.backoff(attempt).as_secs_f64()).collect();
         assert!(waits[..4].windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
         assert!(waits.iter().all(|wait| (0.3..=10.0).contains(wait)), "{waits:?}");
-    }
-
-    #[test]
-    fn retry_after_reads_seconds_and_dates() {
-        let headers = |pairs: &[(header::HeaderName, &str)]| {
-            pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
-        };
-        assert_eq!(retry_after(&headers(&[(header::RETRY_AFTER, "2")])), Some(Duration::from_secs(2)));
-        let date =
-            [(header::RETRY_AFTER, "Fri, 31 Dec 1999 23:59:59 GMT"), (header::DATE, "Fri, 31 Dec 1999 23:59:29 GMT")];
-        assert_eq!(retry_after(&headers(&date)), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after(&headers(&[(header::RETRY_AFTER, "soon")])), None);
     }
 
     #[test]

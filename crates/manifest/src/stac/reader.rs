@@ -261,6 +261,12 @@ impl<'a> Reader<'a> {
         Ok(sizes)
     }
 
+    /// Addresses of the JPEG 2000 files.
+    pub(super) fn images(&self) -> Vec<String> {
+        let hrefs = self.assets.iter().filter_map(|(_, asset)| asset.get("href")?.as_str());
+        hrefs.filter(|href| href.ends_with(".jp2")).map(str::to_owned).collect()
+    }
+
     pub(super) fn notes(&self, product: ProductId) -> Result<Vec<StacNote>, StacError> {
         let named = product.baseline();
         let Some((field, text)) = self.text(&BASELINE_FIELDS)? else { return Ok(Vec::new()) };

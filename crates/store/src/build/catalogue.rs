@@ -19,7 +19,7 @@ const PATIENCE: TimeDelta = TimeDelta::days(30);
 /// SHA-256 of everything that decides what the catalogue's answer leads to.
 pub fn query(settings: &BuildSettings) -> Option<String> {
     let stac = settings.stac.as_ref()?;
-    let texts = [
+    let mut texts = vec![
         stac.clone(),
         format!("{:?}", settings.collection),
         settings.tile.to_string(),
@@ -33,6 +33,8 @@ pub fn query(settings: &BuildSettings) -> Option<String> {
         settings.source.clone(),
         format!("{:?}", settings.container),
     ];
+    // Whoever begins to index what is missing wants what was passed over before, too.
+    texts.extend(settings.index_missing.then(|| "index-missing".to_owned()));
     Some(of_texts(&texts))
 }
 

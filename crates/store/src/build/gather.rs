@@ -1,22 +1,27 @@
 //! First half of a build: index and catalogue to the rows that shall be referenced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use s2ice_manifest::join::{Join, WithoutProduct, join, join_index_alone};
+use s2ice_manifest::assemble::Refusal;
+use s2ice_manifest::join::{Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
-use s2ice_manifest::source::location::SourceUrl;
+use s2ice_manifest::raster::Asset;
+use s2ice_manifest::source::cache::FactCache;
+use s2ice_manifest::source::index_writer::merge_index;
+use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
 use s2ice_manifest::source::tlm_parquet::{IndexFilter, IndexReadReport, read_index};
 use s2ice_manifest::stac::{StacItem, StacQuery};
 use s2ice_manifest::tlm::IndexRow;
 
-use super::BuildSettings;
+use super::missing::{Missing, index_missing};
+use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::layout::eopf::array_kind;
 use crate::progress::{Phase, Progress};
-use crate::report::{ProductsReport, StacReport, Unmatched};
+use crate::report::{IndexedReport, ProductsReport, StacReport, Unmatched};
 
 /// A product with its rows and its item.
 pub struct Gathered {
@@ -40,6 +45,10 @@ pub struct Inputs {
     pub counts: ProductsReport,
     /// How the catalogue was asked; absent without one.
     pub catalogue: Option<CatalogueLoad>,
+    /// What was indexed on the fly; absent where that was not asked for.
+    pub indexed: Option<IndexedReport>,
+    /// Rasters that could not be.
+    pub refused: Vec<Refusal>,
 }
 
 /// What a run needs to know of the catalogue's answer.
@@ -53,34 +62,56 @@ pub struct CatalogueLoad {
     pub latest_change: Option<DateTime<Utc>>,
     /// When the item of each product last changed.
     pub changed: BTreeMap<ProductId, DateTime<Utc>>,
-    /// Products without index rows.
+    /// Products that neither the index nor the store has.
     pub without_index: Vec<ProductId>,
+    /// True where a limit kept products from being indexed.
+    pub backlog: bool,
 }
 
 /// What a store that is there already means for the input.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Standing {
     /// The time since which changes are asked for; `None` for everything.
     pub since: Option<DateTime<Utc>>,
     /// True where an input without any product is no error: there is a store, and nothing is pruned.
     pub may_be_empty: bool,
+    /// The products in it.
+    pub held: BTreeSet<ProductId>,
+}
+
+/// How files are asked that the index does not have.
+#[derive(Clone, Copy)]
+pub struct Reach<'a> {
+    /// What is known of files.
+    pub cache: &'a FactCache,
+    /// The files themselves; `None` where they are not to be asked.
+    pub source: Option<&'a Source>,
 }
 
 /// Reads index and catalogue and joins them by product name.
-pub async fn gather(settings: &BuildSettings, standing: Standing, progress: &dyn Progress) -> Result<Inputs> {
+pub async fn gather(
+    settings: &BuildSettings,
+    standing: Standing,
+    reach: Reach<'_>,
+    progress: &dyn Progress,
+) -> Result<Inputs> {
+    check_request(settings)?;
     let globs = globs(&settings.arrays)?;
     progress.begin(Phase::Index, None);
     let filter = IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
     settings.index.iter().try_for_each(|index| is_a_file(index))?;
     let index_options = index_options(settings);
-    let read = read_index(&settings.index, &index_options, &filter).await;
+    let mut locations = settings.index.clone();
+    let written = settings.write_index.as_ref().filter(|path| path.exists()).map(|path| path.display().to_string());
+    locations.extend(written.filter(|path| !settings.index.contains(path)));
+    let read = read_index(&locations, &index_options, &filter).await;
     progress.end();
     let (rows, index) = read.map_err(|error| Error::Input(error.to_string()))?;
     let mut by_product: BTreeMap<ProductId, Vec<IndexRow>> = BTreeMap::new();
     for row in rows {
         by_product.entry(row.product).or_default().push(row);
     }
-    if by_product.is_empty() && !standing.may_be_empty {
+    if by_product.is_empty() && !standing.may_be_empty && !settings.index_missing {
         return Err(Error::Nothing(format!(
             "the index has no rows of tile {} at level {} ({} rows in {}): name the index of this tile",
             settings.tile,
@@ -91,12 +122,39 @@ pub async fn gather(settings: &BuildSettings, standing: Standing, progress: &dyn
     }
 
     let known: BTreeMap<ProductId, usize> = by_product.iter().map(|(id, rows)| (*id, rows.len())).collect();
-    let (joined, catalogue) = join_catalogue(settings, &known, standing, progress).await?;
-    let (stac, catalogue) = catalogue.unzip();
+    let Joined { mut join, mut catalogue, stac, missing } =
+        join_catalogue(settings, &known, &standing, progress).await?;
+    let (mut indexed, mut refused, mut left) = (None, Vec::new(), BTreeMap::new());
+    if let (true, Some(source)) = (settings.index_missing, reach.source) {
+        let asked = |item: &&StacItem| settings.full || settings.prune || !standing.held.contains(&item.product);
+        let items: Vec<&StacItem> = missing.iter().filter(asked).collect();
+        let wanted = |asset: Asset| wanted(asset, settings, globs.as_ref());
+        let mut learned = index_missing(settings, reach.cache, source, items, wanted, progress).await?;
+        learned.report.index_rows = write_back(settings, &learned).await?;
+        // The store has the others, and nobody asked to look at them again.
+        let held = |id| standing.held.contains(&id) && !learned.left.contains_key(&id);
+        let settled = |id: ProductId| learned.rows.contains_key(&id) || held(id);
+        if let Some(load) = &mut catalogue {
+            load.without_index.retain(|id| !settled(*id));
+            load.backlog = learned.backlog;
+        }
+        join.without_index.retain(|only| !settled(only.product));
+        join.matched.extend(missing.into_iter().filter_map(|item| {
+            let (product, rows) = (item.product, learned.rows.get(&item.product)?.len());
+            Some(Matched { product, rows, item: Some(item) })
+        }));
+        join.matched.sort_by_key(|matched| matched.product);
+        by_product.extend(learned.rows);
+        (indexed, refused, left) = (Some(learned.report), learned.refused, learned.left);
+    }
+    let joined = join;
     let counts = ProductsReport {
         in_index: known.len(),
         matched: joined.matched.len(),
-        without_index: unmatched(joined.without_index.iter().map(|p| (p.product, p.reason.to_string()))),
+        without_index: unmatched(joined.without_index.iter().map(|p| {
+            let why = left.get(&p.product).map(|why| format!("; {why}")).unwrap_or_default();
+            (p.product, format!("{}{why}", p.reason))
+        })),
         without_product: unmatched(joined.without_product.iter().map(|p| (p.product, p.reason.to_string()))),
         ..ProductsReport::default()
     };
@@ -105,14 +163,14 @@ pub async fn gather(settings: &BuildSettings, standing: Standing, progress: &dyn
         .into_iter()
         .filter_map(|matched| {
             let mut rows = by_product.remove(&matched.product)?;
-            rows.retain(|row| wanted(row, settings, globs.as_ref()));
+            rows.retain(|row| wanted(row.asset, settings, globs.as_ref()));
             (!rows.is_empty()).then_some(Gathered { id: matched.product, rows, item: matched.item })
         })
         .collect::<Vec<_>>();
     if products.is_empty() && !standing.may_be_empty {
         return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));
     }
-    Ok(Inputs { products, index, stac, counts, catalogue })
+    Ok(Inputs { products, index, stac, counts, catalogue, indexed, refused })
 }
 
 /// A local index that is not there or is a folder, before it is opened as what it is not.
@@ -127,18 +185,58 @@ fn is_a_file(index: &str) -> Result<()> {
 }
 
 /// The index may lie on the source's own service; it is opened with the source's options where the schemes agree.
-fn index_options(settings: &BuildSettings) -> s2ice_manifest::source::location::SourceOptions {
+fn index_options(settings: &BuildSettings) -> SourceOptions {
     let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     let same = settings.index.iter().all(|index| scheme(index) == scheme(&settings.source));
-    if same { settings.source_options.clone() } else { Default::default() }
+    if same { settings.source_options.clone() } else { sharing(settings) }
+}
+
+/// No options but the ledger: what lies on one host shares its limits.
+fn sharing(settings: &BuildSettings) -> SourceOptions {
+    SourceOptions { ledger: settings.source_options.ledger.clone(), ..SourceOptions::default() }
+}
+
+/// What must hold before products can be indexed on the fly.
+fn check_request(settings: &BuildSettings) -> Result<()> {
+    let wrong = |reason: &str| Err(Error::Request(reason.to_owned()));
+    match (settings.index_missing, settings.headers, &settings.stac) {
+        (true, HeaderPolicy::Assume, _) => {
+            wrong("--index-missing asks the files themselves, which --headers assume forbids: leave one of them out")
+        }
+        (true, _, None) => wrong("--index-missing needs --stac: it is the catalogue that names the missing products"),
+        (false, ..) if settings.write_index.is_some() => {
+            wrong("--write-index goes with --index-missing: there is nothing else to write to an index")
+        }
+        (false, ..) if settings.index.is_empty() => {
+            wrong("an index is missing: give --index, or --index-missing with --stac")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Adds what was learned to the index file that shall have it; `None` where nothing is written.
+async fn write_back(settings: &BuildSettings, learned: &Missing) -> Result<Option<u64>> {
+    let Some(path) = settings.write_index.as_ref().filter(|_| !settings.dry_run && !learned.rows.is_empty()) else {
+        return Ok(None);
+    };
+    let rows = learned.rows.values().flatten().cloned().collect();
+    merge_index(path, rows).await.map(Some).map_err(|error| Error::Input(error.to_string()))
+}
+
+struct Joined {
+    join: Join,
+    catalogue: Option<CatalogueLoad>,
+    stac: Option<StacReport>,
+    /// Items of the products without index rows, where these are to be indexed.
+    missing: Vec<StacItem>,
 }
 
 async fn join_catalogue(
     settings: &BuildSettings,
     known: &BTreeMap<ProductId, usize>,
-    standing: Standing,
+    standing: &Standing,
     progress: &dyn Progress,
-) -> Result<(Join, Option<(StacReport, CatalogueLoad)>)> {
+) -> Result<Joined> {
     let query = StacQuery {
         tile: settings.tile,
         level: settings.level,
@@ -147,9 +245,13 @@ async fn join_catalogue(
         collection: settings.collection.clone(),
         updated_since: standing.since,
     };
-    let Some(input) = &settings.stac else { return Ok((join_index_alone(known, &query), None)) };
+    let Some(input) = &settings.stac else {
+        let join = join_index_alone(known, &query);
+        return Ok(Joined { join, catalogue: None, stac: None, missing: Vec::new() });
+    };
     progress.begin(Phase::Stac, None);
-    let loaded = load_stac(input, &query, &StacOptions::default()).await;
+    let options = StacOptions { source: sharing(settings), ..StacOptions::default() };
+    let loaded = load_stac(input, &query, &options).await;
     progress.end();
     let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
     let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
@@ -179,8 +281,15 @@ async fn join_catalogue(
         latest_change: load.latest_change,
         changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
         without_index: joined.without_index.iter().map(|only| only.product).collect(),
+        backlog: false,
     };
-    Ok((joined, Some((report, catalogue))))
+    let missing = if settings.index_missing {
+        let ids: BTreeSet<ProductId> = catalogue.without_index.iter().copied().collect();
+        load.items.into_iter().filter(|item| ids.contains(&item.product)).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(Joined { join: joined, catalogue: Some(catalogue), stac: Some(report), missing })
 }
 
 fn unmatched(products: impl Iterator<Item = (ProductId, String)>) -> Vec<Unmatched> {
@@ -211,8 +320,8 @@ fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Opti
     }
 }
 
-fn wanted(row: &IndexRow, settings: &BuildSettings, globs: Option<&GlobSet>) -> bool {
-    let Some(kind) = array_kind(row.asset, settings.level) else { return false };
+fn wanted(asset: Asset, settings: &BuildSettings, globs: Option<&GlobSet>) -> bool {
+    let Some(kind) = array_kind(asset, settings.level) else { return false };
     globs.is_none_or(|globs| {
         globs.is_match(kind.place.path()) || globs.is_match(kind.place.path().trim_start_matches('/'))
     })

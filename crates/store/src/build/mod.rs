@@ -6,6 +6,7 @@ mod difference;
 mod facts;
 mod fingerprint;
 mod gather;
+mod missing;
 mod resolve;
 mod settings;
 mod settle;
@@ -24,11 +25,11 @@ use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
 
 #[cfg(test)]
 pub(crate) use self::changes::references as array_references;
-pub use self::settings::{BuildSettings, HeaderPolicy, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
+pub use self::settings::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 
 use self::difference::difference;
 use self::fingerprint::Salt;
-use self::gather::{Inputs, Standing, gather};
+use self::gather::{Inputs, Reach, Standing, gather};
 use self::resolve::{Resolved, open_cache, resolve, too_cloudy};
 use self::settle::{Known, settle};
 use crate::commit::{self, Loaded, WriteOptions};
@@ -204,9 +205,14 @@ async fn prepare(
 
     let held = loaded.state.clone();
     let held = held.as_deref();
-    let standing =
-        Standing { since: catalogue::since(settings, held), may_be_empty: held.is_some() && !settings.prune };
-    let Inputs { products, index, stac, mut counts, catalogue } = gather(settings, standing, progress).await?;
+    let standing = Standing {
+        since: catalogue::since(settings, held),
+        may_be_empty: held.is_some() && !settings.prune,
+        held: held.map(|s| s.steps.iter().map(|step| step.id).collect()).unwrap_or_default(),
+    };
+    let reach = Reach { cache, source: source.as_ref() };
+    let inputs = gather(settings, standing, reach, progress).await?;
+    let Inputs { products, index, stac, mut counts, catalogue, indexed, refused: unindexed } = inputs;
     let updated: BTreeMap<ProductId, String> = products
         .iter()
         .filter_map(|p| Some((p.id, p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))))
@@ -219,6 +225,7 @@ async fn prepare(
     let Resolved { products: resolved, mut refused, from_cache } =
         resolve(settings, cache, &source_url, source.as_ref(), changed, progress).await?;
     refused.extend(split.refused.iter().cloned());
+    refused.extend(unindexed);
     if split.lost_all(&resolved) {
         return Err(nothing(&refused));
     }
@@ -244,7 +251,8 @@ async fn prepare(
     let (stamp, catalogue) = match &catalogue {
         Some(load) => {
             let (stamp, report) = catalogue::outcome(settings, held, load, &refused);
-            (stamp, Some(report))
+            // What the limit left must be found again however old it is.
+            (stamp.filter(|_| !load.backlog), Some(report))
         }
         None => (held.and_then(|s| s.stamp.catalogue.clone()), None),
     };
@@ -295,6 +303,7 @@ async fn prepare(
         referenced_bytes: plan.referenced_bytes(),
         products: counts,
         index,
+        indexed,
         stac,
         refused,
         refused_counts,

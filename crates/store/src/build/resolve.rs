@@ -107,6 +107,7 @@ impl From<SourceError> for Trouble {
             | SourceError::WrongRegion { .. }
             | SourceError::WrongEndpoint { .. }
             | SourceError::NoRange { .. }
+            | SourceError::Budget(_)
             | SourceError::Timeout { .. } => Self::Fatal(error.into()),
             _ => Self::Refused(RefusalKind::Source, error.to_string()),
         }
@@ -137,7 +138,7 @@ impl From<FactsError> for Trouble {
 impl Job<'_> {
     fn parallel(&self) -> usize {
         // The source bounds its own connections; a few waiting requests keep them busy.
-        self.settings.source_options.connections.max(1) * 2
+        self.settings.source_options.at_once() * 2
     }
 
     fn count_cached(&self) {

@@ -34,6 +34,12 @@ pub struct BuildSettings {
     pub level: Level,
     /// Index files or URLs.
     pub index: Vec<String>,
+    /// Index products of the catalogue that the index lacks.
+    pub index_missing: bool,
+    /// Most products that are so indexed in one run.
+    pub index_missing_limit: usize,
+    /// Index file to which their rows are added; where it is there already, it is read as an index too.
+    pub write_index: Option<PathBuf>,
     /// STAC input.
     pub stac: Option<String>,
     /// Collection of a STAC API.
@@ -85,6 +91,9 @@ pub struct BuildSettings {
     /// Writer and version.
     pub writer: String,
 }
+
+/// Some days of a tile. Walking old products costs some thousand requests each.
+pub const INDEX_MISSING_LIMIT: usize = 20;
 
 /// Half a store: more than a provider withdraws, less than a catalogue that answers in part.
 pub const PRUNE_LIMIT: u8 = 50;

@@ -31,7 +31,7 @@ fn a_tile_has_the_last_word() {
     .unwrap();
     let (first, second) = (&config.tiles[0].settings, &config.tiles[1].settings);
     assert_eq!((first.max_cloud_cover, second.max_cloud_cover), (Some(50.0), Some(20.0)));
-    assert_eq!((first.source_options.connections, second.source_options.connections), (4, 1));
+    assert_eq!((first.source_options.connections, second.source_options.connections), (Some(4), Some(1)));
     assert_eq!(second.source_options.endpoint.as_deref(), Some("https://e"));
     assert_eq!(config.tiles[1].store, "s3://stores/L1C/33TVN");
     assert_eq!(config.tiles[1].line, 14);

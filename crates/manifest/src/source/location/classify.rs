@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::super::budget::BudgetError;
 use super::{Effective, SourceError, SourceUrl};
 
 /// What was going on.
@@ -30,6 +31,9 @@ pub(super) fn is_transient(error: &Error) -> bool {
 }
 
 pub(super) fn classify(error: &Error, context: &Context<'_>) -> SourceError {
+    if let Some(budget) = find::<BudgetError>(error) {
+        return budget.clone().into();
+    }
     let url = context.url.to_owned();
     let text = error.to_string();
     match error {
@@ -115,10 +119,15 @@ fn tag<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn http_kind(error: &(dyn StdError + 'static)) -> Option<HttpErrorKind> {
+    find::<HttpError>(error).map(HttpError::kind)
+}
+
+/// The first error of a kind in a chain of causes.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(http) = error.downcast_ref::<HttpError>() {
-            return Some(http.kind());
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
         }
         next = error.source();
     }

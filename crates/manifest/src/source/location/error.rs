@@ -1,5 +1,7 @@
 //! What can go wrong with a source, each as one sentence.
 
+use super::super::budget::BudgetError;
+
 /// A source that cannot be named, opened or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -137,6 +139,9 @@ pub enum SourceError {
         /// Why.
         detail: String,
     },
+    /// The host's budget does not allow the request.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
     /// Anything else.
     #[error("reading {url} failed: {detail}")]
     Other {

@@ -12,11 +12,13 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 
-use super::{Scheme, SourceError, SourceUrl};
+use super::super::budget::{CONNECTIONS, Ledger, Limits};
+use super::super::budget_http::Budgeted;
+use super::{Scheme, SourceError, SourceStats, SourceUrl};
 
 /// How to read a source. Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) of the source's own
 /// scheme only, unless `anonymous`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceOptions {
     /// Service address for S3 and Azure (`https://eodata.dataspace.copernicus.eu`) or base URL for GCS.
@@ -34,21 +36,36 @@ pub struct SourceOptions {
     pub allow_http: bool,
     /// Further settings of the client by their names in object_store, such as `aws_access_key_id`.
     pub extra: BTreeMap<String, String>,
-    /// Requests at a time, at least 1.
-    pub connections: usize,
+    /// Requests to the source's host at a time, at least 1. Without a value: 4 for the Copernicus Data Space, else 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
+    /// Requests per second to the source's host, evenly spaced. Without a value: as many as it takes.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "requests-per-second")]
+    pub requests_per_second: Option<f64>,
+    /// Bytes read from the source's host in 24 hours. Without a value: without limit.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "bytes-per-day")]
+    pub bytes_per_day: Option<u64>,
+    /// Where requests are counted and bounded: sources that share it share the limits of their hosts.
+    #[serde(skip)]
+    pub ledger: Ledger,
 }
 
-impl Default for SourceOptions {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            region: None,
-            virtual_hosted: None,
-            anonymous: false,
-            request_payer: false,
-            allow_http: false,
-            extra: BTreeMap::new(),
-            connections: 8,
+impl SourceOptions {
+    /// Requests at a time that keep the source busy.
+    #[must_use]
+    pub fn at_once(&self) -> usize {
+        self.connections.unwrap_or(CONNECTIONS).clamp(1, 1024)
+    }
+
+    fn limits(&self) -> Result<Limits, String> {
+        match self.requests_per_second {
+            Some(rate) if !rate.is_finite() || rate < 0.001 => {
+                Err(format!("{rate} requests per second would take forever: give 0.001 or more"))
+            }
+            requests_per_second => {
+                let (connections, bytes_per_day) = (self.connections, self.bytes_per_day);
+                Ok(Limits { connections, requests_per_second, bytes_per_day })
+            }
         }
     }
 }
@@ -80,7 +97,8 @@ pub(super) struct Opened {
     pub(super) effective: Effective,
 }
 
-/// A few quick attempts for connections; throttling is waited out by [`super::store`].
+/// A few quick attempts for connections; throttling is waited out by [`super::store`], and by the host's budget where
+/// the server says for how long.
 fn retry() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
@@ -89,7 +107,7 @@ fn retry() -> RetryConfig {
             base: 2.0,
         },
         max_retries: 3,
-        retry_timeout: Duration::from_secs(100),
+        retry_timeout: Duration::from_secs(240),
     }
 }
 
@@ -100,17 +118,20 @@ const TIMEOUTS: [(ClientConfigKey, &str); 3] = [
     (ClientConfigKey::Timeout, "5 minutes"),
 ];
 
-pub(super) fn open(url: &SourceUrl, options: &SourceOptions) -> Result<Opened, SourceError> {
+/// Requests of the client are counted in `stats` where they go out.
+pub(super) fn open(url: &SourceUrl, options: &SourceOptions, stats: &Arc<SourceStats>) -> Result<Opened, SourceError> {
     let bad = |reason: String| SourceError::BadOptions { url: url.to_string(), reason };
     let base = Path::parse(url.segments().join("/")).map_err(|e| bad(e.to_string()))?;
     let plain = options.endpoint.as_deref().is_some_and(|e| e.to_ascii_lowercase().starts_with("http://"));
     let allow_http = options.allow_http || plain;
+    let limits = options.limits().map_err(bad)?;
+    let budgeted = Budgeted { ledger: options.ledger.clone(), limits, stats: Arc::clone(stats) };
     let built = match url.scheme() {
         Scheme::Local => return local(url),
-        Scheme::S3 => s3(url, options, allow_http),
-        Scheme::Gcs => gcs(url, options, allow_http),
-        Scheme::Azure => azure(url, options, allow_http),
-        Scheme::Http | Scheme::Https => http(url, options),
+        Scheme::S3 => s3(url, options, allow_http, budgeted),
+        Scheme::Gcs => gcs(url, options, allow_http, budgeted),
+        Scheme::Azure => azure(url, options, allow_http, budgeted),
+        Scheme::Http | Scheme::Https => http(url, options, budgeted),
     };
     let (store, effective) = built.map_err(bad)?;
     Ok(Opened { store, base, effective })
@@ -136,8 +157,8 @@ fn is_true(value: Option<String>) -> bool {
     value.is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on" | "y"))
 }
 
-fn s3(url: &SourceUrl, options: &SourceOptions, allow_http: bool) -> Built {
-    let mut builder = AmazonS3Builder::from_env().with_retry(retry());
+fn s3(url: &SourceUrl, options: &SourceOptions, allow_http: bool, budgeted: Budgeted) -> Built {
+    let mut builder = AmazonS3Builder::from_env().with_retry(retry()).with_http_connector(budgeted);
     for (key, value) in TIMEOUTS {
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
     }
@@ -177,8 +198,8 @@ fn s3(url: &SourceUrl, options: &SourceOptions, allow_http: bool) -> Built {
     Ok((Arc::new(builder.build().map_err(|e| e.to_string())?), effective))
 }
 
-fn gcs(url: &SourceUrl, options: &SourceOptions, allow_http: bool) -> Built {
-    let mut builder = GoogleCloudStorageBuilder::from_env().with_retry(retry());
+fn gcs(url: &SourceUrl, options: &SourceOptions, allow_http: bool, budgeted: Budgeted) -> Built {
+    let mut builder = GoogleCloudStorageBuilder::from_env().with_retry(retry()).with_http_connector(budgeted);
     for (key, value) in TIMEOUTS {
         builder = builder.with_config(GoogleConfigKey::Client(key), value);
     }
@@ -206,8 +227,8 @@ fn gcs(url: &SourceUrl, options: &SourceOptions, allow_http: bool) -> Built {
     Ok((Arc::new(builder.build().map_err(|e| e.to_string())?), effective))
 }
 
-fn azure(url: &SourceUrl, options: &SourceOptions, allow_http: bool) -> Built {
-    let mut builder = MicrosoftAzureBuilder::from_env().with_retry(retry());
+fn azure(url: &SourceUrl, options: &SourceOptions, allow_http: bool, budgeted: Budgeted) -> Built {
+    let mut builder = MicrosoftAzureBuilder::from_env().with_retry(retry()).with_http_connector(budgeted);
     for (key, value) in TIMEOUTS {
         builder = builder.with_config(AzureConfigKey::Client(key), value);
     }
@@ -236,7 +257,7 @@ fn azure(url: &SourceUrl, options: &SourceOptions, allow_http: bool) -> Built {
     Ok((Arc::new(builder.build().map_err(|e| e.to_string())?), effective))
 }
 
-fn http(url: &SourceUrl, options: &SourceOptions) -> Built {
+fn http(url: &SourceUrl, options: &SourceOptions, budgeted: Budgeted) -> Built {
     if options.endpoint.is_some() || options.region.is_some() || options.request_payer {
         return Err("endpoint, region and requester-pays are for buckets".to_owned());
     }
@@ -244,6 +265,7 @@ fn http(url: &SourceUrl, options: &SourceOptions) -> Built {
     let mut builder = HttpBuilder::new()
         .with_url(format!("{}://{}", url.scheme().name(), url.authority()))
         .with_retry(retry())
+        .with_http_connector(budgeted)
         .with_config(ClientConfigKey::AllowHttp, if plain { "true" } else { "false" });
     for (key, value) in TIMEOUTS {
         builder = builder.with_config(key, value);

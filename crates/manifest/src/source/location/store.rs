@@ -13,8 +13,9 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore};
 use tokio::sync::Semaphore;
 
+use super::super::budget::spread;
 use super::classify::{Context, classify, is_transient};
-use super::open::{Effective, SourceOptions, open};
+use super::open::{Effective, Opened, SourceOptions, open};
 use super::{SourceError, SourceUrl};
 
 /// How often a throttled request is tried again, after waiting this many seconds each time: two minutes in all.
@@ -28,10 +29,15 @@ pub struct SourceStats {
 }
 
 impl SourceStats {
-    /// Requests made: reads, and one per thousand names listed. Reconnections below are not counted.
+    /// Requests made, repeated attempts included. On a local folder: reads, and one per thousand names listed.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request that goes out.
+    pub(crate) fn sent(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes of file contents received.
@@ -61,6 +67,10 @@ pub struct Listed {
     pub path: String,
     /// Size, bytes.
     pub size: u64,
+    /// ETag, where the listing tells.
+    pub etag: Option<String>,
+    /// Modification time, where the listing tells.
+    pub last_modified: Option<DateTime<Utc>>,
 }
 
 struct Inner {
@@ -69,7 +79,9 @@ struct Inner {
     base: Path,
     effective: Effective,
     local_root: Option<PathBuf>,
-    stats: SourceStats,
+    stats: Arc<SourceStats>,
+    /// True where the client below counts its requests in `stats` itself.
+    wired: bool,
     permits: Semaphore,
 }
 
@@ -91,8 +103,10 @@ impl Source {
     /// # Errors
     /// [`SourceError::NotAFolder`] and [`SourceError::BadOptions`].
     pub fn open(url: &SourceUrl, options: &SourceOptions) -> Result<Self, SourceError> {
-        let opened = open(url, options)?;
-        Ok(Self::new(url.clone(), opened.store, opened.base, opened.effective, options.connections))
+        let stats = Arc::new(SourceStats::default());
+        let opened = open(url, options, &stats)?;
+        let wired = url.scheme() != super::Scheme::Local;
+        Ok(Self::new(url.clone(), opened, stats, wired, options.at_once()))
     }
 
     /// A source over a client of the caller's own, whose keys begin with the address's prefix.
@@ -102,14 +116,15 @@ impl Source {
     pub fn over(url: SourceUrl, store: Arc<dyn ObjectStore>, connections: usize) -> Result<Self, SourceError> {
         let base = Path::parse(url.segments().join("/"))
             .map_err(|e| SourceError::BadOptions { url: url.to_string(), reason: e.to_string() })?;
-        Ok(Self::new(url, store, base, Effective::default(), connections))
+        let opened = Opened { store, base, effective: Effective::default() };
+        Ok(Self::new(url, opened, Arc::default(), false, connections))
     }
 
-    fn new(url: SourceUrl, store: Arc<dyn ObjectStore>, base: Path, effective: Effective, connections: usize) -> Self {
+    fn new(url: SourceUrl, opened: Opened, stats: Arc<SourceStats>, wired: bool, connections: usize) -> Self {
         let local_root = url.local_root();
         let permits = Semaphore::new(connections.clamp(1, 1024));
-        let stats = SourceStats::default();
-        Self { inner: Arc::new(Inner { url, store, base, effective, local_root, stats, permits }) }
+        let Opened { store, base, effective } = opened;
+        Self { inner: Arc::new(Inner { url, store, base, effective, local_root, stats, wired, permits }) }
     }
 
     /// The source's address.
@@ -208,7 +223,8 @@ impl Source {
                 Err(error) if is_transient(&error) => match waits.next() {
                     Some(seconds) => {
                         tracing::debug!(url, seconds, %error, "throttled, waiting");
-                        tokio::time::sleep(Duration::from_secs(*seconds)).await;
+                        let jitter = spread(self.inner.stats.requests());
+                        tokio::time::sleep(Duration::from_secs(*seconds).mul_f64(jitter)).await;
                     }
                     None => return Err(self.explain(&error, &url, range.start)),
                 },
@@ -217,9 +233,15 @@ impl Source {
         }
     }
 
+    fn count(&self) {
+        if !self.inner.wired {
+            self.inner.stats.sent();
+        }
+    }
+
     async fn attempt(&self, key: &Path, options: GetOptions) -> Result<Fetched, object_store::Error> {
         let stats = &self.inner.stats;
-        stats.requests.fetch_add(1, Ordering::Relaxed);
+        self.count();
         let result = self.inner.store.get_opts(key, options).await?;
         let (meta, modified) = (result.meta.clone(), result.meta.last_modified);
         let bytes = result.bytes().await?;
@@ -260,7 +282,7 @@ impl Source {
         let key = self.join(path)?;
         let url = self.url_of(path)?;
         let _permit = self.inner.permits.acquire().await.map_err(|e| other(&url, &e.to_string()))?;
-        self.inner.stats.requests.fetch_add(1, Ordering::Relaxed);
+        self.count();
         let options = GetOptions { head: true, ..GetOptions::default() };
         match self.inner.store.get_opts(&key, options).await {
             Ok(result) => Ok(result.meta.size),
@@ -273,6 +295,19 @@ impl Source {
     /// # Errors
     /// [`SourceError::TooMany`] beyond `limit` files, [`SourceError::CannotList`] on web servers, and as for reads.
     pub async fn list(&self, folder: &str, limit: usize) -> Result<Vec<Listed>, SourceError> {
+        self.list_where(folder, limit, |_| true).await
+    }
+
+    /// As [`Source::list`], of the files whose path is wanted; the others take no room and do not count.
+    ///
+    /// # Errors
+    /// As [`Source::list`].
+    pub async fn list_where(
+        &self,
+        folder: &str,
+        limit: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Listed>, SourceError> {
         let inner = &*self.inner;
         let folder = folder.trim_end_matches('/');
         let (key, url) = match folder {
@@ -280,20 +315,27 @@ impl Source {
             folder => (self.join(folder)?, self.url_of(folder)?),
         };
         let _permit = inner.permits.acquire().await.map_err(|e| other(&url, &e.to_string()))?;
-        inner.stats.requests.fetch_add(1, Ordering::Relaxed);
+        self.count();
         let mut out = Vec::new();
+        let mut seen: u64 = 0;
         let mut stream = inner.store.list((!key.as_ref().is_empty()).then_some(&key));
         while let Some(meta) = stream.try_next().await.map_err(|error| self.explain_list(&error, &url))? {
-            if out.len() >= limit {
-                return Err(SourceError::TooMany { url, limit });
+            seen += 1;
+            if seen.is_multiple_of(1000) {
+                self.count();
             }
             let whole = meta.location.as_ref();
             let base = inner.base.as_ref();
             let relative = whole.strip_prefix(base).unwrap_or(whole).trim_start_matches('/');
-            out.push(Listed { path: format!("/{relative}"), size: meta.size });
-            if out.len() % 1000 == 0 {
-                inner.stats.requests.fetch_add(1, Ordering::Relaxed);
+            if !wanted(relative) {
+                continue;
             }
+            if out.len() >= limit {
+                return Err(SourceError::TooMany { url, limit });
+            }
+            // Servers without the time are given the epoch by the client.
+            let last_modified = (meta.last_modified.timestamp() != 0).then_some(meta.last_modified);
+            out.push(Listed { path: format!("/{relative}"), size: meta.size, etag: meta.e_tag, last_modified });
         }
         out.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(out)

@@ -1,0 +1,126 @@
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
+
+use super::*;
+
+fn limits(connections: usize) -> Limits {
+    Limits { connections: Some(connections), ..Limits::default() }
+}
+
+#[test]
+fn hosts_have_their_usual_limits_and_the_lowest_wish_holds() {
+    let ledger = Ledger::default();
+    let of = |origin: &str| ledger.budget(origin, Limits::default()).limits();
+    assert_eq!(of("https://eodata.dataspace.copernicus.eu").connections, Some(4));
+    assert_eq!(of("https://eodata.dataspace.copernicus.eu:443").connections, Some(4));
+    assert_eq!(of("https://stac.dataspace.copernicus.eu").requests_per_second, Some(5.0));
+    assert_eq!(of("http://127.0.0.1:9000"), Limits { connections: Some(8), ..Limits::default() });
+    let wished = ledger.budget("http://127.0.0.1:9000", limits(20));
+    assert_eq!(wished.limits().connections, Some(20), "a wish may be above what is usual");
+    ledger.budget("http://127.0.0.1:9000", limits(2));
+    ledger.budget("http://127.0.0.1:9000", limits(5));
+    assert_eq!(wished.limits().connections, Some(2));
+    let other = Ledger::default().budget("http://127.0.0.1:9000", Limits::default());
+    assert_eq!(other.limits().connections, Some(8), "another ledger knows nothing of it");
+}
+
+#[tokio::test]
+async fn no_more_permits_than_connections_even_for_many_waiters() {
+    let budget = Ledger::default().budget("http://h", limits(3));
+    let peak = Arc::new(Mutex::new((0, 0)));
+    let tasks = (0..60).map(|_| {
+        let (budget, peak) = (Arc::clone(&budget), Arc::clone(&peak));
+        async move {
+            let _permit = budget.enter().await.unwrap();
+            {
+                let mut peak = peak.lock().unwrap();
+                peak.0 += 1;
+                peak.1 = peak.1.max(peak.0);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            peak.lock().unwrap().0 -= 1;
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(5), futures::future::join_all(tasks)).await.unwrap();
+    assert_eq!(*peak.lock().unwrap(), (0, 3));
+    assert_eq!(budget.requests(), 60);
+}
+
+#[tokio::test]
+async fn a_waiter_that_gives_up_takes_no_connection_with_it() {
+    let budget = Ledger::default().budget("http://h", limits(1));
+    let first = budget.enter().await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(5), budget.enter()).await.is_err());
+    drop(first);
+    tokio::time::timeout(Duration::from_secs(1), budget.enter()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn requests_are_spaced_by_the_rate() {
+    let rate = Limits { requests_per_second: Some(50.0), ..Limits::default() };
+    let budget = Ledger::default().budget("http://h", rate);
+    let start = Instant::now();
+    for _ in 0..11 {
+        budget.enter().await.unwrap();
+    }
+    assert!(start.elapsed() >= Duration::from_millis(199), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_pause_holds_for_all_and_a_long_one_is_an_error() {
+    let ledger = Ledger::default();
+    let budget = ledger.budget("http://h", Limits::default());
+    budget.pause(Duration::from_millis(80));
+    let start = Instant::now();
+    ledger.budget("http://h", Limits::default()).enter().await.unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(80));
+    let start = Instant::now();
+    ledger.budget("http://other", Limits::default()).enter().await.unwrap();
+    assert!(start.elapsed() < Duration::from_millis(50), "another host is not paused");
+    budget.pause(Duration::from_secs(3600));
+    let error = budget.enter().await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("http://h asks to be left alone for 3599 s, longer than is waited for (120 s)"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_days_bytes_run_out_and_renew() {
+    let limit = Limits { bytes_per_day: Some(100), ..Limits::default() };
+    let budget = Ledger::default().budget("http://h", limit);
+    let permit = budget.enter().await.unwrap();
+    permit.received(99);
+    budget.enter().await.unwrap();
+    permit.received(1);
+    let error = budget.enter().await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the limit of 100 bytes per day for http://h is used up (bytes-per-day); it renews in 24 h 0 min"
+    );
+    assert_eq!(budget.bytes(), 100);
+    let state = budget.state();
+    let (start, _) = state.day.unwrap();
+    assert!(state.exhausted(start + DAY - Duration::from_secs(1)).is_some());
+    assert!(state.exhausted(start + DAY).is_none());
+}
+
+#[test]
+fn waits_are_spread_without_a_common_beat() {
+    let spreads: Vec<f64> = (0..1000).map(spread).collect();
+    assert!(spreads.iter().all(|s| (0.75..=1.25).contains(s)));
+    let mean = spreads.iter().sum::<f64>() / spreads.len() as f64;
+    assert!((mean - 1.0).abs() < 0.01, "{mean}");
+    assert!(spreads.windows(2).all(|pair| (pair[0] - pair[1]).abs() > 0.1));
+}
+
+#[test]
+fn retry_after_reads_seconds_and_dates() {
+    let headers = |pairs: &[(reqwest::header::HeaderName, &str)]| {
+        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    };
+    assert_eq!(retry_after(&headers(&[(RETRY_AFTER, "2")])), Some(Duration::from_secs(2)));
+    let date = [(RETRY_AFTER, "Fri, 31 Dec 1999 23:59:59 GMT"), (DATE, "Fri, 31 Dec 1999 23:59:29 GMT")];
+    assert_eq!(retry_after(&headers(&date)), Some(Duration::from_secs(30)));
+    assert_eq!(retry_after(&headers(&[(RETRY_AFTER, "soon")])), None);
+    assert_eq!(retry_after(&headers(&[(RETRY_AFTER, "99999999999999999999999")])), None);
+}

@@ -1,0 +1,320 @@
+"""Making an index: on the fly for products that no index has, and by `s2ice index` over many."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import xarray as xr
+
+from support import s3, stores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Samples
+    from support.command import Command
+
+TILE = "33TVN"
+R60M = "measurements/reflectance/r60m"
+SCL = "conditions/mask/l2a_classification/r20m"
+SOURCE = "s3://eodata/Sentinel-2/MSI"
+KINDS = ("native", "walked")
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[s3.Service]:
+    with s3.serve() as service:
+        service.bucket("eodata")
+        yield service
+
+
+@pytest.fixture(scope="module")
+def kinds(make_samples: Callable[..., Samples]) -> dict[str, Samples]:
+    """Two products whose files carry TLM, and the same two without."""
+    return {
+        "native": make_samples("--dates", "2", "--truth", "--tlm", "all"),
+        "walked": make_samples("--dates", "2", "--truth", "--tlm", "none"),
+    }
+
+
+@pytest.fixture(scope="module")
+def uploaded(service: s3.Service, kinds: dict[str, Samples]) -> dict[str, str]:
+    """Addresses of the products of each kind; the catalogue's own addresses lead elsewhere."""
+    for kind, samples in kinds.items():
+        service.upload(samples.root, "eodata", f"Sentinel-2/MSI/{kind}/")
+    return {kind: f"{SOURCE}/{kind}" for kind in kinds}
+
+
+def build(source: object, samples: Samples, store: Path, *more: object) -> tuple[object, ...]:
+    """Build without any index."""
+    return (
+        *("build", "--tile", TILE, "--stac", samples.stac, "--source", source, "--store", store),
+        *("--index-missing", "--json", *more),
+    )
+
+
+def tiles(file: Path) -> int:
+    return file.read_bytes().count(b"\xff\x90\x00\x0a")
+
+
+def check_pixels(store: Path, source: Path, samples: Samples) -> None:
+    session = stores.local_with_source(store, source)
+    for group, name, asset in ((R60M, "b01", "B01_60m"), (R60M, "b09", "B09_60m"), (SCL, "scl", "SCL_20m")):
+        array = xr.open_zarr(session.store, group=group, consolidated=False, chunks=None, mask_and_scale=False)[name]
+        assert array.sizes["time"] == len(samples.products)
+        for step, product in enumerate(samples.products):
+            np.testing.assert_array_equal(array[step], samples.truth(product, asset))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_requests_of_a_build_without_an_index(
+    s2ice: Command, service: s3.Service, kinds: dict[str, Samples], uploaded: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    """TLM in the file: one request per raster. Without: at most one more than it has tiles."""
+    samples, place = kinds[kind], ("--source-endpoint", service.endpoint, "--sample", "0")
+    line = build(uploaded[kind], samples, tmp_path / "store", *place, "--cache", tmp_path / "facts.ndjson")
+    with service.recorded() as requests:
+        report = s2ice(*line, **s3.ENVIRONMENT).json
+    files = samples.files()
+    asked = [r for r in requests if r.bucket == "eodata" and r.path.endswith(".jp2")]
+    documents = [r for r in requests if r.path.endswith(".xml")]
+    assert len(documents) == 2 * len(samples.products)
+    for file in files:
+        mine = [r for r in asked if r.path.endswith(file.relative_to(samples.root).as_posix())]
+        assert 1 <= len(mine) <= (1 if kind == "native" else tiles(file) + 1)
+        assert mine[0].range == (0, 65535)
+    indexed = report["indexed"]
+    assert (indexed["products"], indexed["rasters"]) == (2, len(files))
+    assert (indexed["native"], indexed["walked"]) == ((len(files), 0) if kind == "native" else (0, len(files)))
+    # The rest are listings: where the catalogue's address would be on a mirror is found once.
+    assert indexed["requests"] - len(asked) <= 2 * len(samples.products) + 2
+    assert report["source_use"]["requests"] == indexed["requests"] + len(documents)
+    assert report["products"]["without_index"] == []
+    assert report["times"]["count"] == 2
+
+    # Once more: the store holds the products, and nobody asks for them again.
+    with service.recorded() as requests:
+        again = s2ice(*line, **s3.ENVIRONMENT).json
+    assert [r for r in requests if r.bucket == "eodata"] == []
+    assert "committed" not in again
+    assert again["indexed"]["products"] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_and_the_index_that_is_written_back(
+    s2ice: Command, kinds: dict[str, Samples], tmp_path: Path, kind: str
+) -> None:
+    samples = kinds[kind]
+    learned, fresh, made = tmp_path / "learned.parquet", tmp_path / "fresh", tmp_path / "made.parquet"
+    report = s2ice(*build(samples.root, samples, fresh, "--cache", "none", "--write-index", learned)).json
+    rows = len(samples.files())
+    assert report["indexed"]["index_rows"] == pq.read_metadata(learned).num_rows == rows
+    check_pixels(fresh, samples.root, samples)
+
+    # It is the index that `s2ice index` makes, and gives the same store.
+    s2ice("index", "--source", samples.root, "-o", made)
+    assert pq.read_table(learned).equals(pq.read_table(made))
+    again = tmp_path / "again"
+    usual = ("build", "--tile", TILE, "--stac", samples.stac, "--source", samples.root, "--cache", "none", "--json")
+    s2ice(*usual, "--store", again, "--index", learned)
+    assert s2ice("diff", fresh, again, "--json").json["same"]
+
+    # Nothing is missing any more.
+    third = s2ice(*build(samples.root, samples, tmp_path / "third", "--cache", "none", "--write-index", learned)).json
+    assert third["indexed"]["products"] == 0
+    assert third["products"]["in_index"] == 2
+
+
+def test_a_cache_remembers_what_was_walked(s2ice: Command, kinds: dict[str, Samples], tmp_path: Path) -> None:
+    samples, cache = kinds["walked"], ("--cache", tmp_path / "facts.ndjson", "--sample", "0")
+    first = s2ice(*build(samples.root, samples, tmp_path / "a", *cache)).json
+    second = s2ice(*build(samples.root, samples, tmp_path / "b", *cache)).json
+    assert first["indexed"]["walked"] == second["indexed"]["rasters"] == len(samples.files())
+    assert second["indexed"]["walked"] == 0
+    assert second["indexed"]["requests"] == second["source_use"]["requests"] <= 6
+    assert s2ice("diff", tmp_path / "a", tmp_path / "b", "--json").json["same"]
+
+
+def test_the_limit_is_kept_and_the_rest_comes_later(s2ice: Command, kinds: dict[str, Samples], tmp_path: Path) -> None:
+    samples, store = kinds["native"], tmp_path / "store"
+    line = build(samples.root, samples, store, "--cache", "none", "--index-missing-limit", "1")
+    reports = [s2ice(*line).json for _ in range(3)]
+    assert [r["indexed"]["products"] for r in reports] == [1, 1, 0]
+    assert reports[0]["changes"]["appended"] == samples.products[:1]
+    (left,) = reports[0]["products"]["without_index"]
+    assert left["product"] == samples.products[1]
+    assert "--index-missing-limit" in left["reason"]
+    assert reports[1]["changes"]["appended"] == samples.products[1:]
+    assert "committed" not in reports[2]
+    check_pixels(store, samples.root, samples)
+
+
+def test_products_that_are_not_at_the_source_are_named(
+    s2ice: Command, kinds: dict[str, Samples], tmp_path: Path
+) -> None:
+    samples, root = kinds["native"], tmp_path / "archive"
+    gone, there = (f"{name}.SAFE" for name in samples.products)
+    shutil.copytree(samples.root / there, root / "L2" / "tiles" / "33" / "T" / "VN" / there)
+    report = s2ice(*build(root, samples, tmp_path / "store", "--cache", "none")).json
+    assert report["changes"]["appended"] == samples.products[1:]
+    (left,) = report["products"]["without_index"]
+    assert left["product"] == gone.removesuffix(".SAFE")
+    assert "were not found below" in left["reason"]
+
+
+def test_arrays_that_are_not_asked_for_cost_nothing(s2ice: Command, kinds: dict[str, Samples], tmp_path: Path) -> None:
+    samples = kinds["native"]
+    report = s2ice(*build(samples.root, samples, tmp_path / "s", "--cache", "none", "--arrays", "**/scl")).json
+    assert report["indexed"]["rasters"] == len(samples.products)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (("--headers", "assume"), "--headers assume"),
+        (("--write-index", "no/such/folder/index.parquet"), "no/such/folder"),
+    ],
+)
+def test_requests_that_cannot_be_met(
+    s2ice: Command, kinds: dict[str, Samples], tmp_path: Path, change: tuple[str, ...], what: str
+) -> None:
+    samples = kinds["native"]
+    code = 1 if "no/such" in what else 2
+    outcome = s2ice(*build(samples.root, samples, tmp_path / "s", "--cache", "none", *change), code=code)
+    assert what in outcome.sentence
+
+
+class Index:
+    """`s2ice index` of a copy of some products on S3, or on disk."""
+
+    def __init__(self, s2ice: Command, service: s3.Service, output: Path) -> None:
+        self.s2ice = s2ice
+        self.service = service
+        self.output = output
+        self.partial = output.with_name(f".{output.name}.partial")
+
+    def line(self, *more: object) -> tuple[object, ...]:
+        place = ("--source", f"{SOURCE}/many", "--source-endpoint", self.service.endpoint)
+        return ("index", *place, "-o", self.output, *more)
+
+    def __call__(self, *more: object) -> tuple[dict[str, Any], list[s3.Request]]:
+        """Run, and give the report and the reads of JP2 files."""
+        with self.service.recorded() as requests:
+            report = self.s2ice(*self.line("--json", *more), **s3.ENVIRONMENT).json
+        return report, [r for r in requests if r.path.endswith(".jp2")]
+
+
+@pytest.fixture
+def many(s2ice: Command, service: s3.Service, kinds: dict[str, Samples], tmp_path: Path) -> Iterator[Index]:
+    service.upload(kinds["walked"].root, "eodata", "Sentinel-2/MSI/many/")
+    yield Index(s2ice, service, tmp_path / "index.parquet")
+    client = service.client
+    listed = client.list_objects_v2(Bucket="eodata", Prefix="Sentinel-2/MSI/many/").get("Contents", [])
+    for found in listed:
+        client.delete_object(Bucket="eodata", Key=found["Key"])
+
+
+def by_file(requests: list[s3.Request]) -> set[str]:
+    return {r.path for r in requests}
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_an_index_that_was_interrupted_goes_on(many: Index, kinds: dict[str, Samples], sign: int) -> None:
+    files = len(kinds["walked"].files())
+    whole, _ = many("--no-resume")
+    expected = pq.read_table(many.output)
+    many.output.unlink()
+    slow = {**many.s2ice.environment, **s3.ENVIRONMENT}
+    blocked = threading.Event()
+
+    def hold(request: s3.Request) -> bool:
+        # Half of the files answer; the others wait until the run is dead.
+        if "SCL" in request.path:
+            blocked.wait(30)
+        return False
+
+    many.service.deny = hold
+    with subprocess.Popen(many.s2ice.line(many.line("-q")), env=slow, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not many.partial.exists() or many.partial.read_bytes().count(b"\n") < files - 2 + 1:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(sign)
+            process.wait(30)
+            said = process.stderr.read() if process.stderr else ""
+        finally:
+            blocked.set()
+            many.service.deny = lambda _: False
+    assert not many.output.exists()
+    if sign == signal.SIGINT:
+        assert "the same command goes on from there" in said
+    plan, nothing = many("--dry-run")
+    assert (plan["taken_over"], len(plan["would_read"]), nothing) == (files - 2, 2, [])
+    report, requests = many()
+    assert (report["taken_over"], report["indexed"], report["walked"]) == (files - 2, files, files)
+    assert all("SCL" in path for path in by_file(requests))
+    assert len(by_file(requests)) == 2
+    assert pq.read_table(many.output).equals(expected)
+    assert report["tiles"] == whole["tiles"]
+    assert not many.partial.exists()
+
+
+def test_requests_of_an_index(many: Index, kinds: dict[str, Samples]) -> None:
+    """One for the head, and at most one per tile; prefix lengths come with them."""
+    report, requests = many()
+    for file in kinds["walked"].files():
+        mine = [r for r in requests if r.path.endswith(file.relative_to(kinds["walked"].root).as_posix())]
+        assert len(mine) <= tiles(file) + 1
+    assert report["requests"] == len(requests) + 1
+    assert all(len(row) > 0 for row in pq.read_table(many.output)["prefixes"].to_pylist())
+
+
+def test_an_update_reads_what_is_new_or_changed(
+    many: Index, kinds: dict[str, Samples], make_samples: Callable[..., Samples]
+) -> None:
+    files, root = len(kinds["walked"].files()), kinds["walked"].root
+    many()
+    before = pq.read_table(many.output)
+    report, requests = many("--update")
+    assert (report["kept"], report["walked"], requests) == (files, 0, [])
+    assert pq.read_table(many.output).equals(before)
+
+    client, prefix = many.service.client, "Sentinel-2/MSI/many/"
+    newer = make_samples("--dates", "1", "--start", "2024-06-20", "--tlm", "all")
+    many.service.upload(newer.root, "eodata", prefix)
+    changed, gone = kinds["walked"].files("*_B01_60m")[0], kinds["walked"].files("*_B09_60m")[1]
+    other = kinds["native"].root / changed.relative_to(root)
+    client.put_object(Bucket="eodata", Key=prefix + changed.relative_to(root).as_posix(), Body=other.read_bytes())
+    client.delete_object(Bucket="eodata", Key=prefix + gone.relative_to(root).as_posix())
+    plan, requests = many("--skip-indexed", "--dry-run")
+    added = len(newer.files())
+    assert (plan["kept"], plan["gone"], len(plan["would_read"]), requests) == (files - 2, 1, added + 1, [])
+    report, requests = many("--update")
+    assert (report["kept"], report["gone"], report["with_tlm"], report["walked"]) == (files - 2, 1, added + 1, 0)
+    assert len(requests) == added + 1 == len(by_file(requests))
+    updated = pq.read_table(many.output)
+    many("--no-resume")
+    assert pq.read_table(many.output).equals(updated)
+
+    # Rows of files that are not looked for stay.
+    part, _ = many("--update", newer.products[0] + ".SAFE")
+    assert (part["kept"], part["gone"], part["indexed"]) == (files - 1 + added, 0, files - 1 + added)
+
+
+def test_files_that_fail_do_not_end_an_index(many: Index, kinds: dict[str, Samples]) -> None:
+    files = len(kinds["walked"].files())
+    with many.service.denying(lambda request: "B01" in request.path):
+        report, _ = many()
+    assert (report["indexed"], len(report["refused"])) == (files - 2, 2)
+    report, requests = many("--update")
+    assert (report["indexed"], report["kept"], len(by_file(requests))) == (files, files - 2, 2)
