@@ -374,12 +374,16 @@ def test_interrupted_while_it_reads(bench: Bench, with_signal: signal.Signals) -
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_it_writes(bench: Bench, service: s3.Service, with_signal: signal.Signals) -> None:
-    """The repository is made and the first manifests are written: all of it is taken away again."""
+    """The repository is made and the first manifests are written: the run's branch goes, and the next run takes over."""
     prefix = f"interrupted-{with_signal.name}/"
     run, begun = slowed(bench, service, prefix)
     with begun:
         assert interrupted(run, with_signal) == "s2ice: interrupted; nothing was published\n"
-    assert keys(service, prefix) == []
+    store = f"s3://stores/{prefix.rstrip('/')}"
+    options = (*KEYS, "--store-endpoint", service.endpoint)
+    assert "there is no store" in bench.s2ice("info", store, *options, code=1).sentence
+    bench.build(*options, store=store)
+    whole(bench, service, store)
 
 
 def test_interrupted_while_it_rewrites(bench: Bench, service: s3.Service) -> None:
