@@ -125,7 +125,7 @@ pub enum Error {
     /// Encoding a coordinate failed.
     #[error("compressing a coordinate failed: {0}")]
     Encode(std::io::Error),
-    /// The inputs leave nothing to store.
+    /// The inputs leave nothing to store, or too little of what is there.
     #[error("{0}")]
     Nothing(String),
     /// The request contradicts itself or the inputs.

@@ -332,7 +332,7 @@ fn nothing(refused: &[Refusal]) -> Error {
 /// An input that suddenly lacks most of a store is more likely broken than true.
 fn check_pruned(settings: &BuildSettings, held: usize, removed: usize) -> Result<()> {
     if settings.prune && removed * 100 > held * usize::from(settings.prune_limit) {
-        return Err(Error::Request(format!(
+        return Err(Error::Nothing(format!(
             "--prune would remove {removed} of {held} products, more than {} %: check the inputs, or raise --prune-limit",
             settings.prune_limit
         )));
