@@ -159,7 +159,57 @@ def test_absent_is_told_from_nodata(
     assert tree[f"{R60}/b09"][1].to_numpy().any()
 
 
-def test_true_colour_has_small_tiles(build_l1c: Callable[..., Built]) -> None:
+def test_catalogue_and_public_index_feed_a_store_that_grows(
+    s2ice: Command, small: Built, make_samples: Callable[..., Samples], tmp_path: Path
+) -> None:
+    """By the catalogue's items of sentinel-2-l1c and the index without masks; then the second date is appended."""
+    samples = small.samples
+
+    def build(*more: str) -> dict[str, Any]:
+        return s2ice(
+            *("build", "--tile", "33TVN", "--level", "L1C", "--index", samples.index, "--stac", samples.stac),
+            *("--source", samples.root, "--store", tmp_path / "store", "--cache", "none", "--json", *more),
+        ).json
+
+    day = samples.products[0].split("_")[2]
+    first = build("--datetime", f"{day[:4]}-{day[4:6]}-{day[6:8]}")
+    assert (first["times"]["count"], first["products"]["matched"]) == (1, 1)
+    second = build()
+    assert second["changes"]["appended"] == [samples.products[1]]
+    assert {array["path"] for array in second["arrays"]} == {f"/{R60}/b01", f"/{R60}/b09", f"/{R60}/b10"}
+    tree = package.open(tmp_path / "store", mask_and_scale=False)
+    whole = small.open(mask_and_scale=False)
+    for name in ("b01", "b09", "b10"):
+        np.testing.assert_array_equal(tree[f"{R60}/{name}"].to_numpy(), whole[f"{R60}/{name}"].to_numpy())
+    # Nothing is left to do, and a store of the other level is not mixed with it.
+    assert "committed" not in build()
+    l2a = make_samples("--dates", "1")
+    refused = s2ice(
+        *("build", "--tile", "33TVN", "--index", l2a.index, "--source", l2a.root),
+        *("--store", tmp_path / "store", "--cache", "none"),
+        code=1,
+    )
+    assert "L1C" in refused.stderr
+    assert "L2A" in refused.stderr
+
+
+def test_bands_may_be_assumed(s2ice: Command, small: Built, tmp_path: Path) -> None:
+    """Without a look at the files, by the known header classes, and stamped as such.
+
+    OpenJPEG's own quantisation segment is another one, so that pixels of samples cannot be read by these.
+    """
+    outcome = s2ice(
+        *("build", "--tile", "33TVN", "--level", "L1C", "--index", small.samples.index, "--headers", "assume"),
+        *("--source", f"file://{small.samples.root}", "--store", tmp_path / "store", "--cache", "none", "--json"),
+    )
+    assert {array["header"] for array in outcome.json["arrays"]} == {"unverified"}
+    tree = package.open(tmp_path / "store", mask_and_scale=False)
+    assert tree.attrs["s2ice"]["headers"] == "assumed"
+    assert set(tree.metadata_source.to_numpy()) == {"name"}
+    assert tree[f"{R60}/b10"].attrs["add_offset"] == -0.1
+
+
+def test_true_colour_has_small_tiles(s2ice: Command, build_l1c: Callable[..., Built]) -> None:
     """10980 pixels in tiles of 256: 43 x 43, the last ones 228 pixels wide."""
     built = build_l1c("--dates", "1", "--assets", "TCI_10m")
     (report,) = built.report["arrays"]
@@ -175,6 +225,13 @@ def test_true_colour_has_small_tiles(build_l1c: Callable[..., Built]) -> None:
             found = tci[0, :, row : row + 300, column : column + 300].to_numpy()
             assert wanted.any()
             np.testing.assert_array_equal(found, wanted)
+    # No file of this kind was seen, so none is assumed.
+    outcome = s2ice(
+        *("build", "--tile", "33TVN", "--level", "L1C", "--index", built.samples.index, "--headers", "assume"),
+        *("--source", built.samples.root, "--dry-run"),
+        code=1,
+    )
+    assert "TCI_10m: no main header is known for this kind of raster" in outcome.stderr
 
 
 def test_fourteen_images_make_three_groups(build_l1c: Callable[..., Built]) -> None:
