@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Samples
+
     from support.command import Command
 
 TILE = "33TVN"
@@ -318,3 +320,60 @@ def test_files_that_fail_do_not_end_an_index(many: Index, kinds: dict[str, Sampl
     assert (report["indexed"], len(report["refused"])) == (files - 2, 2)
     report, requests = many("--update")
     assert (report["indexed"], report["kept"], len(by_file(requests))) == (files, files - 2, 2)
+
+
+def test_a_spent_budget_stops_an_index_that_goes_on_later(many: Index, kinds: dict[str, Samples]) -> None:
+    line = many.line("--bytes-per-day", "1500000", "--connections", "1", "-q")
+    sentence = many.s2ice(*line, code=1, **s3.ENVIRONMENT).sentence
+    assert "files to read" in sentence
+    assert "the same command goes on from there" in sentence
+    assert not many.output.exists()
+    report, _ = many()
+    files = len(kinds["walked"].files())
+    assert 0 < report["taken_over"] < files == report["indexed"]
+
+
+def test_two_runs_of_one_index_do_not_mix(many: Index) -> None:
+    many.service.deny = lambda _: time.sleep(0.2) or False
+    try:
+        environment = {**many.s2ice.environment, **s3.ENVIRONMENT}
+        with subprocess.Popen(many.s2ice.line(many.line("-q")), env=environment) as process:
+            deadline = time.monotonic() + 60
+            while not many.partial.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            assert "another s2ice process" in many.s2ice(*many.line(), code=1, **s3.ENVIRONMENT).sentence
+            assert process.wait(120) == 0
+    finally:
+        many.service.deny = lambda _: False
+    assert many.output.exists()
+
+
+def test_where_nothing_can_be_listed_the_catalogue_says_where_the_files_are(
+    s2ice: Command, service: s3.Service, kinds: dict[str, Samples], uploaded: dict[str, str], tmp_path: Path
+) -> None:
+    samples = kinds["native"]
+    text = samples.stac.read_text()
+    stac = tmp_path / "items.json"
+    stac.write_text(re.sub(r"s3://eodata/Sentinel-2/MSI/L2A_N0500/\d+/\d+/\d+", uploaded["native"], text))
+    line = (
+        *("build", "--tile", TILE, "--stac", stac, "--source", uploaded["native"], "--index-missing", "--json"),
+        *("--store", tmp_path / "store", "--cache", "none", "--sample", "0", "--source-endpoint", service.endpoint),
+    )
+    with service.denying(lambda request: request.path.rstrip("/") == "/eodata"), service.recorded() as requests:
+        report = s2ice(*line, **s3.ENVIRONMENT).json
+    asked = [r for r in requests if r.path.endswith(".jp2")]
+    assert len(asked) == len(samples.files()) == report["indexed"]["native"]
+    assert report["times"]["count"] == 2
+
+
+def test_an_index_with_rows_that_would_be_lost_is_not_written_over(
+    s2ice: Command, kinds: dict[str, Samples], tmp_path: Path
+) -> None:
+    samples, index = kinds["native"], tmp_path / "index.parquet"
+    table = pq.read_table(samples.index).slice(0, 1)
+    pq.write_table(table.set_column(0, "product_id", [["no product"]]), index)
+    before = index.read_bytes()
+    line = build(samples.root, samples, tmp_path / "s", "--cache", "none", "--write-index", index)
+    assert "name another file to write to" in s2ice(*line, code=1).sentence
+    assert index.read_bytes() == before

@@ -279,7 +279,6 @@ def test_on_s3(living: Living) -> None:
         killed_again_and_again(living, Where(begin, 0.05, ("--store-endpoint", service.endpoint)), 2)
 
 
-@pytest.mark.xfail(strict=True, reason="a first build killed while it makes the repository occupies the place for good")
 def test_a_repository_that_was_not_finished(living: Living) -> None:
     """Icechunk writes the first snapshot before the file by which a repository is known."""
     living.archive.add("2024-06-01")

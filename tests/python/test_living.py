@@ -52,21 +52,6 @@ def three(archive: Archive) -> list[str]:
     return [archive.add(f"2024-06-{day:02}", base=base) for base, day in enumerate((1, 6, 11))]
 
 
-# Bugs of the product that these tests found: each mark goes when its bug does.
-
-SUPERSEDED_BY_WHAT_GOES = pytest.mark.xfail(
-    strict=True,
-    reason="with a catalogue, a product is refused as superseded by one that the same run prunes: both are gone",
-)
-PRUNED_TOO_LATE = pytest.mark.xfail(
-    strict=True,
-    reason="--prune keeps rasters that the index lost, if a run without --prune saw that index before",
-)
-ALL_COMES_TOO_LATE = pytest.mark.xfail(
-    strict=True,
-    reason="--resolutions all takes nothing of products whose index rows a run with best has seen",
-)
-
 # What a run adds, and where.
 
 
@@ -233,7 +218,6 @@ def test_a_superseded_product_comes_back_when_its_later_self_is_withdrawn(living
     living.is_as_built(three)
 
 
-@SUPERSEDED_BY_WHAT_GOES
 def test_a_superseded_product_comes_back_with_a_catalogue_too(living: Living, three: list[str]) -> None:
     newer = living.archive.add("2024-06-06", base=1, generated="2024-09-01")
     living.run([*three, newer], stac=True)
@@ -325,7 +309,6 @@ def test_the_limit_of_pruning(living: Living, three: list[str]) -> None:
     assert "no rows" in living.fails([], "--prune", "--prune-limit", 100)
 
 
-@PRUNED_TOO_LATE
 def test_a_raster_that_the_index_lost(living: Living, three: list[str]) -> None:
     living.run(three)
     rows = [r for r in living.archive.rows(three) if not (r["product_id"] == three[1] and "B09" in r["path"])]
@@ -486,7 +469,6 @@ def test_more_arrays_are_added_to_old_products(living: Living, three: list[str],
     living.is_as_built(three, stac=stac)
 
 
-@PRUNED_TOO_LATE
 def test_fewer_arrays_take_nothing_away_but_when_asked(living: Living, three: list[str]) -> None:
     living.run(three)
     living.run(three, "--arrays", "**/b09")
@@ -549,7 +531,6 @@ def test_all_copies_and_then_the_best(copies: tuple[Living, Path]) -> None:
     living.is_as_built(names, index=both)
 
 
-@ALL_COMES_TOO_LATE
 def test_the_best_copies_and_then_all(copies: tuple[Living, Path]) -> None:
     living, both = copies
     names = living.archive.names()
@@ -612,7 +593,7 @@ def test_nor_on_how_the_rows_of_a_product_are_cut(living: Living, eight: list[st
     living.is_as_built(eight)
 
 
-@pytest.mark.parametrize("seed", [pytest.param(0, marks=SUPERSEDED_BY_WHAT_GOES), 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("seed", range(6))
 def test_with_pruning_the_store_is_what_the_last_input_says(living: Living, eight: list[str], seed: int) -> None:
     """Products come and go."""
     chance = random.Random(200 + seed)

@@ -125,6 +125,27 @@ fn every_pixel_is_the_one_expected() {
 }
 
 #[test]
+fn level_1c_is_exact_and_named_as_such() {
+    let small = SampleSpec { dates: 2, ..SampleSpec::small_l1c() };
+    let (_dir, products) = make(&small);
+    for product in &products {
+        assert!(product.id.contains("_MSIL1C_"), "{}", product.id);
+        product.assets.iter().for_each(|asset| assert_exact(product, asset));
+        let names: Vec<&str> = product.assets.iter().map(|a| a.file.file_name().unwrap().to_str().unwrap()).collect();
+        assert!(names[0].ends_with("_B01.jp2") && names[3] == "MSK_CLASSI_B00.jp2", "{names:?}");
+        let [detectors, flags] = ["MSK_DETFOO_B01", "MSK_QUALIT_B10"].map(|name| product.asset(name).unwrap());
+        assert_eq!((detectors.coding.components, flags.coding.components, flags.coding.tile), (1, 8, 256));
+        let seen: std::collections::BTreeSet<u16> =
+            product.expected_pixels(detectors, 0..1830, 0..1830).into_iter().collect();
+        assert_eq!(seen.contains(&0), product.id == products[1].id, "the second date ends inside the tile");
+        assert!(seen.iter().filter(|d| **d > 0).all(|d| (4..=9).contains(d)) && seen.len() > 3, "{seen:?}");
+        let whole = std::fs::read_to_string(product.folder.join("MTD_MSIL1C.xml")).unwrap();
+        assert_eq!(whole.matches("<RADIO_ADD_OFFSET band_id=").count(), 13);
+        assert!(!whole.contains("BOA_") && whole.contains("<IMAGE_FILE>GRANULE/L1C_T33TVN_A0"));
+    }
+}
+
+#[test]
 fn twenty_metre_classes_are_exact() {
     let (_dir, products) = make(&spec(&["SCL_20m"]));
     assert_exact(&products[0], &products[0].assets[0]);

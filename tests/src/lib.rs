@@ -1,6 +1,6 @@
 //! Sample Sentinel-2 products: small in bytes, full in geometry, the same on every machine.
 //!
-//! [`write_products`] makes L2A SAFE folders whose JP2 files have the real sizes, tiles, code-blocks and precincts of
+//! [`write_products`] makes L2A and L1C SAFE folders whose JP2 files have the real sizes, tiles, code-blocks and precincts of
 //! Sentinel-2, with a STAC catalogue and a TLM index in the public layout beside them. The pixels are a pure function
 //! of place and date ([`SampleProduct::expected_pixels`]) and coded without loss, so a test can assert each of them
 //! without trusting any decoder.
@@ -30,7 +30,7 @@ pub mod truth;
 pub mod xml;
 
 pub use product::{SampleAsset, SampleProduct, expected_pixels, write_catalogue, write_products};
-pub use spec::{Baseline, Resolutions, SampleSpec, TlmChoice};
+pub use spec::{Baseline, Level, Resolutions, SampleSpec, TlmChoice};
 pub use split::TileParts;
 
 fn invalid(message: String) -> io::Error {

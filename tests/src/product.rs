@@ -12,7 +12,7 @@ use crate::jp2::{Layout, boxes, layout};
 use crate::landscape::Cells;
 use crate::raster::Raster;
 use crate::scene::{ClassShares, Scene};
-use crate::spec::{Identity, Resolutions, SampleSpec, TlmChoice};
+use crate::spec::{Identity, Level, Resolutions, SampleSpec, TlmChoice};
 use crate::split::{TileParts, split};
 use crate::{index, invalid, stac, xml};
 
@@ -128,11 +128,13 @@ fn write_product(
     let places: Vec<(&Raster, String)> = rasters
         .iter()
         .map(|raster| match raster.is_mask() {
-            true => (raster, format!("{granule}/QI_DATA/{}.jp2", raster.asset)),
-            false => {
-                let (prefix, name) = (identity.image_prefix(), &raster.asset);
-                (raster, format!("{granule}/IMG_DATA/R{}m/{prefix}_{name}.jp2", raster.resolution))
-            }
+            true => (raster, "QI_DATA".to_owned()),
+            false if spec.level == Level::L1C => (raster, "IMG_DATA".to_owned()),
+            false => (raster, format!("IMG_DATA/R{}m", raster.resolution)),
+        })
+        .map(|(raster, folder)| {
+            let name = raster.file_name(spec.level, &identity.image_prefix());
+            (raster, format!("{granule}/{folder}/{name}.jp2"))
         })
         .collect();
     for (_, place) in &places {
@@ -180,6 +182,7 @@ fn cost(raster: &Raster) -> u32 {
     let side = 109_800 / raster.resolution;
     let factor = match raster.kind {
         crate::raster::Kind::TrueColour => 3,
+        crate::raster::Kind::Quality => 8,
         _ if raster.resolution == 10 => 1,
         _ => 2, // tiny code-blocks
     };

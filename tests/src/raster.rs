@@ -1,7 +1,7 @@
-//! The rasters of a product: their names, geometry and coding, as in real L2A products.
+//! The rasters of a product: their names, geometry and coding, as in real products.
 
 use crate::encoder::Coding;
-use crate::spec::{Resolutions, SampleSpec};
+use crate::spec::{Level, Resolutions, SampleSpec};
 use crate::spectra::Table;
 
 /// What a raster shows.
@@ -21,6 +21,12 @@ pub enum Kind {
     Cloud,
     /// Probability of snow.
     Snow,
+    /// Which detector saw a pixel.
+    Detectors,
+    /// Technical flags: eight components.
+    Quality,
+    /// Clouds and snow of level 1C: three components.
+    Classification,
 }
 
 /// One raster of a product.
@@ -43,9 +49,25 @@ const R60: [&str; 2] = ["B01", "B09"];
 const R60_COPIES: [&str; 13] =
     ["AOT", "B02", "B03", "B04", "B05", "B06", "B07", "B8A", "B11", "B12", "SCL", "TCI", "WVP"];
 
+const L1C: [(&str, u32); 13] = [
+    ("B01", 60),
+    ("B02", 10),
+    ("B03", 10),
+    ("B04", 10),
+    ("B05", 20),
+    ("B06", 20),
+    ("B07", 20),
+    ("B08", 10),
+    ("B8A", 20),
+    ("B09", 60),
+    ("B10", 60),
+    ("B11", 20),
+    ("B12", 20),
+];
+
 impl Raster {
     fn new(name: &str, resolution: u32) -> Self {
-        let asset = format!("{name}_{resolution}m");
+        let mut asset = format!("{name}_{resolution}m");
         let kind = match name {
             "TCI" => Kind::TrueColour,
             "AOT" => Kind::Aerosol,
@@ -53,8 +75,14 @@ impl Raster {
             "SCL" => Kind::Classes,
             "MSK_CLDPRB" => Kind::Cloud,
             "MSK_SNWPRB" => Kind::Snow,
+            _ if name.starts_with("MSK_DETFOO") => Kind::Detectors,
+            _ if name.starts_with("MSK_QUALIT") => Kind::Quality,
+            _ if name.starts_with("MSK_CLASSI") => Kind::Classification,
             _ => Kind::Band,
         };
+        if matches!(kind, Kind::Detectors | Kind::Quality | Kind::Classification) {
+            name.clone_into(&mut asset);
+        }
         let band_id = if name.starts_with("MSK") { asset.clone() } else { name.to_owned() };
         Self { asset, band_id, kind, resolution }
     }
@@ -62,6 +90,9 @@ impl Raster {
     /// The rasters of every product of `spec`, by folder as in a real one.
     #[must_use]
     pub fn of(spec: &SampleSpec) -> Vec<Self> {
+        if spec.level == Level::L1C {
+            return Self::of_l1c(spec);
+        }
         let all = spec.resolutions == Resolutions::All || !spec.assets.is_empty();
         let mut rasters: Vec<Self> = R10.iter().map(|name| Self::new(name, 10)).collect();
         rasters.extend(R20.iter().map(|name| Self::new(name, 20)));
@@ -86,17 +117,47 @@ impl Raster {
         rasters
     }
 
+    /// Level 1C: every band at its native resolution. The masks of all bands are written where they are asked for.
+    fn of_l1c(spec: &SampleSpec) -> Vec<Self> {
+        let mut rasters = vec![Self::new("TCI", 10), Self::new("MSK_CLASSI_B00", 60)];
+        for (band, resolution) in L1C {
+            rasters.push(Self::new(band, resolution));
+            if spec.resolutions == Resolutions::All || !spec.assets.is_empty() {
+                rasters.extend(["DETFOO", "QUALIT"].map(|kind| Self::new(&format!("MSK_{kind}_{band}"), resolution)));
+            }
+        }
+        rasters.sort_by(|a, b| (a.is_mask(), a.resolution, &a.asset).cmp(&(b.is_mask(), b.resolution, &b.asset)));
+        rasters.retain(|r| spec.assets.is_empty() || spec.assets.contains(&r.asset));
+        rasters
+    }
+
     /// Lies in QI_DATA instead of IMG_DATA.
     #[must_use]
     pub fn is_mask(&self) -> bool {
-        matches!(self.kind, Kind::Cloud | Kind::Snow)
+        self.asset.starts_with("MSK")
+    }
+
+    /// The name of its file without `.jp2`: images bear the product's prefix, level 1C names no resolution.
+    #[must_use]
+    pub fn file_name(&self, level: Level, prefix: &str) -> String {
+        match (self.is_mask(), level) {
+            (true, _) => self.asset.clone(),
+            (false, Level::L1C) => format!("{prefix}_{}", self.band_id),
+            (false, Level::L2A) => format!("{prefix}_{}", self.asset),
+        }
     }
 
     /// How it is coded (tables of the design note on Sentinel-2's JPEG 2000).
     #[must_use]
     pub fn coding(&self, spec: &SampleSpec, tlm: bool) -> Coding {
-        let colour = self.kind == Kind::TrueColour;
-        let (tile, levels, code_block, precinct) = match (self.resolution, colour) {
+        let components = match self.kind {
+            Kind::TrueColour | Kind::Classification => 3,
+            Kind::Quality => 8,
+            _ => 1,
+        };
+        let mask = components > 1 || self.kind == Kind::Detectors;
+        let (tile, levels, code_block, precinct) = match (self.resolution, mask) {
+            (10, true) if spec.level == Level::L1C && self.kind == Kind::TrueColour => (256, 4, 64, 256),
             (10, _) => (1024, 4, 64, 256),
             (20, true) => (2048, 5, 64, 256),
             (20, false) => (640, 4, 8, 128),
@@ -107,7 +168,7 @@ impl Raster {
         let usual = Coding {
             side: 109_800 / self.resolution,
             tile,
-            components: if colour { 3 } else { 1 },
+            components,
             bits: if wide { 15 } else { 8 },
             levels,
             code_block,
@@ -134,12 +195,16 @@ impl Raster {
             Kind::Classes => vec![Table::classes(season)],
             Kind::Cloud => vec![Table::cloud_probability()],
             Kind::Snow => vec![Table::snow_probability()],
+            Kind::Detectors => vec![Table::constant(1)],
+            Kind::Quality => Table::quality(),
+            Kind::Classification => Table::classification(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::spec::Baseline;
 
@@ -151,5 +216,11 @@ mod tests {
         assert_eq!(count(&all), 7 + 14 + 15 + 4);
         assert_eq!(count(&SampleSpec { baseline: Baseline { major: 2, minor: 14 }, ..all }), 7 + 13 + 15 + 4);
         assert_eq!(count(&SampleSpec::small()), 3);
+        let l1c = SampleSpec { level: Level::L1C, ..SampleSpec::default() };
+        assert_eq!(count(&l1c), 13 + 1 + 1);
+        assert_eq!(count(&SampleSpec { resolutions: Resolutions::All, ..l1c.clone() }), 13 + 1 + 1 + 26);
+        let tci = Raster::of(&l1c).into_iter().find(|r| r.asset == "TCI_10m").unwrap();
+        assert_eq!(tci.coding(&l1c, false).side.div_ceil(tci.coding(&l1c, false).tile), 43);
+        assert_eq!(tci.file_name(Level::L1C, "T33TVN_20240501T100559"), "T33TVN_20240501T100559_TCI");
     }
 }

@@ -73,9 +73,21 @@ impl Scene {
         for table in raster.tables(self.season, self.offset, coding.bits) {
             let start = out.len();
             self.plane(i64::from(raster.resolution), &table, cells, rect.map(i64::from), out);
+            if raster.kind == Kind::Detectors {
+                self.detectors(i64::from(raster.resolution), rect.map(i64::from), &mut out[start..]);
+            }
             if raster.kind == Kind::TrueColour {
                 out[start..].iter_mut().for_each(|v| *v = stretch(*v, self.offset));
             }
+        }
+    }
+
+    /// Numbers the detectors where anything was seen: strips of 25 km, as slanted as the edge of the swath.
+    fn detectors(&self, resolution: i64, [column, row, width, _]: [i64; 4], seen: &mut [u16]) {
+        for (i, pixel) in (0..).zip(seen).filter(|(_, pixel)| **pixel != 0) {
+            let (east, north) = self.centre(resolution, column + i % width, row + i / width);
+            let across = east - self.grid.ulx + (self.grid.uly - north) / 4;
+            *pixel = u16::try_from(across / 25_000 + 4).unwrap_or(0);
         }
     }
 

@@ -44,6 +44,38 @@ impl FromStr for Baseline {
     }
 }
 
+/// Processing level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Top of atmosphere: 13 bands at their native resolutions, true colour, masks.
+    L1C,
+    /// Bottom of atmosphere.
+    L2A,
+}
+
+impl Level {
+    /// `1C` or `2A`, as in `MSI_L1C`, `S2MSI1C` and `Level-1C`.
+    #[must_use]
+    pub fn digits(self) -> &'static str {
+        match self {
+            Self::L1C => "1C",
+            Self::L2A => "2A",
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "L1C" => Ok(Self::L1C),
+            "L2A" => Ok(Self::L2A),
+            _ => Err(format!("'{text}' is neither L1C nor L2A")),
+        }
+    }
+}
+
 /// Which products carry a TLM marker segment in their JP2 files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlmChoice {
@@ -69,6 +101,8 @@ pub enum Resolutions {
 pub struct SampleSpec {
     /// MGRS tile, `33TVN`.
     pub tile: String,
+    /// Processing level.
+    pub level: Level,
     /// Day of the first product.
     pub start: Day,
     /// How many products.
@@ -102,6 +136,7 @@ impl Default for SampleSpec {
     fn default() -> Self {
         Self {
             tile: "33TVN".into(),
+            level: Level::L2A,
             start: Day::new(2024, 5, 1),
             dates: 3,
             step: 5,
@@ -125,6 +160,13 @@ impl SampleSpec {
     pub fn small() -> Self {
         Self { assets: ["B01_60m", "B09_60m", "SCL_20m"].map(String::from).into(), ..Self::default() }
     }
+
+    /// For tests of level 1C: its three bands of 60 m, its classification, and two masks.
+    #[must_use]
+    pub fn small_l1c() -> Self {
+        let assets = ["B01_60m", "B09_60m", "B10_60m", "MSK_CLASSI_B00", "MSK_DETFOO_B01", "MSK_QUALIT_B10"];
+        Self { level: Level::L1C, assets: assets.map(String::from).into(), ..Self::default() }
+    }
 }
 
 /// The names and times of one product.
@@ -132,6 +174,8 @@ impl SampleSpec {
 pub struct Identity {
     /// Where it lies.
     pub grid: TileGrid,
+    /// Processing level.
+    pub level: Level,
     /// `S2A` or `S2B`.
     pub satellite: &'static str,
     /// Processing baseline.
@@ -182,6 +226,7 @@ impl Identity {
             return Err(invalid(format!("a product of {day} cannot have been processed before that day")));
         }
         Ok(Self {
+            level: spec.level,
             satellite,
             baseline: spec.baseline,
             day,
@@ -199,8 +244,9 @@ impl Identity {
     #[must_use]
     pub fn product_id(&self) -> String {
         format!(
-            "{}_MSIL2A_{}_N{:02}{:02}_R{:03}_T{}_{}",
+            "{}_MSIL{}_{}_N{:02}{:02}_R{:03}_T{}_{}",
             self.satellite,
+            self.level.digits(),
             self.datatake.compact(),
             self.baseline.major,
             self.baseline.minor,
@@ -213,7 +259,8 @@ impl Identity {
     /// The granule's folder name.
     #[must_use]
     pub fn granule(&self) -> String {
-        format!("L2A_T{}_A{:06}_{}", self.grid.name, self.absolute_orbit, self.datastrip.compact())
+        let level = self.level.digits();
+        format!("L{level}_T{}_A{:06}_{}", self.grid.name, self.absolute_orbit, self.datastrip.compact())
     }
 
     /// The start of the file names in IMG_DATA: `T33TVN_20240501T100559`.
@@ -226,7 +273,8 @@ impl Identity {
     #[must_use]
     pub fn datastrip_id(&self) -> String {
         let (s, made, start) = (self.satellite, self.generated.compact(), self.datastrip.compact());
-        format!("{s}_OPER_MSI_L2A_DS_{}_{made}_S{start}_N{}", self.centre(), self.baseline)
+        let level = self.level.digits();
+        format!("{s}_OPER_MSI_L{level}_DS_{}_{made}_S{start}_N{}", self.centre(), self.baseline)
     }
 
     /// TILE_ID of a level, `L1C` or `L2A`.

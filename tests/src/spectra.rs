@@ -5,19 +5,20 @@ use crate::landscape::{CLOUD, HAZE, SHADOW, SURFACE, TONE, material};
 use crate::noise::ramp;
 
 /// Spectral bands, in the order of the tables here.
-pub const BANDS: [&str; 12] = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"];
+pub const BANDS: [&str; 13] =
+    ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"];
 
-type Spectrum = [i64; 12];
-const SOIL: Spectrum = [900, 1050, 1350, 1750, 1950, 2050, 2150, 2250, 2350, 2300, 2950, 2500];
-const GREEN: Spectrum = [250, 300, 620, 350, 950, 2700, 3500, 3700, 3900, 3950, 1850, 850];
-const STRAW: Spectrum = [700, 900, 1300, 1750, 2100, 2400, 2600, 2750, 2900, 2850, 3300, 2400];
-const BRANCHES: Spectrum = [350, 420, 560, 650, 900, 1300, 1500, 1600, 1700, 1650, 1900, 1200];
-const NEEDLES: Spectrum = [180, 220, 350, 230, 480, 1300, 1650, 1750, 1850, 1900, 850, 380];
-const WATER: Spectrum = [350, 420, 400, 220, 180, 150, 140, 120, 110, 100, 60, 40];
-const ROCK: Spectrum = [1300, 1450, 1650, 1800, 1850, 1900, 1950, 2000, 2050, 2000, 2300, 2100];
-const TOWN: Spectrum = [1100, 1250, 1400, 1550, 1700, 1850, 1950, 2050, 2150, 2100, 2300, 2100];
-const SNOW: Spectrum = [8200, 8600, 8500, 8400, 8300, 8100, 7900, 7600, 7400, 7000, 900, 700];
-const CLOUDS: Spectrum = [5600, 5700, 5600, 5500, 5600, 5700, 5700, 5800, 5900, 3800, 4200, 3200];
+type Spectrum = [i64; 13];
+const SOIL: Spectrum = [900, 1050, 1350, 1750, 1950, 2050, 2150, 2250, 2350, 2300, 14, 2950, 2500];
+const GREEN: Spectrum = [250, 300, 620, 350, 950, 2700, 3500, 3700, 3900, 3950, 12, 1850, 850];
+const STRAW: Spectrum = [700, 900, 1300, 1750, 2100, 2400, 2600, 2750, 2900, 2850, 13, 3300, 2400];
+const BRANCHES: Spectrum = [350, 420, 560, 650, 900, 1300, 1500, 1600, 1700, 1650, 12, 1900, 1200];
+const NEEDLES: Spectrum = [180, 220, 350, 230, 480, 1300, 1650, 1750, 1850, 1900, 11, 850, 380];
+const WATER: Spectrum = [350, 420, 400, 220, 180, 150, 140, 120, 110, 100, 10, 60, 40];
+const ROCK: Spectrum = [1300, 1450, 1650, 1800, 1850, 1900, 1950, 2000, 2050, 2000, 16, 2300, 2100];
+const TOWN: Spectrum = [1100, 1250, 1400, 1550, 1700, 1850, 1950, 2050, 2150, 2100, 14, 2300, 2100];
+const SNOW: Spectrum = [8200, 8600, 8500, 8400, 8300, 8100, 7900, 7600, 7400, 7000, 18, 900, 700];
+const CLOUDS: Spectrum = [5600, 5700, 5600, 5500, 5600, 5700, 5700, 5800, 5900, 3800, 950, 4200, 3200];
 
 /// How green a material is on a day of the (northern) year, and how far it has turned to straw: 0..=256 each.
 fn phenology(kind: u32, day: i64) -> (i64, i64) {
@@ -127,6 +128,28 @@ impl Table {
                 if green >= 100 && straw < 128 { 4 } else { 5 }
             }
         })
+    }
+
+    /// Opaque clouds, cirrus, snow: the three components of level 1C's classification, 0 or 1 each.
+    #[must_use]
+    pub fn classification() -> Vec<Self> {
+        let is =
+            |wanted: fn(u32, i64) -> bool| Self::surface(0, 1, move |kind, _, _, cloud| wanted(kind, cloud).into());
+        let snow: fn(u32, i64) -> bool = |kind, cloud| kind == material::SNOW && cloud == 0;
+        vec![is(|_, cloud| cloud >= 6), is(|_, cloud| (1..6).contains(&cloud)), is(snow)]
+    }
+
+    /// Eight technical flags, 0 or 1 each; only the last, saturated pixels, is ever set.
+    #[must_use]
+    pub fn quality() -> Vec<Self> {
+        let flag = |number| Self::surface(0, 1, move |kind, _, _, _| i64::from(number == 7 && kind == material::SNOW));
+        (0..8).map(flag).collect()
+    }
+
+    /// One number everywhere, of an image that has nothing to do with the land.
+    #[must_use]
+    pub fn constant(value: u16) -> Self {
+        Self { shift: 0, mask: 0, values: vec![value], texture: 0, top: 255 }
     }
 
     /// Probability of cloud in percent.

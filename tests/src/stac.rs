@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::grid::SIDE;
 use crate::product::{SampleAsset, SampleProduct};
 use crate::raster::Kind;
-use crate::xml::{product_xml, tile_xml};
+use crate::spec::Level;
+use crate::xml::{product_xml, product_xml_name, tile_xml};
 
 /// Writes `<product>.json` for each product and `items.json` with all of them, in the order given.
 ///
@@ -28,7 +29,8 @@ pub fn write(dir: &Path, products: &[SampleProduct]) -> io::Result<()> {
 /// Where CDSE would keep the product.
 fn folder(product: &SampleProduct) -> String {
     let (year, month, day) = product.identity.day.civil();
-    let collection = if product.identity.baseline.major >= 5 { "L2A_N0500" } else { "L2A" };
+    let level = product.identity.level.digits();
+    let collection = format!("L{level}{}", if product.identity.baseline.major >= 5 { "_N0500" } else { "" });
     format!("s3://eodata/Sentinel-2/MSI/{collection}/{year:04}/{month:02}/{day:02}/{}.SAFE", product.id)
 }
 
@@ -43,7 +45,7 @@ pub fn item(product: &SampleProduct) -> Value {
     let mut assets = Map::new();
     let granule = format!("GRANULE/{}", id.granule());
     let xml = [
-        ("product_metadata", "MTD_MSIL2A.xml".to_owned(), product_xml(product)),
+        ("product_metadata", product_xml_name(product), product_xml(product)),
         ("granule_metadata", format!("{granule}/MTD_TL.xml"), tile_xml(product)),
     ];
     for (name, place, text) in xml {
@@ -54,7 +56,9 @@ pub fn item(product: &SampleProduct) -> Value {
         assets.insert(name.to_owned(), asset.into());
     }
     for asset in product.assets.iter().filter(|a| !a.raster.is_mask()) {
-        assets.insert(asset.raster.asset.clone(), image(product, asset));
+        let raster = &asset.raster;
+        let name = if id.level == Level::L1C { &raster.band_id } else { &raster.asset };
+        assets.insert(name.clone(), image(product, asset));
     }
     let platform = id.satellite.replace("S2", "sentinel-2").to_lowercase();
     let datetime = id.datatake.iso(6);
@@ -72,7 +76,7 @@ pub fn item(product: &SampleProduct) -> Value {
             "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
             "https://stac-extensions.github.io/sat/v1.1.0/schema.json"
         ],
-        "collection": "sentinel-2-l2a",
+        "collection": format!("sentinel-2-l{}", id.level.digits().to_lowercase()),
         "id": product.id,
         "bbox": [least(0), least(1), most(0), most(1)],
         "geometry": {"type": "Polygon", "coordinates": [ring]},
@@ -87,10 +91,10 @@ pub fn item(product: &SampleProduct) -> Value {
             "constellation": "sentinel-2",
             "instruments": ["msi"],
             "gsd": 10,
-            "processing:level": "L2",
+            "processing:level": format!("L{}", &id.level.digits()[..1]),
             "processing:version": id.baseline.to_string(),
             "processing:datetime": id.generated.iso(6),
-            "product:type": "S2MSI2A",
+            "product:type": format!("S2MSI{}", id.level.digits()),
             "eo:cloud_cover": hundredths(product.cloud_cover()),
             "eo:snow_cover": hundredths(product.shares[11]),
             "sat:orbit_state": "descending",

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use s2ice_tests::calendar::Day;
-use s2ice_tests::{Baseline, Resolutions, SampleSpec, TileParts, TlmChoice, truth, write_products};
+use s2ice_tests::{Baseline, Level, Resolutions, SampleSpec, TileParts, TlmChoice, truth, write_products};
 
-/// Write sample Sentinel-2 L2A products: real geometry, made-up land, the same bytes every time.
+/// Write sample Sentinel-2 products: real geometry, made-up land, the same bytes every time.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -17,6 +17,9 @@ struct Args {
     /// MGRS tile.
     #[arg(long, default_value = "33TVN")]
     tile: String,
+    /// Processing level, L2A or L1C.
+    #[arg(long, default_value = "L2A")]
+    level: Level,
     /// How many dates.
     #[arg(long, default_value_t = 3)]
     dates: u32,
@@ -44,7 +47,7 @@ struct Args {
     /// Only these rasters, as B02_10m,SCL_20m.
     #[arg(long, value_delimiter = ',')]
     assets: Vec<String>,
-    /// Only B01 and B09 at 60 m and SCL, for quick tests.
+    /// Only B01 and B09 at 60 m and SCL (L1C: B01, B09, B10 and masks), for quick tests.
     #[arg(long, conflicts_with = "assets")]
     small: bool,
     /// Also write the true pixels, as truth/<product>/<asset>.npy (large: meant for --small).
@@ -88,9 +91,13 @@ enum Kind {
 
 impl Args {
     fn spec(self) -> SampleSpec {
-        let base =
-            if self.small { SampleSpec::small() } else { SampleSpec { assets: self.assets, ..Default::default() } };
+        let base = match (self.small, self.level) {
+            (true, Level::L2A) => SampleSpec::small(),
+            (true, Level::L1C) => SampleSpec::small_l1c(),
+            (false, _) => SampleSpec { assets: self.assets, ..Default::default() },
+        };
         SampleSpec {
+            level: self.level,
             tile: self.tile,
             start: self.start,
             dates: self.dates,

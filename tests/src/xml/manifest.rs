@@ -21,9 +21,9 @@ pub(super) fn manifest(product: &SampleProduct, inner: &[(String, String)]) -> S
 "#
         );
     };
-    let names = ["S2_Level-2A_Product_Metadata", "S2_Level-2A_Tile1_Metadata"];
-    for (name, (path, text)) in names.iter().zip(inner) {
-        object(name, "text/xml", u64::try_from(text.len()).unwrap_or(0), path);
+    let level = product.identity.level.digits();
+    for (part, (path, text)) in ["Product", "Tile1"].iter().zip(inner) {
+        object(&format!("S2_Level-{level}_{part}_Metadata"), "text/xml", u64::try_from(text.len()).unwrap_or(0), path);
     }
     for asset in &product.assets {
         let (name, path) = (&asset.raster.asset, Path::new(&asset.path));
@@ -79,7 +79,7 @@ pub(super) fn manifest(product: &SampleProduct, inner: &[(String, String)]) -> S
             "PROVENANCE",
             "Processing",
             &format!(
-                "<safe:processing name=\"Generation of Level-2A User Product\" start=\"{made}\"></safe:processing>"
+                "<safe:processing name=\"Generation of Level-{level} User Product\" start=\"{made}\"></safe:processing>"
             ),
         ),
         describe(
@@ -95,15 +95,16 @@ pub(super) fn manifest(product: &SampleProduct, inner: &[(String, String)]) -> S
     .concat();
     format!(
         r#"{HEAD}
-<xfdu:XFDU xmlns:gml="http://www.opengis.net/gml" xmlns:safe="http://www.esa.int/safe/sentinel/1.1" xmlns:xfdu="urn:ccsds:schema:xfdu:1" version="esa/safe/sentinel/1.1/sentinel-2/msi/archive_l2a_user_product">
+<xfdu:XFDU xmlns:gml="http://www.opengis.net/gml" xmlns:safe="http://www.esa.int/safe/sentinel/1.1" xmlns:xfdu="urn:ccsds:schema:xfdu:1" version="esa/safe/sentinel/1.1/sentinel-2/msi/archive_l{lower}_user_product">
   <informationPackageMap>
-    <xfdu:contentUnit dmdID="acquisitionPeriod platform" pdiID="processing" textInfo="SENTINEL-2 MSI Level-2A User Product" unitType="Product_Level-2A"/>
+    <xfdu:contentUnit dmdID="acquisitionPeriod platform" pdiID="processing" textInfo="SENTINEL-2 MSI Level-{level} User Product" unitType="Product_Level-{level}"/>
   </informationPackageMap>
   <metadataSection>
 {metadata}  </metadataSection>
   <dataObjectSection>
 {objects}  </dataObjectSection>
 </xfdu:XFDU>
-"#
+"#,
+        lower = level.to_lowercase(),
     )
 }

@@ -1,5 +1,5 @@
 //! The XML of a product, with the element names, nesting and namespaces of real ones: `manifest.safe`,
-//! `MTD_MSIL2A.xml` and the granule's `MTD_TL.xml`.
+//! `MTD_MSIL2A.xml` or `MTD_MSIL1C.xml`, and the granule's `MTD_TL.xml`.
 
 mod angles;
 mod manifest;
@@ -11,8 +11,15 @@ use std::io;
 use crate::grid::SIDE;
 use crate::product::SampleProduct;
 use crate::scene::ClassShares;
+use crate::spec::Level;
 
 const HEAD: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="no"?>"#;
+const BOA_QUANTIFICATION: &str = r#"      <QUANTIFICATION_VALUES_LIST>
+        <BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>
+        <AOT_QUANTIFICATION_VALUE unit="none">1000.0</AOT_QUANTIFICATION_VALUE>
+        <WVP_QUANTIFICATION_VALUE unit="cm">1000.0</WVP_QUANTIFICATION_VALUE>
+      </QUANTIFICATION_VALUES_LIST>
+"#;
 /// Physical bands in the order of their `bandId`, resolution, and the limits of the band in nm.
 const SPECTRAL: [(&str, u32, u32, u32); 13] = [
     ("B1", 60, 432, 452),
@@ -37,7 +44,7 @@ const SPECTRAL: [(&str, u32, u32, u32); 13] = [
 pub fn write(product: &SampleProduct) -> io::Result<()> {
     let granule = format!("GRANULE/{}", product.identity.granule());
     let inner =
-        [("MTD_MSIL2A.xml".to_owned(), product_xml(product)), (format!("{granule}/MTD_TL.xml"), tile_xml(product))];
+        [(product_xml_name(product), product_xml(product)), (format!("{granule}/MTD_TL.xml"), tile_xml(product))];
     fs::create_dir_all(product.folder.join(&granule))?;
     for (name, text) in &inner {
         fs::write(product.folder.join(name), text)?;
@@ -72,13 +79,19 @@ fn shares_xml(shares: &ClassShares, indent: &str) -> String {
         .collect()
 }
 
-/// `MTD_MSIL2A.xml`.
+/// `MTD_MSIL2A.xml` or `MTD_MSIL1C.xml`.
+#[must_use]
+pub fn product_xml_name(product: &SampleProduct) -> String {
+    format!("MTD_MSIL{}.xml", product.identity.level.digits())
+}
+
+/// The text of that file.
 #[must_use]
 pub fn product_xml(product: &SampleProduct) -> String {
     let id = &product.identity;
-    let (start, orbit) = (id.datatake.iso(3), id.relative_orbit);
+    let (start, orbit, level) = (id.datatake.iso(3), id.relative_orbit, id.level.digits());
     let psd = if id.baseline.major >= 5 && id.baseline.minor >= 11 { 15 } else { 14 };
-    let space = format!("https://psd-{psd}.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd");
+    let space = format!("https://psd-{psd}.sentinel2.eo.esa.int/PSD/User_Product_Level-{level}.xsd");
     let images: String = product
         .assets
         .iter()
@@ -86,13 +99,21 @@ pub fn product_xml(product: &SampleProduct) -> String {
         .filter_map(|a| a.path.split_once(".SAFE/")?.1.strip_suffix(".jp2"))
         .map(|path| format!("            <IMAGE_FILE>{path}</IMAGE_FILE>\n"))
         .collect();
+    let (offset_name, offset_list) = match id.level {
+        Level::L1C => ("RADIO_ADD_OFFSET", "Radiometric_Offset_List"),
+        Level::L2A => ("BOA_ADD_OFFSET", "BOA_ADD_OFFSET_VALUES_LIST"),
+    };
     let offsets = match id.baseline.offset() {
         0 => String::new(),
         offset => {
-            let line = |i| format!("        <BOA_ADD_OFFSET band_id=\"{i}\">-{offset}</BOA_ADD_OFFSET>\n");
+            let line = |i| format!("        <{offset_name} band_id=\"{i}\">-{offset}</{offset_name}>\n");
             let lines: String = (0..SPECTRAL.len()).map(line).collect();
-            format!("      <BOA_ADD_OFFSET_VALUES_LIST>\n{lines}      </BOA_ADD_OFFSET_VALUES_LIST>\n")
+            format!("      <{offset_list}>\n{lines}      </{offset_list}>\n")
         }
+    };
+    let quantification = match id.level {
+        Level::L1C => "      <QUANTIFICATION_VALUE unit=\"none\">10000</QUANTIFICATION_VALUE>\n",
+        Level::L2A => BOA_QUANTIFICATION,
     };
     let spectral: String = (0..)
         .zip(SPECTRAL)
@@ -109,14 +130,14 @@ pub fn product_xml(product: &SampleProduct) -> String {
         .collect();
     format!(
         r#"{HEAD}
-<n1:Level-2A_User_Product xmlns:n1="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{space}">
+<n1:Level-{level}_User_Product xmlns:n1="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{space}">
   <n1:General_Info>
     <Product_Info>
       <PRODUCT_START_TIME>{start}</PRODUCT_START_TIME>
       <PRODUCT_STOP_TIME>{start}</PRODUCT_STOP_TIME>
       <PRODUCT_URI>{name}.SAFE</PRODUCT_URI>
-      <PROCESSING_LEVEL>Level-2A</PROCESSING_LEVEL>
-      <PRODUCT_TYPE>S2MSI2A</PRODUCT_TYPE>
+      <PROCESSING_LEVEL>Level-{level}</PROCESSING_LEVEL>
+      <PRODUCT_TYPE>S2MSI{level}</PRODUCT_TYPE>
       <PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>
       <GENERATION_TIME>{made}</GENERATION_TIME>
       <PREVIEW_IMAGE_URL>Not applicable</PREVIEW_IMAGE_URL>
@@ -152,12 +173,7 @@ pub fn product_xml(product: &SampleProduct) -> String {
         <GREEN_CHANNEL>2</GREEN_CHANNEL>
         <BLUE_CHANNEL>1</BLUE_CHANNEL>
       </Image_Display_Order>
-      <QUANTIFICATION_VALUES_LIST>
-        <BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>
-        <AOT_QUANTIFICATION_VALUE unit="none">1000.0</AOT_QUANTIFICATION_VALUE>
-        <WVP_QUANTIFICATION_VALUE unit="cm">1000.0</WVP_QUANTIFICATION_VALUE>
-      </QUANTIFICATION_VALUES_LIST>
-{offsets}      <Spectral_Information_List>
+{quantification}{offsets}      <Spectral_Information_List>
 {spectral}      </Spectral_Information_List>
     </Product_Image_Characteristics>
   </n1:General_Info>
@@ -181,7 +197,7 @@ pub fn product_xml(product: &SampleProduct) -> String {
     <Image_Content_QI>
 {shares}    </Image_Content_QI>
   </n1:Quality_Indicators_Info>
-</n1:Level-2A_User_Product>
+</n1:Level-{level}_User_Product>
 "#,
         name = product.id,
         baseline = id.baseline,
@@ -189,7 +205,7 @@ pub fn product_xml(product: &SampleProduct) -> String {
         datatake = id.datatake_id(),
         craft = id.satellite.replace("S2", "Sentinel-2"),
         datastrip = id.datastrip_id(),
-        tile = id.tile_id("L2A"),
+        tile = id.tile_id(&format!("L{level}")),
         footprint = footprint(product),
         cloud = product.cloud_cover(),
         shares = shares_xml(&product.shares, "      "),
@@ -200,7 +216,14 @@ pub fn product_xml(product: &SampleProduct) -> String {
 #[must_use]
 pub fn tile_xml(product: &SampleProduct) -> String {
     let (id, grid) = (&product.identity, &product.identity.grid);
-    let space = "https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-2A_Tile_Metadata.xsd";
+    let level = id.level.digits();
+    let space = format!("https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-{level}_Tile_Metadata.xsd");
+    let l1c = match id.level {
+        Level::L1C => String::new(),
+        Level::L2A => {
+            format!("    <L1C_TILE_ID metadataLevel=\"Brief\">{}</L1C_TILE_ID>\n", id.tile_id("L1C"))
+        }
+    };
     let mut sizes = String::new();
     let mut places = String::new();
     for r in [10, 20, 60] {
@@ -236,10 +259,9 @@ pub fn tile_xml(product: &SampleProduct) -> String {
         .collect();
     format!(
         r#"{HEAD}
-<n1:Level-2A_Tile_ID xmlns:n1="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{space}">
+<n1:Level-{level}_Tile_ID xmlns:n1="{space}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{space}">
   <n1:General_Info>
-    <L1C_TILE_ID metadataLevel="Brief">{l1c}</L1C_TILE_ID>
-    <TILE_ID metadataLevel="Brief">{l2a}</TILE_ID>
+{l1c}    <TILE_ID metadataLevel="Brief">{tile}</TILE_ID>
     <DATASTRIP_ID metadataLevel="Standard">{datastrip}</DATASTRIP_ID>
     <DOWNLINK_PRIORITY metadataLevel="Standard">NOMINAL</DOWNLINK_PRIORITY>
     <SENSING_TIME metadataLevel="Standard">{sensing}</SENSING_TIME>
@@ -262,10 +284,9 @@ pub fn tile_xml(product: &SampleProduct) -> String {
     <Pixel_Level_QI geometry="FULL_RESOLUTION">
 {masks}    </Pixel_Level_QI>
   </n1:Quality_Indicators_Info>
-</n1:Level-2A_Tile_ID>
+</n1:Level-{level}_Tile_ID>
 "#,
-        l1c = id.tile_id("L1C"),
-        l2a = id.tile_id("L2A"),
+        tile = id.tile_id(&format!("L{level}")),
         datastrip = id.datastrip_id(),
         sensing = id.sensing.iso(6),
         centre = id.centre(),
