@@ -288,14 +288,19 @@ pub(super) mod base64_option {
 
     use super::{Arc, Deserialize as _, Deserializer, Serializer};
 
-    pub(in crate::source) fn serialize<S: Serializer>(bytes: &Option<Arc<[u8]>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::source) fn serialize<S: Serializer>(
+        bytes: &Option<Arc<[u8]>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match bytes {
             Some(bytes) => serializer.serialize_str(&STANDARD.encode(bytes)),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(in crate::source) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<[u8]>>, D::Error> {
+    pub(in crate::source) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Arc<[u8]>>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
         text.map(|text| STANDARD.decode(text).map(Arc::from).map_err(serde::de::Error::custom)).transpose()
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use s2ice_manifest::assemble::Refusal;
-use s2ice_manifest::join::{Join, Matched, WithoutProduct, join, join_index_alone};
+use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::cache::FactCache;
@@ -273,7 +273,15 @@ async fn join_catalogue(
         let is_absence = |reason: &WithoutProduct| {
             matches!(reason, WithoutProduct::NotInCatalogue | WithoutProduct::NotInFilteredCatalogue { .. })
         };
-        joined.without_product.retain(|only| !is_absence(&only.reason));
+        let (silent, told) = joined.without_product.into_iter().partition(|only| is_absence(&only.reason));
+        joined.without_product = told;
+        // Of what the store holds, the index may have news although the catalogue has none. (Without the product's XML the
+        // item would be needed.)
+        let silent: Vec<IndexOnly> = silent;
+        let held = silent.into_iter().filter(|only| standing.held.contains(&only.product));
+        if settings.headers != HeaderPolicy::Assume {
+            joined.matched.extend(held.map(|only| Matched { product: only.product, rows: only.rows, item: None }));
+        }
     }
     let catalogue = CatalogueLoad {
         since: standing.since,
