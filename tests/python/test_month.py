@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zarr
 
-from support import catalogue, stores
+from support import catalogue, stores, tables
 from support.archive import Archive
 from support.living import Living, changes, refused
 
@@ -210,3 +210,23 @@ def test_a_month_of_daily_runs(s2ice: Command, month: Month, items: Catalogue, t
     living.diff(fresh.store)
     living.rests(everything["names"], stac=items.endpoint)
     assert changes(living.rests(everything["names"], "--full", "--prune", stac=items.endpoint)).keys() == {"unchanged"}
+
+
+def test_the_index_has_news_and_the_catalogue_has_none(
+    s2ice: Command, month: Month, items: Catalogue, tmp_path: Path
+) -> None:
+    """A product long dealt with is indexed again: its rasters are looked at although its item is not asked for."""
+    living = Living(s2ice, month.archive, tmp_path / "stores")
+    for day in range(1, 8):
+        month.happens(day, items)
+    names = month.indexed(7)
+    living.run(names, stac=items.endpoint)
+    rows = month.archive.rows(names)
+    short = [row for row in rows if not (row["product_id"] == names[0] and "B09" in row["path"])]
+    index = tables.write(tmp_path / "fewer.parquet", short)
+    fewer = Living(s2ice, month.archive, tmp_path / "others")
+    fewer.run(names, stac=items.endpoint, index=index)
+    report = fewer.run(names, stac=items.endpoint)
+    assert report["catalogue"]["mode"] == "incremental"
+    assert changes(report)["updated"] == [names[0]]
+    living.diff(fewer.store)
