@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import icechunk
-from places import ENVIRONMENT, Listing, Local, Place, Remote, Service
-
 from bench import SOURCE, say, table
+from places import ENVIRONMENT, Listing, Local, Place, Remote, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -374,7 +374,7 @@ def test_interrupted_while_it_reads(bench: Bench, with_signal: signal.Signals) -
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_it_writes(bench: Bench, service: s3.Service, with_signal: signal.Signals) -> None:
-    """The repository is made and the first manifests are written: the run's branch goes, and the next run takes over."""
+    """The repository is made, the first manifests are written: the run's branch goes, and the next run takes over."""
     prefix = f"interrupted-{with_signal.name}/"
     run, begun = slowed(bench, service, prefix)
     with begun:

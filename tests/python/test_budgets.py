@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Samples
-
     from support.command import Command
 
 TILES = ["33TUN", "33TVN"]
