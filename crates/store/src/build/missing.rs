@@ -64,7 +64,9 @@ pub async fn index_missing(
     }
     let parallel = settings.source_options.at_once() * 2;
     let places = Places { source, depth: AtomicUsize::new(usize::MAX) };
-    let found: Vec<_> = futures::stream::iter(&items).map(|item| places.files(item)).buffered(parallel).collect().await;
+    // Collected first: a stream over borrowed items is not `Send` enough for callers that hand the build to a thread.
+    let asked: Vec<_> = items.iter().map(|item| places.files(item)).collect();
+    let found: Vec<_> = futures::stream::iter(asked).buffered(parallel).collect().await;
     let mut rasters = Vec::new();
     for (item, found) in items.iter().zip(found) {
         match found {

@@ -13,6 +13,7 @@ pub use product::{ProductFacts, parse_product};
 use crate::grid::TileGeocoding;
 use crate::product::{MetadataSource, ProductId, ProductMetadata};
 
+use super::mirror::aws_metadata;
 use super::location::{Source, SourceError};
 
 /// Reads of `MTD_TL.xml`, each tried only where the one before was too short: its facts lie in the first 2 kB.
@@ -100,9 +101,13 @@ pub struct MetadataPaths {
 }
 
 impl MetadataPaths {
-    /// From the path of any raster of the product; `None` where it does not lie below a `GRANULE` folder.
+    /// From the path of any raster of the product; `None` where it lies neither below a `GRANULE` folder nor in
+    /// Amazon's layout.
     #[must_use]
     pub fn of_raster(product: ProductId, raster_path: &str) -> Option<Self> {
+        if let Some([granule, product, manifest]) = aws_metadata(product, raster_path) {
+            return Some(Self { granule, product, manifest });
+        }
         let (root, rest) = match raster_path.rsplit_once("/GRANULE/") {
             Some((root, rest)) => (format!("{root}/"), rest),
             None => (String::new(), raster_path.strip_prefix("GRANULE/")?),
