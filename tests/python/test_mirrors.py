@@ -113,6 +113,17 @@ def test_another_file_in_the_place_is_refused(s2ice: Command, made: Made, tmp_pa
     assert report["refused"][0]["kind"] == "changed"
 
 
+def test_masks_are_not_guessed(s2ice: Command, make_samples: Callable[..., Samples], tmp_path: Path) -> None:
+    samples = make_samples("--dates", "1", "--assets", "B01_60m,MSK_CLDPRB_20m")
+    source = arrange(samples, "aws", tmp_path / "source")
+    index = tmp_path / "index.parquet"
+    s2ice("index", "--source", samples.root, "-o", index)
+    line = ("build", "--tile", TILE, "--index", index, "--source", source, "--source-layout", "aws", "--cache", "none")
+    report = s2ice(*line, "--store", tmp_path / "store", "--json").json
+    assert [(r["raster"], r["kind"]) for r in report["refused"]] == [("MSK_CLDPRB_20m", "index")]
+    assert "is not known" in report["refused"][0]["reason"]
+
+
 @pytest.fixture(scope="module")
 def service() -> Iterator[s3.Service]:
     with s3.serve() as service:
