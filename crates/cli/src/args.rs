@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use s2ice_manifest::source::mirror::Layout;
 
 use crate::duration::Span;
 
@@ -72,7 +73,8 @@ pub enum Command {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Source options")]
 pub struct SourceArgs {
-    /// Prefix of the product files: a folder, file://, s3://bucket/prefix, gs://, az:// or https://.
+    /// Prefix of the product files: a folder, file://, s3://bucket/prefix, gs://, az:// or https://, or the name of a
+    /// mirror: cdse, gcs, aws-l2a or aws-l1c.
     #[arg(long, value_name = "URL")]
     pub source: Option<String>,
     /// Service address of the source, such as https://eodata.dataspace.copernicus.eu.
@@ -87,6 +89,9 @@ pub struct SourceArgs {
     /// Pay for the requests to a requester-pays bucket.
     #[arg(long)]
     pub source_requester_pays: bool,
+    /// How the source arranges products, where not as the index says: cdse, gcs or aws [default: that of the mirror].
+    #[arg(long, value_name = "LAYOUT")]
+    pub source_layout: Option<Layout>,
     /// A further setting of the source's client, such as aws_access_key_id=... (repeatable).
     #[arg(long, value_name = "KEY=VALUE")]
     pub source_option: Vec<String>,

@@ -6,6 +6,7 @@ use chrono::Utc;
 use s2ice_manifest::assemble::Resolutions;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
+use s2ice_manifest::source::mirror;
 use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
@@ -48,7 +49,7 @@ pub struct FileConfig {
     pub(crate) headers: Option<HeaderPolicy>,
     /// Cache file, or `none`.
     pub(crate) cache: Option<String>,
-    /// Prefix of the product files.
+    /// Prefix of the product files, or the name of a mirror.
     pub(crate) source: Option<String>,
     /// How to reach the product files.
     pub(crate) source_options: SourceOptions,
@@ -135,7 +136,7 @@ impl FileConfig {
     ///
     /// # Errors
     /// An option is missing or wrong.
-    pub fn resolve(self, dry_run: bool, run: String) -> Result<BuildSettings, Wrong> {
+    pub fn resolve(mut self, dry_run: bool, run: String) -> Result<BuildSettings, Wrong> {
         fn parse<T: std::str::FromStr>(key: &'static str, text: &str) -> Result<T, Wrong>
         where
             T::Err: ToString,
@@ -172,7 +173,7 @@ impl FileConfig {
             resolutions: self.resolutions.unwrap_or_default(),
             headers: self.headers.unwrap_or_default(),
             cache,
-            source: self.source.ok_or(Wrong::missing("source"))?,
+            source: mirror::address(&self.source.ok_or(Wrong::missing("source"))?, &mut self.source_options),
             source_options: self.source_options,
             store: self.store,
             store_options: self.store_options,
@@ -325,6 +326,7 @@ pub fn source_options(mut options: SourceOptions, args: &SourceArgs) -> Result<S
     overlay(&mut options, &args.source_endpoint, &args.source_region, args.source_anonymous, &args.source_option)?;
     options.request_payer |= args.source_requester_pays;
     options.connections = args.connections.or(options.connections);
+    options.layout = args.source_layout.or(options.layout);
     options.requests_per_second = args.requests_per_second.or(options.requests_per_second);
     options.bytes_per_day = args.bytes_per_day.or(options.bytes_per_day);
     Ok(options)

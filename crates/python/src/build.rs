@@ -11,6 +11,7 @@ use s2ice_manifest::assemble::Resolutions;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
+use s2ice_manifest::source::mirror;
 use s2ice_store::Error;
 use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
@@ -53,7 +54,7 @@ struct Request {
 }
 
 impl Request {
-    fn settings(self) -> Result<BuildSettings, String> {
+    fn settings(mut self) -> Result<BuildSettings, String> {
         let tile: MgrsTile = self.tile.parse().map_err(text)?;
         let level: Level = self.level.parse().map_err(text)?;
         if self.index.is_empty() {
@@ -83,7 +84,7 @@ impl Request {
             arrays: self.arrays,
             resolutions: self.resolutions,
             headers: self.headers,
-            source: self.source,
+            source: mirror::address(&self.source, &mut self.source_options),
             source_options: SourceOptions { ledger: LEDGER.clone(), ..self.source_options },
             store: self.store,
             store_options: self.store_options,

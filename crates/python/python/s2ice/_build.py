@@ -17,7 +17,7 @@ type PathLike = str | os.PathLike[str]
 # Names that `s2ice.open` and Icechunk use, and the name of the same setting in the builder's options.
 _OPTIONS = {"endpoint_url": "endpoint", "requester_pays": "request_payer"}
 _PLAIN = {"endpoint", "region", "virtual_hosted", "anonymous", "request_payer", "allow_http", "connections"}
-_PLAIN |= {"requests_per_second", "bytes_per_day"}
+_PLAIN |= {"requests_per_second", "bytes_per_day", "layout"}
 _SECRETS = {"access_key_id", "secret_access_key", "session_token"}
 
 

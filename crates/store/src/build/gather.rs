@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use s2ice_manifest::assemble::Refusal;
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Asset;
@@ -108,8 +108,24 @@ pub async fn gather(
     progress.end();
     let (rows, index) = read.map_err(|error| Error::Input(error.to_string()))?;
     let mut by_product: BTreeMap<ProductId, Vec<IndexRow>> = BTreeMap::new();
+    let mut misplaced = Vec::new();
+    let layout = settings.source_options.layout.unwrap_or_default();
     for row in rows {
-        by_product.entry(row.product).or_default().push(row);
+        match layout.relocate(row) {
+            Ok(row) => by_product.entry(row.product).or_default().push(row),
+            Err((row, error)) => misplaced.push(Refusal {
+                product: row.product.to_string(),
+                raster: Some(row.asset.to_string()),
+                kind: RefusalKind::Index,
+                reason: error.to_string(),
+            }),
+        }
+    }
+    if let (true, Some(first)) = (by_product.is_empty() && !settings.index_missing, misplaced.first()) {
+        return Err(Error::Nothing(format!(
+            "no row of the index can be used on {}: {}",
+            settings.source, first.reason
+        )));
     }
     if by_product.is_empty() && !standing.may_be_empty && !settings.index_missing {
         return Err(Error::Nothing(format!(
@@ -170,6 +186,7 @@ pub async fn gather(
     if products.is_empty() && !standing.may_be_empty {
         return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));
     }
+    refused.extend(misplaced);
     Ok(Inputs { products, index, stac, counts, catalogue, indexed, refused })
 }
 

@@ -14,6 +14,7 @@ use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 
 use super::super::budget::{CONNECTIONS, Ledger, Limits};
 use super::super::budget_http::Budgeted;
+use super::super::mirror::Layout;
 use super::{Scheme, SourceError, SourceStats, SourceUrl};
 
 /// How to read a source. Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) of the source's own
@@ -45,6 +46,9 @@ pub struct SourceOptions {
     /// Bytes read from the source's host in 24 hours. Without a value: without limit.
     #[serde(skip_serializing_if = "Option::is_none", alias = "bytes-per-day")]
     pub bytes_per_day: Option<u64>,
+    /// How the source arranges products, where that is not what the paths of the index say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
     /// Where requests are counted and bounded: sources that share it share the limits of their hosts.
     #[serde(skip)]
     pub ledger: Ledger,

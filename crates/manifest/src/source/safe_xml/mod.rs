@@ -14,6 +14,7 @@ use crate::grid::TileGeocoding;
 use crate::product::{MetadataSource, ProductId, ProductMetadata};
 
 use super::location::{Source, SourceError};
+use super::mirror::aws_metadata;
 
 /// Reads of `MTD_TL.xml`, each tried only where the one before was too short: its facts lie in the first 2 kB.
 const GRANULE_READS: [u64; 3] = [4 * 1024, 64 * 1024, 1024 * 1024];
@@ -100,9 +101,13 @@ pub struct MetadataPaths {
 }
 
 impl MetadataPaths {
-    /// From the path of any raster of the product; `None` where it does not lie below a `GRANULE` folder.
+    /// From the path of any raster of the product; `None` where it lies neither below a `GRANULE` folder nor in
+    /// Amazon's layout.
     #[must_use]
     pub fn of_raster(product: ProductId, raster_path: &str) -> Option<Self> {
+        if let Some([granule, product, manifest]) = aws_metadata(product, raster_path) {
+            return Some(Self { granule, product, manifest });
+        }
         let (root, rest) = match raster_path.rsplit_once("/GRANULE/") {
             Some((root, rest)) => (format!("{root}/"), rest),
             None => (String::new(), raster_path.strip_prefix("GRANULE/")?),
