@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Samples
-
     from support.command import Command
 
 TILE = "33TVN"
