@@ -263,3 +263,68 @@ fn count(partial: &Partial, report: &mut IndexReport) {
     }
     report.products = products.len() as u64;
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::tlm::TileIndex;
+
+    fn state(size: u64, etag: Option<&str>, seconds: Option<i64>) -> FileState {
+        let last_modified = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 123_456_789));
+        FileState { size, etag: etag.map(str::to_owned), last_modified }
+    }
+
+    fn row(size: Option<u64>, etag: Option<&str>, seconds: Option<i64>) -> IndexRow {
+        let cell = |size: u64| [&size.to_be_bytes()[..], &1_u64.to_be_bytes(), &0_u32.to_be_bytes()].concat();
+        let time = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 123_000_000));
+        IndexRow {
+            product: "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454".parse().unwrap(),
+            asset: "B02_10m".parse().unwrap(),
+            path: "/x.jp2".to_owned(),
+            index: size.map_or(TileIndex::InFile, |size| TileIndex::from_cell(&cell(size))),
+            main_header: None,
+            etag: etag.map(str::to_owned),
+            last_modified: time,
+            prefixes: None,
+            nodata: None,
+        }
+    }
+
+    #[test]
+    fn a_row_is_kept_where_size_and_etag_or_time_are_those_of_the_file() {
+        let now = state(9, Some("\"a\""), Some(7));
+        for (row, kept) in [
+            (row(Some(9), Some("a"), Some(7)), true),
+            (row(Some(9), Some("a"), Some(8)), true),
+            (row(Some(8), Some("a"), Some(7)), false),
+            (row(Some(9), Some("b"), Some(7)), false),
+            (row(None, Some("a"), None), true),
+            // Without an ETag, size and time must both agree; an index of other writers has neither.
+            (row(Some(9), None, Some(7)), true),
+            (row(Some(9), None, Some(8)), false),
+            (row(None, None, Some(7)), false),
+            (row(Some(9), None, None), false),
+        ] {
+            assert_eq!(is_unchanged(&row, &now), kept, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_interrupted_run_read_counts_for_the_same_file_only() {
+        let then = state(9, Some("a"), Some(7));
+        for (now, same) in [
+            (state(9, Some("\"a\""), Some(8)), true),
+            (state(9, Some("b"), Some(7)), false),
+            (state(8, Some("a"), Some(7)), false),
+            (state(9, None, Some(7)), true),
+            (state(9, None, Some(8)), false),
+            (state(9, None, None), false),
+        ] {
+            assert_eq!(is_same(Some(&now), Some(&then)), same, "{now:?}");
+        }
+        assert!(!is_same(None, Some(&then)) && !is_same(Some(&then), None));
+    }
+}
