@@ -304,8 +304,10 @@ def test_indexing_a_bucket(cloud: Cloud, s2ice: Command, samples: Samples, tmp_p
     from support import tables
 
     output = tmp_path / "index.parquet"
+    # Other tests keep other products in the bucket.
+    products = [f"{product}.SAFE" for product in samples.products]
     s2ice(
-        *("index", "--source", SOURCE, "--source-endpoint", cloud.service.endpoint, "-o", output, "-q"),
+        *("index", *products, "--source", SOURCE, "--source-endpoint", cloud.service.endpoint, "-o", output, "-q"),
         **s3.ENVIRONMENT,
     )
     ours = {(row["product_id"], row["band_id"]): row for row in tables.rows(output)}

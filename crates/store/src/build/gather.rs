@@ -161,6 +161,13 @@ pub async fn gather(
         }));
         join.matched.sort_by_key(|matched| matched.product);
         by_product.extend(learned.rows);
+        if settings.prune && learned.left.keys().any(|id| standing.held.contains(id)) {
+            return Err(Error::Nothing(
+                "--prune would take away products of the store that were not indexed this time: raise \
+                 --index-missing-limit, or give an index that has them"
+                    .to_owned(),
+            ));
+        }
         (indexed, refused, left) = (Some(learned.report), learned.refused, learned.left);
     }
     let joined = join;
