@@ -750,3 +750,40 @@ def s3_state(service: s3.Service, prefix: str) -> dict[str, str]:
 
 def with_keys(s2ice: Command) -> Any:
     return type(s2ice)(s2ice.binary, s2ice.environment | s3.ENVIRONMENT)
+
+
+# What newcomers and damaged inputs must not do.
+
+
+def test_one_product_of_another_offset_does_not_empty_a_store(living: Living, archive: Archive) -> None:
+    """By name alone, baselines before 04.00 have offset 0 and later ones -1000; one array has one offset."""
+    old = [archive.add(f"2024-06-{day:02}", base=day % 2, baseline="03.00") for day in range(1, 11)]
+    new = archive.add("2024-06-16")
+    living.run(old, "--headers", "assume")
+    sentence = living.fails([new], "--headers", "assume")
+    assert "would lose 10 of 10 products to one with another radiometric offset" in sentence
+    assert "--prune-limit" in sentence
+    report = living.run([new], "--headers", "assume", "--prune-limit", 100)
+    assert report["changes"]["removed"] == old
+
+
+def test_nothing_is_pruned_while_rows_are_not_understood(living: Living, three: list[str]) -> None:
+    living.run(three)
+    rows = [row for row in living.archive.rows(three) if row["product_id"] != three[0]]
+    bad = rows[0] | {"product_id": "nobody"}
+    index = tables.write(living.folder / "bad.parquet", [*rows, bad])
+    report = living.run(three, index=index)
+    if report["index"]["rejected"]:
+        assert "were not understood" in living.fails(three, "--prune", index=index)
+    assert changes(living.run(three[1:], "--prune")) == {"removed": [three[0]], "unchanged": 2}
+
+
+def test_a_stale_memory_of_one_file_does_not_hold_up_the_others(living: Living, three: list[str]) -> None:
+    """The cache knows a file that is gone by now: the gate notices, the source is asked anew, the rest is published."""
+    cache = living.folder / "cache.ndjson"
+    living.run(three, "--dry-run", cache=cache)
+    (gone,) = (living.archive.root / f"{three[1]}.SAFE").rglob("*_B01_60m.jp2")
+    gone.unlink()
+    report = living.run(three, "--sample", 1000, cache=cache)
+    assert (three[1], "B01_60m", "source") in refused(report)
+    assert living.view().present[B01] == (True, False, True)

@@ -5,6 +5,7 @@ use icechunk::{ObjectStoreConfig, Repository};
 use serde_json::Value;
 
 use crate::error::{Error, Result, icechunk_error};
+use crate::housekeeping::published;
 use crate::report::{Commit, Container, InfoArray, InfoReport, REPORT_VERSION, Times, rfc3339_ms};
 use crate::repository::{Found, check_layout, read_stamp};
 use crate::state::{self, HeldArray, StoreState};
@@ -46,7 +47,9 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
     });
     let branches = repository.list_branches().await.map_err(|e| failed(&e))?;
     let tags = repository.list_tags().await.map_err(|e| failed(&e))?;
+    let published = published(&repository, url).await?;
     Ok(InfoReport {
+        published: published.into_iter().rfind(|other| other.snapshot == state.snapshot).map(|other| other.tag),
         kind: "s2ice.info".to_owned(),
         version: REPORT_VERSION,
         store: url.to_string(),

@@ -290,6 +290,9 @@ pub struct InfoReport {
     pub containers: Vec<Container>,
     /// The snapshot of `main`.
     pub last_commit: Commit,
+    /// The tag under which it was published; absent where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<String>,
     /// Branches.
     pub branches: Vec<String>,
     /// Tags.

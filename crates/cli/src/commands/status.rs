@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
-use s2ice_store::housekeeping::published_at;
 use s2ice_store::info::info;
 use s2ice_store::report::{InfoReport, REPORT_VERSION};
 use s2ice_store::runs::{LastRun, read_last_run};
@@ -195,9 +194,8 @@ async fn read(entry: &TileEntry) -> s2ice_store::Result<(InfoReport, s2ice_store
 }
 
 fn published(found: InfoReport) -> Published {
-    let tags = found.tags.iter().filter_map(|tag| Some((published_at(tag)?, tag)));
     Published {
-        tag: tags.max().map(|(_, tag)| tag.clone()),
+        tag: found.published,
         snapshot: found.last_commit.snapshot,
         time: found.last_commit.time,
         products: found.times.count as u64,

@@ -28,8 +28,9 @@ pub fn changes(
         .map(|refusal| refusal.product.as_str())
         .collect();
     let mut out = Changes::default();
-    for id in held.keys().filter(|id| !wanted.contains(id)) {
-        let by = plan.steps.iter().map(|step| step.id).filter(|other| same_datatake(*other, *id));
+    let before = state.map(|state| state.steps.as_slice()).unwrap_or_default();
+    for id in before.iter().map(|step| step.id).filter(|id| !wanted.contains(id)) {
+        let by = plan.steps.iter().map(|step| step.id).filter(|other| same_datatake(*other, id));
         match by.max_by_key(|other| precedence(*other)).filter(|_| superseded.contains(id.to_string().as_str())) {
             Some(by) => out.replaced.push(Replaced { product: id.to_string(), by: by.to_string() }),
             None => out.removed.push(id.to_string()),

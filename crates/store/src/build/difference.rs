@@ -97,10 +97,11 @@ fn later_processing(state: &StoreState, product: &Gathered) -> Option<ProductId>
 }
 
 impl Difference {
-    /// True where the input has products that the store holds, and not one of all it has can be used: such an input is
+    /// True where the input has most of the store's products and not one of all it has can be used: such an input is
     /// broken as a whole.
-    pub fn lost_all(&self, resolved: &[ProductRecord]) -> bool {
-        resolved.is_empty() && self.unchanged.is_empty() && !self.asked.is_empty()
+    pub fn lost_all(&self, resolved: &[ProductRecord], state: Option<&StoreState>) -> bool {
+        let held = state.map_or(0, |state| state.steps.len());
+        resolved.is_empty() && self.unchanged.is_empty() && self.asked.len() * 2 > held && held > 0
     }
 
     /// The products of store and input as one set. `resolved` are the changed ones, `refused` what was left out of them.

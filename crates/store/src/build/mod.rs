@@ -6,6 +6,7 @@ mod difference;
 mod facts;
 mod fingerprint;
 mod gather;
+mod guard;
 mod missing;
 mod resolve;
 mod settings;
@@ -77,7 +78,8 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         Some(target) => Some(target.lock_within(settings.lock_wait).await?),
         None => None,
     };
-    let cache = open_cache(settings)?;
+    let mut cache = open_cache(settings)?;
+    let mut trusted = settings.headers == HeaderPolicy::Read;
     let mut cleaned = Vec::new();
     let mut attempt = 1;
     loop {
@@ -130,6 +132,12 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             Err(Error::Conflict { .. }) if attempt < ATTEMPTS => {
                 tracing::info!(attempt, "another writer was faster: comparing with what it wrote");
                 tokio::time::sleep(BACKOFF * attempt).await;
+                attempt += 1;
+            }
+            // A file may have changed since the cache learned of it: asked again, it alone is left out.
+            Err(Error::Gate { detail, .. }) if trusted => {
+                tracing::info!("{detail}; asking the source for everything once more");
+                (cache, trusted) = (FactCache::in_memory(), false);
                 attempt += 1;
             }
             Err(error) => return Err(error),
@@ -223,10 +231,10 @@ async fn prepare(
     let mut split = difference(held, products, &salt, settings.prune, admits);
     let changed = std::mem::take(&mut split.changed);
     let Resolved { products: resolved, mut refused, from_cache } =
-        resolve(settings, cache, &source_url, source.as_ref(), changed, progress).await?;
+        resolve(settings, cache, &source_url, source.as_ref(), held, changed, progress).await?;
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
-    if split.lost_all(&resolved) {
+    if split.lost_all(&resolved, held) {
         return Err(nothing(&refused));
     }
     let records = split.merge(held, resolved, &refused, settings.prune);
@@ -270,7 +278,11 @@ async fn prepare(
     let plan = plan(assembly, &context).map_err(Error::Encode)?;
     let changes = changes::changes(held, &plan, |id| split.inputs.contains_key(&id), &refused);
     let references = changes::references(&mut loaded, target, &plan).await?;
-    check_pruned(settings, held.map_or(0, |s| s.steps.len()), changes.removed.len())?;
+    let damaged = guard::Damaged {
+        rows: index.rejected + index.conflicting,
+        items: stac.as_ref().map_or(0, |stac| stac.refused.len()),
+    };
+    guard::check(settings, held, &changes, &refused, &damaged)?;
 
     let mut refused_counts = BTreeMap::new();
     for refusal in &refused {
@@ -327,17 +339,6 @@ fn nothing(refused: &[Refusal]) -> Error {
     });
     let reason = first.unwrap_or_else(|| "the index lists no usable raster".to_owned());
     Error::Nothing(format!("nothing can be stored ({} left out): {reason}", refused.len()))
-}
-
-/// An input that suddenly lacks most of a store is more likely broken than true.
-fn check_pruned(settings: &BuildSettings, held: usize, removed: usize) -> Result<()> {
-    if settings.prune && removed * 100 > held * usize::from(settings.prune_limit) {
-        return Err(Error::Nothing(format!(
-            "--prune would remove {removed} of {held} products, more than {} %: check the inputs, or raise --prune-limit",
-            settings.prune_limit
-        )));
-    }
-    Ok(())
 }
 
 fn array_report(array: &crate::plan::ArrayReferences, references: &BTreeMap<String, u64>) -> ArrayReport {

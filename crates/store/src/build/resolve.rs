@@ -8,7 +8,7 @@ use futures::StreamExt;
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::manifest::{RasterFile, TileTable};
-use s2ice_manifest::product::{ProductId, ProductMetadata};
+use s2ice_manifest::product::{ProductId, ProductMetadata, precedence};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, product_metadata};
@@ -23,6 +23,7 @@ use super::gather::Gathered;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
+use crate::state::StoreState;
 
 /// Products with everything that assembly needs.
 pub struct Resolved {
@@ -40,6 +41,7 @@ pub async fn resolve(
     cache: &FactCache,
     source_url: &SourceUrl,
     source: Option<&Source>,
+    state: Option<&StoreState>,
     products: Vec<Gathered>,
     progress: &dyn Progress,
 ) -> Result<Resolved> {
@@ -52,7 +54,17 @@ pub async fn resolve(
         from_cache: Default::default(),
     };
     let mut refused = Vec::new();
-    let products = job.metadata(products, &mut refused, progress).await?;
+    let mut products = job.metadata(products, &mut refused, progress).await?;
+    // What is pruned takes nobody's place.
+    if let Some(state) = state.filter(|_| !settings.prune) {
+        products.retain(|(product, metadata)| match loses(state, product, metadata) {
+            Some(refusal) => {
+                refused.push(refusal);
+                false
+            }
+            None => true,
+        });
+    }
     let products = job.rasters(products, &mut refused, progress).await?;
     let from_cache = job.from_cache.load(std::sync::atomic::Ordering::Relaxed);
     Ok(Resolved { products, refused, from_cache })
@@ -306,7 +318,7 @@ impl Job<'_> {
     fn assumed(&self, row: &IndexRow) -> std::result::Result<Facts, Trouble> {
         let main_header = assumed_header(row.asset, self.settings.level).ok_or_else(|| {
             let reason = "no main header is known for this kind of raster: use --headers read".to_owned();
-            Trouble::Refused(RefusalKind::Header, reason)
+            Trouble::Refused(RefusalKind::Index, reason)
         })?;
         Ok(Facts::of_row(row, main_header, false))
     }
@@ -334,10 +346,32 @@ impl Job<'_> {
 pub fn too_cloudy(settings: &BuildSettings, product: &Gathered, cloud_cover: Option<f64>) -> Option<String> {
     let max = settings.max_cloud_cover.filter(|_| product.item.is_none())?;
     match cloud_cover {
-        Some(percent) if percent <= max => None,
+        // A store keeps it with single precision.
+        Some(percent) if single(percent) <= single(max) => None,
         Some(percent) => Some(format!("its cloud cover is {percent} %")),
         None => Some("its cloud cover is unknown".to_owned()),
     }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn single(percent: f64) -> f32 {
+    percent as f32
+}
+
+/// Why a product that is not in the store cannot get in, as far as its metadata tell: its rasters are not asked for then.
+fn loses(state: &StoreState, product: &Gathered, metadata: &ProductMetadata) -> Option<Refusal> {
+    let key = |id: ProductId| (id.platform(), id.datatake_start(), id.relative_orbit(), id.tile());
+    if state.steps.iter().any(|step| step.id == product.id) {
+        return None;
+    }
+    let start = metadata.datastrip_start()?;
+    let later = state.steps.iter().find(|step| {
+        key(step.id) == key(product.id)
+            && step.metadata.datastrip_start() == Some(start)
+            && precedence(step.id) > precedence(product.id)
+    })?;
+    let reason = format!("{} is a later processing of the same acquisition", later.id);
+    Some(whole(product.id, RefusalKind::Superseded, reason))
 }
 
 /// What name and item tell of a product whose XML is not read.
