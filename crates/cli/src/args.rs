@@ -189,6 +189,17 @@ pub enum ResolutionsArg {
     All,
 }
 
+/// Ways to treat what does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnMismatchArg {
+    /// Era, but rasters of unknown encoders are refused.
+    Auto,
+    /// They go to stores of their own beside this one, which names them.
+    Era,
+    /// They are left out and named in the report.
+    Refuse,
+}
+
 /// Origins of main headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HeadersArg {
@@ -270,6 +281,10 @@ pub struct BuildArgs {
     /// Name of the virtual chunk container, by which readers re-point the store to a mirror [default: the bucket].
     #[arg(long, value_name = "NAME")]
     pub container: Option<String>,
+    /// What becomes of products with another radiometric offset, and of rasters with another main header, than the store's
+    /// [default: auto].
+    #[arg(long, value_enum)]
+    pub on_mismatch: Option<OnMismatchArg>,
     /// How a store that is there already is brought up to date.
     #[command(flatten)]
     pub update: UpdateArgs,

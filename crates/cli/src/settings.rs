@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::source::mirror;
@@ -12,7 +13,7 @@ use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::args::{ChecksumArg, HeadersArg, ResolutionsArg, SelectionArgs, SourceArgs, StoreArgs, UpdateArgs};
+use crate::args::{ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg, SelectionArgs, SourceArgs, StoreArgs, UpdateArgs};
 use crate::duration::Span;
 use crate::exit::Failure;
 
@@ -45,6 +46,8 @@ pub struct FileConfig {
     pub(crate) arrays: Vec<String>,
     /// Which copies of a raster to take.
     pub(crate) resolutions: Option<Resolutions>,
+    /// What becomes of products with another offset and rasters with another main header than the store's.
+    pub(crate) on_mismatch: Option<OnMismatch>,
     /// Where main headers come from.
     pub(crate) headers: Option<HeaderPolicy>,
     /// Cache file, or `none`.
@@ -122,6 +125,7 @@ impl FileConfig {
         given(&mut self.checksum, only.checksum.map(Into::into));
         given(&mut self.spec, only.spec);
         given(&mut self.container, only.container);
+        given(&mut self.on_mismatch, only.on_mismatch.map(Into::into));
         let update = only.update;
         self.prune |= update.prune;
         given(&mut self.prune_limit, update.prune_limit);
@@ -171,6 +175,7 @@ impl FileConfig {
             max_cloud_cover: self.max_cloud_cover,
             arrays: self.arrays,
             resolutions: self.resolutions.unwrap_or_default(),
+            on_mismatch: self.on_mismatch.unwrap_or_default(),
             headers: self.headers.unwrap_or_default(),
             cache,
             source: mirror::address(&self.source.ok_or(Wrong::missing("source"))?, &mut self.source_options),
@@ -294,6 +299,8 @@ pub struct BuildOnly {
     pub spec: Option<u8>,
     /// Container name.
     pub container: Option<String>,
+    /// What becomes of what does not fit.
+    pub on_mismatch: Option<OnMismatchArg>,
     /// How a store that is there is brought up to date.
     pub update: UpdateArgs,
     /// How to reach the store.
@@ -370,6 +377,16 @@ impl From<ResolutionsArg> for Resolutions {
         match arg {
             ResolutionsArg::Best => Self::Best,
             ResolutionsArg::All => Self::All,
+        }
+    }
+}
+
+impl From<OnMismatchArg> for OnMismatch {
+    fn from(arg: OnMismatchArg) -> Self {
+        match arg {
+            OnMismatchArg::Auto => Self::Auto,
+            OnMismatchArg::Era => Self::Era,
+            OnMismatchArg::Refuse => Self::Refuse,
         }
     }
 }

@@ -3,15 +3,14 @@
 //! Pure: the outcome depends on the set of products only, never on the order in which they arrive.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::header_class::assumed_header;
-use crate::ids::{Level, Resolution};
+use crate::era::{OnMismatch, partition};
+use crate::ids::Resolution;
 use crate::manifest::{ChunkManifest, Placement};
-use crate::product::{MetadataSource, ProductId, ProductMetadata, precedence};
+use crate::product::{ProductId, ProductMetadata, precedence};
 use crate::profile::HeaderProfile;
 use crate::raster::{Asset, Quantity};
 
@@ -49,6 +48,18 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// One sentence for people.
     pub reason: String,
+}
+
+impl Refusal {
+    /// A product gives way to a later processing of the same acquisition.
+    pub fn superseded(id: ProductId, by: ProductId) -> Self {
+        Self {
+            product: id.to_string(),
+            raster: None,
+            kind: RefusalKind::Superseded,
+            reason: format!("{by} is a later processing of the same acquisition"),
+        }
+    }
 }
 
 /// Kinds of [`Refusal`].
@@ -100,16 +111,16 @@ pub struct Radiometry {
 }
 
 impl Radiometry {
-    fn of(metadata: &ProductMetadata) -> Self {
+    pub(crate) fn of(metadata: &ProductMetadata) -> Self {
         Self { add_offset: metadata.add_offset, quantification: metadata.quantification }
     }
-    fn key(self) -> (i32, u64) {
+    pub(crate) fn key(self) -> (i32, u64) {
         (self.add_offset, self.quantification.to_bits())
     }
 }
 
 /// What goes into a store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Assembly {
     /// Time axis.
     pub steps: Vec<Step>,
@@ -121,57 +132,25 @@ pub struct Assembly {
     pub refused: Vec<Refusal>,
 }
 
-/// Places products on one time axis and builds the manifest of every array.
-///
-/// Reprocessed products give way to the version with the highest precedence. Where products of several radiometric
-/// classes meet, the lowest offset stays (the one in use since baseline 04.00); where rasters of several header profiles
-/// meet, the known Sentinel-2 class of the raster stays, else the smallest fingerprint. The others are refused. Counts
-/// play no part: a store that grew product by product is the same as one built at once.
+/// One store of products: what does not fit its radiometry or its headers is refused ([`partition`] gives it a place).
 pub fn assemble(products: Vec<ProductRecord>, resolutions: Resolutions) -> Assembly {
-    let mut refused = Vec::new();
-    let products = drop_superseded(products, &mut refused);
-    let radiometry = products.iter().map(|p| Radiometry::of(&p.metadata)).min_by_key(|r| r.key());
-    let mut products: Vec<ProductRecord> = products
-        .into_iter()
-        .filter_map(|product| keep_radiometry(product, radiometry, &mut refused))
-        .map(|mut product| {
-            select_resolutions(&mut product.rasters, resolutions);
-            product
-        })
-        .collect();
+    let divided = partition(products, resolutions, OnMismatch::Refuse);
+    let main = divided.parts.into_iter().find(|part| part.era.is_none()).map(|part| part.assembly);
+    let mut assembly = main.unwrap_or_default();
+    assembly.refused = divided.refused;
+    assembly.refused.sort_by(|a, b| (&a.product, &a.raster).cmp(&(&b.product, &b.raster)));
+    assembly
+}
 
-    let headers = headers_of_arrays(&products);
-    for product in &mut products {
-        let id = product.id;
-        product.rasters.retain(|raster| {
-            let wanted = &headers[&raster.asset()];
-            let same = raster.header().fingerprint == wanted.fingerprint;
-            if !same {
-                refused.push(other_profile(id, raster, wanted));
-            }
-            same
-        });
-    }
-    products.retain(|product| {
-        let keep = !product.rasters.is_empty();
-        if !keep {
-            refused.push(Refusal {
-                product: product.id.to_string(),
-                raster: None,
-                kind: RefusalKind::Empty,
-                reason: "no raster of this product can be referenced".to_owned(),
-            });
-        }
-        keep
-    });
-
+/// Places products on one time axis and makes the manifest of every array; `headers` has that of each asset.
+pub(crate) fn lay_out(
+    mut products: Vec<ProductRecord>,
+    headers: BTreeMap<Asset, Arc<HeaderProfile>>,
+    radiometry: Radiometry,
+) -> Assembly {
     products.sort_by_key(|p| (p.metadata.sensing_time_us.div_euclid(1000), p.metadata.datastrip_start(), p.id));
     let steps = time_axis(&products);
-    let assets: BTreeMap<Asset, Arc<HeaderProfile>> = headers
-        .into_iter()
-        .filter(|(asset, _)| products.iter().any(|p| p.rasters.iter().any(|r| r.asset() == *asset)))
-        .collect();
-    let mut manifests: BTreeMap<Asset, ChunkManifest> = assets
+    let mut manifests: BTreeMap<Asset, ChunkManifest> = headers
         .into_iter()
         .map(|(asset, header)| (asset, ChunkManifest { asset, header, rasters: vec![None; steps.len()] }))
         .collect();
@@ -182,8 +161,8 @@ pub fn assemble(products: Vec<ProductRecord>, resolutions: Resolutions) -> Assem
             }
         }
     }
-    refused.sort_by(|a, b| (&a.product, &a.raster).cmp(&(&b.product, &b.raster)));
-    Assembly { steps, manifests: manifests.into_values().collect(), radiometry, refused }
+    let manifests = manifests.into_values().collect();
+    Assembly { steps, manifests, radiometry: Some(radiometry), refused: Vec::new() }
 }
 
 /// Strictly increasing times: a tie moves the later product by one millisecond.
@@ -199,20 +178,15 @@ fn time_axis(products: &[ProductRecord]) -> Vec<Step> {
         .collect()
 }
 
-fn drop_superseded(mut products: Vec<ProductRecord>, refused: &mut Vec<Refusal>) -> Vec<ProductRecord> {
+pub(crate) fn drop_superseded(mut products: Vec<ProductRecord>, refused: &mut Vec<Refusal>) -> Vec<ProductRecord> {
     products.sort_by_key(|p| std::cmp::Reverse(precedence(p.id)));
     let mut kept: BTreeMap<_, Vec<ProductRecord>> = BTreeMap::new();
     for product in products {
         let id = product.id;
-        let group = kept.entry((id.platform(), id.datatake_start(), id.relative_orbit(), id.tile())).or_default();
+        let group = kept.entry(id.datatake()).or_default();
         match group.iter().find(|other| same_acquisition(other, &product)) {
             Some(other) if other.id == id => {}
-            Some(other) => refused.push(Refusal {
-                product: id.to_string(),
-                raster: None,
-                kind: RefusalKind::Superseded,
-                reason: format!("{} is a later processing of the same acquisition", other.id),
-            }),
+            Some(other) => refused.push(Refusal::superseded(id, other.id)),
             None => group.push(product),
         }
     }
@@ -228,31 +202,7 @@ fn same_acquisition(a: &ProductRecord, b: &ProductRecord) -> bool {
     }
 }
 
-fn keep_radiometry(
-    product: ProductRecord,
-    wanted: Option<Radiometry>,
-    refused: &mut Vec<Refusal>,
-) -> Option<ProductRecord> {
-    let own = Radiometry::of(&product.metadata);
-    let wanted = wanted.filter(|w| w.key() != own.key());
-    let Some(wanted) = wanted else { return Some(product) };
-    let source = match product.metadata.source {
-        MetadataSource::Product => "",
-        MetadataSource::Name => " (taken from the baseline in its name)",
-    };
-    refused.push(Refusal {
-        product: product.id.to_string(),
-        raster: None,
-        kind: RefusalKind::Radiometry,
-        reason: format!(
-            "its radiometric offset {} and quantification {}{source} differ from the store's {} and {}",
-            own.add_offset, own.quantification, wanted.add_offset, wanted.quantification
-        ),
-    });
-    None
-}
-
-fn select_resolutions(rasters: &mut Vec<Placement>, resolutions: Resolutions) {
+pub(crate) fn select_resolutions(rasters: &mut Vec<Placement>, resolutions: Resolutions) {
     if resolutions == Resolutions::All {
         return;
     }
@@ -266,42 +216,4 @@ fn select_resolutions(rasters: &mut Vec<Placement>, resolutions: Resolutions) {
         }
     }
     rasters.retain(|raster| best.get(&raster.asset().quantity) == Some(&raster.asset().resolution));
-}
-
-fn headers_of_arrays(products: &[ProductRecord]) -> BTreeMap<Asset, Arc<HeaderProfile>> {
-    let mut chosen: BTreeMap<Asset, Arc<HeaderProfile>> = BTreeMap::new();
-    let rasters = products.iter().flat_map(|p| p.rasters.iter().map(|raster| (p.id.level(), raster)));
-    for (level, raster) in rasters {
-        let rank =
-            |header: &HeaderProfile| (!is_known_class(raster.asset(), level, header), header.fingerprint.clone());
-        match chosen.entry(raster.asset()) {
-            Entry::Vacant(entry) => drop(entry.insert(Arc::clone(raster.header()))),
-            Entry::Occupied(mut entry) if entry.get().fingerprint != raster.header().fingerprint => {
-                if rank(raster.header()) < rank(entry.get()) {
-                    entry.insert(Arc::clone(raster.header()));
-                }
-            }
-            Entry::Occupied(_) => {}
-        }
-    }
-    chosen
-}
-
-fn is_known_class(asset: Asset, level: Level, header: &HeaderProfile) -> bool {
-    assumed_header(asset, level).is_some_and(|known| known == header.codec_header)
-}
-
-fn other_profile(id: ProductId, raster: &Placement, wanted: &HeaderProfile) -> Refusal {
-    use s2ice_jpeg2000::MainHeader;
-    let parse = |bytes: &[u8]| MainHeader::parse(bytes);
-    let difference = match (parse(&raster.header().codec_header), parse(&wanted.codec_header)) {
-        (Ok(own), Ok(wanted)) => own.profile().difference(&wanted.profile()),
-        _ => "the headers differ".to_owned(),
-    };
-    Refusal {
-        product: id.to_string(),
-        raster: Some(raster.asset().to_string()),
-        kind: RefusalKind::HeaderProfile,
-        reason: format!("its main header differs from the array's: {difference}"),
-    }
 }

@@ -7,6 +7,7 @@ use s2ice_jpeg2000::{Component, Marker, Siz};
 
 use crate::grid::TileGeocoding;
 use crate::ids::{Level, Resolution};
+use crate::profile::HeaderProfile;
 use crate::raster::{Asset, Quantity};
 
 /// What tells one class from another; all are LRCP, one layer, reversible 5/3, user precincts.
@@ -48,6 +49,27 @@ pub fn assumed_header(asset: Asset, level: Level) -> Option<Vec<u8>> {
         Quantity::Qualit(_) => quality(8, true),
     };
     Some(class.header())
+}
+
+/// Who made a raster, as far as its main header tells. The order is that of precedence in an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HeaderOrigin {
+    /// The class that products of the ground segment have had since late 2016.
+    Known,
+    /// No class that was seen.
+    Unknown,
+    /// The ground segment of early 2016: 12 bits in tiles of 2048.
+    Early,
+}
+
+/// Where a header comes from. Known classes are compared byte for byte; those of early 2016 by what is documented of them,
+/// since no such file was at hand.
+#[must_use]
+pub fn header_origin(asset: Asset, level: Level, header: &HeaderProfile) -> HeaderOrigin {
+    if assumed_header(asset, level).is_some_and(|known| known == header.codec_header) {
+        return HeaderOrigin::Known;
+    }
+    if header.bit_depth == 12 && header.tile == (2048, 2048) { HeaderOrigin::Early } else { HeaderOrigin::Unknown }
 }
 
 /// Bands and what is derived from them: small tiles, code-blocks and precincts at coarse resolutions.
@@ -130,7 +152,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::ids::Band;
-    use crate::profile::HeaderProfile;
 
     fn assets() -> Vec<Asset> {
         let mut out = Vec::new();

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::ids::{Level, MgrsTile};
-use crate::product::ProductId;
+use crate::product::{Datatake, ProductId};
 use crate::stac::{Rejection, StacItem, StacLoad, StacQuery};
 
 /// A product that both sides know, or that the index alone gives.
@@ -106,8 +104,8 @@ pub fn join(index: &BTreeMap<ProductId, usize>, load: &StacLoad, query: &StacQue
     let items: BTreeMap<_, _> = load.items.iter().map(|item| (item.product, item)).collect();
     let rejected: BTreeMap<_, _> = load.rejected.iter().map(|r| (r.product, &r.rejection)).collect();
     let refused: BTreeMap<_, _> = load.refused.iter().filter_map(|r| Some((r.product?, &r.error))).collect();
-    let indexed = by_acquisition(index.keys().copied());
-    let catalogued = by_acquisition(items.keys().copied());
+    let indexed = by_datatake(index.keys().copied());
+    let catalogued = by_datatake(items.keys().copied());
 
     let mut join = Join::default();
     for (&product, &rows) in index {
@@ -123,7 +121,7 @@ pub fn join(index: &BTreeMap<ProductId, usize>, load: &StacLoad, query: &StacQue
                 WithoutProduct::Refused { error: error.to_string() }
             } else if let Err(rejection) = by_name {
                 WithoutProduct::Rejected { rejection }
-            } else if let Some(&catalogued) = catalogued.get(&acquisition(product)).and_then(BTreeSet::last) {
+            } else if let Some(&catalogued) = catalogued.get(&product.datatake()).and_then(BTreeSet::last) {
                 WithoutProduct::OtherProcessing { catalogued }
             } else if let (true, Some(max_cloud_cover)) = (load.cloud_cover_filtered, query.max_cloud_cover) {
                 WithoutProduct::NotInFilteredCatalogue { max_cloud_cover }
@@ -134,7 +132,7 @@ pub fn join(index: &BTreeMap<ProductId, usize>, load: &StacLoad, query: &StacQue
         }
     }
     for &product in items.keys().filter(|product| !index.contains_key(product)) {
-        let reason = match indexed.get(&acquisition(product)).and_then(BTreeSet::last) {
+        let reason = match indexed.get(&product.datatake()).and_then(BTreeSet::last) {
             Some(&indexed) => WithoutIndex::OtherProcessing { indexed },
             None => WithoutIndex::NotIndexed,
         };
@@ -161,17 +159,10 @@ pub fn join_index_alone(index: &BTreeMap<ProductId, usize>, query: &StacQuery) -
     join
 }
 
-/// What two processings of one acquisition have in common in their names.
-type NamedAcquisition = (String, Level, DateTime<Utc>, u16, MgrsTile);
-
-fn acquisition(product: ProductId) -> NamedAcquisition {
-    (product.platform(), product.level(), product.datatake_start(), product.relative_orbit(), product.tile())
-}
-
-fn by_acquisition(products: impl Iterator<Item = ProductId>) -> BTreeMap<NamedAcquisition, BTreeSet<ProductId>> {
+fn by_datatake(products: impl Iterator<Item = ProductId>) -> BTreeMap<Datatake, BTreeSet<ProductId>> {
     let mut map: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for product in products {
-        map.entry(acquisition(product)).or_default().insert(product);
+        map.entry(product.datatake()).or_default().insert(product);
     }
     map
 }
@@ -180,6 +171,7 @@ fn by_acquisition(products: impl Iterator<Item = ProductId>) -> BTreeMap<NamedAc
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::ids::Level;
     use crate::stac::StacLoader;
     use serde_json::json;
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use s2ice_jpeg2000::TileSpan;
 
 use crate::chunk::Chunk;
+use crate::era::Era;
 use crate::profile::HeaderProfile;
 use crate::range::ByteRange;
 use crate::raster::Asset;
@@ -202,6 +203,8 @@ pub struct HeldRaster {
     pub verified: bool,
     /// The time step at which the store holds it.
     pub step: u32,
+    /// Which store of the tile that is; `None` for the main one.
+    pub era: Option<Era>,
 }
 
 /// Where the references of a raster come from.
@@ -211,6 +214,8 @@ pub enum Placement {
     File(RasterFile),
     /// From the store itself.
     Held(HeldRaster),
+    /// From another store of the same tile.
+    Elsewhere(HeldRaster),
 }
 
 impl Placement {
@@ -218,7 +223,7 @@ impl Placement {
     pub fn asset(&self) -> Asset {
         match self {
             Self::File(raster) => raster.asset,
-            Self::Held(raster) => raster.asset,
+            Self::Held(raster) | Self::Elsewhere(raster) => raster.asset,
         }
     }
 
@@ -226,7 +231,7 @@ impl Placement {
     pub fn header(&self) -> &Arc<HeaderProfile> {
         match self {
             Self::File(raster) => &raster.header,
-            Self::Held(raster) => &raster.header,
+            Self::Held(raster) | Self::Elsewhere(raster) => &raster.header,
         }
     }
 
@@ -234,7 +239,7 @@ impl Placement {
     pub fn verified(&self) -> bool {
         match self {
             Self::File(raster) => raster.verified,
-            Self::Held(raster) => raster.verified,
+            Self::Held(raster) | Self::Elsewhere(raster) => raster.verified,
         }
     }
 
@@ -242,14 +247,14 @@ impl Placement {
     pub fn file(&self) -> Option<&RasterFile> {
         match self {
             Self::File(raster) => Some(raster),
-            Self::Held(_) => None,
+            Self::Held(_) | Self::Elsewhere(_) => None,
         }
     }
 
-    /// What the store holds, where the references are to be kept.
+    /// What the store itself holds, where the references are to be kept.
     pub fn held(&self) -> Option<&HeldRaster> {
         match self {
-            Self::File(_) => None,
+            Self::File(_) | Self::Elsewhere(_) => None,
             Self::Held(raster) => Some(raster),
         }
     }

@@ -55,6 +55,12 @@ impl ProductId {
         self.discriminator
     }
 
+    /// The datatake over one tile that the product is made of.
+    pub fn datatake(self) -> Datatake {
+        let Self { platform, level, datatake_start, relative_orbit, tile, .. } = self;
+        Datatake { platform, level, start: datatake_start, relative_orbit, tile }
+    }
+
     /// Finds a product name anywhere in a path or an URL: the last path segment that is one.
     pub fn find_in(path: &str) -> Option<Self> {
         path.rsplit('/').find_map(|segment| segment.parse().ok())
@@ -167,18 +173,26 @@ impl ProductMetadata {
         }
     }
 
-    /// Datastrip start: the `S<time>` part of the datastrip identifier.
+    /// Datastrip start, where the datastrip is known.
     pub fn datastrip_start(&self) -> Option<DateTime<Utc>> {
-        self.datastrip_id.as_deref()?.split('_').filter_map(|part| part.strip_prefix('S')).find_map(time)
+        datastrip_start(self.datastrip_id.as_deref()?)
     }
 }
 
-/// Two products with one key are the same acquisition processed twice.
-pub type AcquisitionKey = (String, DateTime<Utc>, u16, Option<DateTime<Utc>>, MgrsTile);
+/// Start of a datastrip: the `S<time>` part of its identifier.
+pub fn datastrip_start(datastrip_id: &str) -> Option<DateTime<Utc>> {
+    datastrip_id.split('_').filter_map(|part| part.strip_prefix('S')).find_map(time)
+}
 
-/// Identity of the acquisition: platform, datatake start, relative orbit, datastrip start, tile.
-pub fn acquisition_key(id: ProductId, metadata: &ProductMetadata) -> AcquisitionKey {
-    (id.platform(), id.datatake_start(), id.relative_orbit(), metadata.datastrip_start(), id.tile())
+/// What the names of all products of one datatake over one tile have in common: its halves, and all processings of each.
+/// One half's processings have the start of their datastrip in common as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Datatake {
+    platform: u8,
+    level: Level,
+    start: DateTime<Utc>,
+    relative_orbit: u16,
+    tile: MgrsTile,
 }
 
 /// Sort key of precedence among products of one acquisition: the greatest wins (highest baseline, then latest

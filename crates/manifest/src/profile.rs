@@ -92,3 +92,11 @@ impl HeaderProfile {
         None
     }
 }
+
+/// What the headers of two rasters differ in, in words: `bit depth 12 vs 15`.
+pub fn difference(own: &HeaderProfile, other: &HeaderProfile) -> String {
+    match (MainHeader::parse(&own.codec_header), MainHeader::parse(&other.codec_header)) {
+        (Ok(own), Ok(other)) => own.profile().difference(&other.profile()),
+        _ => "the headers differ".to_owned(),
+    }
+}

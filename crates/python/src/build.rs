@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::Utc;
 use pyo3::prelude::*;
 use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
@@ -36,6 +37,7 @@ struct Request {
     max_cloud_cover: Option<f64>,
     arrays: Vec<String>,
     resolutions: Resolutions,
+    on_mismatch: OnMismatch,
     headers: HeaderPolicy,
     /// A cache file, or
     cache: Option<PathBuf>,
@@ -83,6 +85,7 @@ impl Request {
             max_cloud_cover: self.max_cloud_cover,
             arrays: self.arrays,
             resolutions: self.resolutions,
+            on_mismatch: self.on_mismatch,
             headers: self.headers,
             source: mirror::address(&self.source, &mut self.source_options),
             source_options: SourceOptions { ledger: LEDGER.clone(), ..self.source_options },

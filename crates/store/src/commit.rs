@@ -22,7 +22,7 @@ use crate::state::{self, StoreState};
 use crate::target::Target;
 use crate::unfinished::Unfinished;
 use crate::update::update;
-use crate::window::Windows;
+use crate::window::{Elsewhere, Windows};
 use crate::writer::Writer;
 
 /// What is written beside each reference so that a reader notices a changed file.
@@ -59,6 +59,8 @@ pub struct WriteOptions {
     pub run: String,
     /// The container behind the references.
     pub container: VirtualChunkContainer,
+    /// Those of other stores of the tile, from which references may come.
+    pub more_containers: Vec<VirtualChunkContainer>,
     /// Concurrent requests of a commit.
     pub concurrency: usize,
     /// Message of the commit that is published.
@@ -104,6 +106,8 @@ pub struct Loaded {
     /// What it holds; absent where nothing was published yet.
     pub state: Option<Arc<StoreState>>,
     held: Option<Arc<HeldStore>>,
+    /// The other stores of the tile from which references come.
+    pub(crate) elsewhere: Elsewhere,
 }
 
 impl Loaded {
@@ -119,6 +123,12 @@ impl Loaded {
             self.held = Some(Arc::new(HeldStore::open(target, repository, Arc::clone(state)).await?));
         }
         Ok(self.held.clone())
+    }
+
+    /// Every container that the store's references may name.
+    pub(crate) fn containers(&self) -> Vec<VirtualChunkContainer> {
+        let config = self.repository.as_ref().map(Repository::config);
+        config.map(|config| config.virtual_chunk_containers().cloned().collect()).unwrap_or_default()
     }
 
     /// Deletes branches of runs that were killed, and tags what a killed run had published.
@@ -151,12 +161,12 @@ pub async fn load(target: &Target, tile: MgrsTile, level: Level) -> Result<Loade
         Existing::Empty(repository) => {
             let main = repository.lookup_branch("main").await;
             let main = main.map_err(|error| icechunk_error("reading branch main", target.url(), &error))?;
-            Ok(Loaded { repository: Some(*repository), main: Some(main), state: None, held: None })
+            Ok(Loaded { repository: Some(*repository), main: Some(main), ..Loaded::default() })
         }
         Existing::Store(repository, session, stamp) => {
             let state = state::load(&repository, *session, target.url(), *stamp).await?;
             let main = Some(state.snapshot.clone());
-            Ok(Loaded { repository: Some(*repository), main, state: Some(Arc::new(state)), held: None })
+            Ok(Loaded { repository: Some(*repository), main, state: Some(Arc::new(state)), ..Loaded::default() })
         }
     }
 }
@@ -200,6 +210,7 @@ pub async fn write(
         update: Arc::new(update),
         state: loaded.state,
         held,
+        elsewhere: loaded.elsewhere,
         options: Arc::new(options),
     };
     let writer = Writer { windows, main, progress };

@@ -73,6 +73,17 @@ pub fn repository(container: VirtualChunkContainer) -> Result<RepositoryConfig> 
     Ok(config)
 }
 
+/// A repository that was made on disk and then copied to an object store says that it has no conditional writes; by these
+/// alone does one writer there notice another.
+pub(crate) fn with_conditional_writes(storage: Settings) -> Settings {
+    Settings {
+        unsafe_use_conditional_update: Some(true),
+        unsafe_use_conditional_create: Some(true),
+        unsafe_use_metadata: Some(true),
+        ..storage
+    }
+}
+
 /// What only the writer needs: no cache of manifests. Windows are aligned with them, so none is read again.
 pub fn for_writing(mut config: RepositoryConfig) -> RepositoryConfig {
     config.caching = writer().caching;

@@ -7,6 +7,7 @@ pub mod diff;
 pub mod error;
 pub mod gate;
 mod held;
+mod holdings;
 pub mod housekeeping;
 pub mod info;
 pub mod layout;

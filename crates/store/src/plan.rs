@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use s2ice_jpeg2000::CODEC_NAME;
 use s2ice_manifest::assemble::{Assembly, Radiometry, Resolutions, Step};
+use s2ice_manifest::era::Era;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::manifest::ChunkManifest;
@@ -26,6 +27,19 @@ pub const LAYOUT_VERSION: u64 = 2;
 
 /// Name of the attribute of the root group (and of each data array) that belongs to s2ice.
 pub const STAMP: &str = "s2ice";
+
+/// Keys of it that say how a store came to be and nothing of what is in it: a difference in these alone is none.
+pub(crate) const BOOKKEEPING: [&str; 2] = ["writer", "catalogue"];
+
+/// What a node's document has under that attribute.
+pub fn stamp_of(document: &Value) -> Option<&Value> {
+    document.get("attributes")?.get(STAMP)
+}
+
+/// As [`stamp_of`], to be changed.
+pub(crate) fn stamp_of_mut(document: &mut Value) -> Option<&mut Value> {
+    document.get_mut("attributes")?.get_mut(STAMP)
+}
 
 /// What the root group says of the store, under the attribute `s2ice`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -57,6 +71,19 @@ pub struct StoreStamp {
     /// Up to when the catalogue was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueStamp>,
+    /// Which era of the tile the store is; absent in the main store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub era: Option<Era>,
+    /// In the main store: the eras of the tile. Each is a store at this one's address with `.era-` and its name behind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub eras: BTreeMap<Era, EraStamp>,
+}
+
+/// What the main store says of an era.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct EraStamp {
+    /// What its products and rasters differ in from those of the main store.
+    pub differs: Vec<String>,
 }
 
 /// Up to when a catalogue was read, so that the next run asks for what changed since.
@@ -89,6 +116,10 @@ pub struct PlanContext {
     pub resolutions: Resolutions,
     /// Up to when the catalogue was read.
     pub catalogue: Option<CatalogueStamp>,
+    /// Which era the store is; `None` for the main store.
+    pub era: Option<Era>,
+    /// The eras that the main store names.
+    pub eras: BTreeMap<Era, EraStamp>,
 }
 
 /// Metadata of one node.
@@ -168,7 +199,8 @@ pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StoreP
     let stamp = stamp(context, &assembly.steps, &placed, assembly.radiometry);
     let mut tree = Tree::default();
     let mut root = multiscale::root(geocoding);
-    root.insert("title".into(), format!("Sentinel-2 {level} of MGRS tile {}", context.tile).into());
+    let era = context.era.as_ref().map(|era| format!(", era {era}")).unwrap_or_default();
+    root.insert("title".into(), format!("Sentinel-2 {level} of MGRS tile {}{era}", context.tile).into());
     root.insert("Conventions".into(), "CF-1.11".into());
     root.insert(STAMP.into(), serde_json::to_value(&stamp).unwrap_or_default());
     tree.group("", root);
@@ -237,6 +269,8 @@ fn stamp(
         radiometry,
         resolutions: context.resolutions,
         catalogue: context.catalogue.clone(),
+        era: context.era.clone(),
+        eras: context.eras.clone(),
     }
 }
 

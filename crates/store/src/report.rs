@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::era::{Era, Placed};
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -68,6 +69,8 @@ pub struct BuildReport {
     /// The catalogue; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stac: Option<StacReport>,
+    /// The stores beside the main one in which products of another offset and rasters of another main header stand.
+    pub eras: Vec<EraReport>,
     /// Products and rasters left out, with the reason.
     pub refused: Vec<Refusal>,
     /// How many were left out for each kind of reason.
@@ -89,13 +92,29 @@ pub struct Changes {
     pub updated: Vec<String>,
     /// Products that are in the store no longer.
     pub removed: Vec<String>,
+    /// Products that came from, or went to, another store of the tile.
+    pub moved: Vec<String>,
     /// Number of products that stay as they are.
     pub unchanged: usize,
     /// Number of products that stay although the inputs do not have them, or not this time.
     pub kept: usize,
 }
 
+impl BuildReport {
+    /// The changes of the main store and of its eras.
+    pub fn all_changes(&self) -> impl Iterator<Item = &Changes> {
+        std::iter::once(&self.changes).chain(self.eras.iter().map(|era| &era.changes))
+    }
+}
+
 impl Changes {
+    /// True where nothing changed.
+    pub fn is_empty(&self) -> bool {
+        let Self { appended, inserted, replaced, updated, removed, moved, .. } = self;
+        let lists = [appended, inserted, updated, removed, moved];
+        replaced.is_empty() && lists.iter().all(|list| list.is_empty())
+    }
+
     /// In words: `2 appended, 1 replaced`.
     pub fn sentence(&self) -> String {
         let counts = [
@@ -104,6 +123,7 @@ impl Changes {
             (self.replaced.len(), "replaced"),
             (self.updated.len(), "updated"),
             (self.removed.len(), "removed"),
+            (self.moved.len(), "moved between stores"),
         ];
         let parts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         if parts.is_empty() { "metadata only".to_owned() } else { parts.join(", ") }
@@ -132,6 +152,39 @@ pub struct CatalogueReport {
     pub watermark: Option<String>,
     /// Products that a later run may be able to store: without index rows yet, or refused by source or index.
     pub pending: usize,
+}
+
+/// An era of the tile: a store of its own, with a time axis of its own.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct EraReport {
+    /// Its name.
+    pub era: Era,
+    /// Its address; absent in a dry run without a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// What its products and rasters differ in from those of the main store.
+    pub differs: Vec<String>,
+    /// Products and rasters that are new in it, each with what differs.
+    pub placed: Vec<Placed>,
+    /// What changed, or in a dry run would change.
+    pub changes: Changes,
+    /// What was committed; absent in a dry run and where the store held everything already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub committed: Option<Committed>,
+    /// What was checked before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateReport>,
+    /// Tag of the state that was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<String>,
+    /// The time axis.
+    pub times: Times,
+    /// The arrays.
+    pub arrays: Vec<ArrayReport>,
+    /// References of all arrays.
+    pub references: u64,
+    /// Bytes they stand for.
+    pub referenced_bytes: u64,
 }
 
 /// A commit.

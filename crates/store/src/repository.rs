@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use icechunk::Repository;
+use icechunk::virtual_chunks::VirtualChunkContainer;
+use icechunk::{Repository, RepositoryConfig};
 use icechunk::format::Path;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::repository::{RepositoryError, RepositoryErrorKind, VersionInfo};
@@ -13,7 +14,7 @@ use s2ice_manifest::source::location::SourceUrl;
 use crate::commit::{Spec, WriteOptions};
 use crate::config;
 use crate::error::{Error, Result, icechunk_error};
-use crate::plan::{LAYOUT_VERSION, STAMP, StoreStamp};
+use crate::plan::{LAYOUT_VERSION, StoreStamp, stamp_of};
 use crate::target::Target;
 
 /// Making a repository takes a handful of requests; together, the time that another run is given for them.
@@ -101,7 +102,7 @@ pub(crate) async fn read_stamp(repository: &Repository, url: &SourceUrl) -> Resu
     };
     let document: serde_json::Value = serde_json::from_slice(&root.user_data)
         .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() })?;
-    let found = match document.get("attributes").and_then(|attributes| attributes.get(STAMP)) {
+    let found = match stamp_of(&document) {
         None => Found::Foreign,
         Some(stamp) => serde_json::from_value(stamp.clone())
             .map(|stamp| Found::Stamp(Box::new(stamp)))
@@ -116,7 +117,8 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
         Spec::V1 => SpecVersionBin::V1,
         Spec::V2 => SpecVersionBin::V2,
     };
-    let persisted = config::repository(options.container.clone())?;
+    let mut persisted = config::repository(options.container.clone())?;
+    complete(&mut persisted, &options.more_containers);
     let make = |clean: bool| {
         let builder = Repository::create(target.storage()).spec_version(spec).config(persisted.clone());
         builder.check_clean_root(clean).execute()
@@ -197,16 +199,13 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     containers.retain(|_, container| container.name() != options.container.name());
     containers.extend(wanted.virtual_chunk_containers.take().unwrap_or_default());
     wanted.virtual_chunk_containers = Some(containers);
+    complete(&mut wanted, &options.more_containers);
     let mut changed = wanted.virtual_chunk_containers != repository.config().virtual_chunk_containers
         || wanted.manifest != repository.config().manifest;
-    // A repository that was made on disk and copied to an object store says that it has no conditional writes; by these
-    // alone does one writer there notice another.
-    if let (None, Some(storage)) = (target.url().local_root(), &mut wanted.storage) {
+    if target.url().local_root().is_none() {
         let persisted = repository.config().storage.clone().unwrap_or_default();
         changed |= !(persisted.unsafe_use_conditional_update() && persisted.unsafe_use_conditional_create());
-        storage.unsafe_use_conditional_update = Some(true);
-        storage.unsafe_use_conditional_create = Some(true);
-        storage.unsafe_use_metadata = Some(true);
+        wanted.storage = wanted.storage.map(config::with_conditional_writes);
     }
     if !changed {
         return repository.reopen(Some(wanted), None).await.map_err(failed);
@@ -216,6 +215,16 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     let repository = plain.reopen(Some(wanted), None).await.map_err(failed)?;
     repository.save_config().await.map_err(failed)?;
     for_writing(repository, target).await
+}
+
+/// Adds containers whose names are not taken.
+fn complete(config: &mut RepositoryConfig, more: &[VirtualChunkContainer]) {
+    let containers = config.virtual_chunk_containers.get_or_insert_default();
+    for container in more {
+        if containers.values().all(|known| known.name() != container.name()) {
+            containers.entry(container.url_prefix().to_owned()).or_insert_with(|| container.clone());
+        }
+    }
 }
 
 /// Opens anew with what only a writer needs: a reopened repository would keep the caches of the first one.

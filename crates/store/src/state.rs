@@ -24,7 +24,7 @@ use crate::error::{Error, Result, icechunk_error};
 use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u32};
 use crate::layout::eopf::array_kind;
 use crate::layout::time::{StepFacts, headers};
-use crate::plan::{STAMP, StoreStamp};
+use crate::plan::{StoreStamp, stamp_of};
 
 /// Columns read at a time.
 const CONCURRENT_COLUMNS: usize = 16;
@@ -84,6 +84,7 @@ impl StoreState {
             header: Arc::clone(&array.header),
             verified: verified || array.verified,
             step: number,
+            era: self.stamp.era.clone(),
         })
     }
 
@@ -252,7 +253,7 @@ impl Columns<'_> {
         let mut arrays = BTreeMap::new();
         let mut leaves: BTreeSet<String> = BTreeSet::new();
         for (path, document) in documents {
-            let Some(ours) = document.pointer("/attributes").and_then(|a| a.get(STAMP)) else { continue };
+            let Some(ours) = stamp_of(document) else { continue };
             if document.get("node_type").and_then(Value::as_str) != Some("array") {
                 continue;
             }

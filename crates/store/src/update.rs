@@ -8,7 +8,7 @@ use s2ice_manifest::raster::Asset;
 use serde_json::{Map, Value};
 
 use crate::config::MANIFEST_SPLIT;
-use crate::plan::{Node, PlanContext, STAMP, StorePlan, plan};
+use crate::plan::{BOOKKEEPING, Node, PlanContext, StorePlan, plan, stamp_of_mut};
 use crate::state::StoreState;
 
 /// What is to be done to a store.
@@ -46,7 +46,7 @@ impl Update {
 pub enum Operation<'a> {
     /// The references are there.
     Keep,
-    /// References are written, from the file or from another step; what was there is overwritten.
+    /// References are written, from the file, from another step or from another store of the tile; what was there is overwritten.
     Write(&'a Placement),
     /// The references that are there are taken away.
     Clear,
@@ -128,7 +128,7 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
             match operation(array.manifest.at(step), step, there, anew) {
                 Operation::Keep | Operation::Nothing => continue,
                 Operation::Clear | Operation::Write(Placement::Held(_)) => out.reads_held = true,
-                Operation::Write(Placement::File(_)) => out.reads_held |= there,
+                Operation::Write(Placement::File(_) | Placement::Elsewhere(_)) => out.reads_held |= there,
             }
             *changed = true;
         }
@@ -180,11 +180,8 @@ fn must_be_made_anew(held: &Value, wanted: &Value) -> bool {
 
 fn without_bookkeeping(document: &Value) -> Value {
     let mut document = document.clone();
-    if let Some(stamp) =
-        document.pointer_mut("/attributes").and_then(|a| a.get_mut(STAMP)).and_then(Value::as_object_mut)
-    {
-        stamp.remove("catalogue");
-        stamp.remove("writer");
+    if let Some(stamp) = stamp_of_mut(&mut document).and_then(Value::as_object_mut) {
+        stamp.retain(|key, _| !BOOKKEEPING.contains(&key.as_str()));
     }
     document
 }
@@ -215,5 +212,7 @@ fn context(state: &StoreState, wanted: &StorePlan) -> PlanContext {
         facts: state.facts.clone(),
         resolutions: state.stamp.resolutions,
         catalogue: None,
+        era: None,
+        eras: BTreeMap::new(),
     }
 }

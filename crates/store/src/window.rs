@@ -2,7 +2,7 @@
 //!
 //! A window is prepared while the one before it is committed: both are work for a processor, and there are at least two.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use icechunk::session::Session;
 use icechunk::store::SetVirtualRefsResult;
 use icechunk::{Repository, Store};
 use s2ice_manifest::chunk::{Chunk, indices};
-use s2ice_manifest::manifest::{Placement, RasterFile};
+use s2ice_manifest::era::Era;
+use s2ice_manifest::manifest::{HeldRaster, Placement, RasterFile};
 use s2ice_manifest::source::location::SourceUrl;
 use tokio::sync::RwLock;
 
@@ -23,6 +24,9 @@ use crate::plan::{ArrayReferences, StorePlan};
 use crate::reference::Referencing;
 use crate::state::StoreState;
 use crate::update::{Operation, Update, operation};
+
+/// References of other stores of the same tile, by era.
+pub(crate) type Elsewhere = BTreeMap<Option<Era>, Arc<HeldStore>>;
 
 /// Fills sessions on the run's branch.
 #[derive(Clone)]
@@ -37,6 +41,8 @@ pub(crate) struct Windows {
     pub(crate) state: Option<Arc<StoreState>>,
     /// Its references, where any of them is moved or taken away.
     pub(crate) held: Option<Arc<HeldStore>>,
+    /// The other stores of the tile from which references come.
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) options: Arc<WriteOptions>,
     pub(crate) referencing: Arc<Referencing>,
 }
@@ -115,6 +121,13 @@ impl Windows {
                     self.references(raster, array.has_components, time, &mut out.references)?;
                     out.written += (out.references.len() - first) as u64;
                 }
+                Operation::Write(Placement::Elsewhere(raster)) => {
+                    for found in self.elsewhere(array, raster).await? {
+                        let chunk = indices(array.has_components, time, found.row, found.column);
+                        out.references.push((ChunkIndices(chunk), found.reference));
+                    }
+                    out.moved += (out.references.len() - first) as u64;
+                }
                 Operation::Write(Placement::Held(raster)) => {
                     let (store, held) = held.ok_or_else(|| self.lost(array))?;
                     let from = usize::try_from(raster.step).unwrap_or(usize::MAX);
@@ -165,6 +178,13 @@ impl Windows {
             }
             Err(error) => Err(self.failed("writing references", &error)),
         }
+    }
+
+    /// The references of a raster that another store of the tile holds.
+    pub(crate) async fn elsewhere(&self, array: &ArrayReferences, raster: &HeldRaster) -> Result<Vec<HeldReference>> {
+        let store = self.elsewhere.get(&raster.era).ok_or_else(|| self.lost(array))?;
+        let held = store.array(raster.asset).ok_or_else(|| self.lost(array))?;
+        store.references(held, usize::try_from(raster.step).unwrap_or(usize::MAX)).await
     }
 
     fn lost(&self, array: &ArrayReferences) -> Error {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::ids::Level;
 use s2ice_manifest::raster::Asset;
@@ -17,6 +18,7 @@ use s2ice_manifest::tlm::{IndexRow, TileIndex};
 use s2ice_store::build::{BuildSettings, HeaderPolicy, build};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use s2ice_store::diff::{DiffOptions, diff};
+use s2ice_store::info::info;
 use s2ice_store::progress::Silent;
 use s2ice_store::report::BuildReport;
 use s2ice_store::target::Target;
@@ -114,11 +116,12 @@ impl Version {
 struct Place {
     folder: tempfile::TempDir,
     runs: u32,
+    on_mismatch: OnMismatch,
 }
 
 impl Place {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), runs: 0 }
+    fn new(on_mismatch: OnMismatch) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), runs: 0, on_mismatch }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -132,7 +135,8 @@ impl Place {
         let (index, stac) = (self.path("index.parquet"), self.path("items.ndjson"));
         write_index(&index, &rows, false).unwrap();
         std::fs::write(&stac, items.join("\n")).unwrap();
-        settings(&self.path(store), &index, &stac, format!("{}-{}", self.runs, std::process::id()))
+        let run = format!("{}-{}", self.runs, std::process::id());
+        BuildSettings { on_mismatch: self.on_mismatch, ..settings(&self.path(store), &index, &stac, run) }
     }
 
     async fn run(&mut self, store: &str, versions: &[Version]) -> BuildReport {
@@ -140,11 +144,38 @@ impl Place {
         build(&settings, &Silent).await.unwrap()
     }
 
+    /// What two stores and their eras differ in.
     async fn differences(&self, left: &str, right: &str) -> Vec<String> {
+        let mut out = self.differ(left, right).await;
+        let (mine, theirs) = (self.eras(left), self.eras(right));
+        for suffix in &theirs {
+            match mine.contains(suffix) {
+                true => out.extend(self.differ(&format!("{left}{suffix}"), &format!("{right}{suffix}")).await),
+                false => out.push(format!("{left}{suffix} is missing")),
+            }
+        }
+        // A store that lost all its products stays, empty and unnamed.
+        for suffix in mine.iter().filter(|suffix| !theirs.contains(suffix)) {
+            let report = info(&target(&self.path(&format!("{left}{suffix}"))).await).await.unwrap();
+            if report.times.count > 0 {
+                out.push(format!("{left}{suffix} has {} products", report.times.count));
+            }
+        }
+        out
+    }
+
+    async fn differ(&self, left: &str, right: &str) -> Vec<String> {
         let left = target(&self.path(left)).await;
         let right = target(&self.path(right)).await;
         let report = diff(&left, &right, &DiffOptions::default()).await.unwrap();
         if report.is_same() { Vec::new() } else { vec![serde_json::to_string_pretty(&report).unwrap()] }
+    }
+
+    /// What the eras of a store have behind its address.
+    fn eras(&self, store: &str) -> Vec<String> {
+        let names = std::fs::read_dir(self.folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let prefix = format!("{store}.era-");
+        names.filter(|name| name.starts_with(&prefix)).map(|name| name[store.len()..].to_owned()).collect()
     }
 }
 
@@ -166,6 +197,7 @@ fn settings(store: &Path, index: &Path, stac: &Path, run: String) -> BuildSettin
         max_cloud_cover: None,
         arrays: Vec::new(),
         resolutions: Resolutions::Best,
+        on_mismatch: OnMismatch::Refuse,
         headers: HeaderPolicy::Assume,
         cache: None,
         source: "/nonexistent/archive".to_owned(),
@@ -234,10 +266,15 @@ fn arrivals(foreign: bool) -> impl Strategy<Value = (Vec<Version>, Vec<Vec<Versi
     })
 }
 
-fn check(all: &[Version], runs: &[Vec<Version>], cumulative: bool) -> Result<(), TestCaseError> {
+fn check(
+    all: &[Version],
+    runs: &[Vec<Version>],
+    cumulative: bool,
+    on_mismatch: OnMismatch,
+) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut place = Place::new();
+        let mut place = Place::new(on_mismatch);
         place.run("fresh", all).await;
         let mut seen: Vec<Version> = Vec::new();
         for run in runs {
@@ -249,6 +286,7 @@ fn check(all: &[Version], runs: &[Vec<Version>], cumulative: bool) -> Result<(),
         // Once more: nothing to do.
         let again = place.run("grown", if cumulative { all } else { &runs[0] }).await;
         prop_assert!(again.committed.is_none(), "{:?}", again.changes);
+        prop_assert!(again.eras.iter().all(|era| era.committed.is_none()), "{:?}", again.eras);
         Ok(())
     })
 }
@@ -259,12 +297,25 @@ proptest! {
     /// Each run is given its new products only.
     #[test]
     fn arrival_by_arrival_gives_the_fresh_store((all, runs) in arrivals(false)) {
-        check(&all, &runs, false)?;
+        check(&all, &runs, false, OnMismatch::Refuse)?;
     }
 
     /// Each run is given everything known so far; some rasters have headers that do not fit.
     #[test]
     fn growing_inputs_give_the_fresh_store((all, runs) in arrivals(true)) {
-        check(&all, &runs, true)?;
+        check(&all, &runs, true, OnMismatch::Refuse)?;
+    }
+
+    /// With eras nothing is lost, so runs of new products only give the fresh stores even where offsets and headers do not
+    /// fit: products go from one store of the tile to another.
+    #[test]
+    fn eras_grow_to_the_fresh_stores((all, runs) in arrivals(true)) {
+        check(&all, &runs, false, OnMismatch::Era)?;
+    }
+
+    /// Unknown encoders are refused, other offsets are not.
+    #[test]
+    fn eras_of_growing_inputs_are_the_fresh_ones((all, runs) in arrivals(true)) {
+        check(&all, &runs, true, OnMismatch::Auto)?;
     }
 }

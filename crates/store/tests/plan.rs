@@ -64,6 +64,8 @@ fn sample() -> StorePlan {
         facts: vec![StepFacts::default(); 2],
         resolutions: Resolutions::Best,
         catalogue: None,
+        era: None,
+        eras: BTreeMap::new(),
     };
     plan(assemble(products, Resolutions::Best), &context).unwrap()
 }

@@ -75,6 +75,8 @@ fn planned(days: u32) -> StorePlan {
         facts,
         resolutions: Resolutions::Best,
         catalogue: None,
+        era: None,
+        eras: BTreeMap::new(),
     };
     plan(assembly, &context).unwrap()
 }
@@ -86,6 +88,7 @@ fn options(run: &str) -> WriteOptions {
         spec: Spec::V2,
         run: run.to_owned(),
         container: s2ice_store::config::container("archive", &source, &Effective::default()).unwrap(),
+        more_containers: Vec::new(),
         concurrency: 4,
         message: "test".to_owned(),
         clock: chrono::Utc::now,

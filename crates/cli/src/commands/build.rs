@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use s2ice_store::report::{BuildReport, CatalogueReport};
+use s2ice_store::report::{BuildReport, CatalogueReport, EraReport};
 
 use super::summarise;
 use crate::args::{BuildArgs, Global};
@@ -21,6 +21,7 @@ pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Fa
         checksum: args.checksum,
         spec: args.spec,
         container: args.container,
+        on_mismatch: args.on_mismatch,
         update: args.update,
         options: args.store_options,
     };
@@ -56,6 +57,36 @@ fn searched(catalogue: &CatalogueReport) -> String {
     if catalogue.pending > 0 {
         let _ = write!(out, ", {} to be tried again", text::count(catalogue.pending, "product"));
     }
+    out
+}
+
+/// A store beside the main one, in words.
+fn render_era(era: &EraReport) -> String {
+    let mut out = format!("era {}", era.era);
+    if let Some(store) = &era.store {
+        let _ = write!(out, " at {store}");
+    }
+    out.push('\n');
+    let times = match (&era.times.first, &era.times.last) {
+        (Some(first), Some(last)) => format!("{}, {first} to {last}", era.times.count),
+        _ => "none any more".to_owned(),
+    };
+    let changes = match &era.committed {
+        Some(committed) if committed.created => "new store".to_owned(),
+        _ if era.changes.is_empty() => "none".to_owned(),
+        _ => era.changes.sentence(),
+    };
+    let mut rows = vec![
+        ("times", times),
+        ("references", format!("{} to {}", text::number(era.references), text::bytes(era.referenced_bytes))),
+        ("changes", changes),
+    ];
+    rows.extend(era.differs.iter().take(SHOWN).map(|what| ("differs", what.clone())));
+    if era.differs.len() > SHOWN {
+        rows.push(("differs", format!("... and {} more (see --json)", era.differs.len() - SHOWN)));
+    }
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    out += &text::table(&rows, &[]);
     out
 }
 
@@ -144,6 +175,10 @@ pub fn render(report: &BuildReport) -> String {
         vec![a.path.clone(), text::shape(&a.shape), a.present.to_string(), text::number(a.references), a.header.clone()]
     }));
     let _ = write!(out, "\n{}", text::table(&arrays, &[2, 3]));
+
+    for era in &report.eras {
+        let _ = write!(out, "\n{}", render_era(era));
+    }
 
     let mut list = |title: String, entries: Vec<String>| {
         if entries.is_empty() {

@@ -94,13 +94,13 @@ pub struct Counts {
 impl Counts {
     /// Counts what a report lists.
     pub fn of(report: &BuildReport) -> Self {
-        let changes = &report.changes;
+        let count = |of: fn(&Changes) -> usize| report.all_changes().map(of).sum::<usize>() as u64;
         Self {
             times: report.times.count as u64,
-            added: (changes.appended.len() + changes.inserted.len()) as u64,
-            replaced: changes.replaced.len() as u64,
-            changed: changes.updated.len() as u64,
-            removed: changes.removed.len() as u64,
+            added: count(|changes| changes.appended.len() + changes.inserted.len()),
+            replaced: count(|changes| changes.replaced.len()),
+            changed: count(|changes| changes.updated.len()),
+            removed: count(|changes| changes.removed.len()),
             missing_index: report.products.without_index.len() as u64,
             refused: report.refused.len() as u64,
             requests: report.source_use.requests,
@@ -167,7 +167,7 @@ impl Ended {
                 let counts = Counts::of(report);
                 let asked_in_part = report.catalogue.as_ref().is_some_and(|catalogue| catalogue.mode != "full");
                 let unindexed = report.products.without_index.iter().map(|missing| missing.product.clone()).collect();
-                let (names, missing) = missing(unindexed, &report.changes, asked_in_part.then_some(&before));
+                let (names, missing) = missing(unindexed, report, asked_in_part.then_some(&before));
                 LastRun {
                     outcome: if is_changed(report) { LastOutcome::Updated } else { LastOutcome::Unchanged },
                     last_success: Some(self.ended),
@@ -192,19 +192,24 @@ impl Ended {
 }
 
 fn is_changed(report: &BuildReport) -> bool {
-    let changes = &report.changes;
-    let lists = [&changes.appended, &changes.inserted, &changes.updated, &changes.removed];
-    report.committed.is_some() || !changes.replaced.is_empty() || lists.iter().any(|list| !list.is_empty())
+    let committed = report.committed.is_some() || report.eras.iter().any(|era| era.committed.is_some());
+    committed || report.all_changes().any(|changes| !changes.is_empty())
 }
 
 /// Products without index rows. A catalogue that was asked only for what changed says nothing of those that were missing
 /// before: they still are, unless they have come into the store.
-fn missing(mut names: Vec<String>, changes: &Changes, before: Option<&LastRun>) -> (Vec<String>, u64) {
+fn missing(names: Vec<String>, report: &BuildReport, before: Option<&LastRun>) -> (Vec<String>, u64) {
+    still_missing(names, &report.all_changes().collect::<Vec<_>>(), before)
+}
+
+fn still_missing(mut names: Vec<String>, changes: &[&Changes], before: Option<&LastRun>) -> (Vec<String>, u64) {
     let mut unnamed = 0;
     if let Some(before) = before {
         let arrived = |name: &String| {
-            let lists = [&changes.appended, &changes.inserted, &changes.updated];
-            lists.iter().any(|list| list.contains(name)) || changes.replaced.iter().any(|r| r.by == *name)
+            changes.iter().any(|changes| {
+                let lists = [&changes.appended, &changes.inserted, &changes.updated];
+                lists.iter().any(|list| list.contains(name)) || changes.replaced.iter().any(|r| r.by == *name)
+            })
         };
         let still = before.missing_index_products.iter().filter(|name| !arrived(name));
         let still: Vec<String> = still.filter(|name| !names.contains(name)).cloned().collect();
@@ -251,8 +256,8 @@ mod tests {
     #[test]
     fn what_was_missing_stays_so_until_it_arrives_or_everything_is_asked() {
         let none = Changes::default();
-        assert_eq!(missing(names(&["b", "a"]), &none, None), (names(&["a", "b"]), 2));
-        assert_eq!(missing(names(&["b"]), &none, Some(&before(&["a", "b"], 2))), (names(&["a", "b"]), 2));
+        assert_eq!(still_missing(names(&["b", "a"]), &[&none], None), (names(&["a", "b"]), 2));
+        assert_eq!(still_missing(names(&["b"]), &[&none], Some(&before(&["a", "b"], 2))), (names(&["a", "b"]), 2));
         let changes = Changes {
             appended: names(&["a"]),
             inserted: names(&["c"]),
@@ -261,16 +266,16 @@ mod tests {
             ..Changes::default()
         };
         let known = before(&["a", "b", "c", "d", "e", "x"], 6);
-        assert_eq!(missing(names(&[]), &changes, Some(&known)), (names(&["b", "x"]), 2));
+        assert_eq!(still_missing(names(&[]), &[&changes], Some(&known)), (names(&["b", "x"]), 2));
     }
 
     #[test]
     fn a_hundred_names_are_kept_and_all_are_counted() {
         let many: Vec<String> = (0..150).map(|n| format!("{n:03}")).collect();
-        let (kept, count) = missing(many, &Changes::default(), None);
+        let (kept, count) = still_missing(many, &[], None);
         assert_eq!((kept.len(), count, kept.last().map(String::as_str)), (100, 150, Some("099")));
         let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
-        let (_, count) = missing(names(&["new"]), &Changes::default(), Some(&before(&kept, 150)));
+        let (_, count) = still_missing(names(&["new"]), &[], Some(&before(&kept, 150)));
         assert_eq!(count, 151);
     }
 }

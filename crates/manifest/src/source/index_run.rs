@@ -234,18 +234,8 @@ async fn read(
 
 /// True for failures of the source rather than of a file.
 fn concerns_all(error: &SourceError) -> bool {
-    matches!(
-        error,
-        SourceError::Unreachable { .. }
-            | SourceError::Timeout { .. }
-            | SourceError::Denied { .. }
-            | SourceError::NoCredentials { .. }
-            | SourceError::NoBucket { .. }
-            | SourceError::WrongRegion { .. }
-            | SourceError::WrongEndpoint { .. }
-            | SourceError::NoRange { .. }
-            | SourceError::Budget(_)
-    )
+    // One file may be closed to us; file after file, it is the source that is.
+    error.concerns_whole_source() || matches!(error, SourceError::Denied { .. })
 }
 
 fn count(partial: &Partial, report: &mut IndexReport) {

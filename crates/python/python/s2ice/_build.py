@@ -34,6 +34,7 @@ def build(
     max_cloud_cover: float | None = None,
     arrays: str | Sequence[str] | None = None,
     resolutions: Literal["best", "all"] = "best",
+    on_mismatch: Literal["auto", "era", "refuse"] = "auto",
     headers: Literal["read", "index", "assume"] = "read",
     checksum: Literal["etag", "modified", "none"] = "etag",
     spec: Literal[1, 2] = 2,
@@ -75,6 +76,10 @@ def build(
         Only arrays whose path matches one of these globs, such as ``"**/scl"``.
     resolutions
         ``"best"``: each band at its own resolution or the finest there is; ``"all"``: the R10m, R20m and R60m copies.
+    on_mismatch
+        What becomes of products with another radiometric offset, and of rasters with another main header, than the
+        store's: ``"era"`` puts them into stores of their own beside it, ``"refuse"`` leaves them out, ``"auto"`` puts
+        them there unless an unknown encoder made them.
     headers
         Where main headers come from. ``"read"``: from each file, by one ranged request, or the cache; ``"index"``: from
         the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped as unverified.
@@ -124,6 +129,7 @@ def build(
         "max_cloud_cover": max_cloud_cover,
         "arrays": _several(arrays or []),
         "resolutions": resolutions,
+        "on_mismatch": on_mismatch,
         "headers": headers,
         "cache": os.fspath(cache) if cache else None,
         "cache_folder": str(_cache_folder()) if cache is None else None,

@@ -28,6 +28,7 @@ pub fn query(settings: &BuildSettings) -> Option<String> {
         format!("{:?}", settings.max_cloud_cover),
         format!("{:?}", settings.arrays),
         format!("{:?}", settings.resolutions),
+        format!("{:?}", settings.on_mismatch),
         format!("{:?}", settings.headers),
         format!("{:?}", settings.checksum),
         settings.source.clone(),

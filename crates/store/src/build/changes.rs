@@ -3,14 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{Refusal, RefusalKind, Step};
+use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::product::{ProductId, precedence};
 
 use crate::commit::Loaded;
 use crate::error::Result;
+use crate::holdings::Holdings;
 use crate::plan::StorePlan;
 use crate::report::{Changes, Replaced};
 use crate::state::StoreState;
 use crate::target::Target;
+
+/// What all stores of the tile hold and shall hold: a product may go from one to another.
+pub struct Tile<'a> {
+    /// Before the run.
+    pub held: &'a Holdings,
+    /// After it.
+    pub wanted: &'a BTreeSet<ProductId>,
+}
 
 /// Compares the time axes of a store and of a plan.
 pub fn changes(
@@ -18,6 +28,7 @@ pub fn changes(
     plan: &StorePlan,
     in_input: impl Fn(ProductId) -> bool,
     refused: &[Refusal],
+    tile: &Tile<'_>,
 ) -> Changes {
     let wanted: BTreeSet<ProductId> = plan.steps.iter().map(|step| step.id).collect();
     let held = state.map(StoreState::products).unwrap_or_default();
@@ -30,7 +41,11 @@ pub fn changes(
     let mut out = Changes::default();
     let before = state.map(|state| state.steps.as_slice()).unwrap_or_default();
     for id in before.iter().map(|step| step.id).filter(|id| !wanted.contains(id)) {
-        let by = plan.steps.iter().map(|step| step.id).filter(|other| same_datatake(*other, id));
+        if tile.wanted.contains(&id) {
+            out.moved.push(id.to_string());
+            continue;
+        }
+        let by = tile.wanted.iter().copied().filter(|other| other.datatake() == id.datatake());
         match by.max_by_key(|other| precedence(*other)).filter(|_| superseded.contains(id.to_string().as_str())) {
             Some(by) => out.replaced.push(Replaced { product: id.to_string(), by: by.to_string() }),
             None => out.removed.push(id.to_string()),
@@ -41,6 +56,7 @@ pub fn changes(
         let name = step.id.to_string();
         match state.zip(held.get(&step.id)) {
             None if replacing.contains(&name) => {}
+            None if tile.held.contains(step.id) => out.moved.push(name),
             None if step.time_ms > last => out.appended.push(name),
             None => out.inserted.push(name),
             Some((state, from)) => {
@@ -57,11 +73,6 @@ pub fn changes(
         }
     }
     out
-}
-
-fn same_datatake(a: ProductId, b: ProductId) -> bool {
-    let key = |id: ProductId| (id.platform(), id.datatake_start(), id.relative_orbit(), id.tile());
-    key(a) == key(b)
 }
 
 /// The cloud cover is kept with single precision.
@@ -88,6 +99,13 @@ pub async fn references(
     let state = loaded.state.clone();
     for array in &plan.arrays {
         let mut count = array.manifest.references();
+        for raster in array.manifest.rasters.iter().flatten() {
+            let Placement::Elsewhere(raster) = raster else { continue };
+            let Some(store) = loaded.elsewhere.get(&raster.era) else { continue };
+            let Some(held) = store.array(raster.asset) else { continue };
+            let step = usize::try_from(raster.step).unwrap_or(usize::MAX);
+            count += store.references(held, step).await?.len() as u64;
+        }
         if let Some(held) = state.as_ref().and_then(|state| state.arrays.get(&array.manifest.asset)) {
             let kept: BTreeSet<usize> = array
                 .manifest

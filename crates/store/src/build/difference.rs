@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::{ProductId, precedence};
+use s2ice_manifest::product::{ProductId, datastrip_start};
 use s2ice_manifest::raster::Asset;
 
 use super::fingerprint::{Salt, inputs};
 use super::gather::Gathered;
 use super::resolve::whole;
-use crate::state::StoreState;
+use crate::holdings::Holdings;
 
-/// The input, compared with a store.
+/// The input, compared with the stores of the tile.
 pub struct Difference {
     /// Products that are new or whose rows changed, to be resolved.
     pub changed: Vec<Gathered>,
@@ -28,13 +28,12 @@ pub struct Difference {
 
 /// Compares the input with what the store holds.
 pub fn difference(
-    state: Option<&StoreState>,
+    held: &Holdings,
     products: Vec<Gathered>,
     salt: &Salt,
     prune: bool,
     admits: impl Fn(&Gathered, Option<f64>) -> Option<String>,
 ) -> Difference {
-    let held = state.map(StoreState::products).unwrap_or_default();
     let mut out = Difference {
         changed: Vec::new(),
         unchanged: BTreeSet::new(),
@@ -45,20 +44,17 @@ pub fn difference(
     for product in products {
         let fingerprint = inputs(salt, &product.rows);
         out.inputs.insert(product.id, fingerprint);
-        let step = state.zip(held.get(&product.id).copied());
-        let Some((state, step)) = step else {
-            // What is pruned takes nobody's place.
-            match state.filter(|_| !prune).and_then(|state| later_processing(state, &product)) {
-                Some(later) => out.refused.push(whole(
-                    product.id,
-                    RefusalKind::Superseded,
-                    format!("{later} is a later processing of the same acquisition"),
-                )),
+        let Some(metadata) = held.metadata(product.id) else {
+            // Where the item tells the datastrip, no file has to be asked. What is pruned takes nobody's place.
+            let start = product.item.as_ref().and_then(|item| datastrip_start(item.datastrip_id.as_deref()?));
+            let later = start.filter(|_| !prune).and_then(|start| held.later_processing(product.id, start));
+            match later {
+                Some(later) => out.refused.push(Refusal::superseded(product.id, later)),
                 None => out.changed.push(product),
             }
             continue;
         };
-        if let Some(reason) = admits(&product, state.steps[step].metadata.cloud_cover) {
+        if let Some(reason) = admits(&product, metadata.cloud_cover) {
             // As if the input did not have it: it goes only where that is asked for.
             out.inputs.remove(&product.id);
             if prune {
@@ -66,7 +62,7 @@ pub fn difference(
             }
         } else {
             out.asked.insert(product.id, product.rows.iter().map(|row| row.asset).collect());
-            if fingerprint == state.facts[step].inputs {
+            if fingerprint == held.inputs(product.id) {
                 out.unchanged.insert(product.id);
             } else {
                 out.changed.push(product);
@@ -76,31 +72,11 @@ pub fn difference(
     out
 }
 
-/// The product of the store that is a later processing of the same acquisition, where the item tells the datastrip: no
-/// file has to be asked then.
-fn later_processing(state: &StoreState, product: &Gathered) -> Option<ProductId> {
-    let id = product.id;
-    let datastrip = product.item.as_ref()?.datastrip_id.clone()?;
-    let mut metadata = s2ice_manifest::product::ProductMetadata::from_name(id);
-    metadata.datastrip_id = Some(datastrip);
-    let start = metadata.datastrip_start()?;
-    let same = |other: ProductId| {
-        (other.platform(), other.datatake_start(), other.relative_orbit(), other.tile())
-            == (id.platform(), id.datatake_start(), id.relative_orbit(), id.tile())
-    };
-    state
-        .steps
-        .iter()
-        .filter(|step| same(step.id) && step.metadata.datastrip_start() == Some(start))
-        .map(|step| step.id)
-        .find(|other| precedence(*other) > precedence(id))
-}
-
 impl Difference {
     /// True where the input has most of the store's products and not one of all it has can be used: such an input is
     /// broken as a whole.
-    pub fn lost_all(&self, resolved: &[ProductRecord], state: Option<&StoreState>) -> bool {
-        let held = state.map_or(0, |state| state.steps.len());
+    pub fn lost_all(&self, resolved: &[ProductRecord], held: &Holdings) -> bool {
+        let held = held.len();
         resolved.is_empty() && self.unchanged.is_empty() && self.asked.len() * 2 > held && held > 0
     }
 
@@ -110,16 +86,15 @@ impl Difference {
     /// what it holds, except where the file is proven to be another one by now.
     pub fn merge(
         &self,
-        state: Option<&StoreState>,
+        held: &Holdings,
         resolved: Vec<ProductRecord>,
         refused: &[Refusal],
         prune: bool,
     ) -> Vec<ProductRecord> {
-        let Some(state) = state else { return resolved };
         let mut records: BTreeMap<ProductId, ProductRecord> = resolved.into_iter().map(|r| (r.id, r)).collect();
         let refusals = Refusals::of(refused);
-        for (step, held) in state.steps.iter().enumerate() {
-            let id = held.id;
+        for id in held.ids() {
+            let Some(metadata) = held.metadata(id) else { continue };
             let filtered = refusals.product(id, |kind| kind == RefusalKind::Filtered);
             if prune && (filtered || !self.inputs.contains_key(&id)) {
                 continue;
@@ -132,8 +107,9 @@ impl Difference {
             };
             let known: BTreeSet<Asset> =
                 records.get(&id).map(|r| r.rasters.iter().map(Placement::asset).collect()).unwrap_or_default();
-            let kept: Vec<Placement> = state
-                .rasters(step)
+            let kept: Vec<Placement> = held
+                .rasters(id)
+                .into_iter()
                 .filter(|raster| !known.contains(&raster.asset) && stays(raster.asset))
                 .map(Placement::Held)
                 .collect();
@@ -142,7 +118,7 @@ impl Difference {
             }
             let record = records.entry(id).or_insert_with(|| ProductRecord {
                 id,
-                metadata: held.metadata.clone(),
+                metadata: metadata.clone(),
                 rasters: Vec::new(),
             });
             record.rasters.extend(kept);

@@ -170,18 +170,17 @@ pub async fn gather(
         }
         (indexed, refused, left) = (Some(learned.report), learned.refused, learned.left);
     }
-    let joined = join;
     let counts = ProductsReport {
         in_index: known.len(),
-        matched: joined.matched.len(),
-        without_index: unmatched(joined.without_index.iter().map(|p| {
+        matched: join.matched.len(),
+        without_index: unmatched(join.without_index.iter().map(|p| {
             let why = left.get(&p.product).map(|why| format!("; {why}")).unwrap_or_default();
             (p.product, format!("{}{why}", p.reason))
         })),
-        without_product: unmatched(joined.without_product.iter().map(|p| (p.product, p.reason.to_string()))),
+        without_product: unmatched(join.without_product.iter().map(|p| (p.product, p.reason.to_string()))),
         ..ProductsReport::default()
     };
-    let products = joined
+    let products = join
         .matched
         .into_iter()
         .filter_map(|matched| {
@@ -297,11 +296,11 @@ async fn join_catalogue(
         let is_absence = |reason: &WithoutProduct| {
             matches!(reason, WithoutProduct::NotInCatalogue | WithoutProduct::NotInFilteredCatalogue { .. })
         };
-        let (silent, told) = joined.without_product.into_iter().partition(|only| is_absence(&only.reason));
+        let (silent, told): (Vec<IndexOnly>, _) =
+            joined.without_product.into_iter().partition(|only| is_absence(&only.reason));
         joined.without_product = told;
         // Of what the store holds, the index may have news although the catalogue has none. (Without the product's XML the
         // item would be needed.)
-        let silent: Vec<IndexOnly> = silent;
         let held = silent.into_iter().filter(|only| standing.held.contains(&only.product));
         if settings.headers != HeaderPolicy::Assume {
             joined.matched.extend(held.map(|only| Matched { product: only.product, rows: only.rows, item: None }));

@@ -6,6 +6,7 @@ use s2ice_manifest::assemble::{Refusal, RefusalKind};
 
 use super::BuildSettings;
 use crate::error::{Error, Result};
+use crate::holdings::Holdings;
 use crate::report::Changes;
 use crate::state::StoreState;
 
@@ -25,15 +26,17 @@ pub struct Damaged {
 ///
 /// # Errors
 /// [`Error::Nothing`], with what to do.
-pub fn check(
+pub fn check<'a>(
     settings: &BuildSettings,
-    state: Option<&StoreState>,
-    changes: &Changes,
+    holdings: &Holdings,
+    main: Option<&StoreState>,
+    changes: impl Iterator<Item = &'a Changes>,
     refused: &[Refusal],
     damaged: &Damaged,
 ) -> Result<()> {
-    let Some(state) = state else { return Ok(()) };
-    let (held, removed, limit) = (state.steps.len(), changes.removed.len(), usize::from(settings.prune_limit));
+    let Some(state) = main else { return Ok(()) };
+    let gone: BTreeSet<&String> = changes.flat_map(|changes| &changes.removed).collect();
+    let (held, removed, limit) = (holdings.len(), gone.len(), usize::from(settings.prune_limit));
     let too_many = |lost: usize, of: usize| lost * 100 > of * limit;
     if settings.prune && removed > 0 && (damaged.rows > 0 || damaged.items > 0) {
         return Err(Error::Nothing(format!(
@@ -48,14 +51,15 @@ pub fn check(
              --prune-limit"
         )));
     }
-    let products: BTreeSet<String> = state.steps.iter().map(|step| step.id.to_string()).collect();
+    let products: BTreeSet<String> = holdings.ids().map(|id| id.to_string()).collect();
     let of_the_store = |refusal: &&Refusal| products.contains(&refusal.product);
     let displaced = |kind: RefusalKind| refused.iter().filter(move |refusal| refusal.kind == kind).filter(of_the_store);
     let offsets = displaced(RefusalKind::Radiometry).count();
     if offsets >= MANY && too_many(offsets, held) {
         return Err(Error::Nothing(format!(
             "the store would lose {offsets} of {held} products to one with another radiometric offset, which cannot stand \
-             beside them: leave that out (--datetime, the index), give it a store of its own, or raise --prune-limit"
+             beside them: leave that out (--datetime, the index), raise --prune-limit, or let them have an era \
+             (--on-mismatch era)"
         )));
     }
     let mut rasters: BTreeMap<&str, usize> = BTreeMap::new();

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::manifest::{RasterFile, TileTable};
-use s2ice_manifest::product::{ProductId, ProductMetadata, precedence};
+use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, product_metadata};
@@ -23,7 +23,7 @@ use super::gather::Gathered;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
-use crate::state::StoreState;
+use crate::holdings::Holdings;
 
 /// Products with everything that assembly needs.
 pub struct Resolved {
@@ -41,7 +41,7 @@ pub async fn resolve(
     cache: &FactCache,
     source_url: &SourceUrl,
     source: Option<&Source>,
-    state: Option<&StoreState>,
+    held: &Holdings,
     products: Vec<Gathered>,
     progress: &dyn Progress,
 ) -> Result<Resolved> {
@@ -56,8 +56,8 @@ pub async fn resolve(
     let mut refused = Vec::new();
     let mut products = job.metadata(products, &mut refused, progress).await?;
     // What is pruned takes nobody's place.
-    if let Some(state) = state.filter(|_| !settings.prune) {
-        products.retain(|(product, metadata)| match loses(state, product, metadata) {
+    if !settings.prune {
+        products.retain(|(product, metadata)| match loses(held, product, metadata) {
             Some(refusal) => {
                 refused.push(refusal);
                 false
@@ -111,17 +111,9 @@ pub(super) enum Trouble {
 
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
-        match error {
-            // These concern the whole source: asking for thousands of further files would tell the same.
-            SourceError::Unreachable { .. }
-            | SourceError::NoCredentials { .. }
-            | SourceError::NoBucket { .. }
-            | SourceError::WrongRegion { .. }
-            | SourceError::WrongEndpoint { .. }
-            | SourceError::NoRange { .. }
-            | SourceError::Budget(_)
-            | SourceError::Timeout { .. } => Self::Fatal(error.into()),
-            _ => Self::Refused(RefusalKind::Source, error.to_string()),
+        match error.concerns_whole_source() {
+            true => Self::Fatal(error.into()),
+            false => Self::Refused(RefusalKind::Source, error.to_string()),
         }
     }
 }
@@ -359,19 +351,12 @@ fn single(percent: f64) -> f32 {
 }
 
 /// Why a product that is not in the store cannot get in, as far as its metadata tell: its rasters are not asked for then.
-fn loses(state: &StoreState, product: &Gathered, metadata: &ProductMetadata) -> Option<Refusal> {
-    let key = |id: ProductId| (id.platform(), id.datatake_start(), id.relative_orbit(), id.tile());
-    if state.steps.iter().any(|step| step.id == product.id) {
+fn loses(held: &Holdings, product: &Gathered, metadata: &ProductMetadata) -> Option<Refusal> {
+    if held.contains(product.id) {
         return None;
     }
-    let start = metadata.datastrip_start()?;
-    let later = state.steps.iter().find(|step| {
-        key(step.id) == key(product.id)
-            && step.metadata.datastrip_start() == Some(start)
-            && precedence(step.id) > precedence(product.id)
-    })?;
-    let reason = format!("{} is a later processing of the same acquisition", later.id);
-    Some(whole(product.id, RefusalKind::Superseded, reason))
+    let later = held.later_processing(product.id, metadata.datastrip_start()?)?;
+    Some(Refusal::superseded(product.id, later))
 }
 
 /// What name and item tell of a product whose XML is not read.

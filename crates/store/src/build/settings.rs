@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::stac::Interval;
@@ -52,6 +53,8 @@ pub struct BuildSettings {
     pub arrays: Vec<String>,
     /// Which copies of a raster to take.
     pub resolutions: Resolutions,
+    /// What becomes of what does not fit the store's offset or an array's header.
+    pub on_mismatch: OnMismatch,
     /// Where main headers come from.
     pub headers: HeaderPolicy,
     /// File that remembers headers and metadata.

@@ -2,23 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::Assembly;
+use s2ice_manifest::assemble::{Assembly, Refusal};
 use s2ice_manifest::manifest::{HeldRaster, Placement};
 use s2ice_manifest::product::ProductId;
 
 use crate::commit::Loaded;
 use crate::error::{Error, Result};
+use crate::holdings::Holdings;
 use crate::layout::time::StepFacts;
 use crate::reference::{Referencing, held_fingerprint};
 use crate::state::StoreState;
 use crate::target::Target;
 
 /// What the facts of a run are made of.
+#[derive(Clone, Copy)]
 pub struct Known<'a> {
     /// Where the store is; `None` without one.
     pub target: Option<&'a Target>,
+    /// What all stores of the tile hold.
+    pub held: &'a Holdings,
     /// How references are written.
     pub referencing: &'a Referencing,
+    /// What was left out of the input.
+    pub refused: &'a [Refusal],
     /// Fingerprints of the index rows of the input's products.
     pub inputs: &'a BTreeMap<ProductId, i64>,
     /// When the catalogue last changed the item of a product.
@@ -33,7 +39,7 @@ pub struct Known<'a> {
 pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<'_>) -> Result<Vec<StepFacts>> {
     let state = loaded.state.clone();
     let held = state.as_ref().map(|state| state.products()).unwrap_or_default();
-    let refused: BTreeSet<String> = assembly.refused.iter().map(|refusal| refusal.product.clone()).collect();
+    let refused: BTreeSet<String> = known.refused.iter().map(|refusal| refusal.product.clone()).collect();
     let mut facts = Vec::with_capacity(assembly.steps.len());
     for (number, step) in assembly.steps.clone().iter().enumerate() {
         let before = state.as_deref().zip(held.get(&step.id).copied());
@@ -49,9 +55,9 @@ pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<
                         (state.facts[from].clone(), false)
                     }
                     None => {
-                        let updated = before.and_then(|(state, from)| state.facts[from].updated.clone());
+                        let (updated, inputs) = (known.held.updated(step.id), known.held.inputs(step.id));
                         let verified = rasters.iter().all(|raster| raster.verified());
-                        (StepFacts { updated, verified, inputs: 0, content, bytes }, true)
+                        (StepFacts { updated, verified, inputs, content, bytes }, true)
                     }
                 }
             }
@@ -100,9 +106,13 @@ async fn measure(rasters: &[&Placement], loaded: &mut Loaded, known: &Known<'_>)
                 let fingerprint = known.referencing.fingerprint(file);
                 (fingerprint.map_err(|error| Error::Input(error.to_string()))?, file.referenced_bytes())
             }
-            Placement::Held(held) => {
-                let Some(target) = known.target else { continue };
-                let Some(store) = loaded.held(target).await? else { continue };
+            Placement::Held(held) | Placement::Elsewhere(held) => {
+                let store = match (raster, known.target) {
+                    (Placement::Elsewhere(_), _) => loaded.elsewhere.get(&held.era).cloned(),
+                    (_, Some(target)) => loaded.held(target).await?,
+                    (_, None) => None,
+                };
+                let Some(store) = store else { continue };
                 let Some(array) = store.array(held.asset) else { continue };
                 let step = usize::try_from(held.step).unwrap_or(usize::MAX);
                 let references = store.references(array, step).await?;

@@ -4,17 +4,14 @@ use serde_json::Value;
 
 use super::DiffOptions;
 use super::report::MetadataDifference;
-use crate::plan::STAMP;
-
-/// Keys of the root's stamp that say how a store came to be and nothing of what is in it.
-const BOOKKEEPING: [&str; 2] = ["writer", "catalogue"];
+use crate::plan::{BOOKKEEPING, stamp_of_mut};
 
 /// The document without what is not compared: bookkeeping, and the length of the time axis, which is told once and not
 /// for each array. An array whose length is not that of its own store's axis keeps it.
 pub(super) fn comparable(path: &str, document: &Value, steps: usize, options: &DiffOptions) -> Value {
     let mut document = document.clone();
     if path == "/"
-        && let Some(stamp) = document.pointer_mut(&format!("/attributes/{STAMP}")).and_then(Value::as_object_mut)
+        && let Some(stamp) = stamp_of_mut(&mut document).and_then(Value::as_object_mut)
     {
         let ignored = |key: &str| BOOKKEEPING.contains(&key) || (options.ignore_sources && key == "sources");
         stamp.retain(|key, _| !ignored(key));

@@ -17,7 +17,7 @@ use tokio::sync::RwLock;
 use super::column::Form;
 use super::report::NodeKind;
 use crate::error::{Error, Result, one_line};
-use crate::plan::{LAYOUT_VERSION, STAMP};
+use crate::plan::{LAYOUT_VERSION, stamp_of};
 
 /// One state of a store.
 pub(super) struct Side {
@@ -59,9 +59,7 @@ impl Node {
     pub(super) fn kind(&self) -> NodeKind {
         match &self.snapshot.node_data {
             NodeData::Group => NodeKind::Group,
-            NodeData::Array { .. } if self.document.pointer(&format!("/attributes/{STAMP}")).is_some() => {
-                NodeKind::DataArray
-            }
+            NodeData::Array { .. } if stamp_of(&self.document).is_some() => NodeKind::DataArray,
             NodeData::Array { .. } => NodeKind::Array,
         }
     }
@@ -103,7 +101,7 @@ impl Side {
         if nodes.is_empty() {
             return Err(Error::NoStore { url: name });
         }
-        let stamp = nodes.get("/").and_then(|root| root.document.pointer(&format!("/attributes/{STAMP}")));
+        let stamp = nodes.get("/").and_then(|root| stamp_of(&root.document));
         let Some(stamp) = stamp else { return Err(Error::Foreign { url: name }) };
         let stamp: Identity = serde_json::from_value(stamp.clone())
             .map_err(|e| Error::Damaged { url: name.clone(), detail: e.to_string() })?;

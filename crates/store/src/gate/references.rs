@@ -7,7 +7,7 @@ use icechunk::format::ChunkIndices;
 use icechunk::format::manifest::{ChunkPayload, VirtualChunkRef};
 use icechunk::format::snapshot::NodeSnapshot;
 use s2ice_manifest::chunk::indices;
-use s2ice_manifest::manifest::{Placement, RasterFile};
+use s2ice_manifest::manifest::{HeldRaster, Placement, RasterFile};
 
 use super::differs;
 use super::random::Random;
@@ -32,6 +32,8 @@ enum Change<'a> {
     Written(&'a RasterFile),
     /// The step at which the store had the raster.
     Moved(usize),
+    /// What another store of the tile has.
+    Brought(&'a HeldRaster),
     Cleared,
 }
 
@@ -65,6 +67,7 @@ fn changes<'a>(windows: &'a Windows, array: &'a ArrayReferences) -> Vec<(usize, 
                 Operation::Keep | Operation::Nothing => return None,
                 Operation::Clear => Change::Cleared,
                 Operation::Write(Placement::File(raster)) => Change::Written(raster),
+                Operation::Write(Placement::Elsewhere(raster)) => Change::Brought(raster),
                 Operation::Write(Placement::Held(raster)) => {
                     Change::Moved(usize::try_from(raster.step).unwrap_or(usize::MAX))
                 }
@@ -142,7 +145,12 @@ async fn wanted(
     time: u32,
     change: &Change<'_>,
 ) -> Result<HashMap<ChunkIndices, VirtualChunkRef>> {
+    let at = |row, column| ChunkIndices(indices(array.has_components, time, row, column));
     match change {
+        Change::Brought(raster) => {
+            let references = windows.elsewhere(array, raster).await?;
+            Ok(references.into_iter().map(|held| (at(held.row, held.column), held.reference)).collect())
+        }
         Change::Cleared => Ok(HashMap::new()),
         Change::Written(raster) => {
             let mut out = Vec::new();
@@ -155,7 +163,6 @@ async fn wanted(
                 return Err(differs(windows, &format!("the references kept of {} are not at hand", array.path)));
             };
             let references = store.references(held, *from).await?;
-            let at = |row, column| ChunkIndices(indices(array.has_components, time, row, column));
             Ok(references.into_iter().map(|held| (at(held.row, held.column), held.reference)).collect())
         }
     }

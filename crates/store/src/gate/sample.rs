@@ -131,6 +131,7 @@ mod tests {
             header: std::sync::Arc::clone(&plan.arrays[0].manifest.header),
             verified: true,
             step: 0,
+            era: None,
         };
         plan.arrays[0].manifest.rasters[0] = Some(s2ice_manifest::manifest::Placement::Held(held));
         let all = choose(&plan.arrays, 10_000, &mut Random::new("a"));

@@ -93,6 +93,8 @@ pub(super) fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) ->
         facts,
         resolutions: Resolutions::Best,
         catalogue: None,
+        era: None,
+        eras: BTreeMap::new(),
     };
     plan(assembly, &context).unwrap()
 }
@@ -104,6 +106,7 @@ fn options(run: &str, references: BTreeMap<String, u64>) -> WriteOptions {
         spec: Spec::V2,
         run: run.to_owned(),
         container: crate::config::container("archive", &source, &Effective::default()).unwrap(),
+        more_containers: Vec::new(),
         concurrency: 4,
         message: "test".to_owned(),
         clock: chrono::Utc::now,
@@ -149,6 +152,7 @@ impl Living {
             plan: Arc::new(plan),
             state: None,
             held: None,
+            elsewhere: crate::window::Elsewhere::new(),
             referencing: Arc::new(options("gate", BTreeMap::new()).referencing(true)),
             options: Arc::new(options("gate", references)),
         }

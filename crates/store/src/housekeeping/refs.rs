@@ -14,6 +14,7 @@ use icechunk::storage::{ListInfo, Settings};
 use icechunk::{Repository, RepositoryConfig};
 use s2ice_manifest::source::location::SourceUrl;
 
+use crate::config::with_conditional_writes;
 use crate::error::{Error, Result, icechunk_error};
 use crate::target::Target;
 
@@ -129,8 +130,7 @@ pub(super) async fn main(repository: &Repository, url: &SourceUrl) -> Result<Sna
     found.map_err(|error| icechunk_error("reading branch main", url, &error))
 }
 
-/// The repository of a store. One that was made on disk and then copied to an object store says that it has no conditional
-/// writes; by these alone does a writer there notice another.
+/// The repository of a store, to be changed.
 pub(super) async fn open(target: &Target) -> Result<Repository> {
     let failed = |error: RepositoryError| icechunk_error("opening the store", target.url(), &error);
     target.probe().await?;
@@ -141,7 +141,7 @@ pub(super) async fn open(target: &Target) -> Result<Repository> {
     let open = if target.url().local_root().is_some() {
         open
     } else {
-        let storage = Some(Settings { unsafe_use_conditional_update: Some(true), ..Settings::default() });
+        let storage = Some(with_conditional_writes(Settings::default()));
         open.config(RepositoryConfig { storage, ..RepositoryConfig::default() })
     };
     open.execute().await.map_err(failed)

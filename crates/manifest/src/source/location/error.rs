@@ -153,6 +153,22 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// True for failures of the source and not of a file: asking it for thousands of further files would tell the same.
+    #[must_use]
+    pub fn concerns_whole_source(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Timeout { .. }
+                | Self::NoCredentials { .. }
+                | Self::NoBucket { .. }
+                | Self::WrongRegion { .. }
+                | Self::WrongEndpoint { .. }
+                | Self::NoRange { .. }
+                | Self::Budget(_)
+        )
+    }
+
     /// True where the object is not there, as opposed to a place that cannot be read.
     #[must_use]
     pub fn is_missing(&self) -> bool {

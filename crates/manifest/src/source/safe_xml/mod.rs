@@ -198,9 +198,8 @@ pub fn check_product(product: ProductId, facts: &ProductFacts, path: &str) -> Re
         let (found, expected) = (facts.baseline, product.baseline());
         return contradiction(format!("PROCESSING_BASELINE is {found}, the product's name says {expected}"));
     }
-    let key = |id: ProductId| (id.platform(), id.level(), id.datatake_start(), id.relative_orbit(), id.tile());
     match facts.product {
-        Some(other) if key(other) != key(product) => {
+        Some(other) if other.datatake() != product.datatake() => {
             contradiction(format!("PRODUCT_URI is {other}, the folder is {product}"))
         }
         _ => Ok(()),
