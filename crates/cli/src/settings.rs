@@ -13,7 +13,9 @@ use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::args::{ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg, SelectionArgs, SourceArgs, StoreArgs, UpdateArgs};
+use crate::args::{
+    ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg, SelectionArgs, SourceArgs, StoreArgs, UpdateArgs,
+};
 use crate::duration::Span;
 use crate::exit::Failure;
 

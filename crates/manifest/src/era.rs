@@ -249,9 +249,12 @@ fn part(
     }
     let mut differs: Vec<String> = shift.map(str::to_owned).into_iter().collect();
     if rank > 0 {
-        differs.extend(headers.iter().map(|(asset, header)| {
-            format!("{asset}: {}", header_differs(header, profiles.get(asset).and_then(|all| all.first())))
-        }));
+        let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (asset, header) in &headers {
+            let what = header_differs(header, profiles.get(asset).and_then(|all| all.first()));
+            alike.entry(what).or_default().push(asset.to_string());
+        }
+        differs.extend(alike.into_iter().map(|(what, assets)| format!("{}: {what}", assets.join(", "))));
     }
     placed.sort_by(|a, b| (&a.product, &a.raster).cmp(&(&b.product, &b.raster)));
     Part { era, assembly: lay_out(products, headers, radiometry), differs, placed }

@@ -4,10 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use s2ice_manifest::era::Era;
 use s2ice_manifest::manifest::HeldRaster;
 use s2ice_manifest::product::{ProductId, ProductMetadata, precedence};
 
+use sha2::{Digest, Sha256};
+
 use crate::state::StoreState;
+
+/// What goes into the `inputs` of a product that several stores share, so that one of them alone is known to be a part.
+pub(crate) fn spread<'a>(places: impl Iterator<Item = Option<&'a Era>>) -> i64 {
+    let mut names: Vec<&str> = places.map(|era| era.map_or("", Era::name)).collect();
+    names.sort_unstable();
+    if names.len() < 2 {
+        return 0;
+    }
+    let digest = Sha256::digest(names.join("\n"));
+    digest.first_chunk::<8>().map_or(0, |head| i64::from_le_bytes(*head))
+}
 
 /// The states of a tile's stores.
 #[derive(Debug, Clone, Default)]
@@ -61,12 +75,14 @@ impl Holdings {
         self.stores.get(store)?.facts.get(step)?.updated.clone()
     }
 
-    /// Fingerprint of the index rows that gave a product; 0 where a part of it is to be asked for again.
+    /// Fingerprint of the index rows that gave a product; 0 where a part of it is to be asked for again, or is missing
+    /// because a run was killed between two stores.
     pub(crate) fn inputs(&self, id: ProductId) -> i64 {
         let places = self.products.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let spread = spread(places.iter().map(|(store, _)| self.stores[*store].stamp.era.as_ref()));
         let mut all = places.iter().map(|(store, step)| self.stores[*store].facts[*step].inputs);
         match all.next() {
-            Some(first) if all.all(|inputs| inputs == first) => first,
+            Some(first) if first != 0 && all.all(|inputs| inputs == first) => first ^ spread,
             _ => 0,
         }
     }

@@ -57,6 +57,8 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         level: stamp.level.clone(),
         layout: stamp.layout,
         writer: stamp.writer.clone(),
+        era: stamp.era.clone(),
+        eras: stamp.eras.clone(),
         headers: stamp.headers.clone(),
         metadata: stamp.metadata.clone(),
         spec: if repository.spec_version() >= SpecVersionBin::V2 { 2 } else { 1 },

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::gate::GateReport;
+use crate::plan::EraStamp;
 
 /// Version of the reports below; raised when a field changes its meaning or goes away.
 pub const REPORT_VERSION: u32 = 1;
@@ -323,6 +324,12 @@ pub struct InfoReport {
     pub layout: u64,
     /// Writer.
     pub writer: String,
+    /// Which era of the tile the store is; absent for the main store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub era: Option<Era>,
+    /// The eras that the store names, and what they differ in.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub eras: BTreeMap<Era, EraStamp>,
     /// `verified` or `assumed`.
     pub headers: String,
     /// `product` or `name`.

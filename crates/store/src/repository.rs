@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use icechunk::virtual_chunks::VirtualChunkContainer;
-use icechunk::{Repository, RepositoryConfig};
 use icechunk::format::Path;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::repository::{RepositoryError, RepositoryErrorKind, VersionInfo};
 use icechunk::session::Session;
+use icechunk::virtual_chunks::VirtualChunkContainer;
+use icechunk::{Repository, RepositoryConfig};
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceUrl;
 

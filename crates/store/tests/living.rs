@@ -173,7 +173,8 @@ impl Place {
 
     /// What the eras of a store have behind its address.
     fn eras(&self, store: &str) -> Vec<String> {
-        let names = std::fs::read_dir(self.folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let names =
+            std::fs::read_dir(self.folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         let prefix = format!("{store}.era-");
         names.filter(|name| name.starts_with(&prefix)).map(|name| name[store.len()..].to_owned()).collect()
     }

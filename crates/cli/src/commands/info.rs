@@ -2,6 +2,7 @@
 
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use s2ice_store::housekeeping::published_at;
+use s2ice_store::plan::EraStamp;
 use s2ice_store::report::InfoReport;
 use s2ice_store::target::Target;
 
@@ -23,6 +24,15 @@ pub async fn run(args: InfoArgs, global: &Global) -> Result<(), Failure> {
     }
     let report = s2ice_store::info::info(&Target::open(url, options).await?).await?;
     if global.json { print_json(&report) } else { print(&render(&report)) }
+}
+
+/// What an era differs in, short.
+fn summary(stamp: &EraStamp) -> String {
+    match stamp.differs.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, more @ ..] => format!("{first}; and {} more", more.len()),
+    }
 }
 
 fn render(report: &InfoReport) -> String {
@@ -52,6 +62,12 @@ fn render(report: &InfoReport) -> String {
             format!("{} at {}: {}", report.last_commit.snapshot, report.last_commit.time, report.last_commit.message),
         ),
     ];
+    if let Some(era) = &report.era {
+        rows.push(("era", format!("{era} of the main store, whose address lacks .era-{era}")));
+    }
+    for (era, stamp) in &report.eras {
+        rows.push(("era", format!("{era} at {}.era-{era}: {}", report.store.trim_end_matches('/'), summary(stamp))));
+    }
     if !newest.is_empty() {
         let states = text::count(published.len(), "state");
         rows.push(("published", format!("{states}, the newest {}", newest.join(", "))));

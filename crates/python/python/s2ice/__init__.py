@@ -14,15 +14,16 @@ from s2ice._s2ice import CodecError, __version__
 
 if TYPE_CHECKING:
     from s2ice._build import build, info
-    from s2ice._open import open
+    from s2ice._open import eras, open
     from s2ice.codec import Jpeg2000Codec
 
-__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "build", "errors", "info", "open"]
+__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "build", "eras", "errors", "info", "open"]
 
 # zarr-python imports this package to find the codec; xarray and icechunk are only imported by those who use them.
 _LAZY = {
     "Jpeg2000Codec": "s2ice.codec",
     "build": "s2ice._build",
+    "eras": "s2ice._open",
     "info": "s2ice._build",
     "open": "s2ice._open",
 }

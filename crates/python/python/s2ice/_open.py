@@ -10,6 +10,7 @@ import icechunk
 import xarray as xr
 import zarr
 
+from s2ice import _eras
 from s2ice._limit import LimitedStore
 from s2ice._source import Access, Credentials, Source, authorise
 from s2ice._storage import Options, locate
@@ -51,6 +52,7 @@ def open(
     allow_file: bool = False,
     max_connections: int | None = None,
     chunks: Any = None,
+    eras: str | None = None,
     **kwargs: Any,
 ) -> xr.DataTree | xr.Dataset:
     """Open a store with xarray, read-only and lazily.
@@ -89,6 +91,11 @@ def open(
         setting ``async.concurrency`` decides.
     chunks
         As in `xarray.open_zarr`. ``None`` reads lazily without dask; ``{}`` makes dask arrays with one task per tile.
+    eras
+        What the tile's other stores are to be: products before baseline 04.00 have another radiometric offset, and some
+        rasters another main header, so they stand in stores of their own, which `eras` lists. ``"merge"`` gives one cube
+        of all of them, decoded to one scale; a name such as ``"offset-0"`` opens that era alone; without, only the main
+        store is opened. Goes with the store's address and, of the versions, with `as_of`.
     **kwargs
         For `xarray.open_datatree` or `xarray.open_zarr`: ``mask_and_scale=False`` gives the digital numbers as stored,
         ``drop_variables`` leaves arrays out, ...
@@ -119,6 +126,13 @@ def open(
     >>> r10m.b04.sel(time="2025-07-01", method="nearest").load()  # doctest: +SKIP
     """
     access = Access(credentials, anonymous, source, allow_file)
+    if max_connections is not None and max_connections < 1:
+        raise ValueError(f"max_connections must be 1 or more, not {max_connections}")
+    if eras is not None:
+        if not isinstance(store, str | os.PathLike) or any(ref is not None for ref in (branch, tag, snapshot)):
+            raise ValueError("eras goes with the address of the main store and, of the versions, with as_of")
+        if eras != "merge":
+            store = _beside(os.fspath(store), eras)
     if isinstance(store, icechunk.Session):
         _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
         session = store
@@ -127,24 +141,79 @@ def open(
         session = _session(repository, branch, tag, snapshot, as_of)
     zarr_store: Any = session.store
     if max_connections is not None:
-        if max_connections < 1:
-            raise ValueError(f"max_connections must be 1 or more, not {max_connections}")
         zarr_store = LimitedStore(zarr_store, max_connections)
-    try:
-        root = zarr.open_group(zarr_store, mode="r")
-    except FileNotFoundError:
-        raise GroupNotFoundError("this version of the store is empty: it has no root group") from None
+    root = _root(zarr_store)
     if ROOT_ATTRIBUTE not in root.attrs:
         warnings.warn(
             f"{session} was not written by s2ice: its root group has no attribute {ROOT_ATTRIBUTE}",
             NotAnS2iceStoreWarning,
             stacklevel=2,
         )
-    if group is None or group.strip("/") == "":
+    path = (group or "").strip("/")
+    if eras == "merge":
+        roots = [root]
+        for name in _eras.names(root):
+            repository = _repository(_beside(os.fspath(store), name), access, storage_options)
+            other: Any = _session(repository, None, None, None, as_of).store
+            limited = max_connections is not None
+            roots.append(_root(LimitedStore(other, zarr_store.connections, shared=zarr_store) if limited else other))
+        return _merge(roots, path, chunks, kwargs)
+    if path == "":
         return xr.open_datatree(zarr_store, engine="zarr", consolidated=False, chunks=chunks, **kwargs)
-    path = _existing(root, group.strip("/"))
+    path = _existing(root, path)
     dataset: xr.Dataset = xr.open_zarr(zarr_store, group=path, consolidated=False, chunks=chunks, **kwargs)
     return dataset
+
+
+def eras(store: str | os.PathLike[str], *, storage_options: Options | None = None) -> dict[str, list[str]]:
+    """List the eras of a tile: the stores beside the main one, and what each differs in.
+
+    Parameters
+    ----------
+    store
+        Address of the main store.
+    storage_options
+        As in `open`.
+
+    Returns
+    -------
+    dict
+        Sentences by name; `open` takes the name as `eras`.
+    """
+    storage, name, _ = locate(store, storage_options, None)
+    return _eras.names(_root(_session(_opened(storage, name), None, None, None, None).store))
+
+
+def _beside(store: str, era: str) -> str:
+    """Return the address of an era."""
+    if not _eras.is_name(era):
+        raise ValueError(f'eras is "merge" or the name of an era such as "offset-0", not {era!r}')
+    return f"{store.rstrip('/')}.era-{era}"
+
+
+def _root(store: Any) -> zarr.Group:
+    try:
+        return zarr.open_group(store, mode="r")
+    except FileNotFoundError:
+        raise GroupNotFoundError("this version of the store is empty: it has no root group") from None
+
+
+def _merge(roots: list[zarr.Group], path: str, chunks: Any, kwargs: dict[str, Any]) -> xr.DataTree | xr.Dataset:
+    """Open a group, or the tree, of several stores as one."""
+    columns = [xr.open_zarr(root.store, consolidated=False, chunks=None) for root in roots]
+    axis = _eras.axis_of(columns)
+    if path == "":
+        trees = [xr.open_datatree(root.store, engine="zarr", consolidated=False, chunks=None, **kwargs) for root in roots]
+        tree = _eras.join_trees(trees, axis)
+        return tree if chunks is None else tree.map_over_datasets(_eras.with_chunks, kwargs={"chunks": chunks})
+    there = [isinstance(root.get(path), zarr.Group) for root in roots]
+    if not any(there):
+        _existing(roots[0], path)
+    datasets = [
+        xr.open_zarr(root.store, group=_existing(root, path), consolidated=False, chunks=None, **kwargs) if has else None
+        for root, has in zip(roots, there, strict=True)
+    ]
+    return _eras.with_chunks(_eras.join_group(datasets, axis), chunks)
 
 
 def _repository(store: Any, access: Access, options: Options | None) -> icechunk.Repository:
@@ -156,13 +225,16 @@ def _repository(store: Any, access: Access, options: Options | None) -> icechunk
         storage, name, local = store, str(store), False
     else:
         storage, name, local = locate(store, options, access.anonymous)
+    return authorise(_opened(storage, name), access, local=local)
+
+
+def _opened(storage: icechunk.Storage, name: str) -> icechunk.Repository:
     try:
-        repository = icechunk.Repository.open(storage)
+        return icechunk.Repository.open(storage)
     except icechunk.RepositoryNotFoundError:
         raise StoreNotFoundError(f"there is no Icechunk store at {name}") from None
     except icechunk.IcechunkError as error:
         raise _unopened(name, error) from error
-    return authorise(repository, access, local=local)
 
 
 def _unopened(name: str, error: icechunk.IcechunkError) -> S2iceError:

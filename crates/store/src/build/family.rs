@@ -6,7 +6,6 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::era::Era;
-use s2ice_manifest::source::location::SourceUrl;
 
 use super::BuildSettings;
 use crate::commit::{self, Loaded, Spec};
@@ -49,9 +48,8 @@ impl Family {
         if let Some((era, target)) = stamp.as_ref().and_then(|stamp| stamp.era.as_ref()).zip(target) {
             let url = target.url().to_string();
             return Err(Error::Request(format!(
-                "{url} is the era {era} of another store and is written with that one: name the main store (its address \
-                 ends before {})",
-                suffix(era)
+                "{url} is the era {era} of another store and is written with that one: name the main store, whose address \
+                 lacks .era-{era}"
             )));
         }
         let mut family = Self { members: vec![Member { era: None, target: target.cloned(), loaded, _lock: None }] };
@@ -64,7 +62,7 @@ impl Family {
     /// Adds an era that the family does not have yet; true where its store holds products.
     pub(super) async fn join(&mut self, settings: &BuildSettings, era: Era) -> Result<bool> {
         let target = match self.members.first().and_then(|main| main.target.as_ref()) {
-            Some(main) => beside(main, &era, settings.dry_run).await?,
+            Some(main) => Some(main.era(&era).await?),
             None => None,
         };
         let (mut loaded, mut lock) = (Loaded::default(), None);
@@ -130,31 +128,4 @@ impl Family {
         }
         Ok(cleaned)
     }
-}
-
-/// What stands behind the main store's address in that of an era.
-pub fn suffix(era: &Era) -> String {
-    format!(".era-{era}")
-}
-
-/// The address of an era of the store at `main`.
-///
-/// # Errors
-/// [`Error::Request`] where the main store takes a whole bucket.
-pub fn address(main: &SourceUrl, era: &Era) -> Result<SourceUrl> {
-    main.sibling(&suffix(era)).ok_or_else(|| {
-        Error::Request(format!(
-            "{main} takes a whole bucket, so there is no place beside it for the era {era}: name a prefix in the bucket, \
-             or use --on-mismatch refuse"
-        ))
-    })
-}
-
-async fn beside(main: &Target, era: &Era, dry_run: bool) -> Result<Option<Target>> {
-    let url = address(main.url(), era)?;
-    // A dry run shall leave no trace, not even an empty folder.
-    if dry_run && url.local_root().is_some_and(|root| !root.exists()) {
-        return Ok(None);
-    }
-    Target::open(url, main.options().clone()).await.map(Some)
 }

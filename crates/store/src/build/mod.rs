@@ -27,7 +27,6 @@ use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
 
 #[cfg(test)]
 pub(crate) use self::changes::references as array_references;
-pub use self::family::address as era_address;
 pub use self::settings::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 
 use self::family::Family;

@@ -20,13 +20,11 @@ use super::settle::{Known, settle};
 use super::{BuildSettings, HeaderPolicy, catalogue, guard};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::holdings::Holdings;
+use crate::holdings::{Holdings, spread};
 use crate::plan::{ArrayReferences, CatalogueStamp, EraStamp, PlanContext, StorePlan, plan};
 use crate::progress::Progress;
 use crate::reference::Referencing;
-use crate::report::{
-    ArrayReport, BuildReport, Changes, EraReport, REPORT_VERSION, SourceUse, Times, rfc3339_ms,
-};
+use crate::report::{ArrayReport, BuildReport, Changes, EraReport, REPORT_VERSION, SourceUse, Times, rfc3339_ms};
 use crate::state;
 
 /// How often eras may turn up that the main store does not name: each time one run was killed.
@@ -239,6 +237,14 @@ impl Dividing<'_> {
         family.give(&givers.collect()).await?;
         let wanted: BTreeSet<ProductId> =
             parts.iter().flat_map(|part| part.assembly.steps.iter().map(|step| step.id)).collect();
+        let mut places: BTreeMap<ProductId, Vec<Option<&Era>>> = BTreeMap::new();
+        for part in &parts {
+            for step in &part.assembly.steps {
+                places.entry(step.id).or_default().push(part.era.as_ref());
+            }
+        }
+        let several = places.into_iter().filter(|(_, eras)| eras.len() > 1);
+        let spread: BTreeMap<ProductId, i64> = several.map(|(id, eras)| (id, spread(eras.into_iter()))).collect();
         let eras: BTreeMap<Era, EraStamp> = parts
             .iter()
             .filter_map(|part| Some((part.era.clone()?, EraStamp { differs: part.differs.clone() })))
@@ -259,6 +265,7 @@ impl Dividing<'_> {
             let known = Known {
                 target,
                 held: self.held,
+                spread: &spread,
                 referencing: &referencing,
                 refused: self.refused,
                 inputs: self.inputs,

@@ -22,8 +22,8 @@ use super::facts::{Facts, nodata, spans};
 use super::gather::Gathered;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
-use crate::progress::{Phase, Progress};
 use crate::holdings::Holdings;
+use crate::progress::{Phase, Progress};
 
 /// Products with everything that assembly needs.
 pub struct Resolved {

@@ -21,6 +21,8 @@ pub struct Known<'a> {
     pub target: Option<&'a Target>,
     /// What all stores of the tile hold.
     pub held: &'a Holdings,
+    /// Of products that several stores will share, what says so in their `inputs`.
+    pub spread: &'a BTreeMap<ProductId, i64>,
     /// How references are written.
     pub referencing: &'a Referencing,
     /// What was left out of the input.
@@ -55,21 +57,22 @@ pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<
                         (state.facts[from].clone(), false)
                     }
                     None => {
-                        let (updated, inputs) = (known.held.updated(step.id), known.held.inputs(step.id));
+                        let updated = known.held.updated(step.id);
                         let verified = rasters.iter().all(|raster| raster.verified());
-                        (StepFacts { updated, verified, inputs, content, bytes }, true)
+                        (StepFacts { updated, verified, inputs: 0, content, bytes }, true)
                     }
                 }
             }
         };
-        if refused.contains(&step.id.to_string()) {
+        let given = known.inputs.get(&step.id).copied();
+        let inputs = match (refused.contains(&step.id.to_string()), is_new) {
+            (true, true) => 0,
             // What the store holds was not made of these rows: they differ from the remembered ones and come again.
-            if is_new {
-                fact.inputs = 0;
-            }
-        } else if let Some(inputs) = known.inputs.get(&step.id) {
-            fact.inputs = *inputs;
-        }
+            (true, false) => known.held.inputs(step.id),
+            (false, _) => given.unwrap_or_else(|| known.held.inputs(step.id)),
+        };
+        let spread = known.spread.get(&step.id).copied().unwrap_or_default();
+        fact.inputs = if inputs == 0 { 0 } else { inputs ^ spread };
         if let Some(updated) = known.updated.get(&step.id) {
             fact.updated = Some(updated.clone());
         }

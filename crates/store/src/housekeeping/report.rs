@@ -51,6 +51,9 @@ pub struct RollbackReport {
     pub from: StateReport,
     /// The state that `main` points to now (in a dry run: would point to).
     pub to: StateReport,
+    /// The same of the eras that this state names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub eras: Vec<RollbackReport>,
 }
 
 /// Report of `s2ice gc`.
@@ -83,6 +86,9 @@ pub struct GcReport {
     /// Why nothing was collected this time; absent where it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postponed: Option<String>,
+    /// The same of the store's eras.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub eras: Vec<GcReport>,
 }
 
 /// Objects that nothing points to, by kind.
