@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import s2ice as package
 import xarray as xr
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
+import s2ice as package
 from conftest import Samples
-from support import stores, tables
+from support import s3, stores, tables
 from support.living import changes, refused
 
 if TYPE_CHECKING:
@@ -301,3 +301,39 @@ def test_what_cannot_be_merged_is_said(tile: Tile) -> None:
         package.open(tile.store, eras="offset-7")
     with pytest.raises(package.errors.GroupNotFoundError, match=r"r60m"):
         package.open(tile.store, "measurements/reflectance/r10m", eras="merge")
+
+
+def test_on_object_storage(s2ice: Command, mixed: dict[str, Any]) -> None:
+    """The eras lie beside the store; a pixel through all of them is one request each, and a mirror serves them all."""
+    with s3.serve() as service:
+        for bucket in ("stores", "eodata", "mirror"):
+            service.bucket(bucket)
+        service.upload(mixed["samples"].root, "eodata", "s2/")
+        service.upload(mixed["samples"].root, "mirror", "copy/")
+        store = "s3://stores/tiles/33TVN"
+        indexes = [item for group in ("new", "old", "early") for item in ("--index", mixed[group])]
+        build = (
+            *("build", "--tile", TILE, *indexes, "--source", "s3://eodata/s2", "--source-endpoint", service.endpoint),
+            *("--store", store, "--store-endpoint", service.endpoint, "--cache", "none", "--json"),
+        )
+        report = s2ice(*build, **s3.ENVIRONMENT).json
+        assert [era["store"] for era in report["eras"]] == [f"{store}.era-{era}" for era in (OLD, EARLY)]
+        options: dict[str, Any] = {"endpoint_url": service.endpoint, **s3.KEYS}
+        reading: dict[str, Any] = {"credentials": s3.KEYS, "storage_options": options}
+        assert list(package.eras(store, storage_options=options)) == [OLD, EARLY]
+        cube = package.open(store, R60M, eras="merge", max_connections=2, **reading)
+        assert cube.sizes["time"] == 5
+        with service.recorded() as requests:
+            values = cube.b01[:, 5, 5].values
+        assert len([r for r in requests if r.bucket == "eodata"]) == 5
+        assert np.isfinite(values).all()
+        mirror = {"url": "s3://mirror/copy", "endpoint_url": service.endpoint}
+        again = package.open(store, R60M, eras="merge", source={"eodata": mirror}, **reading)
+        with service.recorded() as requests:
+            assert (again.b01[:, 5, 5].values == values).all()
+        assert {r.bucket for r in requests} == {"stores", "mirror"}
+        # Without news no store is written, and no file is asked.
+        with service.recorded() as requests:
+            assert "committed" not in s2ice(*build, **s3.ENVIRONMENT).json
+        assert {r.method for r in requests} == {"GET"}
+        assert not [r for r in requests if r.bucket == "eodata"]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use s2ice_jpeg2000::TileSpan;
 use s2ice_manifest::assemble::{Assembly, ProductRecord, RefusalKind, Resolutions, assemble};
-use s2ice_manifest::manifest::{RangeError, RasterFile, TileTable};
+use s2ice_manifest::era::{OnMismatch, Partition, partition};
+use s2ice_manifest::manifest::{HeldRaster, Placement, RangeError, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
@@ -96,6 +97,102 @@ fn without_a_datastrip_nothing_is_dropped_on_a_guess() {
     assert_eq!(assemble(same_baseline, Resolutions::Best).steps.len(), 2);
     let reprocessed = vec![product(&name(1, 509, 1), 1, None, -1000), product(&name(1, 510, 2), 1, None, -1000)];
     assert_eq!(assemble(reprocessed, Resolutions::Best).steps.len(), 1);
+}
+
+/// Era, and products with their rasters, of each store.
+fn stores(partition: &Partition) -> Vec<(String, Vec<(String, Vec<String>)>)> {
+    let name = |era: &Option<s2ice_manifest::era::Era>| era.as_ref().map_or("main".to_owned(), ToString::to_string);
+    let rasters = |part: &s2ice_manifest::era::Part, step: usize| -> Vec<String> {
+        part.assembly.manifests.iter().filter(|m| m.at(step).is_some()).map(|m| m.asset.name()).collect()
+    };
+    partition
+        .parts
+        .iter()
+        .map(|part| {
+            let steps = part.assembly.steps.iter().enumerate();
+            (name(&part.era), steps.map(|(number, step)| (step.id.to_string(), rasters(part, number))).collect())
+        })
+        .collect()
+}
+
+/// Of this raster, with a header that no class has.
+fn unknown(asset: &str) -> RasterFile {
+    let mut raster = raster(asset, 15);
+    raster.header = header(1830, 610, 15);
+    raster.tiles = TileTable::new(
+        &(0..9).map(|i| TileSpan { offset: 2000 + i * 100, length: 100 }).collect::<Vec<_>>(),
+    );
+    raster
+}
+
+/// Of this raster, as in early 2016.
+fn early(asset: &str) -> RasterFile {
+    let mut raster = raster(asset, 12);
+    raster.header = header(1830, 2048, 12);
+    raster.tiles = TileTable::new(&[TileSpan { offset: 2000, length: 100 }]);
+    raster
+}
+
+#[test]
+fn offsets_and_headers_get_stores_of_their_own() {
+    let both = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+    let all = both(["B01_60m", "SCL_60m"]);
+    let mut products = vec![
+        product(&name(1, 510, 1), 1, None, -1000),
+        product(&name(2, 300, 1), 2, None, 0),
+        product(&name(3, 300, 1), 3, None, 0),
+        product(&name(4, 510, 1), 4, None, -1000),
+    ];
+    products[2].rasters[0] = early("B01_60m").into();
+    products[3].rasters[0] = unknown("B01_60m").into();
+    let main = ("main".to_owned(), vec![(name(1, 510, 1), all.clone()), (name(4, 510, 1), vec!["SCL_60m".to_owned()])]);
+    let old = ("offset-0".to_owned(), vec![(name(2, 300, 1), all), (name(3, 300, 1), vec!["SCL_60m".to_owned()])]);
+    let early = ("offset-0-profile-2".to_owned(), vec![(name(3, 300, 1), vec!["B01_60m".to_owned()])]);
+    let foreign = ("offset-1000-profile-2".to_owned(), vec![(name(4, 510, 1), vec!["B01_60m".to_owned()])]);
+
+    let auto = partition(products.clone(), Resolutions::Best, OnMismatch::Auto);
+    assert_eq!(stores(&auto), [main.clone(), old.clone(), early.clone()]);
+    let refused: Vec<_> = auto.refused.iter().map(|r| (r.product.clone(), r.raster.clone(), r.kind)).collect();
+    assert_eq!(refused, [(name(4, 510, 1), Some("B01_60m".to_owned()), RefusalKind::HeaderProfile)]);
+    let placed: Vec<_> = auto.parts.iter().flat_map(|p| &p.placed).map(|p| (p.product.clone(), p.raster.clone())).collect();
+    let raster = Some("B01_60m".to_owned());
+    assert_eq!(placed, [(name(2, 300, 1), None), (name(3, 300, 1), None), (name(3, 300, 1), raster)]);
+    assert!(auto.parts[2].differs[1].contains("12 bit vs 15 bit"), "{:?}", auto.parts[2].differs);
+
+    let era = partition(products.clone(), Resolutions::Best, OnMismatch::Era);
+    assert_eq!(stores(&era), [main.clone(), old, early, foreign]);
+    assert!(era.refused.is_empty());
+    let refuse = partition(products, Resolutions::Best, OnMismatch::Refuse);
+    assert_eq!(stores(&refuse), [main]);
+    assert_eq!(refuse.refused.len(), 3);
+}
+
+#[test]
+fn a_reprocessed_product_leaves_its_era_and_what_an_era_holds_stays() {
+    let strip = Some("20240501T100600");
+    let old = product(&name(1, 300, 1), 1_000, strip, 0);
+    let other = product(&name(2, 300, 1), 2_000, Some("20240502T100600"), 0);
+    let held = |mut product: ProductRecord, era: Option<&str>| {
+        let era = era.map(|era| era.parse().unwrap());
+        for raster in &mut product.rasters {
+            let (asset, header) = (raster.asset(), Arc::clone(raster.header()));
+            *raster = Placement::Held(HeldRaster { asset, header, verified: true, step: 0, era: era.clone() });
+        }
+        product
+    };
+    let new = product(&name(1, 510, 1), 1_000, strip, -1000);
+    let products = vec![held(old, Some("offset-0")), held(other.clone(), Some("offset-0")), new];
+    for policy in [OnMismatch::Auto, OnMismatch::Refuse] {
+        let divided = partition(products.clone(), Resolutions::Best, policy);
+        let names: Vec<_> = stores(&divided).into_iter().map(|(era, steps)| (era, steps[0].0.clone())).collect();
+        assert_eq!(names, [("main".to_owned(), name(1, 510, 1)), ("offset-0".to_owned(), name(2, 300, 1))]);
+        assert!(divided.parts[1].placed.is_empty(), "it is there already");
+        assert!(divided.parts[1].assembly.manifests.iter().all(|m| matches!(m.at(0), Some(Placement::Held(_)))));
+    }
+    // What the main store holds goes to the era, taken over from there.
+    let products = vec![held(other, None), product(&name(1, 510, 1), 1_000, strip, -1000)];
+    let divided = partition(products, Resolutions::Best, OnMismatch::Auto);
+    assert!(divided.parts[1].assembly.manifests.iter().all(|m| matches!(m.at(0), Some(Placement::Elsewhere(_)))));
 }
 
 #[test]

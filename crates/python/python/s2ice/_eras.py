@@ -1,7 +1,7 @@
 """The stores of a tile as one cube.
 
-Products of another radiometric offset, and rasters of another main header, stand in stores of their own beside the main one:
-its eras. Reflectance of all of them is on one scale once it is decoded, so here they become one time axis again.
+Products of another radiometric offset, and rasters of another main header, stand in stores of their own beside the main
+one: its eras. Reflectance of all of them is on one scale once it is decoded, so here they become one time axis again.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ def axis_of(columns: Sequence[xr.Dataset]) -> Axis:
     for _, (time, _) in ordered:
         # As in a store: a tie moves the later product by a millisecond.
         times.append(time if not times or time > times[-1] else times[-1] + np.timedelta64(1, "ms"))
-    places = np.array([places for _, (_, places) in ordered], dtype=int).reshape(-1, len(columns))
+    table = np.array([places for _, (_, places) in ordered], dtype=int).reshape(-1, len(columns))
     dtype = columns[0][TIME].dtype
-    return Axis(np.array(times, dtype=dtype), [places[:, number] for number in range(len(columns))])
+    return Axis(np.array(times, dtype=dtype), [table[:, number] for number in range(len(columns))])
 
 
 class _Joined(BackendArray):
@@ -90,7 +90,9 @@ class _Joined(BackendArray):
     Nothing is read before it is indexed, and then only what is asked for: one request per chunk, as from one store.
     """
 
-    def __init__(self, parts: Sequence[xr.Variable | None], sources: np.ndarray[Any, Any], steps: Any, fill: Any) -> None:
+    def __init__(
+        self, parts: Sequence[xr.Variable | None], sources: np.ndarray[Any, Any], steps: Any, fill: Any
+    ) -> None:
         there = [part for part in parts if part is not None]
         self.parts = parts
         # For each time, the part to read (-1 for none) and the step there.
@@ -226,8 +228,8 @@ def _check(name: str, parts: Sequence[xr.Variable]) -> None:
             # Where xarray has decoded the values, these are in the encoding.
             if part.attrs.get(key) != first.attrs.get(key):
                 raise S2iceError(
-                    f"the digital numbers of {name} have another {key} in another era: they can be merged as reflectance "
-                    'only. Leave mask_and_scale=False out, or open the eras one by one with eras="<name>"'
+                    f"the digital numbers of {name} have another {key} in another era: they can be merged as "
+                    'reflectance only. Leave mask_and_scale=False out, or open the eras one by one with eras="<name>"'
                 )
 
 

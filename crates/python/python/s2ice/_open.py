@@ -92,10 +92,10 @@ def open(
     chunks
         As in `xarray.open_zarr`. ``None`` reads lazily without dask; ``{}`` makes dask arrays with one task per tile.
     eras
-        What the tile's other stores are to be: products before baseline 04.00 have another radiometric offset, and some
-        rasters another main header, so they stand in stores of their own, which `eras` lists. ``"merge"`` gives one cube
-        of all of them, decoded to one scale; a name such as ``"offset-0"`` opens that era alone; without, only the main
-        store is opened. Goes with the store's address and, of the versions, with `as_of`.
+        What the tile's other stores are to be: products before baseline 04.00 have another radiometric offset, and
+        some rasters another main header, so they stand in stores of their own, which `eras` lists. ``"merge"`` gives
+        one cube of all of them, decoded to one scale; a name such as ``"offset-0"`` opens that era alone; without, only
+        the main store is opened. Goes with the store's address and, of the versions, with `as_of`.
     **kwargs
         For `xarray.open_datatree` or `xarray.open_zarr`: ``mask_and_scale=False`` gives the digital numbers as stored,
         ``drop_variables`` leaves arrays out, ...
@@ -132,7 +132,7 @@ def open(
         if not isinstance(store, str | os.PathLike) or any(ref is not None for ref in (branch, tag, snapshot)):
             raise ValueError("eras goes with the address of the main store and, of the versions, with as_of")
         if eras != "merge":
-            store = _beside(os.fspath(store), eras)
+            store = _beside(str(store), eras)
     if isinstance(store, icechunk.Session):
         _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
         session = store
@@ -153,7 +153,7 @@ def open(
     if eras == "merge":
         roots = [root]
         for name in _eras.names(root):
-            repository = _repository(_beside(os.fspath(store), name), access, storage_options)
+            repository = _repository(_beside(str(store), name), access._replace(partly=True), storage_options)
             other: Any = _session(repository, None, None, None, as_of).store
             limited = max_connections is not None
             roots.append(_root(LimitedStore(other, zarr_store.connections, shared=zarr_store) if limited else other))
@@ -203,14 +203,17 @@ def _merge(roots: list[zarr.Group], path: str, chunks: Any, kwargs: dict[str, An
     columns = [xr.open_zarr(root.store, consolidated=False, chunks=None) for root in roots]
     axis = _eras.axis_of(columns)
     if path == "":
-        trees = [xr.open_datatree(root.store, engine="zarr", consolidated=False, chunks=None, **kwargs) for root in roots]
+        opened: list[Any] = [root.store for root in roots]
+        trees = [xr.open_datatree(store, engine="zarr", consolidated=False, chunks=None, **kwargs) for store in opened]
         tree = _eras.join_trees(trees, axis)
         return tree if chunks is None else tree.map_over_datasets(_eras.with_chunks, kwargs={"chunks": chunks})
     there = [isinstance(root.get(path), zarr.Group) for root in roots]
     if not any(there):
         _existing(roots[0], path)
     datasets = [
-        xr.open_zarr(root.store, group=_existing(root, path), consolidated=False, chunks=None, **kwargs) if has else None
+        xr.open_zarr(root.store, group=_existing(root, path), consolidated=False, chunks=None, **kwargs)
+        if has
+        else None
         for root, has in zip(roots, there, strict=True)
     ]
     return _eras.with_chunks(_eras.join_group(datasets, axis), chunks)

@@ -43,6 +43,8 @@ class Access(NamedTuple):
     anonymous: bool | None = None
     source: Source | Mapping[str, Source] | None = None
     allow_file: bool = False
+    partly: bool = False
+    """Sources that the store does not have may be named: another store of the tile has them."""
 
 
 def authorise(repository: icechunk.Repository, access: Access, *, local: bool) -> icechunk.Repository:
@@ -62,7 +64,7 @@ def authorise(repository: icechunk.Repository, access: Access, *, local: bool) -
     """
     config = repository.config
     containers = {c.name or url: c for url, c in (config.virtual_chunk_containers or {}).items()}
-    moved = _moves(access.source, list(containers))
+    moved = _moves(access, list(containers))
     granted = {}
     for name, container in containers.items():
         if name in moved:
@@ -73,8 +75,9 @@ def authorise(repository: icechunk.Repository, access: Access, *, local: bool) -
     return repository.reopen(config=config if moved else None, authorize_virtual_chunk_access=granted)
 
 
-def _moves(source: Any, names: list[str]) -> dict[str, Source]:
+def _moves(access: Access, names: list[str]) -> dict[str, Source]:
     """Which container goes where."""
+    source: Any = access.source
     if source is None:
         return {}
     listed = ", ".join(names) or "none"
@@ -85,9 +88,9 @@ def _moves(source: Any, names: list[str]) -> dict[str, Source]:
     if not isinstance(source, Mapping):
         raise SourceError(f"source must be a URL or a mapping from name to URL, not {source!r}")
     unknown = sorted(set(source) - set(names))
-    if unknown:
+    if unknown and not access.partly:
         raise SourceError(f"the store has no source {', '.join(unknown)}; its sources are {listed}")
-    return dict(source)
+    return {name: place for name, place in source.items() if name in names}
 
 
 def _moved(container: icechunk.VirtualChunkContainer, target: Source) -> icechunk.VirtualChunkContainer:
