@@ -22,3 +22,4 @@ mod stac_filter;
 mod stac_http;
 mod stac_parquet;
 pub mod tlm_parquet;
+pub mod whole_file;
