@@ -308,7 +308,7 @@ def test_requests_of_an_index(many: Index, kinds: dict[str, Samples]) -> None:
     for file in kinds["walked"].files():
         mine = [r for r in requests if r.path.endswith(file.relative_to(kinds["walked"].root).as_posix())]
         assert len(mine) <= tiles(file) + 1
-        # Large tile-parts are walked by 256 bytes; where small ones arrive many at a time, bytes are spent for requests.
+        # Large tile-parts are walked by 256 bytes; small ones arrive many at a time.
         hops = [end + 1 - begin for begin, end in (r.range for r in mine[1:] if r.range)]
         assert mine[0].range == (0, 16383)
         assert all(256 <= hop <= 256 * 1024 for hop in hops)
