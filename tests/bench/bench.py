@@ -236,6 +236,7 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0, help="of the notebook's archive")
     parser.add_argument("--no-notebook", action="store_true")
     parser.add_argument("--no-append", action="store_true", help="leave out append.py")
+    parser.add_argument("--no-requests", action="store_true", help="leave out per_raster.py")
     parser.add_argument("--quick", action="store_true", help="200 products, once: does it run at all?")
     args = parser.parse_args()
     products, repeats, numbers = args.products, args.repeats, [400, args.products, 4000]
@@ -262,6 +263,11 @@ def main() -> None:
     }
     (args.work / "results.json").write_text(json.dumps(report, indent=2) + "\n")
     print(render(report), flush=True)
+    if not args.no_requests:
+        say("requests per raster")
+        print(flush=True)
+        command = [sys.executable, HERE / "per_raster.py", "--bin", args.bin, "--work", args.work / "requests"]
+        subprocess.run(command, check=True)
     if not args.no_append:
         print(flush=True)
         command = [sys.executable, HERE / "append.py", "--bin", args.bin, "--work", args.work]

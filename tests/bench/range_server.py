@@ -2,7 +2,8 @@
 
 Usage: range_server.py FOLDER [--port N] [--latency-ms N]
 
-Prints its address. `GET /__stats` answers the counts since the last `GET /__reset` as JSON.
+Prints its address. `GET /__stats` answers the counts since the last `GET /__reset` as JSON, `GET /__paths` requests and
+bytes of each path.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Counts:
 
     def reset(self) -> None:
         self.values = {"requests": 0, "bytes": 0, "errors": 0, "most_at_once": 0}
+        self.paths: dict[str, dict[str, int]] = {}
         self.now = 0
 
     def enter(self) -> None:
@@ -34,12 +36,15 @@ class Counts:
             self.now += 1
             self.values["most_at_once"] = max(self.values["most_at_once"], self.now)
 
-    def leave(self, status: int, length: int) -> None:
+    def leave(self, path: str, status: int, length: int) -> None:
         with self.lock:
             self.now -= 1
             self.values["requests"] += 1
             self.values["bytes"] += length
             self.values["errors"] += status >= 400
+            own = self.paths.setdefault(unquote(urlsplit(path).path), {"requests": 0, "bytes": 0})
+            own["requests"] += 1
+            own["bytes"] += length
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -54,6 +59,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/__stats":
             self.answer(200, {}, json.dumps(self.counts.values).encode())
+        elif self.path == "/__paths":
+            self.answer(200, {}, json.dumps(self.counts.paths).encode())
         elif self.path == "/__reset":
             self.counts.reset()
             self.answer(200, {}, b"{}")
@@ -69,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(self.latency)
         status, headers, body = self.look_up()
         # Counted before it is sent, so that who has the answer finds it counted.
-        self.counts.leave(status, 0 if self.command == "HEAD" else len(body))
+        self.counts.leave(self.path, status, 0 if self.command == "HEAD" else len(body))
         self.answer(status, headers, body)
 
     def look_up(self) -> tuple[int, dict[str, str], bytes]:

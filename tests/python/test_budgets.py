@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from werkzeug.serving import make_server
+from werkzeug.utils import send_file
 
 from support import s3
 
@@ -175,3 +176,76 @@ def test_limits_that_make_no_sense_are_refused(
         outcome = build(s2ice, counter, sources[TILES[0]], tmp_path, "--requests-per-second", "0", code=1)
         assert "0 requests per second would take forever" in outcome.sentence
         assert counter.times == []
+
+
+@dataclass
+class Everything:
+    """A web server that has source, index and catalogue, and counts what it sends of each."""
+
+    root: Path
+    bytes: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = self.root / environ["PATH_INFO"].lstrip("/")
+        if not path.is_file():
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return [b""]
+        response = send_file(path, environ, conditional=True, etag=True)
+        kind = path.name if path.suffix in (".json", ".parquet") else "source"
+        if environ["REQUEST_METHOD"] == "GET":
+            with self.lock:
+                self.bytes[kind] = self.bytes.get(kind, 0) + int(response.headers["Content-Length"])
+        return response(environ, start_response)
+
+
+def test_catalogue_index_and_source_of_one_host_share_the_days_bytes(
+    s2ice: Command, sources: dict[str, Samples], tmp_path: Path
+) -> None:
+    made = sources[TILES[0]]
+    application = Everything(made.root)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=s3.Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    host = f"http://127.0.0.1:{server.server_port}"
+
+    def line(store: str, *more: object) -> tuple[object, ...]:
+        inputs = ("--index", f"{host}/index.parquet", "--stac", f"{host}/stac/items.json", "--source", host)
+        return ("build", "--tile", TILES[0], *inputs, "--store", tmp_path / store, "--cache", "none", *more)
+
+    try:
+        s2ice(*line("whole"))
+        sent = dict(application.bytes)
+        assert sorted(sent) == ["index.parquet", "items.json", "source"]
+        application.bytes.clear()
+        # Neither of the two reaches it alone, and of the source nothing has been asked then.
+        limit = sent["index.parquet"] + sent["items.json"]
+        sentence = s2ice(*line("limited", "--bytes-per-day", str(limit)), code=1).sentence
+        assert f"the limit of {limit} bytes per day for {host} is used up" in sentence
+        assert application.bytes == {name: sent[name] for name in ("index.parquet", "items.json")}
+        assert not (tmp_path / "limited").exists()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_index_run_keeps_the_limits(
+    s2ice: Command, service: s3.Service, sources: dict[str, Samples], tmp_path: Path
+) -> None:
+    with counting(service) as counter:
+        place = ("--source", SOURCE, "--source-endpoint", counter.endpoint, "--source-region", "eu-test-1")
+        line = ("index", *place, "--connections", "3", "-o", tmp_path / "index.parquet", "--json")
+        report = s2ice(*line, **s3.ENVIRONMENT).json
+        assert report["indexed"] == sum(len(made.files()) for made in sources.values())
+        assert counter.peak == 3
+        assert counter.now == 0
+        counter.refuse = 1
+        again = tmp_path / "again.parquet"
+        s2ice(*line[:-2], again, "--requests-per-second", "50", **s3.ENVIRONMENT)
+        assert again.read_bytes() == (tmp_path / "index.parquet").read_bytes()
+        (first,) = counter.refused
+        later = [time for time in counter.times if time > first + 1.95]
+        assert [time for time in counter.times if first + 0.5 < time < first + 1.95] == []
+        for start in later:
+            assert sum(start <= time < start + 1 for time in later) <= 55

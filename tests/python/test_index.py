@@ -110,6 +110,38 @@ def test_requests_of_a_build_without_an_index(
     assert again["indexed"]["products"] == 0
 
 
+@pytest.mark.parametrize("index", ["public", "ours", "none"])
+def test_files_with_tlm_take_two_requests_at_most(
+    s2ice: Command, service: s3.Service, kinds: dict[str, Samples], uploaded: dict[str, str], tmp_path: Path, index: str
+) -> None:
+    """One per raster, whatever index there is; two documents per product; then what the gate looks at."""
+    samples, table = kinds["native"], tmp_path / "index.parquet"
+    shutil.copy(samples.index, table)
+    assert not any(pq.read_table(table)["index"].to_pylist()), "a public index leaves the cell of such files empty"
+    place = ("--source", uploaded["native"], "--source-endpoint", service.endpoint)
+    if index == "ours":
+        table.unlink()
+        s2ice("index", *place, "-o", table, **s3.ENVIRONMENT)
+    known = ("--index-missing",) if index == "none" else ("--index", table)
+    line = ("build", "--tile", TILE, "--stac", samples.stac, *place, *known, "--cache", "none", "--json")
+    with service.recorded() as requests:
+        report = s2ice(*line, "--store", tmp_path / "store", **s3.ENVIRONMENT).json
+    assert report["refused"] == []
+    assert report["times"]["count"] == 2
+    asked = [r for r in requests if r.path.endswith(".jp2")]
+    heads = [r for r in asked if r.range and r.range[0] == 0]
+    for file in samples.files():
+        own = [r for r in heads if r.path.endswith(file.relative_to(samples.root).as_posix())]
+        assert len(own) == 1
+    looks = report["gate"]["sampled"]
+    assert looks > 0
+    assert len(asked) <= len(samples.files()) + 2 * looks
+    assert len([r for r in requests if r.path.endswith(".xml")]) == 2 * len(samples.products)
+    rest = len(requests) - len(asked) - 2 * len(samples.products)
+    # Listings: one per product, and at first where they lie.
+    assert rest <= (2 * len(samples.products) + 2 if index == "none" else 0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_and_the_index_that_is_written_back(
     s2ice: Command, kinds: dict[str, Samples], tmp_path: Path, kind: str
@@ -276,6 +308,11 @@ def test_requests_of_an_index(many: Index, kinds: dict[str, Samples]) -> None:
     for file in kinds["walked"].files():
         mine = [r for r in requests if r.path.endswith(file.relative_to(kinds["walked"].root).as_posix())]
         assert len(mine) <= tiles(file) + 1
+        # Large tile-parts are walked by 256 bytes; small ones arrive many at a time.
+        hops = [end + 1 - begin for begin, end in (r.range for r in mine[1:] if r.range)]
+        assert mine[0].range == (0, 16383)
+        assert all(256 <= hop <= 256 * 1024 for hop in hops)
+        assert sum(hops) <= file.stat().st_size
     assert report["requests"] == len(requests) + 1
     assert all(len(row) > 0 for row in pq.read_table(many.output)["prefixes"].to_pylist())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import xarray as xr
 
 import s2ice as package
 from support import s3
+from support.mirrors import LAYOUTS, arrange, files, in_aws
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,53 +21,6 @@ if TYPE_CHECKING:
 
 TILE = "33TVN"
 R60M = "measurements/reflectance/r60m"
-
-
-def day(product: str) -> tuple[str, str, str]:
-    """Year, month and day of the datatake."""
-    date = product.split("_")[2]
-    return date[:4], date[4:6], date[6:8]
-
-
-def in_cdse(product: str, inside: str) -> str:
-    return f"Sentinel-2/MSI/L2A/{'/'.join(day(product))}/{product}.SAFE/{inside}"
-
-
-def in_gcs(product: str, inside: str) -> str:
-    return f"L2/tiles/33/T/VN/{product}.SAFE/{inside}"
-
-
-def in_aws(product: str, inside: str) -> str | None:
-    date = "/".join(str(int(part)) for part in day(product))
-    name = inside.rsplit("/", 1)[-1]
-    if name == "MTD_TL.xml":
-        return f"tiles/33/T/VN/{date}/0/metadata.xml"
-    if name == "MTD_MSIL2A.xml":
-        return f"products/{date}/{product}/metadata.xml"
-    if "/IMG_DATA/R" in inside:
-        *_, band, metres = name.removesuffix(".jp2").split("_")
-        return f"tiles/33/T/VN/{date}/0/R{metres}/{band}.jp2"
-    return None
-
-
-LAYOUTS: dict[str, Callable[[str, str], str | None]] = {"cdse": in_cdse, "gcs": in_gcs, "aws": in_aws}
-
-
-def files(samples: Samples) -> Iterator[tuple[Path, str, str]]:
-    for file in sorted(samples.root.glob("*.SAFE/**/*")):
-        if file.is_file():
-            product, _, inside = file.relative_to(samples.root).as_posix().partition(".SAFE/")
-            yield file, product, inside
-
-
-def arrange(samples: Samples, layout: str, folder: Path) -> Path:
-    """The products as the mirror has them."""
-    for file, product, inside in files(samples):
-        if place := LAYOUTS[layout](product, inside):
-            to = folder / place
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, to)
-    return folder
 
 
 @dataclass
@@ -96,7 +49,7 @@ def same(mirrored: object, made: Made, **options: Any) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_index_serves_every_arrangement(s2ice: Command, made: Made, layout: str, tmp_path: Path) -> None:
-    source = arrange(made.samples, layout, tmp_path / "source")
+    source = arrange(made.samples, LAYOUTS[layout], tmp_path / "source")
     report = build(s2ice, made, source, tmp_path / "store", "--source-layout", layout).json
     assert report["refused"] == []
     assert report["times"]["count"] == 3
@@ -104,7 +57,7 @@ def test_an_index_serves_every_arrangement(s2ice: Command, made: Made, layout: s
 
 
 def test_another_file_in_the_place_is_refused(s2ice: Command, made: Made, tmp_path: Path) -> None:
-    source = arrange(made.samples, "aws", tmp_path / "source")
+    source = arrange(made.samples, in_aws, tmp_path / "source")
     first = sorted(source.glob("tiles/33/T/VN/*/*/*/0/R60m/B01.jp2"))[0]
     first.write_bytes(first.read_bytes() + b"\0")
     report = build(s2ice, made, source, tmp_path / "store", "--source-layout", "aws").json
@@ -112,9 +65,41 @@ def test_another_file_in_the_place_is_refused(s2ice: Command, made: Made, tmp_pa
     assert report["refused"][0]["kind"] == "changed"
 
 
+def test_a_file_of_the_same_size_with_another_header_is_refused(s2ice: Command, made: Made, tmp_path: Path) -> None:
+    """The index knows the header; size and first tile-part alone would not tell."""
+    index = tmp_path / "index.parquet"
+    s2ice("index", "--source", made.samples.root, "-o", index)
+    source = arrange(made.samples, in_aws, tmp_path / "source")
+    for file in sorted(source.glob("tiles/33/T/VN/*/*/*/0/R60m/B01.jp2")):
+        content = bytearray(file.read_bytes())
+        # Guard bits of the quantisation: a header as good as any, with which the pixels would be others.
+        at = content.index(b"\xff\x5c") + 4
+        content[at] ^= 0x20
+        file.write_bytes(content)
+    line = ("build", "--tile", TILE, "--index", index, "--source", source, "--source-layout", "aws", "--cache", "none")
+    report = s2ice(*line, "--store", tmp_path / "store", "--json").json
+    assert [(r["raster"], r["kind"]) for r in report["refused"]] == [("B01_60m", "changed")] * 3
+    assert all("main header is not the one that was indexed" in r["reason"] for r in report["refused"])
+
+
+def test_tiles_that_lie_elsewhere_in_a_file_of_the_same_size_are_found(
+    s2ice: Command, made: Made, tmp_path: Path
+) -> None:
+    """The same size and header: what the gate samples of the bytes tells."""
+    source = arrange(made.samples, in_aws, tmp_path / "source")
+    first, _, third = sorted(source.glob("tiles/33/T/VN/*/*/*/0/R60m/B09.jp2"))
+    size, other = first.stat().st_size, third.read_bytes()
+    first.write_bytes((other + b"\0" * size)[:size])
+    line = ("--source-layout", "aws", "--sample", "1000")
+    sentence = build(s2ice, made, source, tmp_path / "store", *line, code=1).sentence
+    assert "of B09_60m of" in sentence
+    assert "is not as referenced" in sentence
+    assert not (tmp_path / "store").exists()
+
+
 def test_masks_are_not_guessed(s2ice: Command, make_samples: Callable[..., Samples], tmp_path: Path) -> None:
     samples = make_samples("--dates", "1", "--assets", "B01_60m,MSK_CLDPRB_20m")
-    source = arrange(samples, "aws", tmp_path / "source")
+    source = arrange(samples, in_aws, tmp_path / "source")
     index = tmp_path / "index.parquet"
     s2ice("index", "--source", samples.root, "-o", index)
     line = ("build", "--tile", TILE, "--index", index, "--source", source, "--source-layout", "aws", "--cache", "none")
@@ -148,7 +133,7 @@ def test_mirrors_have_names(
 
 
 def test_folder_markers_are_no_files(s2ice: Command, made: Made, tmp_path: Path) -> None:
-    source = arrange(made.samples, "gcs", tmp_path / "source")
+    source = arrange(made.samples, LAYOUTS["gcs"], tmp_path / "source")
     for folder in [path for path in source.rglob("*") if path.is_dir()]:
         (folder.parent / f"{folder.name}_$folder$").write_bytes(b"")
         (folder / "T33TVN_20240501T100021_B01_60m.jp2_$folder$").write_bytes(b"")

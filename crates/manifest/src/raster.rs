@@ -83,9 +83,10 @@ impl Asset {
     /// Which raster a file of a product is; `None` for files that are not rasters of the EOPF layout (PVI, GML masks).
     ///
     /// L2A: `IMG_DATA/R10m/T29UNU_20221005T115411_B02_10m.jp2`; L1C: `IMG_DATA/T32TLQ_20250113T103309_B02.jp2`;
-    /// masks: `QI_DATA/MSK_DETFOO_B02.jp2`, `QI_DATA/MSK_CLDPRB_20m.jp2`.
+    /// masks: `QI_DATA/MSK_DETFOO_B02.jp2`, `QI_DATA/MSK_CLDPRB_20m.jp2`; Amazon's L2A: `R20m/B02.jp2`.
     pub fn of_path(path: &str) -> Option<Self> {
-        let file = path.rsplit('/').next()?.strip_suffix(".jp2")?;
+        let mut folders = path.rsplit('/');
+        let file = folders.next()?.strip_suffix(".jp2")?;
         if let Some(at) = file.find("MSK_") {
             return file[at..].parse().ok();
         }
@@ -96,6 +97,11 @@ impl Asset {
                 let resolution = Resolution::from_metres(metres)?;
                 let quantity = image_quantity(parts.next()?)?;
                 Some(Self { quantity, resolution })
+            }
+            None if parts.next().is_none()
+                && let Some(resolution) = folders.next().and_then(|folder| metres(folder.strip_prefix('R')?)) =>
+            {
+                Some(Self { quantity: image_quantity(last)?, resolution })
             }
             // Level 1C names carry no resolution: every file is at its native one.
             None => match image_quantity(last)? {
@@ -232,12 +238,23 @@ mod tests {
             ("QI_DATA/MSK_CLDPRB_20m.jp2", "MSK_CLDPRB_20m", "MSK_CLDPRB_20m"),
             ("QI_DATA/MSK_DETFOO_B05.jp2", "MSK_DETFOO_B05", "MSK_DETFOO_B05"),
             ("S2B_33TWL_20230810_0_L2A__MSK_CLASSI_B00.jp2", "MSK_CLASSI_B00", "MSK_CLASSI_B00"),
+            ("tiles/33/T/VN/2024/5/1/0/R20m/B02.jp2", "B02_20m", "B02"),
+            ("tiles/33/T/VN/2024/5/1/0/R60m/SCL.jp2", "SCL_60m", "SCL"),
+            ("tiles/33/T/VN/2024/5/1/0/B02.jp2", "B02_10m", "B02"),
         ] {
             let asset = Asset::of_path(path).unwrap();
             assert_eq!((asset.name().as_str(), asset.band_id().as_str()), (name, band_id));
             assert_eq!(name.parse::<Asset>().unwrap(), asset);
         }
-        for path in ["T46UEU_20230216T044851_PVI.jp2", "a.xml", "B02_15m.jp2", "MSK_DEFECT_B02.gml", "x_30m.jp2", ""] {
+        for path in [
+            "T46UEU_20230216T044851_PVI.jp2",
+            "a.xml",
+            "B02_15m.jp2",
+            "MSK_DEFECT_B02.gml",
+            "x_30m.jp2",
+            "0/SCL.jp2",
+            "",
+        ] {
             assert_eq!(Asset::of_path(path), None, "{path}");
         }
     }

@@ -91,13 +91,13 @@ async fn requests_are_spaced_over_the_whole_run() {
     let options = SourceOptions { requests_per_second: Some(40.0), ..SourceOptions::default() };
     let one = open(&address, "s3://a/x", options.clone());
     let two = open(&address, "s3://b/y", options);
+    let begun = Instant::now();
     join_all((0..20).map(|n| if n % 2 == 0 { &one } else { &two }).map(|source| source.get_range("f", 0..4))).await;
     let seen = seen.lock().unwrap();
     assert_eq!(seen.times.len(), 20);
-    for (n, start) in seen.times.iter().enumerate() {
-        let within = seen.times[n..].iter().filter(|time| time.duration_since(*start) < Duration::from_millis(250));
-        // Ten and the one at the edge, and one for the machine's own delays.
-        assert!(within.count() <= 12, "{:?}", seen.times);
+    for (n, time) in (0..20).zip(&seen.times) {
+        // A busy machine makes a request late, and then the next seem close; none is ever before its turn.
+        assert!(*time >= begun + Duration::from_millis(25 * n), "{n}: {:?}", seen.times);
     }
 }
 

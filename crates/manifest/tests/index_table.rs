@@ -10,10 +10,11 @@ use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use s2ice_jpeg2000::{TlmEntry, TlmTable};
+use s2ice_manifest::prefixes::TilePrefixes;
 use s2ice_manifest::source::index_writer::{encode_index, write_index};
 use s2ice_manifest::source::location::{SourceError, SourceOptions};
 use s2ice_manifest::source::tlm_parquet::{IndexError, IndexFilter, IndexReadReport, read_index};
-use s2ice_manifest::tlm::{IndexEntry, IndexRow, TileIndex, TilePrefixes};
+use s2ice_manifest::tlm::{IndexEntry, IndexRow, TileIndex};
 
 const A: &str = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454";
 const B: &str = "S2B_MSIL2A_20221010T115359_N0400_R023_T29UNU_20221010T141236";

@@ -173,6 +173,15 @@ async fn a_gigabyte_of_text_is_not_read() {
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
+/// Each kind of document is refused with these words.
+fn every_kind(bytes: &[u8], words: &str) {
+    let (product, granule) = (parse_product(bytes, Level::L2A, "x"), parse_granule(bytes, "x"));
+    let list = parse_file_list(bytes, "x").unwrap_err().to_string();
+    for text in [product.unwrap_err().to_string(), granule.unwrap_err().to_string(), list] {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
 #[test]
 fn a_billion_laughs_are_refused() {
     let mut bomb = String::from("<?xml version=\"1.0\"?><!DOCTYPE l [<!ENTITY a \"ha\">");
@@ -181,17 +190,26 @@ fn a_billion_laughs_are_refused() {
         bomb += &format!("<!ENTITY {next} \"{}\">", format!("&{one};").repeat(10));
     }
     bomb += "]><l><PROCESSING_BASELINE>&i;</PROCESSING_BASELINE></l>";
-    let (product, granule) = (parse_product(bomb.as_bytes(), Level::L2A, "x"), parse_granule(bomb.as_bytes(), "x"));
-    let list = parse_file_list(bomb.as_bytes(), "x").unwrap_err().to_string();
-    for text in [product.unwrap_err().to_string(), granule.unwrap_err().to_string(), list] {
-        assert!(text.contains("a document type definition is not allowed"), "{text}");
-    }
+    every_kind(bomb.as_bytes(), "a document type definition is not allowed");
     // The same without a definition, in text and in an attribute.
     for text in ["<l><b>&i;</b></l>", "<l><b href=\"&i;\"/></l>"] {
         assert!(parse_file_list(text.as_bytes(), "x").is_err(), "{text}");
     }
-    let deep = "<a>".repeat(1 << 20);
-    assert!(parse_granule(deep.as_bytes(), "x").unwrap_err().to_string().contains("more than 32 elements"));
+    // A file or an address to be read in: none is.
+    for outer in ["SYSTEM \"file:///etc/passwd\"", "PUBLIC \"x\" \"http://127.0.0.1:1/x\""] {
+        for text in [
+            format!("<!DOCTYPE l [<!ENTITY e {outer}>]><l><TILE_ID>&e;</TILE_ID></l>"),
+            format!("<!DOCTYPE l {outer}><l/>"),
+            format!("<!DOCTYPE l [<!ENTITY % p {outer}> %p;]><l/>"),
+        ] {
+            every_kind(text.as_bytes(), "a document type definition is not allowed");
+        }
+    }
+    every_kind("<a>".repeat(1 << 20).as_bytes(), "more than 32 elements");
+    let wide = format!("<a href=\"{}\"/>", "x".repeat(8 << 20));
+    every_kind(wide.as_bytes(), "bytes, more than 16384");
+    let name = format!("<{}/>", "n".repeat(8 << 20));
+    every_kind(name.as_bytes(), "bytes, more than 16384");
 }
 
 const PRODUCT: &str = "<?xml version=\"1.0\"?><p><PROCESSING_BASELINE>05.11</PROCESSING_BASELINE>\
@@ -244,6 +262,47 @@ fn bands_that_differ_are_refused() {
     let elsewhere = format!("{}<IMAGE_FILE>../../x</IMAGE_FILE>", offsets(Level::L1C, |_| Some(0)));
     let image = parse(Level::L1C, &elsewhere).unwrap_err();
     assert_eq!(image, "x: IMAGE_FILE is \"../../x\"");
+}
+
+/// What each kind of document is, cut behind a byte: refused, or for a granule either not yet complete or read as the
+/// whole is. Nothing is ever taken from a part that the whole does not say.
+fn cut_at(bytes: &[u8], cut: usize, kind: &str, level: Level) {
+    let part = &bytes[..cut];
+    match kind {
+        "granule" => match parse_granule(part, "x") {
+            Ok(Some(facts)) => assert_eq!(Some(facts), parse_granule(bytes, "x").unwrap(), "cut at {cut}"),
+            Ok(None) => {}
+            // Before the first element it might be anything.
+            Err(error) => assert!(error.to_string().contains("no XML document"), "cut at {cut}: {error}"),
+        },
+        "product" => assert!(parse_product(part, level, "x").is_err(), "cut at {cut}"),
+        _ => assert!(parse_file_list(part, "x").is_err(), "cut at {cut}"),
+    }
+}
+
+#[test]
+fn documents_cut_at_any_byte_are_no_documents() {
+    for level in [Level::L1C, Level::L2A] {
+        let name = if level == Level::L2A { "BOA_QUANT" } else { "QUANT" };
+        let text = PRODUCT.replace('@', &offsets(level, |_| Some(-1000))).replace("QUANT", name);
+        parse_product(text.as_bytes(), level, "x").unwrap();
+        (0..text.len()).for_each(|cut| cut_at(text.as_bytes(), cut, "product", level));
+    }
+    let Some(data) = support::data() else { return };
+    for kind in ["granule", "product", "files"] {
+        let mut read = 0;
+        for line in golden(kind) {
+            let bytes = std::fs::read(data.join(line[0])).unwrap();
+            // The end of the root element is the end of the document.
+            let end = bytes.iter().rposition(|byte| *byte == b'>').unwrap();
+            // Of a granule every byte of what is read; of the others some, and every byte of one's end.
+            let (step, until) = if read == 0 && kind == "granule" { (1, 3000) } else { (1 + end / 20, end) };
+            let tail = end.saturating_sub(if read == 0 { 100 } else { 3 })..=end;
+            (0..until).step_by(step).chain(tail).for_each(|cut| cut_at(&bytes, cut, kind, level_of(line[0])));
+            read += 1;
+        }
+        assert!(read > 1, "{kind}");
+    }
 }
 
 /// One change of a document: cut out, doubled, put elsewhere, overwritten, or something hostile put in.

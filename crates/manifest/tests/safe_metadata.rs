@@ -10,7 +10,8 @@ use s2ice_manifest::ids::Level;
 use s2ice_manifest::product::{MetadataSource, ProductId};
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 use s2ice_manifest::source::safe_xml::{
-    MetadataError, MetadataPaths, check_granule, check_product, parse_granule, parse_product, read_metadata,
+    MetadataError, MetadataPaths, check_belongs, check_granule, check_product, parse_granule, parse_product,
+    read_metadata,
 };
 
 fn files(folder: &Path, out: &mut Vec<PathBuf>) {
@@ -114,6 +115,41 @@ fn every_real_product_states_its_radiometry() {
         offsets.push(facts.add_offset);
     }
     assert!(offsets.len() >= 15 && offsets.contains(&0), "{offsets:?}");
+}
+
+/// Amazon's tiles have no product in their address: what lies beside each other is proven by what both files say.
+#[test]
+fn a_granule_belongs_to_the_product_that_names_it() {
+    let Some(data) = support::data() else { return };
+    let folder = data.join("xml/stactools-sentinel2");
+    let read = |path: &str| std::fs::read(folder.join(path)).unwrap();
+    let product = read("S2A_OPER_MSI_L2A_TL_VGS1_20220401T110010_A035382_T34LBQ/product_metadata.xml");
+    let facts = parse_product(&product, Level::L2A, "products/metadata.xml").unwrap();
+    assert_eq!(facts.granules.len(), 1);
+    let name = "S2A_MSIL2A_20220401T083601_N0400_R064_T34LBQ_20220401T110010".parse().unwrap();
+    let paths = MetadataPaths::of_raster(name, "/tiles/34/L/BQ/2022/4/1/0/R10m/B02.jp2").unwrap();
+    let granule = |tile: &str| {
+        let path = format!("S2A_OPER_MSI_L2A_TL_VGS1_20220401T110010_A035382_{tile}/metadata.xml");
+        parse_granule(&read(&path), &path).unwrap().unwrap()
+    };
+    check_belongs(&granule("T34LBQ"), &facts, &paths).unwrap();
+    let text = check_belongs(&granule("T34LBP"), &facts, &paths).unwrap_err().to_string();
+    assert!(
+        text.starts_with("/tiles/34/L/BQ/2022/4/1/0/metadata.xml: it is of granule S2A_OPER_MSI_L2A_TL_"),
+        "{text}"
+    );
+    // The same granule in another datastrip: the other half of a datatake.
+    let mut other = granule("T34LBQ");
+    other.datastrip_id = other.datastrip_id.map(|id| id.replace("S20220401T090142", "S20220401T090542"));
+    check_belongs(&other, &facts, &paths).unwrap_err();
+    // A product that names none proves nothing.
+    let silent = String::from_utf8(product).unwrap().replace("granuleIdentifier", "other");
+    let silent = parse_product(silent.as_bytes(), Level::L2A, "x").unwrap();
+    let text = check_belongs(&granule("T34LBQ"), &silent, &paths).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "/products/2022/4/1/S2A_MSIL2A_20220401T083601_N0400_R064_T34LBQ_20220401T110010/metadata.xml has no granuleIdentifier"
+    );
 }
 
 const PRODUCT: &str = "<?xml version=\"1.0\"?><n1:Level-2A_User_Product xmlns:n1=\"x\"><n1:General_Info><Product_Info>\

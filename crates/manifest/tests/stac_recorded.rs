@@ -100,6 +100,22 @@ fn every_recorded_item_is_read_or_refused_with_a_reason() {
     insta::assert_snapshot!("recorded_items", report);
 }
 
+/// Items that stactools makes of the SAFE folders and of Amazon's tiles lie beside their XML.
+#[test]
+fn items_beside_the_xml_are_read_or_refused_with_a_reason() {
+    let Some(root) = recorded() else { return };
+    let root = root.parent().unwrap().join("xml");
+    let mut report = String::new();
+    for file in json_files(&root) {
+        let document: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        for value in items(&document) {
+            let text = StacItem::from_json(value).map_or_else(|error| format!("REFUSED: {error}"), |item| line(&item));
+            let _ = writeln!(report, "{}\n    {text}", file.strip_prefix(&root).unwrap().display());
+        }
+    }
+    insta::assert_snapshot!("items_beside_xml", report);
+}
+
 /// Fields of the providers of store-layout.md, one item each, in full.
 #[test]
 fn one_item_of_each_provider_in_full() {

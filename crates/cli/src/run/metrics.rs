@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use s2ice_manifest::source::whole_file::write_whole;
 use s2ice_store::runs::LastRun;
 
 use super::tile::Outcome;
@@ -105,16 +106,8 @@ impl Metrics<'_> {
         if let Some(folder) = folder {
             std::fs::create_dir_all(folder)?;
         }
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
-        // Not *.prom: the collector would read it.
-        let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let written = std::fs::File::create(&beside)
-            .and_then(|mut file| file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&beside, path));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&beside);
-        }
-        written
+        // The name it has until then does not end with .prom: the collector would read it.
+        write_whole(path, |sink| sink.write_all(self.text().as_bytes()), |error| error)
     }
 }
 

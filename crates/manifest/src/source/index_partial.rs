@@ -13,9 +13,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::prefixes::TilePrefixes;
 use crate::product::ProductId;
 use crate::raster::Asset;
-use crate::tlm::{IndexRow, TileIndex, TilePrefixes};
+use crate::tlm::{IndexRow, TileIndex};
 
 use super::cache::{base64_bytes, base64_option};
 use super::index_writer::IndexWriteError;

@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +20,12 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use crate::index_columns::{COLUMNS, INDEX, NODATA, PREFIXES};
-use crate::tlm::{IndexRow, TilePrefixes};
+use crate::prefixes::TilePrefixes;
+use crate::tlm::IndexRow;
 
 use super::location::SourceOptions;
 use super::tlm_parquet::{IndexError, IndexFilter, data_type, read_index};
+use super::whole_file::{beside, write_whole};
 
 /// Key of the version entry in the Parquet metadata.
 pub const VERSION_KEY: &str = "s2ice:version";
@@ -147,31 +148,7 @@ fn replace(
     path: &Path,
     encode: impl FnOnce(&mut BufWriter<File>) -> Result<(), IndexWriteError>,
 ) -> Result<(), IndexWriteError> {
-    let io = |source| IndexWriteError::Io { path: path.display().to_string(), source };
-    if path.file_name().is_none() {
-        return Err(io(std::io::ErrorKind::InvalidFilename.into()));
-    }
-    let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
-    let result = (|| {
-        let file = File::create(&temporary).map_err(io)?;
-        let mut sink = BufWriter::new(file);
-        encode(&mut sink)?;
-        let file = sink.into_inner().map_err(|e| io(e.into_error()))?;
-        file.sync_all().map_err(io)?;
-        std::fs::rename(&temporary, path).map_err(io)
-    })();
-    if result.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
-}
-
-/// A hidden file beside another.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut hidden = OsString::from(".");
-    hidden.push(path.file_name().unwrap_or_default());
-    hidden.push(suffix);
-    path.with_file_name(hidden)
+    write_whole(path, encode, |source| IndexWriteError::Io { path: path.display().to_string(), source })
 }
 
 /// Adds rows to an index file, or begins one: a new row takes the place of an old one of the same raster. Whole or not at

@@ -11,7 +11,8 @@ use s2ice_jpeg2000::{
     TlmTable, prefix_lengths_from_head,
 };
 
-use crate::tlm::{IndexEntry, TilePrefixes};
+use crate::prefixes::TilePrefixes;
+use crate::tlm::IndexEntry;
 
 use super::jp2_header::{FileError, FileFacts, resolve_open_end};
 use super::location::Source;

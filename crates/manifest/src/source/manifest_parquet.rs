@@ -1,7 +1,8 @@
 //! Chunk manifests as a Parquet table: one row per reference.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::io::BufWriter;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder, TimestampMillisecondBuilder, UInt32Builder, UInt64Builder};
@@ -17,6 +18,7 @@ use crate::assemble::Step;
 use crate::chunk::{Chunk, indices};
 use crate::manifest::{ChunkManifest, Placement};
 use crate::source::location::{SourceError, SourceUrl};
+use crate::source::whole_file::write_whole;
 
 /// Version of the table, in its key-value metadata as `s2ice.manifest`.
 pub const MANIFEST_VERSION: &str = "1";
@@ -87,20 +89,12 @@ pub fn write_manifest(
     source: &SourceUrl,
     writer: &str,
 ) -> Result<u64, ManifestError> {
-    let partial = PathBuf::from(format!("{}.partial", path.display()));
-    let written = write_to(&partial, path, arrays, steps, source, writer).and_then(|rows| {
-        std::fs::rename(&partial, path).map_err(|source| file_error(path, source))?;
-        Ok(rows)
-    });
-    if written.is_err() {
-        // Nothing may be left half-made; the first error is the one to tell.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written
+    let io = |source| ManifestError::File { path: path.display().to_string(), source };
+    write_whole(path, |sink| write_to(sink, path, arrays, steps, source, writer), io)
 }
 
 fn write_to(
-    partial: &Path,
+    sink: &mut BufWriter<File>,
     path: &Path,
     arrays: &[NamedManifest<'_>],
     steps: &[Step],
@@ -118,8 +112,7 @@ fn write_to(
             metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec(),
         ))
         .build();
-    let file = File::create(partial).map_err(|source| file_error(path, source))?;
-    let mut parquet = ArrowWriter::try_new(file, schema(), Some(properties)).map_err(encode)?;
+    let mut parquet = ArrowWriter::try_new(sink, schema(), Some(properties)).map_err(encode)?;
     let prefix = source.prefix();
     let mut rows = Rows::default();
     let mut total = 0;
@@ -155,10 +148,6 @@ fn write_to(
     }
     parquet.close().map_err(encode)?;
     Ok(total)
-}
-
-fn file_error(path: &Path, source: std::io::Error) -> ManifestError {
-    ManifestError::File { path: path.display().to_string(), source }
 }
 
 #[derive(Default)]

@@ -75,7 +75,8 @@ impl Layout {
     /// Path of a raster, with a leading slash, from that of an index.
     ///
     /// In Amazon's layout products of one tile and day are told apart by a number that the name does not tell: 0 is
-    /// taken, the first. A product that has another number fails by its size, or by its metadata.
+    /// taken, the first. A product that has another number fails by its size, or by its metadata, which prove the number
+    /// (see [`super::aws_tree`]).
     ///
     /// # Errors
     /// [`MirrorError`] where the place does not follow from what is known.
@@ -103,11 +104,7 @@ impl Layout {
                     Level::L2A => format!("R{}/", asset.resolution),
                     Level::L1C => String::new(),
                 };
-                let tile = product.tile();
-                let [a, b] = tile.square().map(char::from);
-                let (zone, band) = (tile.zone(), char::from(tile.band()));
-                let date = product.datatake_start().format("%Y/%-m/%-d");
-                Ok(format!("/tiles/{zone}/{band}/{a}{b}/{date}/0/{folder}{name}.jp2"))
+                Ok(format!("/{}/0/{folder}{name}.jp2", aws_day(product)))
             }
         }
     }
@@ -156,20 +153,52 @@ fn inside_of(product: ProductId, indexed: &str) -> Result<&str, MirrorError> {
     if inside.starts_with("GRANULE/") { Ok(inside) } else { Err(MirrorError::NoSafe { path: indexed.to_owned() }) }
 }
 
-/// The folder of a tile in Amazon's layout, with what stands before it: `tiles/33/T/VN/2024/5/1/0`, and the date.
-fn aws_folder(path: &str) -> Option<(&str, &str, &str)> {
+/// The folder of a tile and day in Amazon's layout, `tiles/33/T/VN/2024/5/1`.
+pub(super) fn aws_day(product: ProductId) -> String {
+    let tile = product.tile();
+    let [a, b] = tile.square().map(char::from);
+    let (zone, band) = (tile.zone(), char::from(tile.band()));
+    format!("tiles/{zone}/{band}/{a}{b}/{}", product.datatake_start().format("%Y/%-m/%-d"))
+}
+
+/// The parts of a path in Amazon's layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AwsPath<'a> {
+    /// What stands before `tiles`.
+    root: &'a str,
+    /// `tiles/33/T/VN/2024/5/1/0`.
+    pub(super) tile: &'a str,
+    /// `2024/5/1`.
+    date: &'a str,
+    /// The number behind the day.
+    pub(super) number: u16,
+    /// The path in the tile's folder: `R10m/B02.jp2`.
+    pub(super) inside: &'a str,
+}
+
+impl AwsPath<'_> {
+    /// Whether it is of a product's tile and day.
+    pub(super) fn is_of(&self, product: ProductId) -> bool {
+        self.tile.rsplit_once('/').is_some_and(|(day, _)| day == aws_day(product))
+    }
+}
+
+/// Takes a path in Amazon's layout apart.
+pub(super) fn aws_folder(path: &str) -> Option<AwsPath<'_>> {
     let at = if path.starts_with("tiles/") { 0 } else { path.find("/tiles/")? + 1 };
     let (root, rest) = path.split_at(at);
     let slashes: Vec<usize> = rest.match_indices('/').map(|(at, _)| at).collect();
     let (&start, &end, &whole) = (slashes.get(3)?, slashes.get(6)?, slashes.get(7)?);
     let numbers = rest[start + 1..whole].split('/').all(|part| part.parse::<u16>().is_ok());
-    (numbers && slashes.len() <= 9).then(|| (root, &rest[..whole], &rest[start + 1..end]))
+    let number = rest[end + 1..whole].parse().ok()?;
+    let (tile, date, inside) = (&rest[..whole], &rest[start + 1..end], &rest[whole + 1..]);
+    (numbers && slashes.len() <= 9).then_some(AwsPath { root, tile, date, number, inside })
 }
 
 /// Where the metadata of a product lies in Amazon's layout, by the path of a raster: those of the granule, the product,
 /// and the manifest.
 pub(super) fn aws_metadata(product: ProductId, raster_path: &str) -> Option<[String; 3]> {
-    let (root, tile, date) = aws_folder(raster_path)?;
+    let AwsPath { root, tile, date, .. } = aws_folder(raster_path)?;
     let folder = format!("{root}products/{date}/{product}");
     Some([format!("{root}{tile}/metadata.xml"), format!("{folder}/metadata.xml"), format!("{folder}/manifest.safe")])
 }

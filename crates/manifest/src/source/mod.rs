@@ -1,5 +1,6 @@
 //! Readers of the outer world: sources, indexes, JPEG 2000 heads, SAFE metadata, STAC.
 
+pub mod aws_tree;
 pub mod budget;
 mod budget_http;
 pub mod cache;
@@ -22,3 +23,4 @@ mod stac_filter;
 mod stac_http;
 mod stac_parquet;
 pub mod tlm_parquet;
+pub mod whole_file;

@@ -98,7 +98,7 @@ pub async fn find_rasters(source: &Source, paths: &[String]) -> Result<FoundFile
     Ok(sort_out(&source.url().to_string(), files))
 }
 
-fn is_jp2(path: &str) -> bool {
+pub(super) fn is_jp2(path: &str) -> bool {
     path.len() > 4 && path.get(path.len() - 4..).is_some_and(|end| end.eq_ignore_ascii_case(".jp2"))
 }
 

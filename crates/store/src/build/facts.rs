@@ -1,6 +1,6 @@
 //! What is known of a raster's file, and whether its index row agrees with it.
 
-use s2ice_jpeg2000::TileSpan;
+use s2ice_jpeg2000::{MainHeader, TileSpan};
 use s2ice_manifest::assemble::RefusalKind;
 use s2ice_manifest::source::cache::FileRecord;
 use s2ice_manifest::source::facts::{Version, same_etag};
@@ -57,6 +57,13 @@ impl From<&FileRecord> for Facts {
     }
 }
 
+/// Whether the file's main header is the indexed one, as far as the index has it: on another mirror, where neither ETag
+/// nor time can be compared, a file of the same size could still be another one.
+fn same_header(row: &IndexRow, codec_header: &[u8]) -> bool {
+    let indexed = row.main_header.as_deref().and_then(|bytes| MainHeader::parse(bytes).ok());
+    indexed.is_none_or(|header| header.codec_header() == codec_header)
+}
+
 /// Tile spans and file size: by the index, checked against the file where it was asked; else by the file's own TLM.
 pub(super) fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> Result<(Vec<TileSpan>, u64), Trouble> {
     let index = |reason: String| Trouble::Refused(RefusalKind::Index, reason);
@@ -75,6 +82,10 @@ pub(super) fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> Result<(Vec<Ti
                     entry.first_sot
                 );
                 return Err(index(reason));
+            }
+            if facts.size.is_some() && !same_header(row, &facts.main_header) {
+                let reason = "its main header is not the one that was indexed: index the file again".to_owned();
+                return Err(Trouble::Refused(RefusalKind::Changed, reason));
             }
             let (now, then) =
                 (facts.version(), Version { etag: row.etag.as_deref(), last_modified: row.last_modified });

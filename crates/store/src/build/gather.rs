@@ -334,12 +334,19 @@ fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Opti
             counts.matched
         );
     }
-    let example = counts.without_product.first().map(|u| format!("; {}: {}", u.product, u.reason)).unwrap_or_default();
+    let of = |unmatched: &[Unmatched]| unmatched.first().map(|u| format!("; {}: {}", u.product, u.reason));
+    let example = of(&counts.without_product).unwrap_or_default();
     match stac {
         Some(stac) if stac.admitted == 0 && !stac.refused.is_empty() => {
             let first = stac.refused.first().map(String::as_str).unwrap_or_default();
             format!("no item of {} can be used; {} not understood, the first: {first}", stac.input, stac.refused.len())
         }
+        Some(stac) if counts.in_index == 0 && settings.index_missing => format!(
+            "none of the {} items of {} is of a product that can be indexed{}",
+            stac.admitted,
+            stac.input,
+            of(&counts.without_index).unwrap_or_default()
+        ),
         Some(stac) => format!(
             "none of the {} products in the index is among the {} items of {}{example}",
             counts.in_index, stac.admitted, stac.input

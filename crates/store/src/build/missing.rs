@@ -11,10 +11,12 @@ use s2ice_manifest::assemble::{Refusal, RefusalKind, Resolutions};
 use s2ice_manifest::ids::Level;
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::{Asset, Quantity};
+use s2ice_manifest::source::aws_tree::find_product;
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::indexer::{IndexOptions, index_file};
 use s2ice_manifest::source::jp2_header::READ_AHEAD;
 use s2ice_manifest::source::location::{Source, SourceError};
+use s2ice_manifest::source::mirror::Layout;
 use s2ice_manifest::source::safe_tree::{FoundRaster, find_rasters};
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
@@ -63,7 +65,8 @@ pub async fn index_missing(
         out.left.insert(item.product, reason);
     }
     let parallel = settings.source_options.at_once() * 2;
-    let places = Places { source, depth: AtomicUsize::new(usize::MAX) };
+    let layout = settings.source_options.layout.unwrap_or_default();
+    let places = Places { source, cache, layout, depth: AtomicUsize::new(usize::MAX) };
     // Collected first: a stream over borrowed items is not `Send` enough for callers that hand the build to a thread.
     let asked: Vec<_> = items.iter().map(|item| places.files(item)).collect();
     let found: Vec<_> = futures::stream::iter(asked).buffered(parallel).collect().await;
@@ -181,6 +184,8 @@ impl Job<'_> {
 /// Where the files of a product lie below the source.
 struct Places<'a> {
     source: &'a Source,
+    cache: &'a FactCache,
+    layout: Layout,
     /// How many leading segments of a foreign address were left out where a product was found last: mirrors keep one
     /// layout for all.
     depth: AtomicUsize,
@@ -193,6 +198,9 @@ impl Places<'_> {
         let prefix = self.source.url().prefix();
         let below: Vec<String> =
             item.images.iter().filter_map(|href| below(href, &prefix)).map(|path| format!("/{path}")).collect();
+        if self.layout == Layout::Aws {
+            return Ok(find_product(self.source, self.cache, item.product, &below).await?);
+        }
         if let Some(folder) = below.iter().find_map(|path| safe_folder(path, item.product)) {
             return match self.list(folder, item.product).await {
                 Ok(files) => Ok(files),

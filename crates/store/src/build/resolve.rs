@@ -10,6 +10,7 @@ use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
+use s2ice_manifest::source::aws_tree::AwsError;
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, product_metadata};
 use s2ice_manifest::source::jp2_header::{FileError, check_decodable};
@@ -135,6 +136,17 @@ impl From<FactsError> for Trouble {
             FactsError::Metadata(MetadataError::Source(error)) => error.into(),
             FactsError::Metadata(error) => Self::Refused(RefusalKind::Metadata, error.to_string()),
             _ => Self::Fatal(Error::Input(error.to_string())),
+        }
+    }
+}
+
+impl From<AwsError> for Trouble {
+    fn from(error: AwsError) -> Self {
+        match error {
+            AwsError::Source(error) => error.into(),
+            AwsError::Cache(_) => Self::Fatal(Error::Input(error.to_string())),
+            AwsError::NotProven { .. } => Self::Refused(RefusalKind::Metadata, error.to_string()),
+            _ => Self::Refused(RefusalKind::Source, error.to_string()),
         }
     }
 }

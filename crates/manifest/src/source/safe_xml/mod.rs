@@ -8,7 +8,7 @@ mod xml;
 
 pub use files::{ListedChecksum, ListedFile, parse_file_list, read_file_list};
 pub use granule::{GranuleFacts, parse_granule};
-pub use product::{ProductFacts, parse_product};
+pub use product::{GranuleName, ProductFacts, parse_product};
 
 use crate::grid::TileGeocoding;
 use crate::product::{MetadataSource, ProductId, ProductMetadata};
@@ -98,6 +98,9 @@ pub struct MetadataPaths {
     pub product: String,
     /// `<..>.SAFE/manifest.safe`.
     pub manifest: String,
+    /// True where granule and product lie in folders apart (Amazon's layout), so that their place does not tell that they
+    /// belong together.
+    pub apart: bool,
 }
 
 impl MetadataPaths {
@@ -106,7 +109,7 @@ impl MetadataPaths {
     #[must_use]
     pub fn of_raster(product: ProductId, raster_path: &str) -> Option<Self> {
         if let Some([granule, product, manifest]) = aws_metadata(product, raster_path) {
-            return Some(Self { granule, product, manifest });
+            return Some(Self { granule, product, manifest, apart: true });
         }
         let (root, rest) = match raster_path.rsplit_once("/GRANULE/") {
             Some((root, rest)) => (format!("{root}/"), rest),
@@ -117,6 +120,7 @@ impl MetadataPaths {
             granule: format!("{root}GRANULE/{granule}/MTD_TL.xml"),
             product: format!("{root}MTD_MSI{}.xml", product.level()),
             manifest: format!("{root}manifest.safe"),
+            apart: false,
         })
     }
 }
@@ -139,6 +143,9 @@ pub async fn read_metadata(
     let whole = source.get_all(&paths.product, PRODUCT_LIMIT).await?;
     let facts = parse_product(&whole.bytes, product.level(), &paths.product)?;
     check_product(product, &facts, &paths.product)?;
+    if paths.apart {
+        check_belongs(&granule, &facts, &paths)?;
+    }
     Ok(ProductMetadata {
         sensing_time_us: granule.sensing_time_us,
         datastrip_id: granule.datastrip_id,
@@ -204,4 +211,29 @@ pub fn check_product(product: ProductId, facts: &ProductFacts, path: &str) -> Re
         }
         _ => Ok(()),
     }
+}
+
+/// Checks that a granule is one of those that the product's metadata names.
+///
+/// # Errors
+/// [`MetadataError::Missing`] where the product names none, [`MetadataError::Contradiction`] where it names others.
+pub fn check_belongs(granule: &GranuleFacts, facts: &ProductFacts, paths: &MetadataPaths) -> Result<(), MetadataError> {
+    let Some(first) = facts.granules.first() else {
+        return Err(MetadataError::Missing { path: paths.product.clone(), element: "granuleIdentifier" });
+    };
+    let same = |name: &GranuleName| {
+        name.tile_id == granule.tile_id && (name.datastrip_id.is_none() || name.datastrip_id == granule.datastrip_id)
+    };
+    if facts.granules.iter().any(same) {
+        return Ok(());
+    }
+    let datastrip = |id: &Option<String>| id.clone().unwrap_or_default();
+    let reason = format!(
+        "it is of granule {} ({}), the product has {} ({})",
+        granule.tile_id,
+        datastrip(&granule.datastrip_id),
+        first.tile_id,
+        datastrip(&first.datastrip_id)
+    );
+    Err(MetadataError::Contradiction { path: paths.granule.clone(), reason })
 }

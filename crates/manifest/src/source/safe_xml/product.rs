@@ -1,6 +1,6 @@
 //! `MTD_MSIL2A.xml` and `MTD_MSIL1C.xml`: baseline, quantification, radiometric offsets, cloud cover, image files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use crate::ids::{Band, Baseline, Level};
@@ -33,6 +33,17 @@ pub struct ProductFacts {
     pub cloud_cover: Option<f64>,
     /// `IMAGE_FILE`: where the product's images lie below its folder, with `.jp2`. Masks are not among them.
     pub images: Vec<String>,
+    /// The granules that these images are of.
+    pub granules: BTreeSet<GranuleName>,
+}
+
+/// What a product's metadata calls one of its granules.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GranuleName {
+    /// `granuleIdentifier`: the granule's `TILE_ID`.
+    pub tile_id: String,
+    /// `datastripIdentifier`: the granule's `DATASTRIP_ID`.
+    pub datastrip_id: Option<String>,
 }
 
 #[derive(Default)]
@@ -45,6 +56,7 @@ struct Found {
     offsets: Vec<(Option<u32>, String)>,
     cloud: Option<String>,
     images: Vec<String>,
+    granules: BTreeSet<GranuleName>,
     /// An element that comes more often than any product has it.
     too_many: Option<&'static str>,
 }
@@ -62,6 +74,12 @@ impl Found {
             match list.len() < MAX_VALUES {
                 true => list.push(text.to_owned()),
                 false => self.too_many = Some(name),
+            }
+            let granule =
+                path.iter().rev().find_map(|element| Some((element, element.attribute("granuleIdentifier")?)));
+            if let Some((element, tile_id)) = granule.filter(|_| self.too_many.is_none()) {
+                let datastrip_id = element.attribute("datastripIdentifier").map(str::to_owned);
+                self.granules.insert(GranuleName { tile_id: tile_id.to_owned(), datastrip_id });
             }
             return;
         }
@@ -135,7 +153,8 @@ pub fn parse_product(bytes: &[u8], level: Level, path: &str) -> Result<ProductFa
         None => 0,
     };
     let images = found.images.iter().map(|image| image_path(image, path)).collect::<Result<_, _>>()?;
-    Ok(ProductFacts { product, baseline, quantification, add_offset, band_offsets, cloud_cover, images })
+    let granules = found.granules;
+    Ok(ProductFacts { product, baseline, quantification, add_offset, band_offsets, cloud_cover, images, granules })
 }
 
 fn number(text: &str, path: &str, element: &'static str) -> Result<f64, MetadataError> {

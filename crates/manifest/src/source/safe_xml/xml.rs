@@ -20,7 +20,8 @@ const MAX_TAG: usize = 16 * 1024;
 const MAX_ATTRIBUTES: usize = 64;
 
 /// Attributes that are kept.
-const KEPT: [&str; 6] = ["band_id", "bandId", "resolution", "size", "href", "checksumName"];
+const KEPT: [&str; 8] =
+    ["band_id", "bandId", "resolution", "size", "href", "checksumName", "granuleIdentifier", "datastripIdentifier"];
 
 /// An element on the way to a leaf.
 pub(super) struct Element {

@@ -6,9 +6,10 @@ use crate::ids::Resolution;
 use crate::index_columns::{
     ASSET, BAND_ID, ETAG, INDEX, LAST_MODIFIED, MAIN_HEADER, NODATA, PATH, PREFIXES, RESOLUTION,
 };
+use crate::prefixes::TilePrefixes;
 use crate::product::ProductId;
 use crate::raster::Asset;
-use crate::tlm::{IndexRow, TileIndex, TilePrefixes};
+use crate::tlm::{IndexRow, TileIndex};
 
 use super::columns::Columns;
 
