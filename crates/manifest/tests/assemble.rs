@@ -56,7 +56,12 @@ fn product(name: &str, sensing_ms: i64, datastrip: Option<&str>, offset: i32) ->
         cloud_cover: None,
         source: MetadataSource::Product,
     };
-    ProductRecord { id, metadata, rasters: vec![raster("B01_60m", 15).into(), raster("SCL_60m", 8).into()] }
+    ProductRecord {
+        id,
+        metadata,
+        rasters: vec![raster("B01_60m", 15).into(), raster("SCL_60m", 8).into()],
+        angles: Default::default(),
+    }
 }
 
 fn name(day: u32, baseline: u32, generated: u32) -> String {

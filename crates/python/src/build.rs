@@ -35,6 +35,7 @@ struct Request {
     datetime: Option<String>,
     max_cloud_cover: Option<f64>,
     arrays: Vec<String>,
+    angles: bool,
     resolutions: Resolutions,
     headers: HeaderPolicy,
     /// A cache file, or
@@ -82,6 +83,7 @@ impl Request {
             datetime: self.datetime.map(|interval| interval.parse()).transpose().map_err(text)?,
             max_cloud_cover: self.max_cloud_cover,
             arrays: self.arrays,
+            angles: self.angles,
             resolutions: self.resolutions,
             headers: self.headers,
             source: mirror::address(&self.source, &mut self.source_options),

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::gate::GateReport;
+use crate::layout::geometry;
 
 /// Version of the reports below; raised when a field changes its meaning or goes away.
 pub const REPORT_VERSION: u32 = 1;
@@ -54,6 +56,9 @@ pub struct BuildReport {
     pub times: Times,
     /// The arrays.
     pub arrays: Vec<ArrayReport>,
+    /// The arrays of sun and viewing angles, whose values are in the store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub angles: Vec<AngleReport>,
     /// References of all arrays.
     pub references: u64,
     /// Bytes they stand for.
@@ -183,6 +188,25 @@ pub struct ArrayReport {
     pub profile: String,
 }
 
+/// An array of angles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct AngleReport {
+    /// Path in the store.
+    pub path: String,
+    /// Shape.
+    pub shape: Vec<u64>,
+    /// Time steps with angles.
+    pub present: usize,
+}
+
+impl AngleReport {
+    /// Of an array with angles at `present` of `steps` time steps.
+    pub(crate) fn of(array: AngleArray, steps: usize, present: usize) -> Self {
+        let lengths = array.dimensions().iter().map(|(_, length)| *length as u64);
+        Self { path: geometry::path(array), shape: std::iter::once(steps as u64).chain(lengths).collect(), present }
+    }
+}
+
 /// Products by outcome.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct ProductsReport {
@@ -280,6 +304,9 @@ pub struct InfoReport {
     pub times: Times,
     /// Data arrays.
     pub arrays: Vec<InfoArray>,
+    /// The arrays of sun and viewing angles, whose values are in the store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub angles: Vec<AngleReport>,
     /// References of all data arrays.
     pub references: u64,
     /// Bytes they stand for.

@@ -165,6 +165,7 @@ fn settings(store: &Path, index: &Path, stac: &Path, run: String) -> BuildSettin
         datetime: None,
         max_cloud_cover: None,
         arrays: Vec::new(),
+        angles: true,
         resolutions: Resolutions::Best,
         headers: HeaderPolicy::Assume,
         cache: None,

@@ -40,7 +40,7 @@ use crate::gate::GateOptions;
 use crate::plan::{PlanContext, StorePlan, plan};
 use crate::progress::Progress;
 use crate::reference::Referencing;
-use crate::report::{ArrayReport, BuildReport, Committed, REPORT_VERSION, SourceUse, Times, rfc3339_ms};
+use crate::report::{AngleReport, ArrayReport, BuildReport, Committed, REPORT_VERSION, SourceUse, Times, rfc3339_ms};
 use crate::state;
 use crate::target::Target;
 
@@ -169,6 +169,8 @@ fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {
 /// As [`build`].
 pub async fn manifest(settings: &BuildSettings, output: Option<&Path>, progress: &dyn Progress) -> Result<BuildReport> {
     let cache = open_cache(settings)?;
+    // A list of references has no place for values.
+    let settings = &BuildSettings { angles: false, ..settings.clone() };
     let prepared = prepare(settings, &cache, None, Loaded::default(), progress).await?;
     let mut report = prepared.report;
     if let Some(output) = output.filter(|_| !settings.dry_run) {
@@ -226,18 +228,19 @@ async fn prepare(
         .filter_map(|p| Some((p.id, p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))))
         .collect();
     let resolutions = state::resolutions(held, settings.resolutions, settings.prune);
-    let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions);
+    let angles = gather::wanted_angles(settings)?;
+    let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions, &angles);
     let admits = |product: &gather::Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
     let mut split = difference(held, products, &salt, settings.prune, admits);
     let changed = std::mem::take(&mut split.changed);
     let Resolved { products: resolved, mut refused, from_cache } =
-        resolve(settings, cache, &source_url, source.as_ref(), held, changed, progress).await?;
+        resolve(settings, cache, &source_url, source.as_ref(), held, changed, &angles, progress).await?;
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
     if split.lost_all(&resolved, held) {
         return Err(nothing(&refused));
     }
-    let records = split.merge(held, resolved, &refused, settings.prune);
+    let records = split.merge(held, resolved, &refused, &angles, settings.prune);
 
     let mut assembly = assemble(records, resolutions);
     assembly.refused.append(&mut refused);
@@ -311,6 +314,11 @@ async fn prepare(
             last: plan.steps.last().map(|s| rfc3339_ms(s.time_ms)),
         },
         arrays: plan.arrays.iter().map(|array| array_report(array, &references)).collect(),
+        angles: plan
+            .angles
+            .iter()
+            .map(|angles| AngleReport::of(angles.array, plan.steps.len(), angles.present()))
+            .collect(),
         references: references.values().sum(),
         referenced_bytes: plan.referenced_bytes(),
         products: counts,

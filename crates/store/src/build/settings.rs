@@ -50,6 +50,8 @@ pub struct BuildSettings {
     pub max_cloud_cover: Option<f64>,
     /// Globs of array paths; empty for all.
     pub arrays: Vec<String>,
+    /// Take the sun and viewing angles of the products' XML.
+    pub angles: bool,
     /// Which copies of a raster to take.
     pub resolutions: Resolutions,
     /// Where main headers come from.
