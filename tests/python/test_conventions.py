@@ -102,15 +102,19 @@ def nested(documents: Documents, path: str) -> dict[str, Any]:
     return document
 
 
+def has_data(document: dict[str, Any]) -> bool:
+    """References, or the angles of `/conditions/geometry` at the nodes of their grid."""
+    return document["node_type"] == "array" and bool({"s2ice", "spatial:transform"} & set(document["attributes"]))
+
+
 def kinds(documents: Documents) -> dict[str, list[str]]:
     """Paths by what they are: data arrays, leaf groups with a grid, pyramids, other groups, coordinates."""
     out: dict[str, list[str]] = {"root": [""], "data": [], "leaf": [], "pyramid": [], "group": [], "coordinate": []}
     for path, document in documents.items():
-        attributes = document["attributes"]
         if document["node_type"] == "array":
-            out["data" if "s2ice" in attributes else "coordinate"].append(path)
+            out["data" if has_data(document) else "coordinate"].append(path)
         elif path:
-            holds_data = any(p.rpartition("/")[0] == path and "s2ice" in d["attributes"] for p, d in documents.items())
+            holds_data = any(p.rpartition("/")[0] == path and has_data(d) for p, d in documents.items())
             levels = [p for p in documents if p.rpartition("/")[0] == path and p.rpartition("/")[2].startswith("r")]
             levels = [p for p in levels if documents[p]["node_type"] == "group" and p.endswith("m")]
             out["leaf" if holds_data else "pyramid" if len(levels) > 1 else "group"].append(path)

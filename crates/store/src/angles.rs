@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use icechunk::format::manifest::ChunkPayload;
-use icechunk::format::{ChunkIndices, Path};
+use icechunk::format::manifest::{ChunkPayload, ChunkRef};
+use icechunk::format::{ChunkId, ChunkIndices, Path};
 use icechunk::session::Session;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::source::angle_chunks::decode;
@@ -15,6 +15,13 @@ use crate::layout::geometry;
 use crate::plan::AngleReferences;
 use crate::update::Update;
 use crate::window::Windows;
+
+/// Largest chunk that stands in a manifest, bytes: one of sun angles. A hundred share a manifest, which an append writes
+/// anew.
+const INLINE: usize = 4 * 1024;
+
+/// A chunk's place and what shall stand there.
+type Payload<'a> = BoxFuture<'a, Result<(ChunkIndices, Option<ChunkPayload>)>>;
 
 /// What happens at a step of an array of angles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +97,8 @@ impl Windows {
             let path = path(angles.array, &self.url)?;
             let held = self.state.as_ref().and_then(|state| state.angles.get(&angles.array)).map(Vec::as_slice);
             let changes = operations(angles, held, &self.update).filter(|(step, _)| steps.contains(step));
-            let mut payloads = Vec::new();
-            for (step, operation) in changes {
-                payloads.push(self.payload(session, &path, angles.array, step, operation)?);
-            }
-            // A chunk that is too large for the manifest is an object of its own.
+            let payloads: Vec<_> =
+                changes.map(|(step, operation)| self.payload(angles.array, step, operation)).collect();
             let mut payloads = stream::iter(payloads).buffered(self.options.concurrency);
             while let Some((chunk, payload)) = payloads.try_next().await? {
                 let set = session.set_chunk_ref(path.clone(), chunk, payload).await;
@@ -105,21 +109,16 @@ impl Windows {
     }
 
     /// What shall stand at a step, written where it is new and large.
-    fn payload<'a>(
-        &'a self,
-        session: &Session,
-        path: &Path,
-        array: AngleArray,
-        step: usize,
-        operation: AngleOperation<'a>,
-    ) -> Result<BoxFuture<'a, Result<(ChunkIndices, Option<ChunkPayload>)>>> {
+    fn payload<'a>(&'a self, array: AngleArray, step: usize, operation: AngleOperation<'a>) -> Payload<'a> {
         let chunk = chunk(array, step);
-        let failed = |error| self.failed("writing angles", &error);
-        Ok(match operation {
+        match operation {
             AngleOperation::Write(AnglePlacement::New(bytes)) => {
-                let writer = session.get_chunk_writer(path, &chunk).map_err(failed)?;
                 let bytes = Bytes::copy_from_slice(bytes);
-                async move { Ok((chunk, Some(writer(bytes).await.map_err(failed)?))) }.boxed()
+                async move {
+                    let payload = self.written(array, &chunk, bytes).await?;
+                    Ok((chunk, Some(payload)))
+                }
+                .boxed()
             }
             AngleOperation::Write(AnglePlacement::Held { step: from }) => {
                 async move { Ok((chunk, Some(self.held_angles(array, *from).await?))) }.boxed()
@@ -127,7 +126,20 @@ impl Windows {
             AngleOperation::Clear | AngleOperation::Keep | AngleOperation::Nothing => {
                 async move { Ok((chunk, None)) }.boxed()
             }
-        })
+        }
+    }
+
+    /// Puts a large chunk into an object of its own.
+    async fn written(&self, array: AngleArray, chunk: &ChunkIndices, bytes: Bytes) -> Result<ChunkPayload> {
+        if bytes.len() <= INLINE {
+            return Ok(ChunkPayload::Inline(bytes));
+        }
+        let (id, length) = (ChunkId::random(), bytes.len() as u64);
+        let label = geometry::path(array);
+        let manager = self.repository.asset_manager();
+        let written = manager.write_chunk(label.trim_start_matches('/'), &chunk.0, id.clone(), bytes).await;
+        written.map_err(|error| self.failed("writing angles", &error))?;
+        Ok(ChunkPayload::Ref(ChunkRef { id, offset: 0, length }))
     }
 
     /// What the store holds of an array of angles at a step.

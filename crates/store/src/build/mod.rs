@@ -339,8 +339,9 @@ fn used(source: Option<&Source>) -> (u64, u64) {
 
 /// Nothing of the input can be stored: the first cause is the one worth telling.
 fn nothing(refused: &[Refusal]) -> Error {
-    // That a product is empty follows from what its rasters say.
-    let cause = refused.iter().find(|r| r.kind != RefusalKind::Empty).or(refused.first());
+    // That a product is empty follows from what its rasters say; angles keep nothing out.
+    let of_rasters = |r: &&Refusal| r.raster.as_deref() != Some(crate::layout::geometry::RASTER);
+    let cause = refused.iter().filter(of_rasters).find(|r| r.kind != RefusalKind::Empty).or(refused.first());
     let first = cause.map(|r| match &r.raster {
         Some(raster) => format!("{} {raster}: {}", r.product, r.reason),
         None => format!("{}: {}", r.product, r.reason),
