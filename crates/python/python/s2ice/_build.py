@@ -75,8 +75,8 @@ def build(
     arrays
         Only arrays whose path matches one of these globs, such as ``"**/scl"``.
     angles
-        Take the sun and viewing angles (``/conditions/geometry``), for which the whole ``MTD_TL.xml`` of every product is
-        read, some 0.5 MB each, instead of its first kilobytes.
+        Take the sun and viewing angles (``/conditions/geometry``), for which the whole ``MTD_TL.xml`` of every product
+        is read, some 0.5 MB each, instead of its first kilobytes.
     resolutions
         ``"best"``: each band at its own resolution or the finest there is; ``"all"``: the R10m, R20m and R60m copies.
     headers
