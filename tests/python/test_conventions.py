@@ -102,15 +102,19 @@ def nested(documents: Documents, path: str) -> dict[str, Any]:
     return document
 
 
+def has_data(document: dict[str, Any]) -> bool:
+    """References, or the angles of `/conditions/geometry` at the nodes of their grid."""
+    return document["node_type"] == "array" and bool({"s2ice", "spatial:transform"} & set(document["attributes"]))
+
+
 def kinds(documents: Documents) -> dict[str, list[str]]:
     """Paths by what they are: data arrays, leaf groups with a grid, pyramids, other groups, coordinates."""
     out: dict[str, list[str]] = {"root": [""], "data": [], "leaf": [], "pyramid": [], "group": [], "coordinate": []}
     for path, document in documents.items():
-        attributes = document["attributes"]
         if document["node_type"] == "array":
-            out["data" if "s2ice" in attributes else "coordinate"].append(path)
+            out["data" if has_data(document) else "coordinate"].append(path)
         elif path:
-            holds_data = any(p.rpartition("/")[0] == path and "s2ice" in d["attributes"] for p, d in documents.items())
+            holds_data = any(p.rpartition("/")[0] == path and has_data(d) for p, d in documents.items())
             levels = [p for p in documents if p.rpartition("/")[0] == path and p.rpartition("/")[2].startswith("r")]
             levels = [p for p in levels if documents[p]["node_type"] == "group" and p.endswith("m")]
             out["leaf" if holds_data else "pyramid" if len(levels) > 1 else "group"].append(path)
@@ -289,7 +293,11 @@ def test_crs_by_gdal(documents: Documents, request: pytest.FixtureRequest, tmp_p
         index = "".join(":0" for _ in document["shape"][:-2])
         with rasterio.open(f'ZARR:"{tmp_path}":/{path}{index}') as file:
             assert file.crs.to_epsg() == code, path
-            assert list(file.transform[:6]) == document["attributes"]["spatial:transform"], path
+            transform = document["attributes"]["spatial:transform"]
+            if document["attributes"]["spatial:registration"] == "node":
+                # GDAL counts from the corner of a cell around the node.
+                transform[2], transform[5] = transform[2] - transform[0] / 2, transform[5] - transform[4] / 2
+            assert list(file.transform[:6]) == transform, path
             assert [file.height, file.width] == document["shape"][-2:]
             assert file.dtypes[0] == document["data_type"]
             if path.startswith(REFLECTANCE):

@@ -165,6 +165,10 @@ pub struct SelectionArgs {
     /// Only arrays whose path matches, such as '/measurements/**' or '**/scl' (repeatable).
     #[arg(long, value_name = "GLOB")]
     pub arrays: Vec<String>,
+    /// Leave out the sun and viewing angles (/conditions/geometry), for which the whole MTD_TL.xml of every product is
+    /// read, some 0.5 MB each, instead of its first kilobytes.
+    #[arg(long)]
+    pub no_angles: bool,
     /// Which copies of a raster to take [default: best].
     #[arg(long, value_enum)]
     pub resolutions: Option<ResolutionsArg>,

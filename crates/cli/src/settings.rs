@@ -46,6 +46,8 @@ pub struct FileConfig {
     pub(crate) max_cloud_cover: Option<f64>,
     /// Globs of array paths.
     pub(crate) arrays: Vec<String>,
+    /// Take the sun and viewing angles of the products' XML; true by default.
+    pub(crate) angles: Option<bool>,
     /// Which copies of a raster to take.
     pub(crate) resolutions: Option<Resolutions>,
     /// What becomes of products with another offset and rasters with another main header than the store's.
@@ -117,6 +119,7 @@ impl FileConfig {
         if !selection.arrays.is_empty() {
             self.arrays = selection.arrays;
         }
+        given(&mut self.angles, selection.no_angles.then_some(false));
         given(&mut self.resolutions, selection.resolutions.map(Into::into));
         given(&mut self.headers, selection.headers.map(Into::into));
         given(&mut self.cache, selection.cache);
@@ -176,6 +179,7 @@ impl FileConfig {
             datetime,
             max_cloud_cover: self.max_cloud_cover,
             arrays: self.arrays,
+            angles: self.angles.unwrap_or(true),
             resolutions: self.resolutions.unwrap_or_default(),
             on_mismatch: self.on_mismatch.unwrap_or_default(),
             headers: self.headers.unwrap_or_default(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::era::{OnMismatch, partition};
+use crate::geometry::{AngleArray, AnglePlacement};
 use crate::ids::Resolution;
 use crate::manifest::{ChunkManifest, Placement};
 use crate::product::{ProductId, ProductMetadata, precedence};
@@ -34,6 +35,8 @@ pub struct ProductRecord {
     pub metadata: ProductMetadata,
     /// Its rasters, each asset at most once.
     pub rasters: Vec<Placement>,
+    /// Its angles, by array; empty where they are not wanted or cannot be read.
+    pub angles: BTreeMap<AngleArray, AnglePlacement>,
 }
 
 /// Why something was left out of the store.
@@ -126,10 +129,19 @@ pub struct Assembly {
     pub steps: Vec<Step>,
     /// One manifest per array, by asset.
     pub manifests: Vec<ChunkManifest>,
+    /// The angles of each time step, for every array that has any; `None` where the product has none.
+    pub angles: BTreeMap<AngleArray, Vec<Option<AnglePlacement>>>,
     /// Offset and scale of the reflectance arrays.
     pub radiometry: Option<Radiometry>,
     /// Everything left out, sorted by product and raster.
     pub refused: Vec<Refusal>,
+}
+
+impl Assembly {
+    /// The angles of a time step.
+    pub fn angles_at(&self, step: usize) -> BTreeMap<AngleArray, &AnglePlacement> {
+        self.angles.iter().filter_map(|(array, steps)| Some((*array, steps.get(step)?.as_ref()?))).collect()
+    }
 }
 
 /// One store of products: what does not fit its radiometry or its headers is refused ([`partition`] gives it a place).
@@ -154,7 +166,11 @@ pub(crate) fn lay_out(
         .into_iter()
         .map(|(asset, header)| (asset, ChunkManifest { asset, header, rasters: vec![None; steps.len()] }))
         .collect();
+    let mut angles: BTreeMap<AngleArray, Vec<Option<AnglePlacement>>> = BTreeMap::new();
     for (step, product) in products.into_iter().enumerate() {
+        for (array, placement) in product.angles {
+            angles.entry(array).or_insert_with(|| vec![None; steps.len()])[step] = Some(placement);
+        }
         for raster in product.rasters {
             if let Some(manifest) = manifests.get_mut(&raster.asset()) {
                 manifest.rasters[step] = Some(raster);
@@ -162,7 +178,7 @@ pub(crate) fn lay_out(
         }
     }
     let manifests = manifests.into_values().collect();
-    Assembly { steps, manifests, radiometry: Some(radiometry), refused: Vec::new() }
+    Assembly { steps, manifests, angles, radiometry: Some(radiometry), refused: Vec::new() }
 }
 
 /// Strictly increasing times: a tie moves the later product by one millisecond.

@@ -199,7 +199,8 @@ fn divide(
             });
         }
         for (rank, rasters) in shares {
-            let share = ProductRecord { id: product.id, metadata: product.metadata.clone(), rasters };
+            let (metadata, angles) = (product.metadata.clone(), product.angles.clone());
+            let share = ProductRecord { id: product.id, metadata, rasters, angles };
             ranks.entry(rank).or_default().push(share);
         }
     }
@@ -225,6 +226,8 @@ fn part(
     let mut placed = Vec::new();
     for product in &mut products {
         let name = product.id.to_string();
+        let angles = std::mem::take(&mut product.angles);
+        product.angles = angles.into_iter().map(|(array, from)| (array, from.seen_from(era.as_ref()))).collect();
         let mut new = false;
         for raster in &mut product.rasters {
             let asset = raster.asset();

@@ -6,6 +6,7 @@
 pub mod assemble;
 pub mod chunk;
 pub mod era;
+pub mod geometry;
 pub mod grid;
 pub mod header_class;
 pub mod ids;

@@ -57,7 +57,12 @@ fn product(name: &str, sensing_ms: i64, datastrip: Option<&str>, offset: i32) ->
         cloud_cover: None,
         source: MetadataSource::Product,
     };
-    ProductRecord { id, metadata, rasters: vec![raster("B01_60m", 15).into(), raster("SCL_60m", 8).into()] }
+    ProductRecord {
+        id,
+        metadata,
+        rasters: vec![raster("B01_60m", 15).into(), raster("SCL_60m", 8).into()],
+        angles: Default::default(),
+    }
 }
 
 fn name(day: u32, baseline: u32, generated: u32) -> String {
@@ -119,9 +124,8 @@ fn stores(partition: &Partition) -> Vec<(String, Vec<(String, Vec<String>)>)> {
 fn unknown(asset: &str) -> RasterFile {
     let mut raster = raster(asset, 15);
     raster.header = header(1830, 610, 15);
-    raster.tiles = TileTable::new(
-        &(0..9).map(|i| TileSpan { offset: 2000 + i * 100, length: 100 }).collect::<Vec<_>>(),
-    );
+    raster.tiles =
+        TileTable::new(&(0..9).map(|i| TileSpan { offset: 2000 + i * 100, length: 100 }).collect::<Vec<_>>());
     raster
 }
 
@@ -154,7 +158,8 @@ fn offsets_and_headers_get_stores_of_their_own() {
     assert_eq!(stores(&auto), [main.clone(), old.clone(), early.clone()]);
     let refused: Vec<_> = auto.refused.iter().map(|r| (r.product.clone(), r.raster.clone(), r.kind)).collect();
     assert_eq!(refused, [(name(4, 510, 1), Some("B01_60m".to_owned()), RefusalKind::HeaderProfile)]);
-    let placed: Vec<_> = auto.parts.iter().flat_map(|p| &p.placed).map(|p| (p.product.clone(), p.raster.clone())).collect();
+    let placed: Vec<_> =
+        auto.parts.iter().flat_map(|p| &p.placed).map(|p| (p.product.clone(), p.raster.clone())).collect();
     let raster = Some("B01_60m".to_owned());
     assert_eq!(placed, [(name(2, 300, 1), None), (name(3, 300, 1), None), (name(3, 300, 1), raster)]);
     assert!(auto.parts[2].differs[1].contains("12 bit vs 15 bit"), "{:?}", auto.parts[2].differs);

@@ -10,8 +10,8 @@ use s2ice_manifest::ids::Level;
 use s2ice_manifest::product::{MetadataSource, ProductId};
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 use s2ice_manifest::source::safe_xml::{
-    MetadataError, MetadataPaths, check_belongs, check_granule, check_product, parse_granule, parse_product,
-    read_metadata,
+    MetadataError, MetadataPaths, check_belongs, check_granule, check_product, parse_angles, parse_granule,
+    parse_product, read_metadata,
 };
 
 fn files(folder: &Path, out: &mut Vec<PathBuf>) {
@@ -204,4 +204,43 @@ fn metadata_lies_beside_the_granule() {
     assert_eq!(of("GRANULE/g/QI_DATA/b.jp2"), pair("GRANULE/g/MTD_TL.xml", "MTD_MSIL1C.xml"));
     assert_eq!(of("/b.jp2"), None);
     assert_eq!(of("GRANULE/b.jp2"), None);
+}
+
+/// Every number of every real granule's grids, counted and summed by a plain search of the text.
+#[test]
+fn every_real_granule_has_its_angles() {
+    let Some(data) = support::data() else { return };
+    let mut found = Vec::new();
+    files(&data, &mut found);
+    let (mut parsed, mut most) = (0, 0);
+    for file in found {
+        let bytes = std::fs::read(&file).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        if !text.contains("<Tile_Angles") {
+            continue;
+        }
+        let path = file.to_str().unwrap();
+        let angles = parse_angles(&bytes, path).unwrap();
+        let rows = text.split("<VALUES>").skip(1).map(|rest| rest.split('<').next().unwrap());
+        let (mut count, mut sum) = (0_usize, 0.0);
+        for value in rows.flat_map(str::split_ascii_whitespace).map(|value| value.parse::<f64>().unwrap()) {
+            if !value.is_nan() {
+                count += 1;
+                sum += value;
+            }
+        }
+        let grids = std::iter::once(&angles.sun).chain(angles.viewing.values());
+        let values: Vec<f64> = grids.flatten().filter(|v| !v.is_nan()).map(|v| f64::from(*v)).collect();
+        assert_eq!(values.len(), count, "{path}");
+        assert!((values.iter().sum::<f64>() - sum).abs() < 1e-6 * sum, "{path}");
+        assert_eq!(angles.viewing.len(), text.matches("<Viewing_Incidence_Angles_Grids").count(), "{path}");
+        assert!(angles.mean_viewing.iter().flatten().all(|mean| !mean.is_nan()), "{path}");
+        parsed += 1;
+        most = most.max(angles.viewing.len());
+        // Whatever is cut off the end: no angles.
+        for part in 1..8 {
+            assert!(parse_angles(&bytes[..bytes.len() * part / 8], path).is_err());
+        }
+    }
+    assert!(parsed >= 15 && most == 91, "{parsed} files, {most} grids");
 }

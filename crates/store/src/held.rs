@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use icechunk::Repository;
 use icechunk::config::CachingConfig;
 use icechunk::format::manifest::{ChunkPayload, VirtualChunkRef};
-use icechunk::format::{ChunkIndices, Path};
+use icechunk::format::{ByteRange, ChunkIndices, Path};
 use icechunk::repository::VersionInfo;
 use icechunk::session::Session;
 use s2ice_manifest::chunk::indices;
+use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::raster::Asset;
 
+use crate::angles;
 use crate::error::{Error, Result, icechunk_error};
+use crate::layout::geometry;
 use crate::state::{HeldArray, StoreState};
 use crate::target::Target;
 
@@ -58,6 +62,29 @@ impl HeldStore {
     /// The array of a raster.
     pub(crate) fn array(&self, asset: Asset) -> Option<&HeldArray> {
         self.state.arrays.get(&asset)
+    }
+
+    /// The chunk of an array of angles at a time step; `None` where the store has none.
+    pub(crate) async fn angles(&self, array: AngleArray, step: usize) -> Result<Option<ChunkPayload>> {
+        let path = angles::path(array, &self.url)?;
+        let payload = self.session.get_chunk_ref(&path, &angles::chunk(array, step)).await;
+        payload.map_err(|error| self.unreadable(array, &error))
+    }
+
+    /// The bytes of that chunk.
+    pub(crate) async fn angle_bytes(&self, array: AngleArray, step: usize) -> Result<Option<Bytes>> {
+        let path = angles::path(array, &self.url)?;
+        let chunk = angles::chunk(array, step);
+        let reader = self.session.get_chunk_reader(&path, &chunk, &ByteRange::ALL).await;
+        match reader.map_err(|error| self.unreadable(array, &error))? {
+            None => Ok(None),
+            Some(bytes) => bytes.await.map(Some).map_err(|error| self.unreadable(array, &error)),
+        }
+    }
+
+    fn unreadable(&self, array: AngleArray, error: &(dyn std::error::Error + 'static)) -> Error {
+        let detail = format!("{}: {}", geometry::path(array), crate::error::one_line(error));
+        Error::Damaged { url: self.url.clone(), detail }
     }
 
     /// The references of one raster, in raster order; none where the store has no data.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use s2ice_manifest::era::Era;
+use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::manifest::HeldRaster;
 use s2ice_manifest::product::{ProductId, ProductMetadata, precedence};
 
@@ -96,6 +97,18 @@ impl Holdings {
             }
         }
         out.into_values().collect()
+    }
+
+    /// Where the stores hold the angles of a product.
+    pub(crate) fn angles(&self, id: ProductId) -> BTreeMap<AngleArray, AnglePlacement> {
+        let mut out: BTreeMap<AngleArray, Vec<(Option<Era>, u32)>> = BTreeMap::new();
+        for (store, step) in self.products.get(&id).map(Vec::as_slice).unwrap_or_default() {
+            let (state, number) = (&self.stores[*store], u32::try_from(*step).unwrap_or(u32::MAX));
+            for array in state.angles(*step).into_keys() {
+                out.entry(array).or_default().push((state.stamp.era.clone(), number));
+            }
+        }
+        out.into_iter().map(|(array, places)| (array, AnglePlacement::Elsewhere(places))).collect()
     }
 
     /// The product that is a later processing of the same acquisition as one whose datastrip starts at `start`.

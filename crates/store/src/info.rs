@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, icechunk_error};
 use crate::housekeeping::published;
-use crate::report::{Commit, Container, InfoArray, InfoReport, REPORT_VERSION, Times, rfc3339_ms};
+use crate::report::{AngleReport, Commit, Container, InfoArray, InfoReport, REPORT_VERSION, Times, rfc3339_ms};
 use crate::repository::{Found, check_layout, read_stamp};
 use crate::state::{self, HeldArray, StoreState};
 use crate::target::Target;
@@ -36,6 +36,9 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
     let manifest_bytes = manifests.map(|manifest| manifest.size_bytes).sum();
     let mut arrays: Vec<InfoArray> = state.arrays.values().map(|array| described(&state, array)).collect();
     arrays.sort_by(|a, b| a.path.cmp(&b.path));
+    let angles = state.angles.iter().map(|(array, present)| {
+        AngleReport::of(*array, state.steps.len(), present.iter().filter(|present| **present).count())
+    });
     let stamp = &state.stamp;
     let containers = repository.config().virtual_chunk_containers().map(|container| Container {
         name: container.name().unwrap_or_default().to_owned(),
@@ -71,6 +74,7 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         referenced_bytes: state.facts.iter().map(|fact| fact.bytes).fold(0, u64::saturating_add),
         manifest_bytes,
         arrays,
+        angles: angles.collect(),
         containers: containers.collect(),
         last_commit: Commit {
             snapshot: commit.id.to_string(),

@@ -1,5 +1,6 @@
 //! From chunk manifests to Icechunk repositories in the EOPF layout.
 
+pub mod angles;
 pub mod build;
 pub mod commit;
 pub mod config;

@@ -2,14 +2,16 @@
 //!
 //! Pure: the same inputs give the same plan, whatever the target held before.
 
+mod geometry;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use s2ice_jpeg2000::CODEC_NAME;
 use s2ice_manifest::assemble::{Assembly, Radiometry, Resolutions, Step};
 use s2ice_manifest::era::Era;
+use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::manifest::ChunkManifest;
@@ -149,6 +151,22 @@ pub struct ArrayReferences {
     pub manifest: ChunkManifest,
 }
 
+/// The angles of one array.
+#[derive(Debug, Clone)]
+pub struct AngleReferences {
+    /// Which array.
+    pub array: AngleArray,
+    /// The angles of each time step; `None` where the product has none.
+    pub placements: Vec<Option<AnglePlacement>>,
+}
+
+impl AngleReferences {
+    /// Number of time steps with angles.
+    pub fn present(&self) -> usize {
+        self.placements.iter().flatten().count()
+    }
+}
+
 /// Everything a store shall hold.
 #[derive(Debug, Clone)]
 pub struct StorePlan {
@@ -166,6 +184,8 @@ pub struct StorePlan {
     pub chunks: Vec<(String, Vec<u8>)>,
     /// References of the data arrays.
     pub arrays: Vec<ArrayReferences>,
+    /// The arrays of angles, whose chunks are in the store.
+    pub angles: Vec<AngleReferences>,
     /// What the root says.
     pub stamp: StoreStamp,
 }
@@ -218,7 +238,18 @@ pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StoreP
     for (path, members) in &leaves {
         tree.leaf(path.trim_start_matches('/'), members, &assembly.steps, geocoding)?;
     }
-    tree.parents(geocoding, &leaves.keys().map(|path| path.trim_start_matches('/')).collect());
+    let angles: Vec<AngleReferences> = assembly
+        .angles
+        .into_iter()
+        .map(|(array, placements)| AngleReferences { array, placements })
+        .filter(|angles| angles.present() > 0)
+        .collect();
+    let mut groups: BTreeSet<&str> = leaves.keys().map(|path| path.trim_start_matches('/')).collect();
+    if !angles.is_empty() {
+        tree.geometry(&angles, &assembly.steps, geocoding)?;
+        groups.insert(crate::layout::geometry::GROUP);
+    }
+    tree.parents(geocoding, &groups);
     for (kind, manifest) in &placed {
         let document = data_array(kind, manifest, context.level, assembly.radiometry, geocoding);
         tree.nodes.insert(kind.place.path().trim_start_matches('/').to_owned(), document);
@@ -241,6 +272,7 @@ pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StoreP
         nodes,
         chunks: tree.chunks,
         arrays,
+        angles,
         stamp,
     })
 }

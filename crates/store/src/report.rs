@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::era::{Era, Placed};
+use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::gate::GateReport;
+use crate::layout::geometry;
 use crate::plan::EraStamp;
 
 /// Version of the reports below; raised when a field changes its meaning or goes away.
@@ -56,6 +58,9 @@ pub struct BuildReport {
     pub times: Times,
     /// The arrays.
     pub arrays: Vec<ArrayReport>,
+    /// The arrays of sun and viewing angles, whose values are in the store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub angles: Vec<AngleReport>,
     /// References of all arrays.
     pub references: u64,
     /// Bytes they stand for.
@@ -182,6 +187,8 @@ pub struct EraReport {
     pub times: Times,
     /// The arrays.
     pub arrays: Vec<ArrayReport>,
+    /// The arrays of angles.
+    pub angles: Vec<AngleReport>,
     /// References of all arrays.
     pub references: u64,
     /// Bytes they stand for.
@@ -235,6 +242,25 @@ pub struct ArrayReport {
     pub header: String,
     /// SHA-256 of the main header all its rasters share.
     pub profile: String,
+}
+
+/// An array of angles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct AngleReport {
+    /// Path in the store.
+    pub path: String,
+    /// Shape.
+    pub shape: Vec<u64>,
+    /// Time steps with angles.
+    pub present: usize,
+}
+
+impl AngleReport {
+    /// Of an array with angles at `present` of `steps` time steps.
+    pub(crate) fn of(array: AngleArray, steps: usize, present: usize) -> Self {
+        let lengths = array.dimensions().iter().map(|(_, length)| *length as u64);
+        Self { path: geometry::path(array), shape: std::iter::once(steps as u64).chain(lengths).collect(), present }
+    }
 }
 
 /// Products by outcome.
@@ -340,6 +366,9 @@ pub struct InfoReport {
     pub times: Times,
     /// Data arrays.
     pub arrays: Vec<InfoArray>,
+    /// The arrays of sun and viewing angles, whose values are in the store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub angles: Vec<AngleReport>,
     /// References of all data arrays.
     pub references: u64,
     /// Bytes they stand for.

@@ -1,5 +1,7 @@
 //! What a store holds, read from the metadata of `main` alone: the snapshot that a plan is compared with.
 
+mod angles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use s2ice_manifest::source::location::SourceUrl;
 use serde_json::Value;
 use tokio::sync::RwLock;
 
+pub use self::angles::HeldAngles;
 use crate::error::{Error, Result, icechunk_error};
 use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u32};
 use crate::layout::eopf::array_kind;
@@ -47,6 +50,8 @@ pub struct StoreState {
     pub facts: Vec<StepFacts>,
     /// Data arrays.
     pub arrays: BTreeMap<Asset, HeldArray>,
+    /// Arrays of angles, and at which time steps each has any.
+    pub angles: HeldAngles,
     /// `zarr.json` of every node, by path without leading or trailing slash.
     pub documents: BTreeMap<String, Value>,
 }
@@ -108,6 +113,7 @@ impl StoreState {
         Assembly {
             steps: self.steps.clone(),
             manifests: manifests.into_values().collect(),
+            angles: self.angles.keys().map(|array| (*array, self.angle_placements(*array))).collect(),
             radiometry: self.stamp.radiometry,
             refused: Vec::new(),
         }
@@ -165,8 +171,9 @@ pub(crate) async fn load(
     let columns = Columns { store, steps, url };
     let quantification = stamp.radiometry.map_or(QUANTIFICATION, |r| r.quantification);
     let table = columns.root(level, tile, quantification);
-    let (table, arrays) = futures::try_join!(table, columns.arrays(&documents, &references, level))?;
-    Ok(StoreState { snapshot, flushed_at, stamp, steps: table.0, facts: table.1, arrays, documents })
+    let arrays = columns.arrays(&documents, &references, level);
+    let (table, arrays, angles) = futures::try_join!(table, arrays, columns.angles(&documents, tile))?;
+    Ok(StoreState { snapshot, flushed_at, stamp, steps: table.0, facts: table.1, arrays, angles, documents })
 }
 
 struct Columns<'a> {

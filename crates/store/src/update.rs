@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::raster::Asset;
 use serde_json::{Map, Value};
 
+use crate::angles::{AngleOperation, operations};
 use crate::config::MANIFEST_SPLIT;
+use crate::layout::geometry;
 use crate::plan::{BOOKKEEPING, Node, PlanContext, StorePlan, plan, stamp_of_mut};
 use crate::state::StoreState;
 
@@ -26,6 +29,8 @@ pub struct Update {
     pub windows: Vec<Range<usize>>,
     /// Arrays whose references all have to be written anew.
     pub anew: BTreeSet<Asset>,
+    /// Arrays of angles whose chunks all have to be written anew.
+    pub anew_angles: BTreeSet<AngleArray>,
     /// True where references that the store holds are moved or taken away, and therefore read.
     pub reads_held: bool,
 }
@@ -112,6 +117,13 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
             out.anew.insert(array.manifest.asset);
         }
     }
+    for angles in &wanted.angles {
+        let path = geometry::path(angles.array);
+        let gone = out.gone.iter().any(|node| node.path == path.trim_start_matches('/'));
+        if gone || !state.angles.contains_key(&angles.array) {
+            out.anew_angles.insert(angles.array);
+        }
+    }
     for (key, bytes) in &wanted.chunks {
         let node = key.rsplit_once("/c").map_or(key.as_str(), |(node, _)| node);
         let anew = !state.documents.contains_key(node) || out.gone.iter().any(|gone| gone.path == node);
@@ -131,6 +143,13 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
                 Operation::Write(Placement::File(_) | Placement::Elsewhere(_)) => out.reads_held |= there,
             }
             *changed = true;
+        }
+    }
+    for angles in &wanted.angles {
+        let held = state.angles.get(&angles.array).map(Vec::as_slice);
+        for (step, operation) in operations(angles, held, &out).collect::<Vec<_>>() {
+            out.reads_held |= matches!(operation, AngleOperation::Write(AnglePlacement::Held { .. }));
+            changed[step] = true;
         }
     }
     out.windows = windows(&changed);

@@ -99,6 +99,7 @@ impl Windows {
             self.set(&store, &path, array, changes.references).await?;
         }
         drop(store);
+        self.fill_angles(&mut *shared.write().await, &steps).await?;
         Ok(Filled { session: self.reclaim(shared)?, references, moved })
     }
 

@@ -197,6 +197,7 @@ fn settings(store: &Path, index: &Path, stac: &Path, run: String) -> BuildSettin
         datetime: None,
         max_cloud_cover: None,
         arrays: Vec::new(),
+        angles: true,
         resolutions: Resolutions::Best,
         on_mismatch: OnMismatch::Refuse,
         headers: HeaderPolicy::Assume,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use s2ice_jpeg2000::TileSpan;
 use s2ice_manifest::assemble::{ProductRecord, Resolutions, assemble};
+use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
@@ -48,6 +49,8 @@ fn sample() -> StorePlan {
             id: name.parse().unwrap(),
             metadata,
             rasters: rasters.iter().map(|r| raster(r).into()).collect(),
+            // Only the later product has angles, and of the sun only.
+            angles: (day > 1).then(|| (AngleArray::Sun, AnglePlacement::New(Arc::from([1])))).into_iter().collect(),
         }
     };
     let products = vec![
@@ -143,4 +146,21 @@ fn unverified_arrays_are_stamped() {
     let header = |path: &str| node(&plan, path)["attributes"]["s2ice"]["header"].clone();
     assert_eq!(header("conditions/mask/l2a_classification/r20m/scl"), "unverified");
     assert_eq!(header("measurements/reflectance/r10m/b02"), "verified");
+}
+
+#[test]
+fn angles_stand_in_a_group_of_their_own() {
+    let plan = sample();
+    let document = |path: &str| plan.nodes.iter().find(|node| node.path == path).map(|node| &node.document);
+    let names: Vec<&str> =
+        plan.nodes.iter().filter_map(|node| node.path.strip_prefix("conditions/geometry/")).collect();
+    let coordinates = "cloud_cover present processing_baseline relative_orbit spatial_ref sun_angles time x y";
+    assert_eq!(names.join(" "), format!("angle {coordinates}"));
+    let flags = &document("conditions/geometry/present").unwrap()["attributes"];
+    assert_eq!((flags["flag_meanings"].as_str(), &flags["flag_masks"]), (Some("sun_angles"), &serde_json::json!([1])));
+    let mapping = document("conditions/geometry/spatial_ref").unwrap();
+    assert_eq!(mapping["attributes"]["GeoTransform"], "397460 5000 0 5302540 0 -5000");
+    let group = &document("conditions/geometry").unwrap()["attributes"];
+    assert_eq!(group["spatial:transform"], serde_json::json!([5000, 0, 399_960, 0, -5000, 5_300_040]));
+    assert_eq!((plan.angles.len(), plan.angles[0].present(), plan.angles[0].placements.len()), (1, 1, 2));
 }

@@ -54,7 +54,12 @@ fn product(day: u32) -> ProductRecord {
                 header,
             }
         });
-    ProductRecord { id, metadata: ProductMetadata::from_name(id), rasters: rasters.map(Into::into).collect() }
+    ProductRecord {
+        id,
+        metadata: ProductMetadata::from_name(id),
+        rasters: rasters.map(Into::into).collect(),
+        angles: BTreeMap::new(),
+    }
 }
 
 fn planned(days: u32) -> StorePlan {

@@ -98,5 +98,12 @@ fn render(report: &InfoReport) -> String {
             a.header.clone(),
         ]
     }));
-    out + &text::table(&arrays, &[4, 5])
+    out += &text::table(&arrays, &[4, 5]);
+    if !report.angles.is_empty() {
+        out += "\nangles\n";
+        let mut angles = vec![["path", "shape", "present"].map(str::to_owned).to_vec()];
+        angles.extend(report.angles.iter().map(|a| vec![a.path.clone(), text::shape(&a.shape), a.present.to_string()]));
+        out += &text::table(&angles, &[2]);
+    }
+    out
 }

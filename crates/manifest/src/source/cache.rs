@@ -3,15 +3,21 @@
 //! One JSON object per line behind a line with the version; lines are only ever appended, each in one write, and the last
 //! of a key counts. Losing the file costs time, nothing else.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::angle_chunks::decode;
+use crate::geometry::{AngleArray, AngleChunks};
 use crate::product::{ProductId, ProductMetadata};
 
 /// First line of a cache file.
@@ -76,9 +82,10 @@ pub struct FileRecord {
     pub nodata: Option<Vec<u32>>,
 }
 
+/// A line; `A` is what the chunks of angles are read as.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+enum Line<A> {
     File {
         url: String,
         #[serde(flatten)]
@@ -89,12 +96,33 @@ enum Line {
         product: ProductId,
         metadata: ProductMetadata,
     },
+    Angles {
+        source: String,
+        product: ProductId,
+        chunks: A,
+    },
+}
+
+/// The chunks of a product's angles in a line.
+type StoredAngles = BTreeMap<AngleArray, StoredChunk>;
+
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct StoredChunk(#[serde(with = "base64_bytes")] Arc<[u8]>);
+
+/// The angles of a product: most of a cache file, and asked for once as a rule.
+enum KnownAngles {
+    /// Learned in this process.
+    Here(Arc<AngleChunks>),
+    /// In the line that begins at this byte.
+    At(u64),
 }
 
 #[derive(Default)]
 struct State {
     files: HashMap<String, Arc<FileRecord>>,
     products: HashMap<(String, ProductId), ProductMetadata>,
+    angles: HashMap<(String, ProductId), KnownAngles>,
     /// Headers seen: a handful of classes serve all files.
     headers: HashMap<Arc<[u8]>, ()>,
     sink: Option<Sink>,
@@ -140,9 +168,12 @@ impl FactCache {
             file.seek(SeekFrom::Start(0)).map_err(io)?;
             let mut reader = BufReader::new(&file);
             let mut line = Vec::new();
+            let mut next = 0;
             for number in 1.. {
                 line.clear();
-                if (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).map_err(io)? == 0 {
+                let at = next;
+                next += (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).map_err(io)? as u64;
+                if next == at {
                     break;
                 }
                 let complete = line.pop_if(|byte| *byte == b'\n').is_some();
@@ -153,7 +184,7 @@ impl FactCache {
                     }
                 } else if !complete && (line.len() as u64) < MAX_LINE {
                     torn = true;
-                } else if let Err(reason) = state.load(&line) {
+                } else if let Err(reason) = state.load(&line, at) {
                     problems.push(CacheProblem { line: number, reason });
                 }
                 torn |= !complete;
@@ -193,7 +224,7 @@ impl FactCache {
     /// # Errors
     /// [`CacheError::Io`]; it is remembered in memory all the same.
     pub fn put_file(&self, url: &str, record: FileRecord) -> Result<Arc<FileRecord>, CacheError> {
-        let line = Line::File { url: url.to_owned(), record: record.clone() };
+        let line = Line::<StoredAngles>::File { url: url.to_owned(), record: record.clone() };
         let mut state = self.lock();
         let record = state.keep_file(url.to_owned(), record);
         self.append(&mut state, &line)?;
@@ -211,10 +242,52 @@ impl FactCache {
     /// # Errors
     /// [`CacheError::Io`]; it is remembered in memory all the same.
     pub fn put_product(&self, source: &str, product: ProductId, metadata: ProductMetadata) -> Result<(), CacheError> {
-        let line = Line::Product { source: source.to_owned(), product, metadata: metadata.clone() };
+        let line = Line::<StoredAngles>::Product { source: source.to_owned(), product, metadata: metadata.clone() };
         let mut state = self.lock();
         state.products.insert((source.to_owned(), product), metadata);
         self.append(&mut state, &line)
+    }
+
+    /// The angles of a product of a source, where they are known.
+    #[must_use]
+    pub fn angles(&self, source: &str, product: ProductId) -> Option<Arc<AngleChunks>> {
+        match self.lock().angles.get(&(source.to_owned(), product))? {
+            KnownAngles::Here(chunks) => Some(Arc::clone(chunks)),
+            // Where the line is not what it was, the source is asked again.
+            KnownAngles::At(at) => self.read_angles(*at, source, product),
+        }
+    }
+
+    fn read_angles(&self, at: u64, of: &str, id: ProductId) -> Option<Arc<AngleChunks>> {
+        let mut file = File::open(self.path.as_ref()?).ok()?;
+        file.seek(SeekFrom::Start(at)).ok()?;
+        let mut line = Vec::new();
+        BufReader::new(file).take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
+        let Ok(Line::<StoredAngles>::Angles { source, product, chunks }) = serde_json::from_slice(&line) else {
+            return None;
+        };
+        let whole = chunks.iter().all(|(array, chunk)| decode(*array, &chunk.0).is_ok());
+        let right = source == of && product == id && whole && AngleArray::ALL.iter().all(|a| chunks.contains_key(a));
+        right.then(|| Arc::new(chunks.into_iter().map(|(array, chunk)| (array, chunk.0)).collect()))
+    }
+
+    /// Remembers the angles of a product.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`]; they are remembered in memory all the same.
+    pub fn put_angles(
+        &self,
+        source: &str,
+        product: ProductId,
+        chunks: AngleChunks,
+    ) -> Result<Arc<AngleChunks>, CacheError> {
+        let stored = chunks.iter().map(|(array, bytes)| (*array, StoredChunk(Arc::clone(bytes)))).collect();
+        let line = Line::Angles { source: source.to_owned(), product, chunks: stored };
+        let chunks = Arc::new(chunks);
+        let mut state = self.lock();
+        state.angles.insert((source.to_owned(), product), KnownAngles::Here(Arc::clone(&chunks)));
+        self.append(&mut state, &line)?;
+        Ok(chunks)
     }
 
     /// A panic elsewhere leaves no half-made entry, so the lock's poison does not matter.
@@ -222,7 +295,7 @@ impl FactCache {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, state: &mut State, line: &Line) -> Result<(), CacheError> {
+    fn append(&self, state: &mut State, line: &Line<StoredAngles>) -> Result<(), CacheError> {
         let Some(sink) = &mut state.sink else { return Ok(()) };
         let io = |source| CacheError::Io {
             path: self.path.as_deref().map_or_else(String::new, |p| p.display().to_string()),
@@ -241,8 +314,12 @@ impl FactCache {
 }
 
 impl State {
-    fn load(&mut self, line: &[u8]) -> Result<(), String> {
-        match serde_json::from_slice(line).map_err(|e| e.to_string())? {
+    /// Takes in the line that begins at byte `at`.
+    fn load(&mut self, line: &[u8], at: u64) -> Result<(), String> {
+        match serde_json::from_slice::<Line<IgnoredAny>>(line).map_err(|e| e.to_string())? {
+            Line::Angles { source, product, .. } => {
+                self.angles.insert((source, product), KnownAngles::At(at));
+            }
             Line::File { url, record } => {
                 self.keep_file(url, record);
             }
@@ -303,97 +380,5 @@ pub(super) mod base64_option {
     ) -> Result<Option<Arc<[u8]>>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
         text.map(|text| STANDARD.decode(text).map(Arc::from).map_err(serde::de::Error::custom)).transpose()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const ID: &str = "S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454";
-
-    fn record(size: u64) -> FileRecord {
-        FileRecord {
-            size,
-            etag: Some("\"e\"".to_owned()),
-            last_modified: Some("2022-10-06T01:02:03.456Z".parse().unwrap()),
-            first_sot: 2563,
-            header: Arc::from(&[0xFF, 0x4F, 1][..]),
-            index: (size > 5).then(|| Arc::from(&[1, 2][..])),
-            nodata: (size > 5).then(|| vec![3]),
-        }
-    }
-
-    #[test]
-    fn what_is_put_is_there_after_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sub/cache.ndjson");
-        let metadata = ProductMetadata::from_name(ID.parse().unwrap());
-        {
-            let cache = FactCache::open(&path).unwrap();
-            assert!(cache.is_empty());
-            cache.put_file("s3://b/1", record(1)).unwrap();
-            cache.put_file("s3://b/2", record(9)).unwrap();
-            cache.put_file("s3://b/1", record(2)).unwrap();
-            cache.put_product("s3://b/", ID.parse().unwrap(), metadata.clone()).unwrap();
-        }
-        let cache = FactCache::open(&path).unwrap();
-        assert_eq!((cache.len(), cache.problems()), ((2, 1), &[][..]));
-        assert_eq!(*cache.file("s3://b/1").unwrap(), record(2));
-        assert_eq!(*cache.file("s3://b/2").unwrap(), record(9));
-        assert!(Arc::ptr_eq(&cache.file("s3://b/1").unwrap().header, &cache.file("s3://b/2").unwrap().header));
-        assert_eq!(cache.product("s3://b/", ID.parse().unwrap()), Some(metadata));
-        assert_eq!(cache.product("s3://other/", ID.parse().unwrap()), None);
-        assert_eq!(cache.file("s3://b/3"), None);
-    }
-
-    #[test]
-    fn a_crash_costs_one_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cache.ndjson");
-        let cache = FactCache::open(&path).unwrap();
-        cache.put_file("s3://b/1", record(1)).unwrap();
-        cache.put_file("s3://b/2", record(2)).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        let ends: Vec<usize> = (0..whole.len()).filter(|i| whole[*i] == b'\n').collect();
-        for cut in ends[1] + 1..whole.len() {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let cache = FactCache::open(&path).unwrap();
-            assert_eq!((cache.len().0, cache.problems().len()), (1, 0), "{cut}");
-            cache.put_file("s3://b/3", record(3)).unwrap();
-            let again = FactCache::open(&path).unwrap();
-            assert!(again.file("s3://b/1").is_some() && again.file("s3://b/3").is_some(), "{cut}");
-        }
-    }
-
-    #[test]
-    fn damaged_lines_are_named_and_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cache.ndjson");
-        let cache = FactCache::open(&path).unwrap();
-        cache.put_file("s3://b/1", record(1)).unwrap();
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        let good = text.lines().nth(1).unwrap().replace("s3://b/1", "s3://b/2");
-        text.push_str("{\"file\":{\"url\":\"x\"}}\nnonsense\n\n");
-        text.push_str(&good.replace("/08B", "/0*B"));
-        text.push('\n');
-        text.push_str(&good);
-        text.push('\n');
-        std::fs::write(&path, text).unwrap();
-        let cache = FactCache::open(&path).unwrap();
-        let lines: Vec<u64> = cache.problems().iter().map(|p| p.line).collect();
-        assert_eq!((lines, cache.len().0), (vec![3, 4, 5, 6], 2), "{:?}", cache.problems());
-    }
-
-    #[test]
-    fn other_files_are_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notes.txt");
-        std::fs::write(&path, "my notes").unwrap();
-        assert!(matches!(FactCache::open(&path), Err(CacheError::NotACache { .. })));
-        std::fs::write(&path, "{\"s2ice_cache\":2}\n").unwrap();
-        assert!(matches!(FactCache::open(&path), Err(CacheError::NotACache { .. })));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"s2ice_cache\":2}\n");
     }
 }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use crate::geometry::AngleChunks;
 use crate::product::{ProductId, ProductMetadata};
 use crate::raster::Asset;
 use crate::tlm::IndexBytesError;
 
+use super::angle_chunks::encode;
 use super::cache::{CacheError, FactCache, FileRecord};
 use super::jp2_header::{FileError, FileFacts, read_head};
 use super::jp2_walk::walk;
 use super::location::Source;
-use super::safe_xml::{MetadataError, read_metadata};
+use super::safe_xml::{GranuleFile, MetadataError, read_granule_file, read_metadata, read_metadata_and_granule};
 
 /// What a file is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -151,4 +153,48 @@ pub async fn product_metadata(
     let metadata = read_metadata(source, product, raster_path).await?;
     cache.put_product(&prefix, product, metadata.clone())?;
     Ok(metadata)
+}
+
+/// Metadata and angles of a product: remembered, or read now and remembered. Angles that cannot be read are an answer of
+/// their own, since everything else of the product can be used without them.
+///
+/// # Errors
+/// As [`product_metadata`].
+pub async fn product_with_angles(
+    source: &Source,
+    cache: &FactCache,
+    product: ProductId,
+    raster_path: &str,
+) -> Result<(ProductMetadata, Result<Arc<AngleChunks>, MetadataError>), FactsError> {
+    let prefix = source.cache_prefix();
+    let (metadata, file) = match (cache.product(&prefix, product), cache.angles(&prefix, product)) {
+        (Some(metadata), Some(angles)) => return Ok((metadata, Ok(angles))),
+        (Some(metadata), None) => (metadata, read_granule_file(source, product, raster_path).await),
+        (None, _) => {
+            let (metadata, file) = read_metadata_and_granule(source, product, raster_path).await?;
+            cache.put_product(&prefix, product, metadata.clone())?;
+            (metadata, file)
+        }
+    };
+    let angles = match file {
+        Ok(file) => chunks(file, product).await,
+        Err(error) => Err(error),
+    };
+    Ok(match angles {
+        Ok(chunks) => (metadata, Ok(cache.put_angles(&prefix, product, chunks)?)),
+        Err(error) => (metadata, Err(error)),
+    })
+}
+
+/// Parsing and compressing take some milliseconds of a processor, which other products' requests shall not wait for.
+async fn chunks(file: GranuleFile, product: ProductId) -> Result<AngleChunks, MetadataError> {
+    let path = file.path().to_owned();
+    let failed = move |reason: String| MetadataError::Contradiction { path, reason };
+    let work = tokio::task::spawn_blocking(move || file.angles(product).map(|angles| encode(&angles)));
+    match work.await {
+        Ok(Ok(Ok(chunks))) => Ok(chunks),
+        Ok(Ok(Err(error))) => Err(failed(format!("its angles cannot be compressed: {error}"))),
+        Ok(Err(error)) => Err(error),
+        Err(error) => Err(failed(format!("reading its angles was given up: {error}"))),
+    }
 }

@@ -1,5 +1,6 @@
 //! Readers of the outer world: sources, indexes, JPEG 2000 heads, SAFE metadata, STAC.
 
+pub mod angle_chunks;
 pub mod aws_tree;
 pub mod budget;
 mod budget_http;

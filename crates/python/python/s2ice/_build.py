@@ -33,6 +33,7 @@ def build(
     datetime: str | None = None,
     max_cloud_cover: float | None = None,
     arrays: str | Sequence[str] | None = None,
+    angles: bool = True,
     resolutions: Literal["best", "all"] = "best",
     on_mismatch: Literal["auto", "era", "refuse"] = "auto",
     headers: Literal["read", "index", "assume"] = "read",
@@ -74,6 +75,9 @@ def build(
         Leave out products cloudier than this, percent.
     arrays
         Only arrays whose path matches one of these globs, such as ``"**/scl"``.
+    angles
+        Take the sun and viewing angles (``/conditions/geometry``), for which the whole ``MTD_TL.xml`` of every product
+        is read, some 0.5 MB each, instead of its first kilobytes.
     resolutions
         ``"best"``: each band at its own resolution or the finest there is; ``"all"``: the R10m, R20m and R60m copies.
     on_mismatch
@@ -128,6 +132,7 @@ def build(
         "datetime": datetime,
         "max_cloud_cover": max_cloud_cover,
         "arrays": _several(arrays or []),
+        "angles": angles,
         "resolutions": resolutions,
         "on_mismatch": on_mismatch,
         "headers": headers,

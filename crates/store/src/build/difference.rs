@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
+use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::product::{ProductId, datastrip_start};
 use s2ice_manifest::raster::Asset;
@@ -80,7 +81,8 @@ impl Difference {
         resolved.is_empty() && self.unchanged.is_empty() && self.asked.len() * 2 > held && held > 0
     }
 
-    /// The products of store and input as one set. `resolved` are the changed ones, `refused` what was left out of them.
+    /// The products of store and input as one set. `resolved` are the changed ones, `refused` what was left out of them,
+    /// `angles` the arrays of angles that the input was asked for.
     ///
     /// What the input does not have stays, unless it is pruned. Of what could not be resolved this time the store keeps
     /// what it holds, except where the file is proven to be another one by now.
@@ -89,6 +91,7 @@ impl Difference {
         held: &Holdings,
         resolved: Vec<ProductRecord>,
         refused: &[Refusal],
+        angles: &BTreeSet<AngleArray>,
         prune: bool,
     ) -> Vec<ProductRecord> {
         let mut records: BTreeMap<ProductId, ProductRecord> = resolved.into_iter().map(|r| (r.id, r)).collect();
@@ -113,15 +116,22 @@ impl Difference {
                 .filter(|raster| !known.contains(&raster.asset) && stays(raster.asset))
                 .map(Placement::Held)
                 .collect();
-            if kept.is_empty() {
+            if kept.is_empty() && !records.contains_key(&id) {
                 continue;
             }
             let record = records.entry(id).or_insert_with(|| ProductRecord {
                 id,
                 metadata: metadata.clone(),
                 rasters: Vec::new(),
+                angles: BTreeMap::new(),
             });
             record.rasters.extend(kept);
+            // Angles that could not be read this time stay: nothing proves that they are others by now.
+            for (array, places) in held.angles(id) {
+                if asked.is_none() || angles.contains(&array) || !prune {
+                    record.angles.entry(array).or_insert(places);
+                }
+            }
         }
         records.into_values().collect()
     }

@@ -1,6 +1,9 @@
 //! Fingerprints by which a run recognises what it need not do again.
 
+use std::collections::BTreeSet;
+
 use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::tlm::IndexRow;
 use sha2::{Digest, Sha256};
 
@@ -13,15 +16,19 @@ pub struct Salt(String);
 
 impl Salt {
     /// `headers` says where main headers come from, which decides what can be said of them; `resolutions` which of a
-    /// product's rows are taken.
+    /// product's rows are taken; `angles` which arrays are made of its XML.
     pub fn new(
         container: &str,
         source: &str,
         checksum: ChecksumPolicy,
         headers: HeaderPolicy,
         resolutions: Resolutions,
+        angles: &BTreeSet<AngleArray>,
     ) -> Self {
-        Self(format!("{container}\n{source}\n{checksum:?}\n{headers:?}\n{resolutions:?}"))
+        let mut salt = format!("{container}\n{source}\n{checksum:?}\n{headers:?}\n{resolutions:?}");
+        // Without angles it is what it was before there were any.
+        angles.iter().for_each(|array| salt += &format!("\n{}", array.name()));
+        Self(salt)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Asset;
@@ -20,6 +21,7 @@ use super::missing::{Missing, index_missing};
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::layout::eopf::array_kind;
+use crate::layout::geometry;
 use crate::progress::{Phase, Progress};
 use crate::report::{IndexedReport, ProductsReport, StacReport, Unmatched};
 
@@ -360,9 +362,24 @@ fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Opti
 
 fn wanted(asset: Asset, settings: &BuildSettings, globs: Option<&GlobSet>) -> bool {
     let Some(kind) = array_kind(asset, settings.level) else { return false };
-    globs.is_none_or(|globs| {
-        globs.is_match(kind.place.path()) || globs.is_match(kind.place.path().trim_start_matches('/'))
-    })
+    is_wanted(&kind.place.path(), globs)
+}
+
+/// The arrays of angles that the run makes. They are read from the products, which `--headers assume` does not touch.
+///
+/// # Errors
+/// A glob of `--arrays` is none.
+pub fn wanted_angles(settings: &BuildSettings) -> Result<BTreeSet<AngleArray>> {
+    if !settings.angles || settings.headers == HeaderPolicy::Assume {
+        return Ok(BTreeSet::new());
+    }
+    let globs = globs(&settings.arrays)?;
+    let wanted = |array: &AngleArray| is_wanted(&geometry::path(*array), globs.as_ref());
+    Ok(AngleArray::ALL.into_iter().filter(wanted).collect())
+}
+
+fn is_wanted(path: &str, globs: Option<&GlobSet>) -> bool {
+    globs.is_none_or(|globs| globs.is_match(path) || globs.is_match(path.trim_start_matches('/')))
 }
 
 fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {

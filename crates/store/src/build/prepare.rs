@@ -14,7 +14,7 @@ use super::changes::{self, Tile};
 use super::difference::difference;
 use super::family::Family;
 use super::fingerprint::Salt;
-use super::gather::{Gathered, Inputs, Reach, Standing, gather};
+use super::gather::{Gathered, Inputs, Reach, Standing, gather, wanted_angles};
 use super::resolve::{Resolved, conflict, resolve, too_cloudy};
 use super::settle::{Known, settle};
 use super::{BuildSettings, HeaderPolicy, catalogue, guard};
@@ -24,7 +24,9 @@ use crate::holdings::{Holdings, spread};
 use crate::plan::{ArrayReferences, CatalogueStamp, EraStamp, PlanContext, StorePlan, plan};
 use crate::progress::Progress;
 use crate::reference::Referencing;
-use crate::report::{ArrayReport, BuildReport, Changes, EraReport, REPORT_VERSION, SourceUse, Times, rfc3339_ms};
+use crate::report::{
+    AngleReport, ArrayReport, BuildReport, Changes, EraReport, REPORT_VERSION, SourceUse, Times, rfc3339_ms,
+};
 use crate::state;
 
 /// How often eras may turn up that the main store does not name: each time one run was killed.
@@ -101,18 +103,19 @@ async fn attempt(
         .filter_map(|p| Some((p.id, p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))))
         .collect();
     let resolutions = state::resolutions(main, settings.resolutions, settings.prune);
-    let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions);
+    let angles = wanted_angles(settings)?;
+    let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions, &angles);
     let admits = |product: &Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
     let mut split = difference(&held, products, &salt, settings.prune, admits);
     let changed = std::mem::take(&mut split.changed);
     let Resolved { products: resolved, mut refused, from_cache } =
-        resolve(settings, cache, &source_url, source.as_ref(), &held, changed, progress).await?;
+        resolve(settings, cache, &source_url, source.as_ref(), &held, changed, &angles, progress).await?;
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
     if split.lost_all(&resolved, &held) {
         return Err(nothing(&refused));
     }
-    let records = split.merge(&held, resolved, &refused, settings.prune);
+    let records = split.merge(&held, resolved, &refused, &angles, settings.prune);
 
     let divided = partition(records, resolutions, settings.on_mismatch);
     let mut surprise = false;
@@ -200,6 +203,7 @@ async fn attempt(
         attempts: 1,
         times: times(&share.plan),
         arrays: share.arrays(),
+        angles: share.angles(),
         references: share.references.values().sum(),
         referenced_bytes: share.plan.referenced_bytes(),
         products: counts,
@@ -234,6 +238,8 @@ impl Dividing<'_> {
             Placement::Elsewhere(raster) => Some(raster.era.clone()),
             _ => None,
         });
+        let angles = parts.iter().flat_map(|part| part.assembly.angles.values().flatten().flatten());
+        let givers = givers.chain(angles.filter_map(|placement| placement.giver().cloned()));
         family.give(&givers.collect()).await?;
         let wanted: BTreeSet<ProductId> =
             parts.iter().flat_map(|part| part.assembly.steps.iter().map(|step| step.id)).collect();
@@ -307,6 +313,11 @@ impl Share {
         self.plan.arrays.iter().map(|array| array_report(array, &self.references)).collect()
     }
 
+    fn angles(&self) -> Vec<AngleReport> {
+        let steps = self.plan.steps.len();
+        self.plan.angles.iter().map(|angles| AngleReport::of(angles.array, steps, angles.present())).collect()
+    }
+
     fn report(&self, family: &Family) -> Option<EraReport> {
         let target = family.members.get(self.member)?.target.as_ref();
         Some(EraReport {
@@ -320,6 +331,7 @@ impl Share {
             published: None,
             times: times(&self.plan),
             arrays: self.arrays(),
+            angles: self.angles(),
             references: self.references.values().sum(),
             referenced_bytes: self.plan.referenced_bytes(),
         })
@@ -341,8 +353,9 @@ pub(super) fn used(source: Option<&Source>) -> (u64, u64) {
 
 /// Nothing of the input can be stored: the first cause is the one worth telling.
 fn nothing(refused: &[Refusal]) -> Error {
-    // That a product is empty follows from what its rasters say.
-    let cause = refused.iter().find(|r| r.kind != RefusalKind::Empty).or(refused.first());
+    // That a product is empty follows from what its rasters say; angles keep nothing out.
+    let of_rasters = |r: &&Refusal| r.raster.as_deref() != Some(crate::layout::geometry::RASTER);
+    let cause = refused.iter().filter(of_rasters).find(|r| r.kind != RefusalKind::Empty).or(refused.first());
     let first = cause.map(|r| match &r.raster {
         Some(raster) => format!("{} {raster}: {}", r.product, r.reason),
         None => format!("{}: {}", r.product, r.reason),
@@ -368,7 +381,7 @@ fn array_report(array: &ArrayReferences, references: &BTreeMap<String, u64>) -> 
     }
 }
 
-/// The settings of `s2ice manifest`: a table holds one store's references.
+/// The settings of `s2ice manifest`: a table holds one store's references, and has no place for values.
 pub(super) fn one_store(settings: &BuildSettings) -> BuildSettings {
-    BuildSettings { on_mismatch: OnMismatch::Refuse, ..settings.clone() }
+    BuildSettings { on_mismatch: OnMismatch::Refuse, angles: false, ..settings.clone() }
 }

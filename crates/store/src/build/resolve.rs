@@ -1,18 +1,19 @@
 //! Second half of a build's input: metadata of every product and main header of every raster, from cache, index or
 //! the file itself; what cannot be proven is refused by name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
+use s2ice_manifest::geometry::{AngleArray, AngleChunks, AnglePlacement};
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::source::aws_tree::AwsError;
 use s2ice_manifest::source::cache::FactCache;
-use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, product_metadata};
+use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, product_metadata, product_with_angles};
 use s2ice_manifest::source::jp2_header::{FileError, check_decodable};
 use s2ice_manifest::source::location::{Source, SourceError, SourceUrl};
 use s2ice_manifest::source::safe_xml::MetadataError;
@@ -24,6 +25,7 @@ use super::gather::Gathered;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
+use crate::layout::geometry;
 use crate::progress::{Phase, Progress};
 
 /// Products with everything that assembly needs.
@@ -44,10 +46,12 @@ pub async fn resolve(
     source: Option<&Source>,
     held: &Holdings,
     products: Vec<Gathered>,
+    angles: &BTreeSet<AngleArray>,
     progress: &dyn Progress,
 ) -> Result<Resolved> {
     let job = Job {
         settings,
+        angles,
         source_url,
         source: source.filter(|_| settings.headers != HeaderPolicy::Assume),
         cache,
@@ -58,7 +62,7 @@ pub async fn resolve(
     let mut products = job.metadata(products, &mut refused, progress).await?;
     // What is pruned takes nobody's place.
     if !settings.prune {
-        products.retain(|(product, metadata)| match loses(held, product, metadata) {
+        products.retain(|(product, metadata, _)| match loses(held, product, metadata) {
             Some(refusal) => {
                 refused.push(refusal);
                 false
@@ -93,10 +97,18 @@ pub fn open_cache(settings: &BuildSettings) -> Result<FactCache> {
     Ok(cache)
 }
 
+/// Angles of a product, by array.
+type Angles = BTreeMap<AngleArray, AnglePlacement>;
+
+/// A product with what its metadata tell.
+type Asked = (Gathered, ProductMetadata, Angles);
+
 type Headers = HashMap<Vec<u8>, std::result::Result<Arc<HeaderProfile>, String>>;
 
 struct Job<'a> {
     settings: &'a BuildSettings,
+    /// The arrays of angles that are wanted.
+    angles: &'a BTreeSet<AngleArray>,
     source_url: &'a SourceUrl,
     source: Option<&'a Source>,
     cache: &'a FactCache,
@@ -166,7 +178,7 @@ impl Job<'_> {
         products: Vec<Gathered>,
         refused: &mut Vec<Refusal>,
         progress: &dyn Progress,
-    ) -> Result<Vec<(Gathered, ProductMetadata)>> {
+    ) -> Result<Vec<Asked>> {
         progress.begin(Phase::Metadata, Some(products.len() as u64));
         let mut out = Vec::with_capacity(products.len());
         let mut answers = futures::stream::iter(products)
@@ -178,8 +190,18 @@ impl Job<'_> {
             .buffered(self.parallel());
         while let Some((product, answer)) = answers.next().await {
             match answer {
-                Ok(metadata) => match self.too_cloudy(&product, &metadata) {
-                    None => out.push((product, metadata)),
+                Ok((metadata, angles)) => match self.too_cloudy(&product, &metadata) {
+                    None => {
+                        let angles = match angles {
+                            Ok(angles) => angles,
+                            Err(Trouble::Refused(kind, reason)) => {
+                                refused.push(without_angles(product.id, kind, reason));
+                                Angles::new()
+                            }
+                            Err(Trouble::Fatal(error)) => return Err(error),
+                        };
+                        out.push((product, metadata, angles));
+                    }
                     Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
                 },
                 Err(Trouble::Refused(kind, reason)) => refused.push(whole(product.id, kind, reason)),
@@ -190,13 +212,26 @@ impl Job<'_> {
         Ok(out)
     }
 
-    async fn metadata_of(&self, product: &Gathered) -> std::result::Result<ProductMetadata, Trouble> {
-        let Some(source) = self.source else { return Ok(from_name(product)) };
-        let Some(row) = product.rows.first() else { return Ok(from_name(product)) };
+    /// Metadata and, where they are wanted and can be read, angles.
+    async fn metadata_of(
+        &self,
+        product: &Gathered,
+    ) -> std::result::Result<(ProductMetadata, std::result::Result<Angles, Trouble>), Trouble> {
+        let named = || (from_name(product), Ok(Angles::new()));
+        let Some(source) = self.source else { return Ok(named()) };
+        let Some(row) = product.rows.first() else { return Ok(named()) };
         if self.cache.product(&source.cache_prefix(), product.id).is_some() {
             self.count_cached();
         }
-        Ok(product_metadata(source, self.cache, product.id, &row.path).await?)
+        if self.angles.is_empty() {
+            return Ok((product_metadata(source, self.cache, product.id, &row.path).await?, Ok(Angles::new())));
+        }
+        let (metadata, chunks) = product_with_angles(source, self.cache, product.id, &row.path).await?;
+        let wanted = |chunks: Arc<AngleChunks>| {
+            let chunks = chunks.iter().filter(|(array, _)| self.angles.contains(array));
+            chunks.map(|(array, bytes)| (*array, AnglePlacement::New(Arc::clone(bytes)))).collect()
+        };
+        Ok((metadata, chunks.map(wanted).map_err(|error| FactsError::from(error).into())))
     }
 
     fn too_cloudy(&self, product: &Gathered, metadata: &ProductMetadata) -> Option<String> {
@@ -205,16 +240,17 @@ impl Job<'_> {
 
     async fn rasters(
         &self,
-        products: Vec<(Gathered, ProductMetadata)>,
+        products: Vec<Asked>,
         refused: &mut Vec<Refusal>,
         progress: &dyn Progress,
     ) -> Result<Vec<ProductRecord>> {
-        let total: usize = products.iter().map(|(product, _)| product.rows.len()).sum();
+        let total: usize = products.iter().map(|(product, ..)| product.rows.len()).sum();
         progress.begin(Phase::Headers, Some(total as u64));
         let mut records: Vec<ProductRecord> = Vec::with_capacity(products.len());
         let mut rows = Vec::with_capacity(total);
-        for (product, metadata) in products {
-            records.push(ProductRecord { id: product.id, metadata, rasters: Vec::with_capacity(product.rows.len()) });
+        for (product, metadata, angles) in products {
+            let rasters = Vec::with_capacity(product.rows.len());
+            records.push(ProductRecord { id: product.id, metadata, rasters, angles });
             rows.extend(product.rows.into_iter().map(|row| (records.len() - 1, row)));
         }
         let mut answers = futures::stream::iter(rows)
@@ -379,6 +415,11 @@ fn from_name(product: &Gathered) -> ProductMetadata {
         metadata.cloud_cover = item.cloud_cover;
     }
     metadata
+}
+
+/// The refusal of a product's angles, without which it is stored.
+fn without_angles(id: ProductId, kind: RefusalKind, reason: String) -> Refusal {
+    Refusal { product: id.to_string(), raster: Some(geometry::RASTER.to_owned()), kind, reason }
 }
 
 /// The refusal of a whole product.

@@ -51,6 +51,8 @@ pub struct BuildSettings {
     pub max_cloud_cover: Option<f64>,
     /// Globs of array paths; empty for all.
     pub arrays: Vec<String>,
+    /// Take the sun and viewing angles of the products' XML.
+    pub angles: bool,
     /// Which copies of a raster to take.
     pub resolutions: Resolutions,
     /// What becomes of what does not fit the store's offset or an array's header.

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{Assembly, Refusal};
+use s2ice_manifest::geometry::AnglePlacement;
 use s2ice_manifest::manifest::{HeldRaster, Placement};
 use s2ice_manifest::product::ProductId;
 
+use crate::angles::fingerprint;
 use crate::commit::Loaded;
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
@@ -51,6 +53,7 @@ pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<
             None => {
                 let rasters: Vec<&Placement> = assembly.manifests.iter().filter_map(|m| m.at(number)).collect();
                 let (content, bytes) = measure(&rasters, loaded, known).await?;
+                let content = content.wrapping_add(measure_angles(assembly, number, loaded, known).await?);
                 match before.filter(|(state, from)| state.facts[*from].content == content) {
                     Some((state, from)) => {
                         hold(assembly, number, state, from);
@@ -84,17 +87,54 @@ pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<
 /// True where a step is what the store has of that product, no more and no less.
 fn is_untouched(assembly: &Assembly, number: usize, state: &StoreState, from: usize) -> bool {
     let mut rasters = assembly.manifests.iter().filter_map(|m| m.at(number));
-    rasters.all(|raster| raster.held().is_some_and(|held| usize::try_from(held.step) == Ok(from)))
+    let angles: BTreeMap<_, _> = assembly.angles_at(number);
+    let same_angles = angles.into_iter().eq(state.angles(from).iter().map(|(array, held)| (*array, held)));
+    same_angles
+        && rasters.all(|raster| raster.held().is_some_and(|held| usize::try_from(held.step) == Ok(from)))
         && assembly.manifests.iter().filter(|m| m.at(number).is_some()).count() == state.rasters(from).count()
 }
 
-/// Marks the rasters of a step as those of the store.
+/// Fingerprint of a step's angles. As for references, the sum over arrays is the same wherever they come from.
+async fn measure_angles(assembly: &Assembly, step: usize, loaded: &mut Loaded, known: &Known<'_>) -> Result<i64> {
+    let mut content = 0_i64;
+    for (array, placement) in assembly.angles_at(step) {
+        let of_chunk = |bytes: &[u8]| {
+            let damaged = |error| Error::Input(format!("the angles of {}: {error}", assembly.steps[step].id));
+            fingerprint(array, bytes).map_err(damaged)
+        };
+        content = content.wrapping_add(match placement {
+            AnglePlacement::New(bytes) => of_chunk(bytes)?,
+            AnglePlacement::Held { .. } | AnglePlacement::Elsewhere(_) => {
+                let (store, step) = match (placement, known.target) {
+                    (AnglePlacement::Held { step }, Some(target)) => (loaded.held(target).await?, *step),
+                    (AnglePlacement::Elsewhere(places), _) => match places.first() {
+                        Some((era, step)) => (loaded.elsewhere.get(era).cloned(), *step),
+                        None => continue,
+                    },
+                    _ => continue,
+                };
+                let Some(store) = store else { continue };
+                let bytes = store.angle_bytes(array, usize::try_from(step).unwrap_or(usize::MAX)).await?;
+                let Some(bytes) = bytes else { continue };
+                of_chunk(&bytes)?
+            }
+        });
+    }
+    Ok(content)
+}
+
+/// Marks the rasters and angles of a step as those of the store.
 fn hold(assembly: &mut Assembly, number: usize, state: &StoreState, from: usize) {
     let held: BTreeMap<_, HeldRaster> = state.rasters(from).map(|raster| (raster.asset, raster)).collect();
     for manifest in &mut assembly.manifests {
         let raster = held.get(&manifest.asset);
         if let (Some(slot @ Some(_)), Some(raster)) = (manifest.rasters.get_mut(number), raster) {
             *slot = Some(Placement::Held(raster.clone()));
+        }
+    }
+    for (array, held) in state.angles(from) {
+        if let Some(slot @ Some(_)) = assembly.angles.get_mut(&array).and_then(|steps| steps.get_mut(number)) {
+            *slot = Some(held);
         }
     }
 }

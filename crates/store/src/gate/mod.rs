@@ -1,6 +1,7 @@
 //! The publish gate: before `main` moves, what a run wrote on its branch is read back as a reader would see it and compared
 //! with the plan, and some of the bytes it refers to are looked at where they lie.
 
+mod angles;
 mod bytes;
 mod columns;
 mod random;
@@ -39,6 +40,8 @@ pub struct GateReport {
     pub nodes: usize,
     /// References compared with the plan one by one; all of them were counted.
     pub references_compared: u64,
+    /// Chunks of angles compared with the plan one by one; all of them were counted.
+    pub angles_compared: u64,
     /// References whose bytes were looked at in the source.
     pub sampled: usize,
     /// Why no bytes were looked at; absent where they were.
@@ -57,7 +60,13 @@ pub(crate) async fn check(windows: &Windows, tip: &SnapshotId) -> Result<GateRep
         bytes::Outcome::Looked(sampled) => (sampled, None),
         bytes::Outcome::Skipped(why) => (0, Some(why.to_owned())),
     };
-    Ok(GateReport { nodes: compared.nodes, references_compared: compared.references, sampled, skipped })
+    Ok(GateReport {
+        nodes: compared.nodes,
+        references_compared: compared.references,
+        angles_compared: compared.angles,
+        sampled,
+        skipped,
+    })
 }
 
 /// The branch does not hold what was planned.

@@ -78,7 +78,7 @@ fn changes<'a>(windows: &'a Windows, array: &'a ArrayReferences) -> Vec<(usize, 
 }
 
 /// Up to [`STEPS`] of the changed steps, in their order: all, or the same share of each of [`WINDOWS`] windows.
-fn choose<T>(mut changes: Vec<(usize, T)>, random: &mut Random) -> Vec<(usize, T)> {
+pub(super) fn choose<T>(mut changes: Vec<(usize, T)>, random: &mut Random) -> Vec<(usize, T)> {
     if changes.len() <= STEPS {
         return changes;
     }

@@ -7,7 +7,7 @@ use icechunk::format::snapshot::NodeData;
 use serde_json::Value;
 
 use super::tip::Tip;
-use super::{columns, differs, references};
+use super::{angles, columns, differs, references};
 use crate::error::Result;
 use crate::update::same;
 use crate::window::Windows;
@@ -16,6 +16,7 @@ use crate::window::Windows;
 pub(super) struct Compared {
     pub(super) nodes: usize,
     pub(super) references: u64,
+    pub(super) angles: u64,
 }
 
 /// Compares the tip with the plan.
@@ -26,8 +27,12 @@ pub(super) async fn check(windows: &Windows, tip: &SnapshotId) -> Result<Compare
     let tip = Tip::open(windows, tip).await?;
     nodes(windows, &tip)?;
     counts(windows, &tip)?;
-    let ((), references) = futures::try_join!(columns::compare(windows, &tip), references::compare(windows, &tip))?;
-    Ok(Compared { nodes: tip.nodes.len(), references })
+    let ((), references, angles) = futures::try_join!(
+        columns::compare(windows, &tip),
+        references::compare(windows, &tip),
+        angles::compare(windows, &tip)
+    )?;
+    Ok(Compared { nodes: tip.nodes.len(), references, angles })
 }
 
 /// Every planned node is there with its document, and no other node is.

@@ -11,11 +11,13 @@ use icechunk::session::Session;
 use icechunk::{Repository, Store};
 use s2ice_jpeg2000::TileSpan;
 use s2ice_manifest::assemble::{ProductRecord, Resolutions, assemble};
-use s2ice_manifest::ids::Level;
+use s2ice_manifest::geometry::{AngleArray, AnglePlacement, Angles, GRID_VALUES};
+use s2ice_manifest::ids::{Band, Level};
 use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
+use s2ice_manifest::source::angle_chunks::{decode, encode};
 use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
 use tokio::sync::RwLock;
 
@@ -63,6 +65,26 @@ fn raster(day: u32, name: &str) -> Option<RasterFile> {
     })
 }
 
+/// Angles of a day, none on every fourth; written anew they are others. With more detectors a chunk is an object of its
+/// own.
+fn angles(day: u32, anew: bool) -> BTreeMap<AngleArray, AnglePlacement> {
+    if day.is_multiple_of(4) {
+        return BTreeMap::new();
+    }
+    let seed = day * 2 + u32::from(anew);
+    let grid = |which: u32| -> Box<[f32]> {
+        (0..GRID_VALUES as u32)
+            .map(|i| ((i * 7919 + which * 104_729 + seed * 1_299_709) % 359_999) as f32 / 2e3)
+            .collect()
+    };
+    let detectors = if day.is_multiple_of(2) { 1 } else { 12 };
+    let view = |detector: u32| ((Band::B02, detector as u8), grid(detector));
+    let viewing = (1..=detectors).map(view).collect();
+    let means = [[seed as f32; 2]; 13];
+    let angles = Angles { sun: grid(99), mean_sun: [1.5, seed as f32], viewing, mean_viewing: means };
+    encode(&angles).unwrap().into_iter().map(|(array, bytes)| (array, AnglePlacement::New(bytes))).collect()
+}
+
 /// The plan of these days; what the store holds of a day is taken over, except for days that are written `anew`.
 pub(super) fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) -> StorePlan {
     let held = state.map(StoreState::products).unwrap_or_default();
@@ -72,14 +94,16 @@ pub(super) fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) ->
             let state = state.unwrap();
             facts.push(state.facts[*step].clone());
             let rasters = state.rasters(*step).map(Placement::Held).collect();
-            ProductRecord { id: id(*day), metadata: state.steps[*step].metadata.clone(), rasters }
+            let angles = state.angles(*step);
+            ProductRecord { id: id(*day), metadata: state.steps[*step].metadata.clone(), rasters, angles }
         }
         None => {
             // Written anew, a product has another raster less.
             let assets = ["B09_60m", "SCL_60m"].iter().filter(|name| name.starts_with('B') || !anew.contains(day));
             facts.push(StepFacts { content: i64::from(*day), ..StepFacts::default() });
             let rasters = assets.filter_map(|name| raster(*day, name)).map(Into::into).collect();
-            ProductRecord { id: id(*day), metadata: ProductMetadata::from_name(id(*day)), rasters }
+            let angles = angles(*day, anew.contains(day));
+            ProductRecord { id: id(*day), metadata: ProductMetadata::from_name(id(*day)), rasters, angles }
         }
     });
     let assembly = assemble(records.collect(), Resolutions::Best);
@@ -227,6 +251,20 @@ async fn what_is_not_as_planned_is_refused_by_name() {
     });
     assert!(refused(exchanged.await).contains("row 0, column 0, is 5101 bytes at"));
 
+    let angles = after(&gate, async |session, _| {
+        let path: Path = "/conditions/geometry/sun_angles".try_into().unwrap();
+        let chunk = |step| ChunkIndices(vec![step, 0, 0, 0]);
+        let other = session.get_chunk_ref(&path, &chunk(0)).await.unwrap();
+        session.set_chunk_ref(path, chunk(1), other).await.unwrap();
+    });
+    let angles = refused(angles.await);
+    assert!(angles.contains("/conditions/geometry/sun_angles of S2A_MSIL2A_20200103"), "{angles}");
+    let fewer = after(&gate, async |session, _| {
+        let path: Path = "/conditions/geometry/viewing_incidence_angles".try_into().unwrap();
+        session.set_chunk_ref(path, ChunkIndices(vec![2, 0, 0, 0, 0, 0]), None).await.unwrap();
+    });
+    assert!(refused(fewer.await).contains("viewing_incidence_angles has 2 chunks, not 3"));
+
     let document = |value: serde_json::Value| Bytes::from(value.to_string());
     let column = after(&gate, async |_, store| {
         store.set("measurements/reflectance/r60m/x/c/0", Bytes::from_static(b"other")).await.unwrap();
@@ -267,6 +305,60 @@ async fn a_living_store_passes() {
         let written = living.put(days, anew).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(written.gate.nodes, living.gate(days).await.plan.nodes.len(), "{what}");
     }
+}
+
+/// The angles in `main`, by day: what its chunks hold.
+async fn angles_of(living: &Living, days: &[u32]) -> BTreeMap<(u32, AngleArray), Vec<u8>> {
+    let repository = Repository::open(living.target.storage()).execute().await.unwrap();
+    let main = icechunk::repository::VersionInfo::BranchTipRef("main".to_owned());
+    let session = repository.readonly_session(&main).await.unwrap();
+    let mut out = BTreeMap::new();
+    for array in AngleArray::ALL {
+        let path = crate::angles::path(array, &"test").unwrap();
+        for (step, day) in days.iter().enumerate() {
+            let chunk = crate::angles::chunk(array, step);
+            let Ok(reader) = session.get_chunk_reader(&path, &chunk, &icechunk::format::ByteRange::ALL).await else {
+                continue;
+            };
+            if let Some(bytes) = reader {
+                out.insert((*day, array), decode(array, &bytes.await.unwrap()).unwrap());
+            }
+        }
+    }
+    out
+}
+
+#[tokio::test]
+async fn angles_move_with_their_products() {
+    let mut living = Living::new().await;
+    let changes: [(&[u32], &[u32]); 9] = [
+        (&[9, 10, 11, 12, 13, 14], &[]),
+        (&[9, 10, 11, 12, 13, 14, 17, 18], &[]),
+        (&[1, 9, 10, 11, 12, 13, 14, 17, 18], &[]),
+        (&[1, 2, 9, 10, 11, 12, 13, 14, 15, 17, 18], &[9]),
+        (&[2, 9, 10, 12, 13, 14, 15, 17, 18], &[]),
+        (&[2, 9], &[]),
+        (&[4, 8], &[]),
+        (&[3, 4, 8], &[]),
+        (&[3, 5, 6], &[3]),
+    ];
+    let mut anew_before = std::collections::BTreeSet::new();
+    let mut compared = 0;
+    for (days, anew) in changes {
+        let written = living.put(days, anew).await.unwrap();
+        compared += written.gate.angles_compared;
+        anew_before.extend(anew.iter().copied());
+        let mut wanted = BTreeMap::new();
+        for day in days {
+            for (array, placement) in angles(*day, anew_before.contains(day)) {
+                let AnglePlacement::New(bytes) = placement else { unreachable!() };
+                wanted.insert((*day, array), decode(array, &bytes).unwrap());
+            }
+        }
+        let found = angles_of(&living, days).await;
+        assert!(found == wanted, "{days:?}: {:?} not {:?}", found.keys(), wanted.keys());
+    }
+    assert!(compared > 100, "{compared}");
 }
 
 #[tokio::test]

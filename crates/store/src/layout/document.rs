@@ -129,21 +129,29 @@ impl Column {
             Self::U16(v) => padded(v, start, 0, u16::to_le_bytes),
             Self::I32(v) => padded(v, start, 0, i32::to_le_bytes),
             Self::F32(v) => padded(v, start, f32::NAN, f32::to_le_bytes),
-            Self::Text(v) => vlen_utf8(v, start),
+            Self::Text(v) => vlen_utf8(v, start, TIME_CHUNK),
         }
     }
 }
 
 /// The `vlen-utf8` codec: little-endian u32 count, then for each item its length as u32 and its bytes.
-fn vlen_utf8(values: &[String], start: usize) -> Vec<u8> {
+fn vlen_utf8(values: &[String], start: usize, count: usize) -> Vec<u8> {
     let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = length(TIME_CHUNK).to_vec();
-    for i in start..start + TIME_CHUNK {
+    let mut bytes = length(count).to_vec();
+    for i in start..start + count {
         let text = values.get(i).map_or("", String::as_str);
         bytes.extend(length(text.len()));
         bytes.extend(text.as_bytes());
     }
     bytes
+}
+
+/// Encodes labels as one chunk.
+///
+/// # Errors
+/// Compression failed.
+pub fn encode_labels(labels: &[String]) -> std::io::Result<Vec<u8>> {
+    compress(&vlen_utf8(labels, 0, labels.len()))
 }
 
 /// Encodes float64 coordinates as one chunk.

@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod crs;
 pub mod document;
 pub mod eopf;
+pub mod geometry;
 pub mod multiscale;
 pub mod table;
 pub mod time;

@@ -1,5 +1,6 @@
 //! The three zarr-conventions used: `proj:`, `spatial:` and `multiscales`, at their tag v0.1.
 
+use s2ice_manifest::geometry::{NODES, SPACING_M};
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::Resolution;
 use serde_json::{Map, Value, json};
@@ -59,6 +60,16 @@ fn insert_grid(map: &mut Map<String, Value>, geocoding: TileGeocoding, resolutio
     map.insert("spatial:shape".into(), json!([pixels, pixels]));
     map.insert("spatial:transform".into(), json!(crs::transform(geocoding, resolution)));
     map.insert("spatial:registration".into(), "pixel".into());
+}
+
+/// Attributes of the group of angles and of its arrays on the grid of nodes.
+pub fn angles(geocoding: TileGeocoding) -> Map<String, Value> {
+    let mut map = base(geocoding, &["proj:", "spatial:"]);
+    let spacing = i64::from(SPACING_M);
+    map.insert("spatial:shape".into(), json!([NODES, NODES]));
+    map.insert("spatial:transform".into(), json!([spacing, 0, geocoding.ulx, 0, -spacing, geocoding.uly]));
+    map.insert("spatial:registration".into(), "node".into());
+    map
 }
 
 /// Attributes of a group whose children are the same quantities at several resolutions.

@@ -64,39 +64,55 @@ impl Tree {
         for column in time::leaf(steps) {
             self.column(path, column)?;
         }
-        let masks: Vec<u32> = (0..members.len()).map(|bit| 1_u32 << bit.min(31)).collect();
-        let present = (0..steps.len())
-            .map(|step| {
-                members
-                    .iter()
-                    .zip(&masks)
-                    .filter(|((_, manifest), _)| manifest.at(step).is_some())
-                    .fold(0, |flags, (_, mask)| flags | mask)
-            })
-            .collect();
         let names: Vec<&str> = members.iter().map(|(kind, _)| kind.place.array.as_str()).collect();
-        let flags = json!({
+        self.present(path, steps.len(), &names, |member, step| members[member].1.at(step).is_some())?;
+        for (name, values) in
+            [("x", crs::x_centres(geocoding, resolution)), ("y", crs::y_centres(geocoding, resolution))]
+        {
+            let attributes = json!({
+                "units": "m", "axis": name.to_ascii_uppercase(),
+                "standard_name": format!("projection_{name}_coordinate"),
+                "long_name": format!("{name} of pixel centre"),
+            });
+            self.axis(path, name, &values, attributes.as_object().cloned().unwrap_or_default())?;
+        }
+        for (kind, manifest) in members {
+            self.components(path, kind, manifest.header.components)?;
+        }
+        self.grid_mapping(path, crs::grid_mapping(geocoding, resolution))
+    }
+
+    /// The flags that say which of the arrays of a group (`names`) have data at a time.
+    pub(super) fn present(
+        &mut self,
+        path: &str,
+        steps: usize,
+        names: &[&str],
+        has: impl Fn(usize, usize) -> bool,
+    ) -> std::io::Result<()> {
+        let masks: Vec<u32> = (0..names.len()).map(|bit| 1_u32 << bit.min(31)).collect();
+        let flags = |step: usize| {
+            let set = masks.iter().enumerate().filter(|(member, _)| has(*member, step));
+            set.fold(0, |flags, (_, mask)| flags | mask)
+        };
+        let present = (0..steps).map(flags).collect();
+        let attributes = json!({
             "long_name": "which arrays of this group have data at this time; a cleared flag is absent or refused, not nodata",
             "flag_masks": masks,
             "flag_meanings": names.join(" "),
         });
-        let flags = flags.as_object().cloned().unwrap_or_default();
-        self.column_with(path, TimeColumn { name: "present", values: Column::U32(present) }, flags)?;
-        self.axis(path, "x", &crs::x_centres(geocoding, resolution))?;
-        self.axis(path, "y", &crs::y_centres(geocoding, resolution))?;
-        for (kind, manifest) in members {
-            self.components(path, kind, manifest.header.components)?;
-        }
-        self.grid_mapping(path, geocoding, resolution)
+        let attributes = attributes.as_object().cloned().unwrap_or_default();
+        self.column_with(path, TimeColumn { name: "present", values: Column::U32(present) }, attributes)
     }
 
-    fn axis(&mut self, parent: &str, name: &str, values: &[f64]) -> std::io::Result<()> {
+    pub(super) fn axis(
+        &mut self,
+        parent: &str,
+        name: &str,
+        values: &[f64],
+        attributes: Map<String, Value>,
+    ) -> std::io::Result<()> {
         let path = join(parent, name);
-        let attributes = json!({
-            "units": "m", "axis": name.to_ascii_uppercase(),
-            "standard_name": format!("projection_{name}_coordinate"),
-            "long_name": format!("{name} of pixel centre"),
-        });
         let document = ArrayDocument {
             shape: vec![values.len() as u64],
             chunks: vec![values.len() as u64],
@@ -104,7 +120,7 @@ impl Tree {
             fill_value: "NaN".into(),
             codecs: numeric_codecs(),
             dimensions: vec![name.to_owned()],
-            attributes: attributes.as_object().cloned().unwrap_or_default(),
+            attributes,
         };
         self.nodes.insert(path.clone(), document.json());
         self.chunks.push((format!("{path}/c/0"), encode_f64(values)?));
@@ -115,27 +131,37 @@ impl Tree {
     /// coordinate of every dimension.
     fn components(&mut self, parent: &str, kind: &ArrayKind, count: u32) -> std::io::Result<()> {
         let Some(name) = kind.component_dimension else { return Ok(()) };
-        let path = join(parent, name);
+        let values: Vec<i64> = (1..=i64::from(count)).collect();
         let attributes = json!({ "long_name": "component of the image, from 1" });
+        self.numbered(parent, name, &values, attributes.as_object().cloned().unwrap_or_default())
+    }
+
+    /// A coordinate of whole numbers; the first of a name stays.
+    pub(super) fn numbered(
+        &mut self,
+        parent: &str,
+        name: &str,
+        values: &[i64],
+        attributes: Map<String, Value>,
+    ) -> std::io::Result<()> {
+        let path = join(parent, name);
         let document = ArrayDocument {
-            shape: vec![u64::from(count)],
-            chunks: vec![u64::from(count)],
+            shape: vec![values.len() as u64],
+            chunks: vec![values.len() as u64],
             data_type: "int64",
             fill_value: 0.into(),
             codecs: numeric_codecs(),
             dimensions: vec![name.to_owned()],
-            attributes: attributes.as_object().cloned().unwrap_or_default(),
+            attributes,
         };
-        let values: Vec<i64> = (1..=i64::from(count)).collect();
         if self.nodes.insert(path.clone(), document.json()).is_none() {
-            self.chunks.push((format!("{path}/c/0"), encode_i64(&values)?));
+            self.chunks.push((format!("{path}/c/0"), encode_i64(values)?));
         }
         Ok(())
     }
 
-    fn grid_mapping(&mut self, parent: &str, geocoding: TileGeocoding, resolution: Resolution) -> std::io::Result<()> {
+    pub(super) fn grid_mapping(&mut self, parent: &str, attributes: Value) -> std::io::Result<()> {
         let path = join(parent, "spatial_ref");
-        let attributes = crs::grid_mapping(geocoding, resolution);
         let document = ArrayDocument {
             shape: vec![],
             chunks: vec![],
@@ -170,6 +196,6 @@ impl Tree {
     }
 }
 
-fn join(parent: &str, name: &str) -> String {
+pub(super) fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
 }

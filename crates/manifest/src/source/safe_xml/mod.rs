@@ -1,15 +1,20 @@
-//! Product metadata from a SAFE folder's own XML: sensing time and geocoding (`MTD_TL.xml`), radiometry, cloud cover and
+//! Product metadata from a SAFE folder's own XML: sensing time, geocoding and angles (`MTD_TL.xml`), radiometry, cloud cover and
 //! image files (`MTD_MSIL2A.xml`, `MTD_MSIL1C.xml`), and the list of all files (`manifest.safe`).
 
+mod angles;
 mod files;
 mod granule;
 mod product;
 mod xml;
 
+pub use angles::parse_angles;
 pub use files::{ListedChecksum, ListedFile, parse_file_list, read_file_list};
 pub use granule::{GranuleFacts, parse_granule};
 pub use product::{GranuleName, ProductFacts, parse_product};
 
+use bytes::Bytes;
+
+use crate::geometry::Angles;
 use crate::grid::TileGeocoding;
 use crate::product::{MetadataSource, ProductId, ProductMetadata};
 
@@ -18,6 +23,9 @@ use super::mirror::aws_metadata;
 
 /// Reads of `MTD_TL.xml`, each tried only where the one before was too short: its facts lie in the first 2 kB.
 const GRANULE_READS: [u64; 3] = [4 * 1024, 64 * 1024, 1024 * 1024];
+
+/// Most bytes of `MTD_TL.xml` where all of it is read; 630 kB is the most seen.
+const GRANULE_LIMIT: u64 = 8 * 1024 * 1024;
 
 /// Most bytes of the product's XML; 55 kB is usual.
 const PRODUCT_LIMIT: u64 = 8 * 1024 * 1024;
@@ -140,6 +148,87 @@ pub async fn read_metadata(
         .ok_or_else(|| MetadataError::NoSafe { path: raster_path.to_owned() })?;
     let granule = read_granule(source, &paths.granule).await?;
     check_granule(product, &granule, &paths.granule)?;
+    with_product(source, product, &paths, granule).await
+}
+
+/// Reads both files of a product as [`read_metadata`] does, the granule's as a whole: the angles are in it. No request
+/// more, but some hundred kilobytes. Where the granule's file is too large to be read so, that is the second answer.
+///
+/// # Errors
+/// [`MetadataError`].
+pub async fn read_metadata_and_granule(
+    source: &Source,
+    product: ProductId,
+    raster_path: &str,
+) -> Result<(ProductMetadata, Result<GranuleFile, MetadataError>), MetadataError> {
+    let file = match read_granule_file(source, product, raster_path).await {
+        Err(error @ MetadataError::Source(SourceError::TooLarge { .. })) => {
+            return Ok((read_metadata(source, product, raster_path).await?, Err(error)));
+        }
+        file => file?,
+    };
+    let paths = MetadataPaths::of_raster(product, raster_path)
+        .ok_or_else(|| MetadataError::NoSafe { path: raster_path.to_owned() })?;
+    let granule = file.granule(product)?;
+    Ok((with_product(source, product, &paths, granule).await?, Ok(file)))
+}
+
+/// The whole of a granule's `MTD_TL.xml`.
+#[derive(Debug, Clone)]
+pub struct GranuleFile {
+    bytes: Bytes,
+    path: String,
+}
+
+impl GranuleFile {
+    /// The facts of its first kilobytes, checked against the product's name.
+    ///
+    /// # Errors
+    /// [`MetadataError`].
+    pub fn granule(&self, product: ProductId) -> Result<GranuleFacts, MetadataError> {
+        let missing = || MetadataError::Missing { path: self.path.clone(), element: "complete Tile_Geocoding" };
+        let granule = parse_granule(&self.bytes, &self.path)?.ok_or_else(missing)?;
+        check_granule(product, &granule, &self.path)?;
+        Ok(granule)
+    }
+
+    /// Its angles, where it is of the product.
+    ///
+    /// # Errors
+    /// [`MetadataError`].
+    pub fn angles(&self, product: ProductId) -> Result<Angles, MetadataError> {
+        self.granule(product)?;
+        parse_angles(&self.bytes, &self.path)
+    }
+
+    /// Where it lies below the source.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// Reads the whole of a product's `MTD_TL.xml`. One request.
+///
+/// # Errors
+/// [`MetadataError::Source`] and [`MetadataError::NoSafe`].
+pub async fn read_granule_file(
+    source: &Source,
+    product: ProductId,
+    raster_path: &str,
+) -> Result<GranuleFile, MetadataError> {
+    let paths = MetadataPaths::of_raster(product, raster_path)
+        .ok_or_else(|| MetadataError::NoSafe { path: raster_path.to_owned() })?;
+    let whole = source.get_all(&paths.granule, GRANULE_LIMIT).await?;
+    Ok(GranuleFile { bytes: whole.bytes, path: paths.granule })
+}
+
+async fn with_product(
+    source: &Source,
+    product: ProductId,
+    paths: &MetadataPaths,
+    granule: GranuleFacts,
+) -> Result<ProductMetadata, MetadataError> {
     let whole = source.get_all(&paths.product, PRODUCT_LIMIT).await?;
     let facts = parse_product(&whole.bytes, product.level(), &paths.product)?;
     check_product(product, &facts, &paths.product)?;

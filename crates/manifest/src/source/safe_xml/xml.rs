@@ -10,7 +10,7 @@ use quick_xml::{Reader, XmlVersion};
 /// Deepest nesting; Sentinel-2 metadata has 8.
 const MAX_DEPTH: usize = 32;
 
-/// Longest text that is kept; longer ones (angle grids) are passed over.
+/// Longest text that is kept; a row of an angle grid has 180. Longer ones are passed over.
 const MAX_TEXT: usize = 512;
 
 /// Longest tag, bytes; the namespaces of a manifest take 1 kB.
@@ -20,8 +20,18 @@ const MAX_TAG: usize = 16 * 1024;
 const MAX_ATTRIBUTES: usize = 64;
 
 /// Attributes that are kept.
-const KEPT: [&str; 8] =
-    ["band_id", "bandId", "resolution", "size", "href", "checksumName", "granuleIdentifier", "datastripIdentifier"];
+const KEPT: [&str; 10] = [
+    "band_id",
+    "bandId",
+    "detectorId",
+    "unit",
+    "resolution",
+    "size",
+    "href",
+    "checksumName",
+    "granuleIdentifier",
+    "datastripIdentifier",
+];
 
 /// An element on the way to a leaf.
 pub(super) struct Element {

@@ -1,0 +1,94 @@
+//! Whether the angles at the time steps that a run changed are those of the plan.
+
+use icechunk::format::manifest::ChunkPayload;
+use icechunk::format::snapshot::NodeSnapshot;
+use s2ice_manifest::geometry::AnglePlacement;
+use s2ice_manifest::source::angle_chunks::decode;
+
+use super::differs;
+use super::random::Random;
+use super::references::choose;
+use super::tip::{ArrayReader, Tip};
+use crate::angles::{AngleOperation, chunk, operations};
+use crate::error::{Result, one_line};
+use crate::layout::geometry;
+use crate::plan::AngleReferences;
+use crate::window::Windows;
+
+/// Counts the chunks of every array of angles, compares some of those that were changed, and returns how many.
+///
+/// # Errors
+/// [`crate::Error::Gate`], [`crate::Error::Icechunk`].
+pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
+    let mut random = Random::new(&windows.options.run);
+    let mut compared = 0;
+    for angles in &windows.plan.angles {
+        let path = geometry::path(angles.array);
+        let Some(node) = tip.nodes.get(path.trim_start_matches('/')) else { continue };
+        let (found, wanted) = (tip.references(node), angles.present() as u64);
+        if found != wanted {
+            return Err(differs(windows, &format!("{path} has {found} chunks, not {wanted}")));
+        }
+        let held = windows.state.as_ref().and_then(|state| state.angles.get(&angles.array)).map(Vec::as_slice);
+        let changes = operations(angles, held, &windows.update).collect();
+        compared += compare_array(windows, tip, angles, node, choose(changes, &mut random)).await?;
+    }
+    Ok(compared)
+}
+
+async fn compare_array(
+    windows: &Windows,
+    tip: &Tip,
+    angles: &AngleReferences,
+    node: &NodeSnapshot,
+    chosen: Vec<(usize, AngleOperation<'_>)>,
+) -> Result<u64> {
+    let mut reader = ArrayReader::new(tip, node);
+    let mut compared = 0;
+    for (step, operation) in chosen {
+        let found = reader.chunk(&chunk(angles.array, step)).await?;
+        let right = match operation {
+            AngleOperation::Write(AnglePlacement::New(bytes)) => {
+                let wanted = decode(angles.array, bytes).ok();
+                wanted.is_some() && values(windows, tip, angles, step, found).await? == wanted
+            }
+            AngleOperation::Write(AnglePlacement::Elsewhere(places)) => {
+                let wanted = decode(angles.array, &windows.brought_angles(angles.array, places).await?).ok();
+                wanted.is_some() && values(windows, tip, angles, step, found).await? == wanted
+            }
+            AngleOperation::Write(AnglePlacement::Held { step: from }) => {
+                found == Some(windows.held_angles(angles.array, *from).await?)
+            }
+            AngleOperation::Clear | AngleOperation::Keep | AngleOperation::Nothing => found.is_none(),
+        };
+        if !right {
+            let product = windows.plan.steps.get(step).map(|s| s.id.to_string()).unwrap_or_default();
+            return Err(differs(windows, &format!("{} of {product} has other values", geometry::path(angles.array))));
+        }
+        compared += 1;
+    }
+    Ok(compared)
+}
+
+/// The values that a reader gets at a step; `None` for anything but a chunk in the store.
+async fn values(
+    windows: &Windows,
+    tip: &Tip,
+    angles: &AngleReferences,
+    step: usize,
+    found: Option<ChunkPayload>,
+) -> Result<Option<Vec<u8>>> {
+    if !matches!(found, Some(ChunkPayload::Inline(_) | ChunkPayload::Ref(_))) {
+        return Ok(None);
+    }
+    let path = crate::angles::path(angles.array, &windows.url)?;
+    let unreadable = |error: &(dyn std::error::Error + 'static)| {
+        differs(windows, &format!("{} cannot be read: {}", geometry::path(angles.array), one_line(error)))
+    };
+    let chunk = chunk(angles.array, step);
+    let reader = tip.session.get_chunk_reader(&path, &chunk, &icechunk::format::ByteRange::ALL).await;
+    match reader.map_err(|error| unreadable(&error))? {
+        None => Ok(None),
+        Some(bytes) => Ok(decode(angles.array, &bytes.await.map_err(|error| unreadable(&error))?).ok()),
+    }
+}
