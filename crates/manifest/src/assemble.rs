@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::encoding::Encoding;
 use crate::header_class::assumed_header;
 use crate::ids::{Level, Resolution};
 use crate::manifest::{ChunkManifest, Placement};
@@ -238,6 +239,7 @@ fn keep_radiometry(
     let Some(wanted) = wanted else { return Some(product) };
     let source = match product.metadata.source {
         MetadataSource::Product => "",
+        MetadataSource::Item => " (of its item)",
         MetadataSource::Name => " (taken from the baseline in its name)",
     };
     refused.push(Refusal {
@@ -288,16 +290,14 @@ fn headers_of_arrays(products: &[ProductRecord]) -> BTreeMap<Asset, Arc<HeaderPr
 }
 
 fn is_known_class(asset: Asset, level: Level, header: &HeaderProfile) -> bool {
-    assumed_header(asset, level).is_some_and(|known| known == header.codec_header)
+    match &header.encoding {
+        Encoding::Jpeg2000 { codec_header } => assumed_header(asset, level).is_some_and(|known| known == *codec_header),
+        Encoding::Tiff(_) => false,
+    }
 }
 
 fn other_profile(id: ProductId, raster: &Placement, wanted: &HeaderProfile) -> Refusal {
-    use s2ice_jpeg2000::MainHeader;
-    let parse = |bytes: &[u8]| MainHeader::parse(bytes);
-    let difference = match (parse(&raster.header().codec_header), parse(&wanted.codec_header)) {
-        (Ok(own), Ok(wanted)) => own.profile().difference(&wanted.profile()),
-        _ => "the headers differ".to_owned(),
-    };
+    let difference = raster.header().difference(wanted);
     Refusal {
         product: id.to_string(),
         raster: Some(raster.asset().to_string()),

@@ -163,7 +163,7 @@ mod tests {
                 };
                 let profile = HeaderProfile::parse(&header).unwrap();
                 assert_eq!(profile.misfit(asset), None, "{asset} {level}");
-                assert_eq!(profile.codec_header, header);
+                assert_eq!(profile.encoding, crate::encoding::Encoding::Jpeg2000 { codec_header: header });
             }
         }
         assert_eq!(assumed_header("TCI_10m".parse().unwrap(), Level::L1C), None);

@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod chunk;
+pub mod encoding;
 pub mod grid;
 pub mod header_class;
 pub mod ids;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use base64::Engine;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use icechunk::format::snapshot::{NodeData, NodeSnapshot};
@@ -21,6 +20,7 @@ use serde_json::Value;
 use tokio::sync::RwLock;
 
 use crate::error::{Error, Result, icechunk_error};
+use crate::layout::codecs;
 use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u32};
 use crate::layout::eopf::array_kind;
 use crate::layout::time::{StepFacts, headers};
@@ -221,6 +221,7 @@ impl Columns<'_> {
             let cloud_cover = (!cloud[i].is_nan()).then(|| f64::from(cloud[i]));
             let source = match source[i].as_str() {
                 "product" => MetadataSource::Product,
+                "item" => MetadataSource::Item,
                 _ => MetadataSource::Name,
             };
             let metadata = ProductMetadata {
@@ -306,9 +307,7 @@ fn held_array(
     if kind.place.path().trim_start_matches('/') != path {
         return Err(format!("the place of {asset} is {}", kind.place.path()));
     }
-    let header = text(document.pointer("/codecs/0/configuration/main_header"), "main header")?;
-    let header = base64::engine::general_purpose::STANDARD.decode(header).map_err(|e| e.to_string())?;
-    let header = Arc::new(HeaderProfile::parse(&header).map_err(|e| e.to_string())?);
+    let header = Arc::new(codecs::profile(document, kind.component_dimension.is_some())?);
     if let Some(misfit) = header.misfit(asset) {
         return Err(misfit);
     }
