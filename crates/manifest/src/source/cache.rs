@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::tiff::TiffRecord;
 use crate::product::{ProductId, ProductMetadata};
 
 /// First line of a cache file.
@@ -84,6 +85,11 @@ enum Line {
         #[serde(flatten)]
         record: FileRecord,
     },
+    Tiff {
+        url: String,
+        #[serde(flatten)]
+        record: TiffRecord,
+    },
     Product {
         source: String,
         product: ProductId,
@@ -94,6 +100,7 @@ enum Line {
 #[derive(Default)]
 struct State {
     files: HashMap<String, Arc<FileRecord>>,
+    tiffs: HashMap<String, Arc<TiffRecord>>,
     products: HashMap<(String, ProductId), ProductMetadata>,
     /// Headers seen: a handful of classes serve all files.
     headers: HashMap<Arc<[u8]>, ()>,
@@ -173,7 +180,7 @@ impl FactCache {
     #[must_use]
     pub fn len(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.files.len(), state.products.len())
+        (state.files.len() + state.tiffs.len(), state.products.len())
     }
 
     /// True where nothing is known.
@@ -196,6 +203,25 @@ impl FactCache {
         let line = Line::File { url: url.to_owned(), record: record.clone() };
         let mut state = self.lock();
         let record = state.keep_file(url.to_owned(), record);
+        self.append(&mut state, &line)?;
+        Ok(record)
+    }
+
+    /// What is known of a GeoTIFF ([`super::location::Source::cache_key`]).
+    #[must_use]
+    pub fn tiff(&self, url: &str) -> Option<Arc<TiffRecord>> {
+        self.lock().tiffs.get(url).cloned()
+    }
+
+    /// Remembers a GeoTIFF.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`]; it is remembered in memory all the same.
+    pub fn put_tiff(&self, url: &str, record: TiffRecord) -> Result<Arc<TiffRecord>, CacheError> {
+        let line = Line::Tiff { url: url.to_owned(), record: record.clone() };
+        let record = Arc::new(record);
+        let mut state = self.lock();
+        state.tiffs.insert(url.to_owned(), Arc::clone(&record));
         self.append(&mut state, &line)?;
         Ok(record)
     }
@@ -245,6 +271,9 @@ impl State {
         match serde_json::from_slice(line).map_err(|e| e.to_string())? {
             Line::File { url, record } => {
                 self.keep_file(url, record);
+            }
+            Line::Tiff { url, record } => {
+                self.tiffs.insert(url, Arc::new(record));
             }
             Line::Product { source, product, metadata } => {
                 self.products.insert((source, product), metadata);

@@ -1,8 +1,9 @@
-//! Readers of the outer world: sources, indexes, JPEG 2000 heads, SAFE metadata, STAC.
+//! Readers of the outer world: sources, indexes, JPEG 2000 heads, GeoTIFF tables, SAFE metadata, STAC.
 
 pub mod budget;
 mod budget_http;
 pub mod cache;
+pub mod cog_href;
 pub mod facts;
 mod index_partial;
 pub mod index_run;
@@ -21,4 +22,5 @@ pub mod stac_file;
 mod stac_filter;
 mod stac_http;
 mod stac_parquet;
+pub mod tiff;
 pub mod tlm_parquet;

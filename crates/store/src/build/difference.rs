@@ -7,7 +7,7 @@ use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::product::{ProductId, precedence};
 use s2ice_manifest::raster::Asset;
 
-use super::fingerprint::{Salt, inputs};
+use super::fingerprint::{Salt, of_product};
 use super::gather::Gathered;
 use super::resolve::whole;
 use crate::state::StoreState;
@@ -43,7 +43,7 @@ pub fn difference(
         refused: Vec::new(),
     };
     for product in products {
-        let fingerprint = inputs(salt, &product.rows);
+        let fingerprint = of_product(salt, &product);
         out.inputs.insert(product.id, fingerprint);
         let step = state.zip(held.get(&product.id).copied());
         let Some((state, step)) = step else {

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod changes;
+mod cog;
 mod difference;
 mod facts;
 mod fingerprint;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::{Refusal, RefusalKind, assemble};
+use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::product::{MetadataSource, ProductId};
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
@@ -213,13 +215,17 @@ async fn prepare(
 
     let held = loaded.state.clone();
     let held = held.as_deref();
+    cog::check_kind(settings, held)?;
     let standing = Standing {
         since: catalogue::since(settings, held),
         may_be_empty: held.is_some() && !settings.prune,
         held: held.map(|s| s.steps.iter().map(|step| step.id).collect()).unwrap_or_default(),
     };
     let reach = Reach { cache, source: source.as_ref() };
-    let inputs = gather(settings, standing, reach, progress).await?;
+    let inputs = match settings.source_kind {
+        SourceKind::Jp2 => gather(settings, standing, reach, progress).await?,
+        SourceKind::Cog => cog::gather(settings, standing, &source_url, progress).await?,
+    };
     let Inputs { products, index, stac, mut counts, catalogue, indexed, refused: unindexed } = inputs;
     let updated: BTreeMap<ProductId, String> = products
         .iter()
@@ -230,8 +236,10 @@ async fn prepare(
     let admits = |product: &gather::Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
     let mut split = difference(held, products, &salt, settings.prune, admits);
     let changed = std::mem::take(&mut split.changed);
-    let Resolved { products: resolved, mut refused, from_cache } =
-        resolve(settings, cache, &source_url, source.as_ref(), held, changed, progress).await?;
+    let Resolved { products: resolved, mut refused, from_cache } = match settings.source_kind {
+        SourceKind::Jp2 => resolve(settings, cache, &source_url, source.as_ref(), held, changed, progress).await?,
+        SourceKind::Cog => cog::resolve(settings, cache, source.as_ref(), held, changed, progress).await?,
+    };
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
     if split.lost_all(&resolved, held) {

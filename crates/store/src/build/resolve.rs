@@ -359,7 +359,7 @@ fn single(percent: f64) -> f32 {
 }
 
 /// Why a product that is not in the store cannot get in, as far as its metadata tell: its rasters are not asked for then.
-fn loses(state: &StoreState, product: &Gathered, metadata: &ProductMetadata) -> Option<Refusal> {
+pub(super) fn loses(state: &StoreState, product: &Gathered, metadata: &ProductMetadata) -> Option<Refusal> {
     let key = |id: ProductId| (id.platform(), id.datatake_start(), id.relative_orbit(), id.tile());
     if state.steps.iter().any(|step| step.id == product.id) {
         return None;

@@ -9,6 +9,7 @@ mod sample;
 mod structure;
 #[cfg(test)]
 mod tests;
+mod tiff_tile;
 mod tip;
 
 use std::collections::BTreeMap;
