@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def test_one_running_sum_over_a_tile_is_right_in_its_first_row_only(built: Built
     """What the well-known kerchunk files of Sentinel-2 COGs do: numcodecs.delta behind zlib."""
     _, path = built.product.files["B09_60m"]
     with rasterio.open(path) as file:
-        offset, length = (int(file.tags(ns="TIFF", bidx=1)[f"BLOCK_{word}_0_0"]) for word in ("OFFSET", "SIZE"))
+        offset, length = (int(file.get_tag_item(f"BLOCK_{word}_0_0", "TIFF", bidx=1)) for word in ("OFFSET", "SIZE"))
         tile = file.read(1, window=Window(0, 0, 1024, 1024))
     deflated = path.read_bytes()[offset : offset + length]
     flat = numcodecs.Delta(dtype="<u2").decode(zlib.decompress(deflated)).reshape(1024, 1024)
@@ -161,7 +162,7 @@ def test_the_second_run_asks_nothing(s2ice: Command, built: Built, tmp_path: Pat
     line = (*arguments(built.stac, built.product.root, built.store), "--resolutions", "all")
     again = s2ice(*line, "--cache", built.cache).json
     assert again["source_use"]["requests"] == 0
-    assert again["committed"] is None
+    assert again.get("committed") is None
     assert again["changes"]["unchanged"] == 1
     # Nor does a store made anew from what is remembered, but for the samples of the gate.
     fresh = (*arguments(built.stac, built.product.root, tmp_path / "fresh"), "--resolutions", "all")
@@ -250,24 +251,23 @@ def test_a_file_that_cannot_be_right_is_left_out_by_name(s2ice: Command, tmp_pat
     def spoil(path: Path) -> None:
         path.write_bytes(b"\x00" * 64 + path.read_bytes()[64:])
 
-    # The item's size is that of the whole file, or of the one that was before: nothing else need be looked at.
-    assert "the file has 5000 bytes" in refused("B01", 60, change=cut, **DEFLATE) or True
-    assert "no TIFF" in refused("B01", 60, change=spoil, **DEFLATE)
+    assert "the file has 5000" in refused("B01", 60, change=cut, **DEFLATE)
+    assert "it is no TIFF" in refused("B01", 60, change=spoil, **DEFLATE)
     assert "(LZW)" in refused("B01", 60, compress="LZW", predictor=2)
     assert "(Zstandard)" in refused("B01", 60, compress="ZSTD")
     assert "in strips" in refused("B01", 60, tiled=False, blockxsize=None, blockysize=None, **DEFLATE)
-    assert "its predictor is 3" in refused("B01", 60, data=data.astype("f4"), compress="DEFLATE", predictor=3) or True
+    assert "samples of 32 bits" in refused("B01", 60, data=data.astype("f4"), compress="DEFLATE", predictor=3)
     assert "signed" in refused("B01", 60, data=data.astype("i2"), **DEFLATE)
     assert "samples of 32 bits" in refused("B01", 60, data=data.astype("u4"), **DEFLATE)
-    assert "uint8" in refused("B01", 60, data=data.astype("u1"), **DEFLATE) or True
+    assert "samples of 8 bits, B01_60m holds" in refused("B01", 60, data=data.astype("u1"), **DEFLATE)
     assert "4 components" in refused("B01", 60, data=np.stack([data] * 4), **DEFLATE)
-    assert "places it at EPSG:32633 (399960, 5300100)" in refused("B01", 60, corner=(399_960, 5_300_100), **DEFLATE)
-    assert "EPSG:32632" in refused("B01", 60, epsg=32_632, **DEFLATE)
-    assert "its nodata value is \"255\"" in refused("SCL", 20, nodata=255, **DEFLATE)
-    del product.assets["scl"]
+    assert "place it at EPSG:32633 (399960, 5300100)" in refused("B01", 60, corner=(399_960, 5_300_100), **DEFLATE)
+    assert "place it at EPSG:32632" in refused("B01", 60, epsg=32_632, **DEFLATE)
     assert "1000 x 1000 pixels" in refused("B01", 60, data=data[:1000, :1000], **DEFLATE)
-    planes = np.stack([pixels("SCL", 60)] * 3)
     del product.assets["coastal"]
+    assert 'its nodata value is "255"' in refused("SCL", 20, nodata=255, **DEFLATE)
+    del product.assets["scl"]
+    planes = np.stack([pixels("SCL", 60)] * 3)
     assert "planes of their own" in refused("TCI", 60, data=planes, interleave="band", **DEFLATE)
     assert good.exists()
 
@@ -280,11 +280,11 @@ def test_what_the_item_does_not_prove_is_left_out_by_name(s2ice: Command, tmp_pa
         product.assets, product.properties = json.loads(assets), {}
         change(product)
         stac = collect(tmp_path / "items.json", product)
-        line = (*arguments(stac, tmp_path, tmp_path / "store"), "--dry-run", "--cache", "none")
-        return s2ice(*line[:-3], *line[-2:], code=code) if code else s2ice(*line)
+        line = arguments(stac, tmp_path, tmp_path / "store")
+        return s2ice(*line, "--dry-run", "--cache", "none", code=code)
 
     def sentence(change: Any) -> str:
-        return build(change, code=2).stderr
+        return build(change, code=1).sentence
 
     def band(key: str, **fields: Any) -> Any:
         return lambda p: p.assets[key]["raster:bands"][0].update(fields)
@@ -321,18 +321,19 @@ def test_a_store_is_of_one_kind(s2ice: Command, built: Built, samples: Samples, 
     jp2 = (*line, "--index", samples.index, "--stac", samples.stac, "--source", samples.root)
     told = s2ice(*jp2, "--store", built.store, code=2).sentence
     assert "the store refers to GeoTIFFs, and --source-kind jp2 asks for JPEG 2000 files" in told
-    cog = (*line, "--source-kind", "cog", "--stac", built.stac, "--source", built.product.root)
-    told = s2ice(*cog, "--store", sample_store, code=2).sentence
+    cog = (*line, "--stac", built.stac, "--source", built.product.root)
+    told = s2ice(*cog, "--source-kind", "cog", "--store", sample_store, code=2).sentence
     assert "the store refers to JPEG 2000 files" in told
     for more, words in [
-        (("--index", samples.index), "leave out --index"),
-        (("--headers", "assume"), "--headers must be read"),
-        (("--level", "L1C"), "level L2A only"),
-        (("--source-kind", "tiff"), "jp2 or cog"),
+        (("cog", "--index", samples.index), "leave out --index"),
+        (("cog", "--headers", "assume"), "--headers must be read"),
+        (("cog", "--level", "L1C"), "level L2A only"),
+        (("cog", "--source-layout", "gcs"), "leave out --source-layout"),
+        (("tiff",), "jp2 or cog"),
     ]:
-        options = cog if "--source-kind" not in more else (*line, *cog[8:])
-        assert words in s2ice(*options, *more, "--store", built.store, code=2).sentence
-    assert "--stac is missing" in s2ice(*line, "--source-kind", "cog", "--source", built.product.root, code=2).sentence
+        assert words in s2ice(*cog, "--source-kind", *more, code=2).sentence
+    without = (*line, "--source-kind", "cog", "--source", built.product.root)
+    assert "--stac is missing" in s2ice(*without, code=2).sentence
 
 
 def test_damaged_tiles_do_not_get_published(s2ice: Command, tmp_path: Path) -> None:
@@ -341,14 +342,16 @@ def test_damaged_tiles_do_not_get_published(s2ice: Command, tmp_path: Path) -> N
     path = product.add("B09", 60, block=1024, **DEFLATE)
     stac = collect(tmp_path / "items.json", product)
     with rasterio.open(path) as file:
-        offset = int(file.tags(ns="TIFF", bidx=1)["BLOCK_OFFSET_1_1"])
+        offset = int(file.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
     data = bytearray(path.read_bytes())
     data[offset + 50] ^= 0xFF
     path.write_bytes(data)
     line = (*arguments(stac, tmp_path, tmp_path / "store")[:-1], "--cache", "none", "-q")
-    told = s2ice(*line, code=2).sentence
+    told = s2ice(*line, code=1).sentence
     assert "tile 3 of B09_60m" in told
-    assert not (tmp_path / "store/refs").exists() or not list((tmp_path / "store/snapshots").iterdir()[1:])
+    assert "cannot be inflated" in told
+    with pytest.raises(package.errors.StoreNotFoundError):
+        package.open(str(tmp_path / "store"))
 
 
 def test_from_python_and_by_configuration(s2ice: Command, built: Built, tmp_path: Path) -> None:
@@ -422,8 +425,6 @@ def test_a_file_that_was_replaced_is_not_read(s2ice: Command, tmp_path: Path) ->
     other = tmp_path / "other.tif"
     write(other, pixels("B09", 60, 5), 60, block=1024, **DEFLATE)
     shutil.move(other, path)
-    import os
-
     os.utime(path, (2_000_000_000, 2_000_000_000))
     with pytest.raises(Exception, match="modified|changed|checksum"):
         _ = array[0].values

@@ -107,10 +107,7 @@ impl HeaderProfile {
         }
         let shape = asset.sample_shape();
         if self.components != shape.components {
-            return Some(format!(
-                "{says} {} components, {asset} has {}",
-                self.components, shape.components
-            ));
+            return Some(format!("{says} {} components, {asset} has {}", self.components, shape.components));
         }
         let bytes = if self.bit_depth <= 8 { 1 } else { 2 };
         if bytes != shape.bytes || self.signed {

@@ -33,15 +33,15 @@ def pixels(name: str, metres: int, seed: int = 0) -> NDArray[Any]:
     """A raster with slopes, edges and numbers at both ends of its type, so that differences wrap around."""
     edge = EDGE // metres
     random = np.random.default_rng([seed, metres, *name.encode()])
-    rows, columns = np.mgrid[:edge, :edge]
+    rows, columns = np.ogrid[:edge, :edge]
     if name == "TCI":
         return np.stack([(rows * k + columns * (7 - k) + k * 31) % 256 for k in (1, 2, 3)]).astype("u1")
     if name in ("SCL", "CLD", "SNW"):
         top = 12 if name == "SCL" else 101
-        return ((rows // 37 + columns // 53 + random.integers(0, 3, (edge, edge))) % top).astype("u1")
-    ground = 2000 + rows * 3 + columns * 5 + random.integers(0, 200, (edge, edge))
-    ground[rows % 97 == 0] = 65_535
-    ground[columns % 89 == 0] = 1
+        return ((rows // 37 + columns // 53 + random.integers(0, 3, (edge, edge), dtype="u1")) % top).astype("u1")
+    ground = 2000 + rows * 3 + columns * 5 + random.integers(0, 200, (edge, edge), dtype="u2")
+    ground[::97] = 65_535
+    ground[:, ::89] = 1
     ground[(rows + columns) % 211 == 0] = 0
     return (ground % 65_536).astype("u2")
 

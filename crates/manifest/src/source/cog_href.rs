@@ -103,7 +103,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const HREF: &str = "https://e84-earth-search-sentinel-data.s3.us-west-2.amazonaws.com/sentinel-2-c1-l2a/13/T/DE/B04.tif";
+    const HREF: &str =
+        "https://e84-earth-search-sentinel-data.s3.us-west-2.amazonaws.com/sentinel-2-c1-l2a/13/T/DE/B04.tif";
 
     fn path(href: &str, source: &str) -> Result<String, String> {
         below(href, &SourceUrl::parse(source).unwrap())

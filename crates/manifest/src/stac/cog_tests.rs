@@ -37,7 +37,8 @@ fn all_bands_must_state_one_offset_and_that_of_the_baseline() {
     let told: Vec<_> = silent.cogs.files.iter().map(CogFile::misstated).collect();
     assert_eq!(told, [Some("its item states no scale and offset (raster:bands) for it".to_owned()), None]);
 
-    let alone = |scale: f64, offset: f64| radiometry(json!({}), json!({"red": band("B04", json!(scale), json!(offset))}));
+    let alone =
+        |scale: f64, offset: f64| radiometry(json!({}), json!({"red": band("B04", json!(scale), json!(offset))}));
     let error = alone(0.0001, 0.0).unwrap_err();
     assert_eq!(error, "its item states the radiometric offset 0, but products of baseline 05.10 have -1000");
     assert!(alone(0.0, -0.1).unwrap_err().contains("which cannot be"));

@@ -61,7 +61,7 @@ pub fn check_request(settings: &BuildSettings) -> Result<()> {
         return wrong("--headers must be read: there is no other place that tells how a GeoTIFF is written");
     }
     if settings.source_options.layout.is_some() {
-        return wrong("leave out --layout: paths are those of the items");
+        return wrong("leave out --source-layout: paths are those of the items");
     }
     Ok(())
 }
@@ -278,7 +278,8 @@ impl Job<'_> {
             self.from_cache.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(size) = size.filter(|size| *size != record.size) {
-            let reason = format!("the file has {} bytes, its item says {size}: one of them is of another state", record.size);
+            let reason =
+                format!("the file has {} bytes, its item says {size}: one of them is of another state", record.size);
             return Err(refused(RefusalKind::Changed, reason));
         }
         let place = TileGeocoding::of(self.settings.tile);

@@ -149,7 +149,8 @@ pub async fn gather(
     if let (true, Some(source)) = (settings.index_missing, reach.source) {
         let asked = |item: &&StacItem| settings.full || settings.prune || !standing.held.contains(&item.product);
         let items: Vec<&StacItem> = missing.iter().filter(asked).collect();
-        let mut learned = index_missing(settings, reach.cache, source, items, |asset| wanted.admits(asset), progress).await?;
+        let mut learned =
+            index_missing(settings, reach.cache, source, items, |asset| wanted.admits(asset), progress).await?;
         learned.report.index_rows = write_back(settings, &learned).await?;
         // The store has the others, and nobody asked to look at them again.
         let held = |id| standing.held.contains(&id) && !learned.left.contains_key(&id);
@@ -191,12 +192,7 @@ pub async fn gather(
         .filter_map(|matched| {
             let mut rows = by_product.remove(&matched.product)?;
             rows.retain(|row| wanted.admits(row.asset));
-            (!rows.is_empty()).then_some(Gathered {
-                id: matched.product,
-                rows,
-                item: matched.item,
-                stated: None,
-            })
+            (!rows.is_empty()).then_some(Gathered { id: matched.product, rows, item: matched.item, stated: None })
         })
         .collect::<Vec<_>>();
     if products.is_empty() && !standing.may_be_empty {

@@ -118,7 +118,7 @@ fn refused(windows: &Windows, sample: &Sample<'_>, why: &str) -> Error {
 fn wrong(windows: &Windows, sample: &Sample<'_>, at: u64, what: &str) -> Error {
     let remedy = match sample.raster.header.encoding {
         Encoding::Jpeg2000 { .. } => "index the product again",
-        Encoding::Tiff(_) => "remove the cache file and run again",
+        Encoding::Tiff(_) => "the file is damaged: leave it out (--arrays, --datetime) until it is repaired",
     };
     refused(windows, sample, &format!("at byte {at} of its file {what}; {remedy}"))
 }

@@ -35,11 +35,8 @@ mod tests {
 
     #[test]
     fn a_tile_is_whole_or_told() {
-        let encoding = |compression| TiffEncoding {
-            compression,
-            predictor: TiffPredictor::Horizontal,
-            endian: Endian::Little,
-        };
+        let encoding =
+            |compression| TiffEncoding { compression, predictor: TiffPredictor::Horizontal, endian: Endian::Little };
         let deflate = encoding(TiffCompression::Deflate);
         let mut writer = ZlibEncoder::new(Vec::new(), Compression::default());
         writer.write_all(&(0..2048_u32).map(|n| (n * n % 251) as u8).collect::<Vec<_>>()).unwrap();

@@ -65,7 +65,7 @@ fn array(data_type: &str, components: Option<u64>, big: bool, compress: bool, fi
 }
 
 fn window(components: Option<u64>, rows: std::ops::Range<u64>, columns: std::ops::Range<u64>) -> ArraySubset {
-    let ranges: Vec<_> = [0..1].into_iter().chain(components.map(|c| 0..c)).chain([rows, columns]).collect();
+    let ranges: Vec<_> = std::iter::once(0..1).chain(components.map(|c| 0..c)).chain([rows, columns]).collect();
     ArraySubset::new_with_ranges(&ranges)
 }
 
@@ -80,10 +80,13 @@ fn windows_begin_anywhere() {
     ] {
         let array = array(data_type, components, big, compress, fill);
         let range = if data_type == "uint8" { 256 } else { 65_536 };
-        for (rows, columns) in [(0..7, 0..20), (3..5, 4..9), (6..7, 9..10), (2..4, 8..13), (0..7, 10..20), (1..2, 0..1)] {
+        for (rows, columns) in [(0..7, 0..20), (3..5, 4..9), (6..7, 9..10), (2..4, 8..13), (0..7, 10..20), (1..2, 0..1)]
+        {
             let subset = window(components, rows.clone(), columns.clone());
             let found: Vec<u64> = match data_type {
-                "uint8" => array.retrieve_array_subset::<Vec<u8>>(&subset).unwrap().into_iter().map(u64::from).collect(),
+                "uint8" => {
+                    array.retrieve_array_subset::<Vec<u8>>(&subset).unwrap().into_iter().map(u64::from).collect()
+                }
                 _ => array.retrieve_array_subset::<Vec<u16>>(&subset).unwrap().into_iter().map(u64::from).collect(),
             };
             let mut expected = Vec::new();

@@ -199,7 +199,9 @@ impl Tags {
             }
         }
         if components > 1 && self.one(tag::PLANAR_CONFIGURATION)?.unwrap_or(1) != 1 {
-            return Err("its components lie in planes of their own; only pixel interleaving can be referenced".to_owned());
+            return Err(
+                "its components lie in planes of their own; only pixel interleaving can be referenced".to_owned()
+            );
         }
         for (code, what) in [(tag::FILL_ORDER, "fill order"), (tag::ORIENTATION, "orientation")] {
             match self.one(code)?.unwrap_or(1) {
@@ -222,12 +224,12 @@ impl Tags {
         let ([width, height, _], [column, row, _, x, y, _]) = (&scale[..], &tie[..]) else { return Err(unplaced()) };
         let metres = |r: &Resolution| f64::from(r.metres());
         let resolution = Resolution::ALL.into_iter().find(|r| metres(r) == *width && metres(r) == *height);
-        let resolution = resolution.ok_or_else(|| format!("its pixels have {width} by {height} m"))?;
+        let resolution = resolution.ok_or_else(|| format!("its pixels have {width:?} by {height:?} m"))?;
         let (Some(ulx), Some(uly)) = (whole(*x), whole(*y)) else {
-            return Err(format!("its corner lies at ({x}, {y})"));
+            return Err(format!("its corner lies at ({x:?}, {y:?})"));
         };
         if (*column, *row) != (0.0, 0.0) {
-            return Err(format!("its tie point is pixel ({column}, {row}), not the corner"));
+            return Err(format!("its tie point is pixel ({column:?}, {row:?}), not the corner"));
         }
         Ok((TileGeocoding { epsg: self.epsg()?, ulx, uly }, resolution))
     }

@@ -45,10 +45,7 @@ impl Default for Sample {
             (tag::SAMPLE_FORMAT, Shorts(vec![1])),
             (tag::MODEL_PIXEL_SCALE, Doubles(vec![60.0, 60.0, 0.0])),
             (tag::MODEL_TIEPOINT, Doubles(vec![0.0, 0.0, 0.0, 399_960.0, 5_300_040.0, 0.0])),
-            (
-                tag::GEO_KEY_DIRECTORY,
-                Shorts(vec![1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32_633]),
-            ),
+            (tag::GEO_KEY_DIRECTORY, Shorts(vec![1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32_633])),
             (tag::GDAL_NODATA, Text("0\0")),
         ];
         Self { big: false, big_endian: false, tags, size: 10_000 }
@@ -184,7 +181,11 @@ fn what_cannot_be_referenced_is_refused_by_name() {
         (tag::TILE_WIDTH, Doubles(vec![1024.0]), "tag 322 holds other things than whole numbers"),
         (tag::TILE_WIDTH, Shorts(vec![512]), "it lists 4 offsets and 4 lengths of tiles, its grid has 8"),
         (tag::TILE_OFFSETS, Longs(vec![5000, 6004, 0]), "it lists 3 offsets"),
-        (tag::TILE_OFFSETS, Longs(vec![5000, 9_900, 0, 7000]), "tile 1 lies at byte 9900, 900 bytes long; the file has"),
+        (
+            tag::TILE_OFFSETS,
+            Longs(vec![5000, 9_900, 0, 7000]),
+            "tile 1 lies at byte 9900, 900 bytes long; the file has",
+        ),
         (tag::TILE_OFFSETS, Longs(vec![0, 6004, 0, 7000]), "tile 0 lies at byte 0, 1000 bytes long"),
         (tag::TILE_BYTE_COUNTS, Longs(vec![1000, 0, 0, 3000]), "tile 1 lies at byte 6004, 0 bytes long"),
         (tag::GDAL_NODATA, Text("255\0"), "its nodata value is \"255\", not 0"),
@@ -193,9 +194,13 @@ fn what_cannot_be_referenced_is_refused_by_name() {
         (tag::GDAL_NODATA, Text("\u{e9}0\0"), "tag 42113 is no text"),
         (tag::GDAL_NODATA, Shorts(vec![0]), "tag 42113 is of type 3"),
         (tag::IMAGE_LENGTH, Text("1830\0"), "tag 257 is of type 2"),
-        (tag::MODEL_PIXEL_SCALE, Doubles(vec![30.0, 30.0, 0.0]), "its pixels have 30 by 30 m"),
+        (tag::MODEL_PIXEL_SCALE, Doubles(vec![30.0, 30.0, 0.0]), "its pixels have 30.0 by 30.0 m"),
         (tag::MODEL_PIXEL_SCALE, Doubles(vec![60.0]), "it does not state its place"),
-        (tag::MODEL_TIEPOINT, Doubles(vec![1.0, 0.0, 0.0, 399_960.0, 5_300_040.0, 0.0]), "its tie point is pixel (1, 0)"),
+        (
+            tag::MODEL_TIEPOINT,
+            Doubles(vec![1.0, 0.0, 0.0, 399_960.0, 5_300_040.0, 0.0]),
+            "its tie point is pixel (1.0, 0.0)",
+        ),
         (tag::MODEL_TIEPOINT, Doubles(vec![0.0, 0.0, 0.0, 399_960.5, 5_300_040.0, 0.0]), "its corner lies at"),
         (tag::MODEL_TIEPOINT, Doubles(vec![0.0, 0.0, 0.0, f64::NAN, 5_300_040.0, 0.0]), "its corner lies at"),
         (tag::MODEL_TRANSFORMATION, Doubles(vec![0.0; 16]), "a transformation matrix"),
@@ -218,9 +223,12 @@ fn what_cannot_be_referenced_is_refused_by_name() {
         let told = Sample::default().without(code).read().unwrap_err();
         assert!(told.contains(words), "{code}: {told}");
     }
-    let planes = Sample::default().with(tag::SAMPLES_PER_PIXEL, Shorts(vec![3])).with(tag::PHOTOMETRIC, Shorts(vec![2]));
+    let planes =
+        Sample::default().with(tag::SAMPLES_PER_PIXEL, Shorts(vec![3])).with(tag::PHOTOMETRIC, Shorts(vec![2]));
     assert!(planes.read().is_ok());
-    assert!(planes.with(tag::PLANAR_CONFIGURATION, Shorts(vec![2])).read().unwrap_err().contains("planes of their own"));
+    assert!(
+        planes.with(tag::PLANAR_CONFIGURATION, Shorts(vec![2])).read().unwrap_err().contains("planes of their own")
+    );
     let plain = Sample::default().with(tag::COMPRESSION, Shorts(vec![1])).without(tag::PREDICTOR).read().unwrap_err();
     assert_eq!(plain, "tile 0 has 1000 bytes, uncompressed tiles have 2097152");
     let twice = |mut sample: Sample| {
