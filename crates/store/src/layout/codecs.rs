@@ -5,10 +5,17 @@ use base64::engine::general_purpose::STANDARD;
 use s2ice_jpeg2000::CODEC_NAME;
 use s2ice_manifest::encoding::{Encoding, Endian, SourceKind, TiffCompression, TiffEncoding, TiffPredictor};
 use s2ice_manifest::profile::HeaderProfile;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Name of the filter that undoes TIFF predictor 2 row by row (docs/formats/codec.md).
 pub const DIFFERENCING_NAME: &str = "s2ice.horizontal_differencing";
+
+/// Configuration of the filter: there is nothing to configure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Configuration of s2ice.horizontal_differencing")]
+pub struct DifferencingConfig {}
 
 /// Registered name of a zlib stream.
 const ZLIB_NAME: &str = "numcodecs.zlib";

@@ -15,7 +15,7 @@ use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::{ExtensionName as _, PluginCreateError, ZarrVersion, impl_extension_aliases};
 use zarrs::storage::StorageError;
 
-use crate::layout::codecs::DIFFERENCING_NAME;
+use crate::layout::codecs::{DIFFERENCING_NAME, DifferencingConfig};
 
 /// Differences along the last axis of a chunk, modulo the range of the data type: uint8 or uint16.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,12 +29,10 @@ inventory::submit! {
 
 impl CodecTraitsV3 for HorizontalDifferencing {
     fn create(metadata: &MetadataV3) -> Result<Codec, PluginCreateError> {
-        match metadata.configuration() {
-            Some(configuration) if !configuration.is_empty() => {
-                Err(PluginCreateError::Other(format!("{DIFFERENCING_NAME}: it has no configuration")))
-            }
-            _ => Ok(Codec::ArrayToArray(Arc::new(Self))),
-        }
+        let DifferencingConfig {} = metadata
+            .to_typed_configuration()
+            .map_err(|error| PluginCreateError::Other(format!("{DIFFERENCING_NAME}: {error}")))?;
+        Ok(Codec::ArrayToArray(Arc::new(Self)))
     }
 }
 
