@@ -33,7 +33,7 @@ def pixels(name: str, metres: int, seed: int = 0) -> NDArray[Any]:
     """A raster with slopes, edges and numbers at both ends of its type, so that differences wrap around."""
     edge = EDGE // metres
     random = np.random.default_rng([seed, metres, *name.encode()])
-    rows, columns = np.ogrid[:edge, :edge]
+    rows, columns = (axis.astype("u4") for axis in np.ogrid[:edge, :edge])
     if name == "TCI":
         return np.stack([(rows * k + columns * (7 - k) + k * 31) % 256 for k in (1, 2, 3)]).astype("u1")
     if name in ("SCL", "CLD", "SNW"):
