@@ -136,6 +136,10 @@ pub struct SelectionArgs {
     /// Processing level: L2A or L1C [default: L2A].
     #[arg(long)]
     pub level: Option<String>,
+    /// What the source has: jp2 for SAFE products and a TLM index, cog for GeoTIFFs that the items of --stac name
+    /// [default: jp2].
+    #[arg(long, value_name = "jp2|cog")]
+    pub source_kind: Option<String>,
     /// TLM index, Parquet: a file or an URL (repeatable).
     #[arg(long, value_name = "FILE")]
     pub index: Vec<String>,

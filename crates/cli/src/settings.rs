@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
@@ -28,6 +29,8 @@ pub struct FileConfig {
     pub(crate) tile: Option<String>,
     /// Processing level: L2A or L1C.
     pub(crate) level: Option<String>,
+    /// What the source has: jp2 (SAFE products and a TLM index) or cog (GeoTIFFs that the STAC items name).
+    pub(crate) source_kind: Option<String>,
     /// TLM index files or URLs.
     pub(crate) index: Vec<String>,
     /// Index products of the catalogue that the index lacks.
@@ -106,6 +109,7 @@ impl FileConfig {
         }
         given(&mut self.tile, selection.tile);
         given(&mut self.level, selection.level);
+        given(&mut self.source_kind, selection.source_kind);
         if !selection.index.is_empty() {
             self.index = selection.index;
         }
@@ -154,7 +158,8 @@ impl FileConfig {
         }
         let tile: MgrsTile = parse("tile", &self.tile.ok_or(Wrong::missing("tile"))?)?;
         let level: Level = parse("level", self.level.as_deref().unwrap_or("L2A"))?;
-        if self.index.is_empty() && !self.index_missing {
+        let source_kind: SourceKind = parse("source-kind", self.source_kind.as_deref().unwrap_or("jp2"))?;
+        if self.index.is_empty() && !self.index_missing && source_kind.is_jp2() {
             let hint = "give a TLM index, make one with `s2ice index`, or use --index-missing with --stac";
             return Err(Wrong::Missing { key: "index", hint });
         }
@@ -170,6 +175,7 @@ impl FileConfig {
         Ok(BuildSettings {
             tile,
             level,
+            source_kind,
             index: self.index,
             index_missing: self.index_missing,
             index_missing_limit: self.index_missing_limit.unwrap_or(INDEX_MISSING_LIMIT),

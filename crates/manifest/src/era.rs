@@ -19,7 +19,7 @@ use crate::header_class::{HeaderOrigin, header_origin};
 use crate::ids::{Level, NameError};
 use crate::manifest::Placement;
 use crate::product::{MetadataSource, ProductId};
-use crate::profile::{HeaderProfile, difference};
+use crate::profile::HeaderProfile;
 use crate::raster::Asset;
 
 /// Longest name of an era.
@@ -308,13 +308,14 @@ fn radiometry_differs(own: Radiometry, main: Radiometry) -> String {
 }
 
 fn header_differs(own: &HeaderProfile, wanted: Option<&Arc<HeaderProfile>>) -> String {
-    let what = wanted.map_or_else(String::new, |wanted| difference(own, wanted));
+    let what = wanted.map_or_else(String::new, |wanted| own.difference(wanted));
     format!("its main header differs from the array's: {what}")
 }
 
 fn other_radiometry(product: &ProductRecord, main: Radiometry) -> Refusal {
     let source = match product.metadata.source {
         MetadataSource::Product => "",
+        MetadataSource::Item => " (of its item)",
         MetadataSource::Name => " (taken from the baseline in its name)",
     };
     let own = Radiometry::of(&product.metadata);

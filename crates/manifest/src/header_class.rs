@@ -5,6 +5,7 @@
 
 use s2ice_jpeg2000::{Component, Marker, Siz};
 
+use crate::encoding::Encoding;
 use crate::grid::TileGeocoding;
 use crate::ids::{Level, Resolution};
 use crate::profile::HeaderProfile;
@@ -66,7 +67,12 @@ pub enum HeaderOrigin {
 /// since no such file was at hand.
 #[must_use]
 pub fn header_origin(asset: Asset, level: Level, header: &HeaderProfile) -> HeaderOrigin {
-    if assumed_header(asset, level).is_some_and(|known| known == header.codec_header) {
+    let known = match &header.encoding {
+        Encoding::Jpeg2000 { codec_header } => assumed_header(asset, level).is_some_and(|known| known == *codec_header),
+        // Its tags say all that decoding needs; what they can say is checked.
+        Encoding::Tiff(_) => true,
+    };
+    if known {
         return HeaderOrigin::Known;
     }
     if header.bit_depth == 12 && header.tile == (2048, 2048) { HeaderOrigin::Early } else { HeaderOrigin::Unknown }
@@ -184,7 +190,7 @@ mod tests {
                 };
                 let profile = HeaderProfile::parse(&header).unwrap();
                 assert_eq!(profile.misfit(asset), None, "{asset} {level}");
-                assert_eq!(profile.codec_header, header);
+                assert_eq!(profile.encoding, Encoding::Jpeg2000 { codec_header: header });
             }
         }
         assert_eq!(assumed_header("TCI_10m".parse().unwrap(), Level::L1C), None);

@@ -95,7 +95,8 @@ pub struct RasterFile {
     pub verified: bool,
     /// Where its tiles lie.
     pub tiles: TileTable,
-    /// Tiles whose bytes were decoded and hold nothing but nodata; sorted.
+    /// Tiles whose bytes were decoded and hold nothing but nodata, or that the file leaves out as such (sparse GeoTIFFs);
+    /// sorted.
     pub nodata: Box<[u32]>,
 }
 
@@ -147,7 +148,8 @@ impl RasterFile {
             return Err(RangeError::Incomplete { found: self.tiles.len(), expected });
         }
         for (tile, span) in self.tiles.iter().enumerate() {
-            if span.length == 0 {
+            let absent = || u32::try_from(tile).is_ok_and(|tile| self.nodata.binary_search(&tile).is_ok());
+            if span.length == 0 && !absent() {
                 return Err(RangeError::Empty { tile });
             }
             let end = span.offset.saturating_add(span.length);

@@ -128,6 +128,8 @@ impl<'de> Deserialize<'de> for ProductId {
 pub enum MetadataSource {
     /// The product's own MTD_TL.xml and MTD_MSI*.xml.
     Product,
+    /// The catalogue's item, for sources without the product's XML.
+    Item,
     /// Derived from the product name and baseline because the XML was not read: unverified.
     Name,
 }
@@ -136,6 +138,7 @@ impl fmt::Display for MetadataSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Product => "product",
+            Self::Item => "item",
             Self::Name => "name",
         })
     }

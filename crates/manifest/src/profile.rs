@@ -1,18 +1,20 @@
-//! The main header that all chunks of one array share.
+//! The header that all chunks of one array share.
 
 use s2ice_jpeg2000::MainHeader;
+use sha2::{Digest as _, Sha256};
 
+use crate::encoding::{Encoding, TiffEncoding};
 use crate::raster::Asset;
 
-/// A main header without comments and tables, and the geometry it states.
+/// A JPEG 2000 main header without comments and tables, or the TIFF tags that stand for it, and the geometry it states.
 ///
 /// One Zarr array has one codec configuration, so all rasters behind an array must have the same profile: decoding with
 /// another file's header gives other numbers without an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderProfile {
-    /// SOC and the SIZ, COD, COC, QCD, QCC, RGN, POC marker segments, byte for byte.
-    pub codec_header: Vec<u8>,
-    /// SHA-256 of those segments, hexadecimal.
+    /// How a chunk is decoded.
+    pub encoding: Encoding,
+    /// SHA-256 of everything that decides how a chunk is decoded, hexadecimal.
     pub fingerprint: String,
     /// Components of a pixel.
     pub components: u32,
@@ -42,7 +44,7 @@ impl HeaderProfile {
     pub fn of(header: &MainHeader) -> Result<Self, s2ice_jpeg2000::Error> {
         let geometry = header.geometry()?;
         Ok(Self {
-            codec_header: header.codec_header(),
+            encoding: Encoding::Jpeg2000 { codec_header: header.codec_header() },
             fingerprint: header.profile().to_string(),
             components: geometry.components,
             image: (geometry.height, geometry.width),
@@ -50,6 +52,35 @@ impl HeaderProfile {
             bit_depth: geometry.bit_depth,
             signed: geometry.signed,
         })
+    }
+
+    /// The profile of a TIFF of unsigned samples: `image` and `tile` are height and width in pixels.
+    pub fn tiff(encoding: TiffEncoding, components: u32, image: (u32, u32), tile: (u32, u32), bit_depth: u8) -> Self {
+        let facts = format!(
+            "tiff {} x {} in tiles of {} x {}, {components} components of {bit_depth} bits, {encoding}",
+            image.0, image.1, tile.0, tile.1
+        );
+        let fingerprint = Sha256::digest(facts.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { encoding: Encoding::Tiff(encoding), fingerprint, components, image, tile, bit_depth, signed: false }
+    }
+
+    /// What tells this profile from another of the same raster, in words.
+    pub fn difference(&self, other: &Self) -> String {
+        match (&self.encoding, &other.encoding) {
+            (Encoding::Jpeg2000 { codec_header: own }, Encoding::Jpeg2000 { codec_header: other }) => {
+                match (MainHeader::parse(own), MainHeader::parse(other)) {
+                    (Ok(own), Ok(other)) => own.profile().difference(&other.profile()),
+                    _ => "the headers differ".to_owned(),
+                }
+            }
+            (Encoding::Tiff(own), Encoding::Tiff(their)) => {
+                let words = |profile: &Self, encoding: &TiffEncoding| {
+                    format!("tiles of {} x {}, {encoding}", profile.tile.0, profile.tile.1)
+                };
+                format!("{} vs {}", words(self, own), words(other, their))
+            }
+            (own, other) => format!("{} vs {}", own.kind(), other.kind()),
+        }
     }
 
     /// Rows and columns of the tile grid.
@@ -66,37 +97,27 @@ impl HeaderProfile {
     /// What keeps a raster with this header out of the array of an asset; `None` where it fits.
     pub fn misfit(&self, asset: Asset) -> Option<String> {
         let pixels = crate::grid::TileGeocoding::pixels(asset.resolution);
+        let says = self.encoding.origin();
         if self.image != (pixels, pixels) {
             let (height, width) = self.image;
             return Some(format!(
-                "its main header says {height} x {width} pixels, a tile at {} has {pixels} x {pixels}",
+                "{says} {height} x {width} pixels, a tile at {} has {pixels} x {pixels}",
                 asset.resolution
             ));
         }
         let shape = asset.sample_shape();
         if self.components != shape.components {
-            return Some(format!(
-                "its main header says {} components, {asset} has {}",
-                self.components, shape.components
-            ));
+            return Some(format!("{says} {} components, {asset} has {}", self.components, shape.components));
         }
         let bytes = if self.bit_depth <= 8 { 1 } else { 2 };
         if bytes != shape.bytes || self.signed {
             let sign = if self.signed { "signed" } else { "unsigned" };
             return Some(format!(
-                "its main header says {sign} samples of {} bits, {asset} holds unsigned {}-bit numbers",
+                "{says} {sign} samples of {} bits, {asset} holds unsigned {}-bit numbers",
                 self.bit_depth,
                 shape.bytes * 8
             ));
         }
         None
-    }
-}
-
-/// What the headers of two rasters differ in, in words: `bit depth 12 vs 15`.
-pub fn difference(own: &HeaderProfile, other: &HeaderProfile) -> String {
-    match (MainHeader::parse(&own.codec_header), MainHeader::parse(&other.codec_header)) {
-        (Ok(own), Ok(other)) => own.profile().difference(&other.profile()),
-        _ => "the headers differ".to_owned(),
     }
 }

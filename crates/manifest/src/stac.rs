@@ -10,6 +10,7 @@
 //! | Sinergise (`sentinel-s2-l2a`) | `s2:product_title` or `sentinel2:product_title` |
 //! | anything else | the SAFE name inside an asset's href |
 
+mod cog;
 mod load;
 mod query;
 mod reader;
@@ -20,6 +21,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
+pub use cog::{CogFile, CogProblem, Cogs};
 pub use load::{LoadNote, Refused, Rejected, StacLoad, StacLoader};
 pub use query::{Interval, IntervalError, Rejection, StacQuery};
 #[cfg(feature = "io")]
@@ -144,6 +146,9 @@ pub struct StacItem {
     /// Addresses of the JPEG 2000 files.
     #[serde(skip)]
     pub images: Vec<String>,
+    /// Its GeoTIFFs.
+    #[serde(skip)]
+    pub cogs: Cogs,
     /// Whether any field tells where the tile lies; where one does, it agrees with the tiling grid.
     pub geocoding_checked: bool,
     /// Oddities.
@@ -175,6 +180,7 @@ impl StacItem {
             self_href: reader.self_href(),
             file_sizes: reader.file_sizes()?,
             images: reader.images(),
+            cogs: reader.cogs(),
             geocoding_checked,
             notes: reader.notes(product)?,
             id: reader.id,

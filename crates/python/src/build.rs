@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::Utc;
 use pyo3::prelude::*;
 use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::budget::Ledger;
@@ -30,6 +31,7 @@ static LEDGER: LazyLock<Ledger> = LazyLock::new(Ledger::default);
 struct Request {
     tile: String,
     level: String,
+    source_kind: SourceKind,
     index: Vec<String>,
     stac: Option<String>,
     collection: Option<String>,
@@ -60,7 +62,7 @@ impl Request {
     fn settings(mut self) -> Result<BuildSettings, String> {
         let tile: MgrsTile = self.tile.parse().map_err(text)?;
         let level: Level = self.level.parse().map_err(text)?;
-        if self.index.is_empty() {
+        if self.index.is_empty() && self.source_kind.is_jp2() {
             return Err("index is missing: give a TLM index, or make one with the command `s2ice index`".to_owned());
         }
         if self.max_cloud_cover.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
@@ -76,6 +78,7 @@ impl Request {
             cache: self.cache.or_else(|| self.cache_folder.map(|f| f.join(format!("{tile}-{level}.ndjson")))),
             tile,
             level,
+            source_kind: self.source_kind,
             index: self.index,
             index_missing: false,
             index_missing_limit: INDEX_MISSING_LIMIT,

@@ -7,14 +7,14 @@ mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine;
-use s2ice_jpeg2000::CODEC_NAME;
 use s2ice_manifest::assemble::{Assembly, Radiometry, Resolutions, Step};
+use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::manifest::ChunkManifest;
+use s2ice_manifest::product::MetadataSource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ use self::tree::Tree;
 use crate::layout::document::ArrayDocument;
 use crate::layout::eopf::{ArrayKind, array_kind};
 use crate::layout::time::{self, StepFacts};
-use crate::layout::{attributes, multiscale};
+use crate::layout::{attributes, codecs, multiscale};
 
 /// Version of the store layout; raised when a reader or writer of the old one could go wrong.
 pub const LAYOUT_VERSION: u64 = 2;
@@ -54,7 +54,10 @@ pub struct StoreStamp {
     pub tile: String,
     /// Processing level.
     pub level: String,
-    /// Name of the codec of the data arrays.
+    /// What kind of files the store refers to; it is of one kind.
+    #[serde(default, skip_serializing_if = "SourceKind::is_jp2")]
+    pub source_kind: SourceKind,
+    /// Name of the codec that readers get with s2ice.
     pub codec: String,
     /// How a reader gets the codec.
     pub install: String,
@@ -62,7 +65,7 @@ pub struct StoreStamp {
     pub sources: BTreeMap<String, String>,
     /// `verified` where every main header was read from its own file, else `assumed`.
     pub headers: String,
-    /// `product` where every product's XML was read, else `name`.
+    /// `product` where every product's XML was read, `item` where the catalogue's items told everything, else `name`.
     pub metadata: String,
     /// Offset and scale that the reflectance of all products shares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -283,9 +286,10 @@ fn stamp(
     placed: &[(ArrayKind, ChunkManifest)],
     radiometry: Option<Radiometry>,
 ) -> StoreStamp {
-    use s2ice_manifest::product::MetadataSource;
     let verified = placed.iter().all(|(_, manifest)| manifest.verified());
-    let from_product = steps.iter().all(|s| s.metadata.source == MetadataSource::Product);
+    let source_kind = placed.first().map_or(SourceKind::Jp2, |(_, manifest)| manifest.header.encoding.kind());
+    let all_from = |source| steps.iter().all(|step| step.metadata.source == source);
+    let metadata = [MetadataSource::Product, MetadataSource::Item].into_iter().find(|source| all_from(*source));
     let mut sources = context.sources.clone();
     sources.insert(context.container.clone(), context.source_url.clone());
     StoreStamp {
@@ -293,11 +297,12 @@ fn stamp(
         writer: context.writer.clone(),
         tile: context.tile.to_string(),
         level: context.level.to_string(),
-        codec: CODEC_NAME.to_owned(),
+        source_kind,
+        codec: codecs::own_codec(source_kind).to_owned(),
         install: "pip install s2ice, then s2ice.open(URL)".to_owned(),
         sources,
         headers: time::headers(verified).to_owned(),
-        metadata: if from_product { "product" } else { "name" }.to_owned(),
+        metadata: metadata.unwrap_or(MetadataSource::Name).to_string(),
         radiometry,
         resolutions: context.resolutions,
         catalogue: context.catalogue.clone(),
@@ -328,13 +333,12 @@ fn data_array(
     if let Some(name) = kind.component_dimension {
         dimensions.insert(1, name.to_owned());
     }
-    let main_header = base64::engine::general_purpose::STANDARD.encode(&header.codec_header);
     ArrayDocument {
         shape: manifest.shape(kind.component_dimension.is_some()),
         chunks: manifest.chunk_shape(kind.component_dimension.is_some()),
         data_type: kind.sample.name(),
         fill_value: kind.fill.into(),
-        codecs: json!([{ "name": CODEC_NAME, "configuration": { "main_header": main_header, "reduce": 0 } }]),
+        codecs: codecs::chain(&header.encoding, kind.component_dimension.is_some()),
         dimensions,
         attributes,
     }

@@ -354,7 +354,6 @@ pub struct InfoReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub era: Option<Era>,
     /// The eras that the store names, and what they differ in.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub eras: BTreeMap<Era, EraStamp>,
     /// `verified` or `assumed`.
     pub headers: String,

@@ -5,7 +5,6 @@ mod angles;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use base64::Engine;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use icechunk::format::snapshot::{NodeData, NodeSnapshot};
@@ -24,6 +23,7 @@ use tokio::sync::RwLock;
 
 pub use self::angles::HeldAngles;
 use crate::error::{Error, Result, icechunk_error};
+use crate::layout::codecs;
 use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u32};
 use crate::layout::eopf::array_kind;
 use crate::layout::time::{StepFacts, headers};
@@ -229,6 +229,7 @@ impl Columns<'_> {
             let cloud_cover = (!cloud[i].is_nan()).then(|| f64::from(cloud[i]));
             let source = match source[i].as_str() {
                 "product" => MetadataSource::Product,
+                "item" => MetadataSource::Item,
                 _ => MetadataSource::Name,
             };
             let metadata = ProductMetadata {
@@ -314,9 +315,7 @@ fn held_array(
     if kind.place.path().trim_start_matches('/') != path {
         return Err(format!("the place of {asset} is {}", kind.place.path()));
     }
-    let header = text(document.pointer("/codecs/0/configuration/main_header"), "main header")?;
-    let header = base64::engine::general_purpose::STANDARD.decode(header).map_err(|e| e.to_string())?;
-    let header = Arc::new(HeaderProfile::parse(&header).map_err(|e| e.to_string())?);
+    let header = Arc::new(codecs::profile(document, kind.component_dimension.is_some())?);
     if let Some(misfit) = header.misfit(asset) {
         return Err(misfit);
     }

@@ -188,6 +188,7 @@ fn settings(store: &Path, index: &Path, stac: &Path, run: String) -> BuildSettin
     BuildSettings {
         tile: TILE.parse().unwrap(),
         level: Level::L2A,
+        source_kind: s2ice_manifest::encoding::SourceKind::Jp2,
         index: vec![index.to_str().unwrap().to_owned()],
         index_missing: false,
         index_missing_limit: 0,

@@ -29,6 +29,7 @@ pub fn run(folder: &Path, docs: Option<&Path>) -> Result<(), Failure> {
         ("config", schema_for!(FileConfig).to_value()),
         ("run-config", crate::run::config::schema()),
         ("codec", s2ice_jpeg2000::codec_schema()),
+        ("differencing", schema_for!(s2ice_store::layout::codecs::DifferencingConfig).to_value()),
         ("index", s2ice_manifest::index_columns::index_schema()),
         ("store-stamp", schema_for!(s2ice_store::plan::StoreStamp).to_value()),
     ];

@@ -17,6 +17,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::angle_chunks::decode;
+use super::tiff::TiffRecord;
 use crate::geometry::{AngleArray, AngleChunks};
 use crate::product::{ProductId, ProductMetadata};
 
@@ -91,6 +92,11 @@ enum Line<A> {
         #[serde(flatten)]
         record: FileRecord,
     },
+    Tiff {
+        url: String,
+        #[serde(flatten)]
+        record: TiffRecord,
+    },
     Product {
         source: String,
         product: ProductId,
@@ -121,6 +127,7 @@ enum KnownAngles {
 #[derive(Default)]
 struct State {
     files: HashMap<String, Arc<FileRecord>>,
+    tiffs: HashMap<String, Arc<TiffRecord>>,
     products: HashMap<(String, ProductId), ProductMetadata>,
     angles: HashMap<(String, ProductId), KnownAngles>,
     /// Headers seen: a handful of classes serve all files.
@@ -204,7 +211,7 @@ impl FactCache {
     #[must_use]
     pub fn len(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.files.len(), state.products.len())
+        (state.files.len() + state.tiffs.len(), state.products.len())
     }
 
     /// True where nothing is known.
@@ -227,6 +234,25 @@ impl FactCache {
         let line = Line::<StoredAngles>::File { url: url.to_owned(), record: record.clone() };
         let mut state = self.lock();
         let record = state.keep_file(url.to_owned(), record);
+        self.append(&mut state, &line)?;
+        Ok(record)
+    }
+
+    /// What is known of a GeoTIFF ([`super::location::Source::cache_key`]).
+    #[must_use]
+    pub fn tiff(&self, url: &str) -> Option<Arc<TiffRecord>> {
+        self.lock().tiffs.get(url).cloned()
+    }
+
+    /// Remembers a GeoTIFF.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`]; it is remembered in memory all the same.
+    pub fn put_tiff(&self, url: &str, record: TiffRecord) -> Result<Arc<TiffRecord>, CacheError> {
+        let line = Line::Tiff { url: url.to_owned(), record: record.clone() };
+        let record = Arc::new(record);
+        let mut state = self.lock();
+        state.tiffs.insert(url.to_owned(), Arc::clone(&record));
         self.append(&mut state, &line)?;
         Ok(record)
     }
@@ -322,6 +348,9 @@ impl State {
             }
             Line::File { url, record } => {
                 self.keep_file(url, record);
+            }
+            Line::Tiff { url, record } => {
+                self.tiffs.insert(url, Arc::new(record));
             }
             Line::Product { source, product, metadata } => {
                 self.products.insert((source, product), metadata);

@@ -1,10 +1,11 @@
-//! Readers of the outer world: sources, indexes, JPEG 2000 heads, SAFE metadata, STAC.
+//! Readers of the outer world: sources, indexes, JPEG 2000 heads, GeoTIFF tables, SAFE metadata, STAC.
 
 pub mod angle_chunks;
 pub mod aws_tree;
 pub mod budget;
 mod budget_http;
 pub mod cache;
+pub mod cog_href;
 pub mod facts;
 mod index_partial;
 pub mod index_run;
@@ -23,5 +24,6 @@ pub mod stac_file;
 mod stac_filter;
 mod stac_http;
 mod stac_parquet;
+pub mod tiff;
 pub mod tlm_parquet;
 pub mod whole_file;

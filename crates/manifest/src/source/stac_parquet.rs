@@ -26,7 +26,20 @@ use crate::stac::{PROPERTIES, StacLoader};
 
 /// Columns of the item itself; all others are its properties.
 const ROOTS: [&str; 5] = ["type", "id", "collection", "links", "assets"];
-const ASSET_FIELDS: [&str; 5] = ["href", "file:size", "proj:epsg", "proj:code", "proj:transform"];
+const ASSET_FIELDS: [&str; 12] = [
+    "href",
+    "file:size",
+    "proj:epsg",
+    "proj:code",
+    "proj:transform",
+    "gsd",
+    "eo:bands",
+    "bands",
+    "raster:bands",
+    "raster:scale",
+    "raster:offset",
+    "raster:spatial_resolution",
+];
 const LINK_FIELDS: [&str; 2] = ["rel", "href"];
 /// Rows held in memory at a time.
 const BATCH_ROWS: usize = 512;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use super::cog::{Cogs, OFFSET_APPLIED};
 use super::{StacError, StacNote, product_in};
 use crate::grid::TileGeocoding;
 use crate::ids::{MgrsTile, Resolution};
@@ -19,7 +20,7 @@ pub(super) const DATASTRIP_FIELDS: [&str; 3] = ["s2:datastrip_id", "eopf:datastr
 const SHOWN: usize = 160;
 /// Every property that [`StacItem`](super::StacItem) looks at: what a reader of columns needs to read.
 #[cfg(feature = "io")]
-pub(crate) const PROPERTIES: [&str; 30] = [
+pub(crate) const PROPERTIES: [&str; 31] = [
     "s2:product_uri",
     "s2:product_title",
     "sentinel2:product_title",
@@ -50,6 +51,7 @@ pub(crate) const PROPERTIES: [&str; 30] = [
     "proj:epsg",
     "proj:code",
     "proj:transform",
+    OFFSET_APPLIED,
 ];
 
 /// One item while it is read: every failure names the item and the field.
@@ -267,6 +269,10 @@ impl<'a> Reader<'a> {
         hrefs.filter(|href| href.ends_with(".jp2")).map(str::to_owned).collect()
     }
 
+    pub(super) fn cogs(&self) -> Cogs {
+        Cogs::of(self.assets.iter().copied(), self.properties)
+    }
+
     pub(super) fn notes(&self, product: ProductId) -> Result<Vec<StacNote>, StacError> {
         let named = product.baseline();
         let Some((field, text)) = self.text(&BASELINE_FIELDS)? else { return Ok(Vec::new()) };
@@ -279,6 +285,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     text.chars().take(SHOWN).collect()
 }

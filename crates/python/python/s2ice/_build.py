@@ -25,8 +25,9 @@ def build(
     *,
     tile: str,
     level: str = "L2A",
-    index: PathLike | Sequence[PathLike],
+    index: PathLike | Sequence[PathLike] = (),
     source: PathLike,
+    source_kind: Literal["jp2", "cog"] = "jp2",
     store: PathLike | None = None,
     stac: PathLike | None = None,
     collection: str | None = None,
@@ -59,9 +60,13 @@ def build(
     level
         ``"L2A"`` or ``"L1C"``.
     index
-        TLM index in Parquet, one or several files or URLs; the command ``s2ice index`` makes one.
+        TLM index in Parquet, one or several files or URLs; the command ``s2ice index`` makes one. Needed for
+        ``source_kind="jp2"``.
     source
         Prefix of the product files: a folder, or a ``file://``, ``s3://``, ``gs://``, ``az://``, ``https://`` URL.
+    source_kind
+        ``"jp2"`` for SAFE products and a TLM index, ``"cog"`` for GeoTIFFs that the items of `stac` name; these need no
+        index.
     store
         Where the store shall be: a folder, or an ``s3://``, ``gs://``, ``az://`` URL. Needed unless `dry_run`.
     stac
@@ -126,6 +131,7 @@ def build(
     request = {
         "tile": tile,
         "level": level,
+        "source_kind": source_kind,
         "index": [os.fspath(path) for path in _several(index)],
         "stac": None if stac is None else os.fspath(stac),
         "collection": collection,

@@ -36,6 +36,7 @@ pub fn query(settings: &BuildSettings) -> Option<String> {
     ];
     // Whoever begins to index what is missing wants what was passed over before, too.
     texts.extend(settings.index_missing.then(|| "index-missing".to_owned()));
+    texts.extend((!settings.source_kind.is_jp2()).then(|| settings.source_kind.to_string()));
     Some(of_texts(&texts))
 }
 

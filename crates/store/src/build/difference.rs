@@ -8,7 +8,7 @@ use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::product::{ProductId, datastrip_start};
 use s2ice_manifest::raster::Asset;
 
-use super::fingerprint::{Salt, inputs};
+use super::fingerprint::{Salt, of_product};
 use super::gather::Gathered;
 use super::resolve::whole;
 use crate::holdings::Holdings;
@@ -43,7 +43,7 @@ pub fn difference(
         refused: Vec::new(),
     };
     for product in products {
-        let fingerprint = inputs(salt, &product.rows);
+        let fingerprint = of_product(salt, &product);
         out.inputs.insert(product.id, fingerprint);
         let Some(metadata) = held.metadata(product.id) else {
             // Where the item tells the datastrip, no file has to be asked. What is pruned takes nobody's place.

@@ -8,6 +8,8 @@ use s2ice_manifest::tlm::IndexRow;
 use sha2::{Digest, Sha256};
 
 use super::HeaderPolicy;
+use super::cog::Stated;
+use super::gather::Gathered;
 use crate::commit::ChecksumPolicy;
 
 /// What gives other references from the same rows: container, source, checksums and the like.
@@ -47,6 +49,25 @@ pub fn inputs(salt: &Salt, rows: &[IndexRow]) -> i64 {
         let nodata = row.nodata.as_deref();
         hash.number(nodata.map_or(-1, |tiles| i64::try_from(tiles.len()).unwrap_or(i64::MAX)));
         nodata.unwrap_or_default().iter().for_each(|tile| hash.number(i64::from(*tile)));
+    }
+    hash.finish()
+}
+
+/// Fingerprint of a product: of its rows, and of what its item states where that is all there is.
+pub fn of_product(salt: &Salt, product: &Gathered) -> i64 {
+    let rows = inputs(salt, &product.rows);
+    let Some(Stated { metadata, changed, sizes }) = &product.stated else { return rows };
+    let mut hash = Fields::new("item", salt);
+    hash.number(rows);
+    hash.text(changed.as_deref().unwrap_or_default());
+    hash.number(metadata.sensing_time_us);
+    hash.text(metadata.datastrip_id.as_deref().unwrap_or_default());
+    hash.number(metadata.add_offset.into());
+    hash.text(&metadata.quantification.to_string());
+    hash.text(&metadata.cloud_cover.map(|percent| percent.to_string()).unwrap_or_default());
+    for (asset, size) in sizes {
+        hash.text(&asset.name());
+        hash.text(&size.to_string());
     }
     hash.finish()
 }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::geometry::AngleArray;
+use s2ice_manifest::ids::Level;
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Asset;
@@ -14,9 +16,10 @@ use s2ice_manifest::source::index_writer::merge_index;
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
 use s2ice_manifest::source::tlm_parquet::{IndexFilter, IndexReadReport, read_index};
-use s2ice_manifest::stac::{StacItem, StacQuery};
+use s2ice_manifest::stac::{StacItem, StacLoad, StacQuery};
 use s2ice_manifest::tlm::IndexRow;
 
+use super::cog::Stated;
 use super::missing::{Missing, index_missing};
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
@@ -33,9 +36,12 @@ pub struct Gathered {
     pub rows: Vec<IndexRow>,
     /// Its item; `None` without a catalogue.
     pub item: Option<StacItem>,
+    /// What its item alone states, for GeoTIFFs.
+    pub stated: Option<Stated>,
 }
 
 /// What index and catalogue gave.
+#[derive(Default)]
 pub struct Inputs {
     /// Products to resolve, by name.
     pub products: Vec<Gathered>,
@@ -98,7 +104,7 @@ pub async fn gather(
     progress: &dyn Progress,
 ) -> Result<Inputs> {
     check_request(settings)?;
-    let globs = globs(&settings.arrays)?;
+    let wanted = Wanted::of(settings)?;
     progress.begin(Phase::Index, None);
     let filter = IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
     settings.index.iter().try_for_each(|index| is_a_file(index))?;
@@ -146,8 +152,8 @@ pub async fn gather(
     if let (true, Some(source)) = (settings.index_missing, reach.source) {
         let asked = |item: &&StacItem| settings.full || settings.prune || !standing.held.contains(&item.product);
         let items: Vec<&StacItem> = missing.iter().filter(asked).collect();
-        let wanted = |asset: Asset| wanted(asset, settings, globs.as_ref());
-        let mut learned = index_missing(settings, reach.cache, source, items, wanted, progress).await?;
+        let mut learned =
+            index_missing(settings, reach.cache, source, items, |asset| wanted.admits(asset), progress).await?;
         learned.report.index_rows = write_back(settings, &learned).await?;
         // The store has the others, and nobody asked to look at them again.
         let held = |id| standing.held.contains(&id) && !learned.left.contains_key(&id);
@@ -187,8 +193,8 @@ pub async fn gather(
         .into_iter()
         .filter_map(|matched| {
             let mut rows = by_product.remove(&matched.product)?;
-            rows.retain(|row| wanted(row.asset, settings, globs.as_ref()));
-            (!rows.is_empty()).then_some(Gathered { id: matched.product, rows, item: matched.item })
+            rows.retain(|row| wanted.admits(row.asset));
+            (!rows.is_empty()).then_some(Gathered { id: matched.product, rows, item: matched.item, stated: None })
         })
         .collect::<Vec<_>>();
     if products.is_empty() && !standing.may_be_empty {
@@ -262,35 +268,10 @@ async fn join_catalogue(
     standing: &Standing,
     progress: &dyn Progress,
 ) -> Result<Joined> {
-    let query = StacQuery {
-        tile: settings.tile,
-        level: settings.level,
-        datetime: settings.datetime,
-        max_cloud_cover: settings.max_cloud_cover,
-        collection: settings.collection.clone(),
-        updated_since: standing.since,
-    };
-    let Some(input) = &settings.stac else {
+    let query = query(settings, standing);
+    let (Some(load), report) = catalogue(settings, standing, progress).await? else {
         let join = join_index_alone(known, &query);
         return Ok(Joined { join, catalogue: None, stac: None, missing: Vec::new() });
-    };
-    progress.begin(Phase::Stac, None);
-    let options = StacOptions { source: sharing(settings), ..StacOptions::default() };
-    let loaded = load_stac(input, &query, &options).await;
-    progress.end();
-    let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
-    let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
-    if nothing && !load.incremental {
-        let tiles: Vec<String> = load.outside_tile.iter().map(|(tile, count)| format!("{count} of {tile}")).collect();
-        let shown = tiles.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        return Err(Error::Input(format!("{input} has no item of tile {}, only {shown}", settings.tile)));
-    }
-    let report = StacReport {
-        input: input.clone(),
-        seen: load.seen,
-        admitted: load.items.len(),
-        refused: load.refused.iter().map(|r| format!("{}: {}", r.place, r.error)).collect(),
-        notes: load.notes.iter().map(ToString::to_string).collect(),
     };
     let mut joined = join(known, &load, &query);
     if load.incremental {
@@ -322,7 +303,46 @@ async fn join_catalogue(
     } else {
         Vec::new()
     };
-    Ok(Joined { join: joined, catalogue: Some(catalogue), stac: Some(report), missing })
+    Ok(Joined { join: joined, catalogue: Some(catalogue), stac: report, missing })
+}
+
+fn query(settings: &BuildSettings, standing: &Standing) -> StacQuery {
+    StacQuery {
+        tile: settings.tile,
+        level: settings.level,
+        datetime: settings.datetime,
+        max_cloud_cover: settings.max_cloud_cover,
+        collection: settings.collection.clone(),
+        updated_since: standing.since,
+    }
+}
+
+/// What the catalogue answers; nothing where none is asked.
+pub(super) async fn catalogue(
+    settings: &BuildSettings,
+    standing: &Standing,
+    progress: &dyn Progress,
+) -> Result<(Option<StacLoad>, Option<StacReport>)> {
+    let Some(input) = &settings.stac else { return Ok((None, None)) };
+    progress.begin(Phase::Stac, None);
+    let options = StacOptions { source: sharing(settings), ..StacOptions::default() };
+    let loaded = load_stac(input, &query(settings, standing), &options).await;
+    progress.end();
+    let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
+    let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
+    if nothing && !load.incremental {
+        let tiles: Vec<String> = load.outside_tile.iter().map(|(tile, count)| format!("{count} of {tile}")).collect();
+        let shown = tiles.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        return Err(Error::Input(format!("{input} has no item of tile {}, only {shown}", settings.tile)));
+    }
+    let report = StacReport {
+        input: input.clone(),
+        seen: load.seen,
+        admitted: load.items.len(),
+        refused: load.refused.iter().map(|r| format!("{}: {}", r.place, r.error)).collect(),
+        notes: load.notes.iter().map(ToString::to_string).collect(),
+    };
+    Ok((Some(load), Some(report)))
 }
 
 fn unmatched(products: impl Iterator<Item = (ProductId, String)>) -> Vec<Unmatched> {
@@ -360,26 +380,38 @@ fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Opti
     }
 }
 
-fn wanted(asset: Asset, settings: &BuildSettings, globs: Option<&GlobSet>) -> bool {
-    let Some(kind) = array_kind(asset, settings.level) else { return false };
-    is_wanted(&kind.place.path(), globs)
-}
-
-/// The arrays of angles that the run makes. They are read from the products, which `--headers assume` does not touch.
+/// The arrays of angles that the run makes. They are read from the products' XML, which `--headers assume` does not touch
+/// and GeoTIFFs do not have.
 ///
 /// # Errors
 /// A glob of `--arrays` is none.
 pub fn wanted_angles(settings: &BuildSettings) -> Result<BTreeSet<AngleArray>> {
-    if !settings.angles || settings.headers == HeaderPolicy::Assume {
+    if !settings.angles || settings.headers == HeaderPolicy::Assume || settings.source_kind == SourceKind::Cog {
         return Ok(BTreeSet::new());
     }
-    let globs = globs(&settings.arrays)?;
-    let wanted = |array: &AngleArray| is_wanted(&geometry::path(*array), globs.as_ref());
-    Ok(AngleArray::ALL.into_iter().filter(wanted).collect())
+    let wanted = Wanted::of(settings)?;
+    Ok(AngleArray::ALL.into_iter().filter(|array| wanted.admits_path(&geometry::path(*array))).collect())
 }
 
-fn is_wanted(path: &str, globs: Option<&GlobSet>) -> bool {
-    globs.is_none_or(|globs| globs.is_match(path) || globs.is_match(path.trim_start_matches('/')))
+/// Which rasters the settings ask for.
+pub(super) struct Wanted {
+    level: Level,
+    globs: Option<GlobSet>,
+}
+
+impl Wanted {
+    pub(super) fn of(settings: &BuildSettings) -> Result<Self> {
+        Ok(Self { level: settings.level, globs: globs(&settings.arrays)? })
+    }
+
+    pub(super) fn admits(&self, asset: Asset) -> bool {
+        array_kind(asset, self.level).is_some_and(|kind| self.admits_path(&kind.place.path()))
+    }
+
+    fn admits_path(&self, path: &str) -> bool {
+        let globs = self.globs.as_ref();
+        globs.is_none_or(|globs| globs.is_match(path) || globs.is_match(path.trim_start_matches('/')))
+    }
 }
 
 fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod changes;
+mod cog;
 mod difference;
 mod facts;
 mod family;

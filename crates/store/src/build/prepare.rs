@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::{Assembly, Refusal, RefusalKind};
+use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::{Era, OnMismatch, Part, Partition, Placed, partition};
 use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::product::{MetadataSource, ProductId};
@@ -17,7 +18,7 @@ use super::fingerprint::Salt;
 use super::gather::{Gathered, Inputs, Reach, Standing, gather, wanted_angles};
 use super::resolve::{Resolved, conflict, resolve, too_cloudy};
 use super::settle::{Known, settle};
-use super::{BuildSettings, HeaderPolicy, catalogue, guard};
+use super::{BuildSettings, HeaderPolicy, catalogue, cog, guard};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::holdings::{Holdings, spread};
@@ -90,13 +91,17 @@ async fn attempt(
     let held = family.holdings();
     let main = family.main();
     let main = main.as_deref();
+    cog::check_kind(settings, main)?;
     let standing = Standing {
         since: catalogue::since(settings, main),
         may_be_empty: !held.is_new() && !settings.prune,
         held: held.ids().collect(),
     };
     let reach = Reach { cache, source: source.as_ref() };
-    let inputs = gather(settings, standing, reach, progress).await?;
+    let inputs = match settings.source_kind {
+        SourceKind::Jp2 => gather(settings, standing, reach, progress).await?,
+        SourceKind::Cog => cog::gather(settings, standing, &source_url, progress).await?,
+    };
     let Inputs { products, index, stac, mut counts, catalogue, indexed, refused: unindexed } = inputs;
     let updated: BTreeMap<ProductId, String> = products
         .iter()
@@ -108,8 +113,12 @@ async fn attempt(
     let admits = |product: &Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
     let mut split = difference(&held, products, &salt, settings.prune, admits);
     let changed = std::mem::take(&mut split.changed);
-    let Resolved { products: resolved, mut refused, from_cache } =
-        resolve(settings, cache, &source_url, source.as_ref(), &held, changed, &angles, progress).await?;
+    let Resolved { products: resolved, mut refused, from_cache } = match settings.source_kind {
+        SourceKind::Jp2 => {
+            resolve(settings, cache, &source_url, source.as_ref(), &held, changed, &angles, progress).await?
+        }
+        SourceKind::Cog => cog::resolve(settings, cache, source.as_ref(), &held, changed, progress).await?,
+    };
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
     if split.lost_all(&resolved, &held) {

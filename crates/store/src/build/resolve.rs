@@ -399,7 +399,7 @@ fn single(percent: f64) -> f32 {
 }
 
 /// Why a product that is not in the store cannot get in, as far as its metadata tell: its rasters are not asked for then.
-fn loses(held: &Holdings, product: &Gathered, metadata: &ProductMetadata) -> Option<Refusal> {
+pub(super) fn loses(held: &Holdings, product: &Gathered, metadata: &ProductMetadata) -> Option<Refusal> {
     if held.contains(product.id) {
         return None;
     }

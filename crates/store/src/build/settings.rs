@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
@@ -33,6 +34,8 @@ pub struct BuildSettings {
     pub tile: MgrsTile,
     /// Processing level.
     pub level: Level,
+    /// What kind of files the source has.
+    pub source_kind: SourceKind,
     /// Index files or URLs.
     pub index: Vec<String>,
     /// Index products of the catalogue that the index lacks.

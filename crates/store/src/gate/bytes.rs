@@ -1,13 +1,18 @@
-//! Whether the bytes that references stand for are what the index says: samples of them, a dozen bytes each.
+//! Whether the bytes that references stand for are what the index says: samples of them, a dozen bytes each of JPEG 2000
+//! tiles, GeoTIFF tiles whole.
+
+use std::ops::Range;
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use s2ice_jpeg2000::Sot;
 use s2ice_jpeg2000::segment::sot::SOT_BYTES;
+use s2ice_manifest::encoding::Encoding;
 use s2ice_manifest::source::facts::Version;
 use s2ice_manifest::source::location::{Fetched, Source, SourceError, SourceUrl};
 
 use super::random::Random;
 use super::sample::{Sample, choose};
+use super::tiff_tile;
 use crate::error::{Error, Result};
 use crate::window::Windows;
 
@@ -50,40 +55,72 @@ pub(super) async fn check(windows: &Windows) -> Result<Outcome> {
 
 async fn look(windows: &Windows, source: &Source, sample: Sample<'_>) -> Result<()> {
     let Sample { raster, range, tile, .. } = sample;
-    let refused = |why: String| {
-        let product = windows.plan.steps.get(sample.step).map(|step| step.id.to_string()).unwrap_or_default();
-        let asset = sample.array.manifest.asset;
-        let detail = format!("tile {tile} of {asset} of {product} is not as referenced: {why}");
-        Error::Gate { url: windows.url.to_string(), detail }
-    };
-    let wrong = |at: u64, what: String| refused(format!("at byte {at} of its file {what}; index the product again"));
+    let refused = |why: String| refused(windows, &sample, &why);
+    let wrong = |at: u64, what: String| wrong(windows, &sample, at, &what);
     let path =
         SourceUrl::decoded_path(&raster.path).ok_or_else(|| refused("its file has no usable name".to_owned()))?;
+    if let Encoding::Tiff(encoding) = &raster.header.encoding {
+        let fetched = fetch(windows, source, &sample, &path, range.offset()..range.end()).await?;
+        let samples = u64::from(raster.header.tile.0) * u64::from(raster.header.tile.1);
+        let bytes = samples * u64::from(raster.header.components) * u64::from(raster.header.bit_depth.div_ceil(8));
+        return tiff_tile::check(*encoding, &fetched.bytes, bytes).map_err(|what| wrong(range.offset(), what));
+    }
     let last = raster.tiles.iter().all(|other| other.offset <= range.offset());
     let expected = Expected { tile, length: range.length(), last };
     let mut from = 0;
     for part in 0..TILE_PARTS {
         let at = range.offset().saturating_add(from);
         let end = at.saturating_add(SOT_BYTES as u64);
-        let fetched = match source.get_range(&path, at..end).await {
-            Ok(fetched) => fetched,
-            Err(SourceError::PastEnd { .. }) => return Err(wrong(at, "there is nothing, it is shorter".to_owned())),
-            Err(SourceError::Missing { url }) => return Err(refused(format!("{url} does not exist any more"))),
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(what) = changed(raster.etag.as_deref(), raster.last_modified, &fetched) {
-            let what = format!("the {what} of its file is another than that of its main header");
-            return Err(refused(format!("{what}: it was replaced; run again, or index the product again")));
-        }
-        if range.end() > fetched.size {
-            return Err(wrong(fetched.size, format!("it ends, the index has the tile up to byte {}", range.end())));
-        }
+        let fetched = fetch(windows, source, &sample, &path, at..end).await?;
         match expected.part(part, from, &fetched.bytes).map_err(|what| wrong(at, what))? {
             Some(next) => from = next,
             None => break,
         }
     }
     Ok(())
+}
+
+/// Reads a part of the file of a sample, which must still be the one that was referenced.
+async fn fetch(
+    windows: &Windows,
+    source: &Source,
+    sample: &Sample<'_>,
+    path: &str,
+    bytes: Range<u64>,
+) -> Result<Fetched> {
+    let Sample { raster, range, .. } = sample;
+    let at = bytes.start;
+    let refused = |why: String| refused(windows, sample, &why);
+    let wrong = |at: u64, what: String| wrong(windows, sample, at, &what);
+    let fetched = match source.get_range(path, bytes).await {
+        Ok(fetched) => fetched,
+        Err(SourceError::PastEnd { .. }) => return Err(wrong(at, "there is nothing, it is shorter".to_owned())),
+        Err(SourceError::Missing { url }) => return Err(refused(format!("{url} does not exist any more"))),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(what) = changed(raster.etag.as_deref(), raster.last_modified, &fetched) {
+        let what = format!("the {what} of its file is another than that of its main header");
+        return Err(refused(format!("{what}: it was replaced; run again, or index the product again")));
+    }
+    if range.end() > fetched.size {
+        return Err(wrong(fetched.size, format!("it ends, the index has the tile up to byte {}", range.end())));
+    }
+    Ok(fetched)
+}
+
+fn refused(windows: &Windows, sample: &Sample<'_>, why: &str) -> Error {
+    let product = windows.plan.steps.get(sample.step).map(|step| step.id.to_string()).unwrap_or_default();
+    let asset = sample.array.manifest.asset;
+    let detail = format!("tile {} of {asset} of {product} is not as referenced: {why}", sample.tile);
+    Error::Gate { url: windows.url.to_string(), detail }
+}
+
+fn wrong(windows: &Windows, sample: &Sample<'_>, at: u64, what: &str) -> Error {
+    let remedy = match sample.raster.header.encoding {
+        Encoding::Jpeg2000 { .. } => "index the product again",
+        Encoding::Tiff(_) => "the file is damaged: leave it out (--arrays, --datetime) until it is repaired",
+    };
+    refused(windows, sample, &format!("at byte {at} of its file {what}; {remedy}"))
 }
 
 /// By what an answer shows that it is not of the file that was referenced.

@@ -10,6 +10,7 @@ mod sample;
 mod structure;
 #[cfg(test)]
 mod tests;
+mod tiff_tile;
 mod tip;
 
 use std::collections::BTreeMap;

@@ -52,7 +52,6 @@ pub struct RollbackReport {
     /// The state that `main` points to now (in a dry run: would point to).
     pub to: StateReport,
     /// The same of the eras that this state names.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub eras: Vec<RollbackReport>,
 }
 
@@ -87,7 +86,6 @@ pub struct GcReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postponed: Option<String>,
     /// The same of the store's eras.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub eras: Vec<GcReport>,
 }
 

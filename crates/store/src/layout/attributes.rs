@@ -136,7 +136,7 @@ pub fn of_column(name: &str) -> Map<String, Value> {
         "boa_add_offset" => json!({ "long_name": "radiometric offset, digital numbers" }),
         "source_updated" => json!({ "long_name": "when the catalogue last changed the item" }),
         "metadata_source" => json!({
-            "long_name": "where sensing time and offset come from: product (its XML) or name (unverified)",
+            "long_name": "where sensing time and offset come from: product (its XML), item (of the catalogue) or name (unverified)",
         }),
         "headers" => json!({ "long_name": "main headers read from the files (verified) or assumed" }),
         "referenced_bytes" => {

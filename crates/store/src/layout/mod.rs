@@ -1,6 +1,7 @@
 //! The tree an xarray user opens: groups, arrays, coordinates and attributes. Pure data.
 
 pub mod attributes;
+pub mod codecs;
 pub mod crs;
 pub mod document;
 pub mod eopf;

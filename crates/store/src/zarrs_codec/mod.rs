@@ -1,4 +1,4 @@
-//! The codec `s2ice.jpeg2000` for zarrs, so that Rust reads what s2ice writes.
+//! The codecs `s2ice.jpeg2000` and `s2ice.horizontal_differencing` for zarrs, so that Rust reads what s2ice writes.
 //!
 //! zarrs finds the codec by its name in every program that links this crate; `use s2ice_store as _;` is enough where
 //! nothing else of it is used. A chunk is fetched whole, in one request, and of a tile only the window that was asked for
@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod differencing;
 mod fit;
 mod partial;
 mod whole;
@@ -40,6 +41,7 @@ use zarrs::plugin::{PluginCreateError, ZarrVersion, impl_extension_aliases};
 use fit::{Misfit, check, fill_sample};
 use partial::PartialDecoder;
 
+pub use differencing::HorizontalDifferencing;
 pub use whole::WholeValues;
 
 /// Decodes the chunks of one array, each a JPEG 2000 tile.

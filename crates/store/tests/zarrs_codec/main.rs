@@ -2,6 +2,7 @@
 
 #[path = "../../../jpeg2000/tests/common/mod.rs"]
 mod common;
+mod differencing;
 #[path = "../../../jpeg2000/tests/common/encode.rs"]
 mod encode;
 mod icechunk;
