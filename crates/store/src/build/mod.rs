@@ -234,7 +234,7 @@ async fn prepare(
     let mut split = difference(held, products, &salt, settings.prune, admits);
     let changed = std::mem::take(&mut split.changed);
     let Resolved { products: resolved, mut refused, from_cache } =
-        resolve(settings, cache, &source_url, source.as_ref(), held, changed, &angles, progress).await?;
+        resolve(settings, reach, &source_url, held, changed, &angles, progress).await?;
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
     if split.lost_all(&resolved, held) {
