@@ -759,11 +759,12 @@ def test_one_product_of_another_offset_does_not_empty_a_store(living: Living, ar
     """By name alone, baselines before 04.00 have offset 0 and later ones -1000; one array has one offset."""
     old = [archive.add(f"2024-06-{day:02}", base=day % 2, baseline="03.00") for day in range(1, 11)]
     new = archive.add("2024-06-16")
-    living.run(old, "--headers", "assume")
-    sentence = living.fails([new], "--headers", "assume")
+    refuse = ("--headers", "assume", "--on-mismatch", "refuse")
+    living.run(old, *refuse)
+    sentence = living.fails([new], *refuse)
     assert "would lose 10 of 10 products to one with another radiometric offset" in sentence
     assert "--prune-limit" in sentence
-    report = living.run([new], "--headers", "assume", "--prune-limit", 100)
+    report = living.run([new], *refuse, "--prune-limit", 100)
     assert report["changes"]["removed"] == old
 
 

@@ -59,6 +59,11 @@ def build(s2ice: Command, many: Samples, folder: Path, *indexes: Path, stac: Pat
     ).json
     state = asyncio.run(everything(stores.local_with_source(store, many.root)))
     told = {key: report[key] for key in ("arrays", "times", "refused", "references", "products")}
+    told["eras"] = {}
+    for era in report["eras"]:
+        kept = {key: era[key] for key in ("differs", "arrays", "times", "references")}
+        place = store.with_name(f"{store.name}.era-{era['era']}")
+        told["eras"][era["era"]] = kept, asyncio.run(everything(stores.local_with_source(place, many.root)))
     return state, told
 
 
@@ -70,7 +75,8 @@ def reference(s2ice: Command, many: Samples, tmp_path_factory: pytest.TempPathFa
 def test_the_set_is_worth_testing(reference: Any) -> None:
     (keys, locations), report = reference
     assert report["times"]["count"] == STEPS
-    assert {r["kind"] for r in report["refused"]} == {"superseded", "header_profile", "radiometry"}
+    assert {r["kind"] for r in report["refused"]} == {"superseded"}
+    assert list(report["eras"]) == ["offset-0", "offset-1000-profile-2"]
     assert len(locations) == report["references"] > 100
     assert len(keys) > report["references"]
 

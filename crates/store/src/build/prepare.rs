@@ -114,9 +114,7 @@ async fn attempt(
     let mut split = difference(&held, products, &salt, settings.prune, admits);
     let changed = std::mem::take(&mut split.changed);
     let Resolved { products: resolved, mut refused, from_cache } = match settings.source_kind {
-        SourceKind::Jp2 => {
-            resolve(settings, cache, &source_url, source.as_ref(), &held, changed, &angles, progress).await?
-        }
+        SourceKind::Jp2 => resolve(settings, reach, &source_url, &held, changed, &angles, progress).await?,
         SourceKind::Cog => cog::resolve(settings, cache, source.as_ref(), &held, changed, progress).await?,
     };
     refused.extend(split.refused.iter().cloned());

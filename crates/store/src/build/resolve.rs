@@ -21,7 +21,7 @@ use s2ice_manifest::source::tlm_parquet::Conflict;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::facts::{Facts, nodata, spans};
-use super::gather::Gathered;
+use super::gather::{Gathered, Reach};
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
@@ -41,9 +41,8 @@ pub struct Resolved {
 /// Asks for what is not known yet and checks everything.
 pub async fn resolve(
     settings: &BuildSettings,
-    cache: &FactCache,
+    Reach { cache, source }: Reach<'_>,
     source_url: &SourceUrl,
-    source: Option<&Source>,
     held: &Holdings,
     products: Vec<Gathered>,
     angles: &BTreeSet<AngleArray>,

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use icechunk::Repository;
-use icechunk::format::manifest::{ChunkPayload, Manifest};
+use icechunk::format::manifest::{ChunkPayload, ChunkRef, Manifest};
 use icechunk::format::snapshot::{ManifestFileInfo, NodeData, NodeSnapshot};
 use icechunk::format::{ChunkIndices, IcechunkFormatErrorKind, ManifestId, Path, SnapshotId};
 use icechunk::repository::VersionInfo;
@@ -46,6 +47,28 @@ impl Tip {
         let manifests = repository.lookup_manifest_files(tip).await.map_err(|e| failed(&e))?;
         let manifests = manifests.map(|file| (file.id.clone(), file)).collect();
         Ok(Self { repository, session, nodes, manifests, url })
+    }
+
+    /// The bytes of a chunk that lies in the store; `None` for a reference.
+    ///
+    /// # Errors
+    /// [`crate::Error::Icechunk`] where its object cannot be read.
+    pub(super) async fn bytes(
+        &self,
+        node: &NodeSnapshot,
+        chunk: &ChunkIndices,
+        payload: ChunkPayload,
+    ) -> Result<Option<Bytes>> {
+        match payload {
+            ChunkPayload::Inline(bytes) => Ok(Some(bytes)),
+            ChunkPayload::Ref(ChunkRef { id, offset, length }) => {
+                let array = node.path.to_string();
+                let range = offset..offset.saturating_add(length);
+                let fetched = self.repository.asset_manager().fetch_chunk(&array, &chunk.0, &id, &range).await;
+                fetched.map(Some).map_err(|error| icechunk_error("reading what was written", &self.url, &error))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// References in the manifests of an array.
