@@ -1,5 +1,7 @@
 //! Whether the angles at the time steps that a run changed are those of the plan.
 
+use icechunk::format::ChunkIndices;
+use icechunk::format::manifest::ChunkPayload;
 use icechunk::format::snapshot::NodeSnapshot;
 use s2ice_manifest::geometry::AnglePlacement;
 use s2ice_manifest::source::angle_chunks::decode;
@@ -49,17 +51,11 @@ async fn compare_array(
         let found = reader.chunk(&chunk).await?;
         let right = match operation {
             AngleOperation::Write(AnglePlacement::New(bytes)) => {
-                let found = match found {
-                    Some(payload) => tip.bytes(node, &chunk, payload).await?,
-                    None => None,
-                };
-                // By value: another version of the compressor may have packed them.
-                let wanted = decode(angles.array, bytes).ok();
-                wanted.is_some() && found.and_then(|found| decode(angles.array, &found).ok()) == wanted
+                same_values(tip, angles, node, &chunk, found, bytes).await?
             }
             AngleOperation::Write(AnglePlacement::Elsewhere(places)) => {
-                let wanted = decode(angles.array, &windows.brought_angles(angles.array, places).await?).ok();
-                wanted.is_some() && values(windows, tip, angles, step, found).await? == wanted
+                let bytes = windows.brought_angles(angles.array, places).await?;
+                same_values(tip, angles, node, &chunk, found, &bytes).await?
             }
             AngleOperation::Write(AnglePlacement::Held { step: from }) => {
                 found == Some(windows.held_angles(angles.array, *from).await?)
@@ -73,4 +69,19 @@ async fn compare_array(
         compared += 1;
     }
     Ok(compared)
+}
+
+/// By value: another version of the compressor may have packed them.
+async fn same_values(
+    tip: &Tip,
+    angles: &AngleReferences,
+    node: &NodeSnapshot,
+    chunk: &ChunkIndices,
+    found: Option<ChunkPayload>,
+    wanted: &[u8],
+) -> Result<bool> {
+    let Some(payload) = found else { return Ok(false) };
+    let found = tip.bytes(node, chunk, payload).await?;
+    let wanted = decode(angles.array, wanted).ok();
+    Ok(wanted.is_some() && found.and_then(|found| decode(angles.array, &found).ok()) == wanted)
 }
