@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401 (registers the accessor)
 import xarray as xr
 
 import s2ice as package

@@ -234,7 +234,10 @@ fn every_real_granule_has_its_angles() {
         assert_eq!(values.len(), count, "{path}");
         assert!((values.iter().sum::<f64>() - sum).abs() < 1e-6 * sum, "{path}");
         assert_eq!(angles.viewing.len(), text.matches("<Viewing_Incidence_Angles_Grids").count(), "{path}");
-        assert!(angles.mean_viewing.iter().flatten().all(|mean| !mean.is_nan()), "{path}");
+        // One file of another project's tests has no means.
+        let without = text.matches(">NaN</ZENITH_ANGLE>").count();
+        let means = std::iter::once(&angles.mean_sun).chain(&angles.mean_viewing);
+        assert_eq!(means.filter(|[zenith, _]| zenith.is_nan()).count(), without, "{path}");
         parsed += 1;
         most = most.max(angles.viewing.len());
         // Whatever is cut off the end: no angles.
