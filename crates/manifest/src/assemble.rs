@@ -302,6 +302,6 @@ fn other_profile(id: ProductId, raster: &Placement, wanted: &HeaderProfile) -> R
         product: id.to_string(),
         raster: Some(raster.asset().to_string()),
         kind: RefusalKind::HeaderProfile,
-        reason: format!("its main header differs from the array's: {difference}"),
+        reason: format!("its {} differs from the array's: {difference}", raster.header().encoding.holder()),
     }
 }
