@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numcodecs
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import rasterio
 from rasterio.windows import Window
@@ -378,6 +380,35 @@ def test_from_python_and_by_configuration(s2ice: Command, built: Built, tmp_path
     line = [part for part in arguments(built.stac, built.product.root, "x") if part not in ("--store", "x")]
     s2ice("manifest", *line[1:], "-o", manifest, "--cache", "none")
     assert manifest.stat().st_size > 0
+
+
+def test_items_may_come_as_stac_geoparquet(s2ice: Command, built: Built, tmp_path: Path) -> None:
+    """Scale and offset lie deep in the columns of the assets."""
+    item = built.product.item
+    row = {"type": "Feature", "id": item["id"], "collection": item["collection"], "assets": item["assets"]}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row | item["properties"]]), tmp_path / "items.parquet")
+    line = arguments(tmp_path / "items.parquet", built.product.root, tmp_path / "store")
+    report = s2ice(*line, "--resolutions", "all", "--cache", built.cache).json
+    assert report["refused"] == []
+    assert report["arrays"] == built.report["arrays"]
+
+
+def test_products_in_other_tiles_are_told_by_name(s2ice: Command, tmp_path: Path) -> None:
+    """One array has tiles of one size."""
+    first, second = Product(tmp_path), Product(tmp_path, day="20240506")
+    for product, block in ((first, 512), (second, 1024)):
+        product.add("B09", 60, block=block, **DEFLATE)
+        product.add("B01", 60, block=512, **DEFLATE)
+    stac = collect(tmp_path / "items.json", first, second)
+    report = s2ice(*arguments(stac, tmp_path, tmp_path / "store"), "--cache", "none").json
+    (refused,) = report["refused"]
+    assert (refused["raster"], refused["kind"]) == ("B09_60m", "header_profile")
+    assert "its TIFF header differs from the array's: tiles of" in refused["reason"]
+    array = numbers(tmp_path / "store", PLACES["B09_60m"])
+    stored = first if refused["product"] == second.name else second
+    step = 0 if stored is first else 1
+    assert np.array_equal(array[step].values, read(stored.files["B09_60m"][1]))
+    assert not array[1 - step].values.any()
 
 
 def test_a_bucket_is_read_in_ranges(s2ice: Command, built: Built, tmp_path: Path) -> None:

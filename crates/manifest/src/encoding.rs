@@ -69,10 +69,10 @@ impl Encoding {
 
     /// What of a file states the encoding, for sentences.
     #[must_use]
-    pub fn origin(&self) -> &'static str {
+    pub fn holder(&self) -> &'static str {
         match self {
-            Self::Jpeg2000 { .. } => "its main header says",
-            Self::Tiff(_) => "its TIFF tags say",
+            Self::Jpeg2000 { .. } => "main header",
+            Self::Tiff(_) => "TIFF header",
         }
     }
 }

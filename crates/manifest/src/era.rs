@@ -309,7 +309,7 @@ fn radiometry_differs(own: Radiometry, main: Radiometry) -> String {
 
 fn header_differs(own: &HeaderProfile, wanted: Option<&Arc<HeaderProfile>>) -> String {
     let what = wanted.map_or_else(String::new, |wanted| own.difference(wanted));
-    format!("its main header differs from the array's: {what}")
+    format!("its {} differs from the array's: {what}", own.encoding.holder())
 }
 
 fn other_radiometry(product: &ProductRecord, main: Radiometry) -> Refusal {

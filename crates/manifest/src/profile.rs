@@ -97,23 +97,23 @@ impl HeaderProfile {
     /// What keeps a raster with this header out of the array of an asset; `None` where it fits.
     pub fn misfit(&self, asset: Asset) -> Option<String> {
         let pixels = crate::grid::TileGeocoding::pixels(asset.resolution);
-        let says = self.encoding.origin();
+        let holder = self.encoding.holder();
         if self.image != (pixels, pixels) {
             let (height, width) = self.image;
             return Some(format!(
-                "{says} {height} x {width} pixels, a tile at {} has {pixels} x {pixels}",
+                "its {holder} says {height} x {width} pixels, a tile at {} has {pixels} x {pixels}",
                 asset.resolution
             ));
         }
         let shape = asset.sample_shape();
         if self.components != shape.components {
-            return Some(format!("{says} {} components, {asset} has {}", self.components, shape.components));
+            return Some(format!("its {holder} says {} components, {asset} has {}", self.components, shape.components));
         }
         let bytes = if self.bit_depth <= 8 { 1 } else { 2 };
         if bytes != shape.bytes || self.signed {
             let sign = if self.signed { "signed" } else { "unsigned" };
             return Some(format!(
-                "{says} {sign} samples of {} bits, {asset} holds unsigned {}-bit numbers",
+                "its {holder} says {sign} samples of {} bits, {asset} holds unsigned {}-bit numbers",
                 self.bit_depth,
                 shape.bytes * 8
             ));

@@ -99,7 +99,7 @@ async fn fetch(
         Err(error) => return Err(error.into()),
     };
     if let Some(what) = changed(raster.etag.as_deref(), raster.last_modified, &fetched) {
-        let what = format!("the {what} of its file is another than that of its main header");
+        let what = format!("the {what} of its file is another than that of its {}", raster.header.encoding.holder());
         return Err(refused(format!("{what}: it was replaced; run again, or index the product again")));
     }
     if range.end() > fetched.size {
