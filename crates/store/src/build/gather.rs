@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
-use s2ice_manifest::ids::Level;
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
-use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::index_writer::merge_index;
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
@@ -19,9 +16,9 @@ use s2ice_manifest::tlm::IndexRow;
 
 use super::cog::Stated;
 use super::missing::{Missing, index_missing};
+use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
-use crate::layout::eopf::array_kind;
 use crate::progress::{Phase, Progress};
 use crate::report::{IndexedReport, ProductsReport, StacReport, Unmatched};
 
@@ -369,35 +366,4 @@ fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Opti
             counts.in_index, settings.tile
         ),
     }
-}
-
-/// Which rasters the settings ask for.
-pub(super) struct Wanted {
-    level: Level,
-    globs: Option<GlobSet>,
-}
-
-impl Wanted {
-    pub(super) fn of(settings: &BuildSettings) -> Result<Self> {
-        Ok(Self { level: settings.level, globs: globs(&settings.arrays)? })
-    }
-
-    pub(super) fn admits(&self, asset: Asset) -> bool {
-        let Some(kind) = array_kind(asset, self.level) else { return false };
-        self.globs.as_ref().is_none_or(|globs| {
-            globs.is_match(kind.place.path()) || globs.is_match(kind.place.path().trim_start_matches('/'))
-        })
-    }
-}
-
-fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let bad = |error: globset::Error| Error::Request(format!("--arrays: {error}"));
-    let mut builder = GlobSetBuilder::new();
-    for pattern in patterns {
-        builder.add(Glob::new(pattern).map_err(bad)?);
-    }
-    builder.build().map(Some).map_err(bad)
 }

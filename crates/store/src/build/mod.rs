@@ -12,6 +12,7 @@ mod missing;
 mod resolve;
 mod settings;
 mod settle;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::path::Path;
