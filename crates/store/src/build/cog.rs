@@ -22,8 +22,9 @@ use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
-use super::gather::{CatalogueLoad, Gathered, Inputs, Standing, Wanted, catalogue};
+use super::gather::{CatalogueLoad, Gathered, Inputs, Standing, catalogue};
 use super::resolve::{Resolved, Trouble, loses, whole};
+use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;

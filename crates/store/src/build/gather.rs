@@ -3,14 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
-use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::geometry::AngleArray;
-use s2ice_manifest::ids::Level;
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
-use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::index_writer::merge_index;
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
@@ -21,10 +16,9 @@ use s2ice_manifest::tlm::IndexRow;
 
 use super::cog::Stated;
 use super::missing::{Missing, index_missing};
+use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
-use crate::layout::eopf::array_kind;
-use crate::layout::geometry;
 use crate::progress::{Phase, Progress};
 use crate::report::{IndexedReport, ProductsReport, StacReport, Unmatched};
 
@@ -378,50 +372,4 @@ fn nothing_matched(settings: &BuildSettings, counts: &ProductsReport, stac: Opti
             counts.in_index, settings.tile
         ),
     }
-}
-
-/// The arrays of angles that the run makes. They are read from the products' XML, which `--headers assume` does not touch
-/// and GeoTIFFs do not have.
-///
-/// # Errors
-/// A glob of `--arrays` is none.
-pub fn wanted_angles(settings: &BuildSettings) -> Result<BTreeSet<AngleArray>> {
-    if !settings.angles || settings.headers == HeaderPolicy::Assume || settings.source_kind == SourceKind::Cog {
-        return Ok(BTreeSet::new());
-    }
-    let wanted = Wanted::of(settings)?;
-    Ok(AngleArray::ALL.into_iter().filter(|array| wanted.admits_path(&geometry::path(*array))).collect())
-}
-
-/// Which rasters the settings ask for.
-pub(super) struct Wanted {
-    level: Level,
-    globs: Option<GlobSet>,
-}
-
-impl Wanted {
-    pub(super) fn of(settings: &BuildSettings) -> Result<Self> {
-        Ok(Self { level: settings.level, globs: globs(&settings.arrays)? })
-    }
-
-    pub(super) fn admits(&self, asset: Asset) -> bool {
-        array_kind(asset, self.level).is_some_and(|kind| self.admits_path(&kind.place.path()))
-    }
-
-    fn admits_path(&self, path: &str) -> bool {
-        let globs = self.globs.as_ref();
-        globs.is_none_or(|globs| globs.is_match(path) || globs.is_match(path.trim_start_matches('/')))
-    }
-}
-
-fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let bad = |error: globset::Error| Error::Request(format!("--arrays: {error}"));
-    let mut builder = GlobSetBuilder::new();
-    for pattern in patterns {
-        builder.add(Glob::new(pattern).map_err(bad)?);
-    }
-    builder.build().map(Some).map_err(bad)
 }

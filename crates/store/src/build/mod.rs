@@ -14,6 +14,7 @@ mod prepare;
 mod resolve;
 mod settings;
 mod settle;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,0 +1,60 @@
+//! Which rasters and angles a build takes, by the paths of their arrays.
+
+use std::collections::BTreeSet;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use s2ice_manifest::encoding::SourceKind;
+use s2ice_manifest::geometry::AngleArray;
+use s2ice_manifest::ids::Level;
+use s2ice_manifest::raster::Asset;
+
+use super::{BuildSettings, HeaderPolicy};
+use crate::error::{Error, Result};
+use crate::layout::eopf::array_kind;
+use crate::layout::geometry;
+
+/// Which rasters the settings ask for.
+pub struct Wanted {
+    level: Level,
+    globs: Option<GlobSet>,
+}
+
+impl Wanted {
+    pub fn of(settings: &BuildSettings) -> Result<Self> {
+        Ok(Self { level: settings.level, globs: globs(&settings.arrays)? })
+    }
+
+    pub fn admits(&self, asset: Asset) -> bool {
+        array_kind(asset, self.level).is_some_and(|kind| self.admits_path(&kind.place.path()))
+    }
+
+    fn admits_path(&self, path: &str) -> bool {
+        let globs = self.globs.as_ref();
+        globs.is_none_or(|globs| globs.is_match(path) || globs.is_match(path.trim_start_matches('/')))
+    }
+}
+
+/// The arrays of angles that the run makes. They are read from the products' XML, which `--headers assume` does not touch
+/// and GeoTIFFs do not have.
+///
+/// # Errors
+/// A glob of `--arrays` is none.
+pub fn wanted_angles(settings: &BuildSettings) -> Result<BTreeSet<AngleArray>> {
+    if !settings.angles || settings.headers == HeaderPolicy::Assume || settings.source_kind == SourceKind::Cog {
+        return Ok(BTreeSet::new());
+    }
+    let wanted = Wanted::of(settings)?;
+    Ok(AngleArray::ALL.into_iter().filter(|array| wanted.admits_path(&geometry::path(*array))).collect())
+}
+
+fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let bad = |error: globset::Error| Error::Request(format!("--arrays: {error}"));
+    let mut builder = GlobSetBuilder::new();
+    for pattern in patterns {
+        builder.add(Glob::new(pattern).map_err(bad)?);
+    }
+    builder.build().map(Some).map_err(bad)
+}
