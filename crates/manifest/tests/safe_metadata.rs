@@ -220,6 +220,11 @@ fn every_real_granule_has_its_angles() {
             continue;
         }
         let path = file.to_str().unwrap();
+        if path.contains("T34VEL") {
+            // At the edge of the swath a processor wrote one viewing grid of a single 0, on steps of 0 m.
+            assert!(parse_angles(&bytes, path).unwrap_err().to_string().ends_with("COL_STEP is \"0\""));
+            continue;
+        }
         let angles = parse_angles(&bytes, path).unwrap();
         let rows = text.split("<VALUES>").skip(1).map(|rest| rest.split('<').next().unwrap());
         let (mut count, mut sum) = (0_usize, 0.0);
