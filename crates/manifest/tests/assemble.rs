@@ -104,8 +104,11 @@ fn without_a_datastrip_nothing_is_dropped_on_a_guess() {
     assert_eq!(assemble(reprocessed, Resolutions::Best).steps.len(), 1);
 }
 
+/// A product and the names of its rasters.
+type Share = (String, Vec<String>);
+
 /// Era, and products with their rasters, of each store.
-fn stores(partition: &Partition) -> Vec<(String, Vec<(String, Vec<String>)>)> {
+fn stores(partition: &Partition) -> Vec<(String, Vec<Share>)> {
     let name = |era: &Option<s2ice_manifest::era::Era>| era.as_ref().map_or("main".to_owned(), ToString::to_string);
     let rasters = |part: &s2ice_manifest::era::Part, step: usize| -> Vec<String> {
         part.assembly.manifests.iter().filter(|m| m.at(step).is_some()).map(|m| m.asset.name()).collect()

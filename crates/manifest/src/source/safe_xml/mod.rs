@@ -233,7 +233,7 @@ async fn with_product(
     let facts = parse_product(&whole.bytes, product.level(), &paths.product)?;
     check_product(product, &facts, &paths.product)?;
     if paths.apart {
-        check_belongs(&granule, &facts, &paths)?;
+        check_belongs(&granule, &facts, paths)?;
     }
     Ok(ProductMetadata {
         sensing_time_us: granule.sensing_time_us,
