@@ -1,11 +1,14 @@
 //! Command-line arguments: clap types only. What they mean is worked out in `settings`.
 
+mod choices;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use s2ice_manifest::source::mirror::Layout;
 
+pub use self::choices::{ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg};
 use crate::duration::Span;
 
 /// Sentinel-2 archives as Icechunk stores, without copying a pixel.
@@ -186,49 +189,6 @@ pub struct SelectionArgs {
     /// Work everything out, write nothing.
     #[arg(long)]
     pub dry_run: bool,
-}
-
-/// Copies of a raster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ResolutionsArg {
-    /// Each band at its own resolution, or the finest the product has.
-    Best,
-    /// The R10m, R20m and R60m copies.
-    All,
-}
-
-/// Ways to treat what does not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnMismatchArg {
-    /// Era, but rasters of unknown encoders are refused.
-    Auto,
-    /// They go to stores of their own beside this one, which names them.
-    Era,
-    /// They are left out and named in the report.
-    Refuse,
-}
-
-/// Origins of main headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum HeadersArg {
-    /// One ranged request per raster to the file itself (or the cache).
-    Read,
-    /// From the index where it has them, else from the file.
-    Index,
-    /// From the index or the known Sentinel-2 header classes, without touching the source; marked unverified.
-    Assume,
-}
-
-/// Checksums of references.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ChecksumArg {
-    /// The ETag wherever it is known, the modification time on local disks and web servers: a changed file is an error
-    /// for readers.
-    Etag,
-    /// The modification time.
-    Modified,
-    /// Nothing: a changed file is read without notice.
-    None,
 }
 
 /// `s2ice index`.

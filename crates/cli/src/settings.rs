@@ -14,9 +14,7 @@ use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::args::{
-    ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg, SelectionArgs, SourceArgs, StoreArgs, UpdateArgs,
-};
+use crate::args::{ChecksumArg, OnMismatchArg, SelectionArgs, SourceArgs, StoreArgs, UpdateArgs};
 use crate::duration::Span;
 use crate::exit::Failure;
 
@@ -382,43 +380,4 @@ fn default_cache() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
     Some(base.join("s2ice"))
-}
-
-impl From<ResolutionsArg> for Resolutions {
-    fn from(arg: ResolutionsArg) -> Self {
-        match arg {
-            ResolutionsArg::Best => Self::Best,
-            ResolutionsArg::All => Self::All,
-        }
-    }
-}
-
-impl From<OnMismatchArg> for OnMismatch {
-    fn from(arg: OnMismatchArg) -> Self {
-        match arg {
-            OnMismatchArg::Auto => Self::Auto,
-            OnMismatchArg::Era => Self::Era,
-            OnMismatchArg::Refuse => Self::Refuse,
-        }
-    }
-}
-
-impl From<HeadersArg> for HeaderPolicy {
-    fn from(arg: HeadersArg) -> Self {
-        match arg {
-            HeadersArg::Read => Self::Read,
-            HeadersArg::Index => Self::Index,
-            HeadersArg::Assume => Self::Assume,
-        }
-    }
-}
-
-impl From<ChecksumArg> for ChecksumPolicy {
-    fn from(arg: ChecksumArg) -> Self {
-        match arg {
-            ChecksumArg::Etag => Self::Etag,
-            ChecksumArg::Modified => Self::Modified,
-            ChecksumArg::None => Self::None,
-        }
-    }
 }

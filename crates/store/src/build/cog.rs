@@ -23,7 +23,8 @@ use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::gather::{CatalogueLoad, Gathered, Inputs, Standing, catalogue};
-use super::resolve::{Resolved, Trouble, loses, whole};
+use super::resolve::{Resolved, loses};
+use super::trouble::{Trouble, whole};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};

@@ -10,7 +10,7 @@ use s2ice_manifest::raster::Asset;
 
 use super::fingerprint::{Salt, of_product};
 use super::gather::Gathered;
-use super::resolve::whole;
+use super::trouble::whole;
 use crate::holdings::Holdings;
 
 /// The input, compared with the stores of the tile.

@@ -7,7 +7,7 @@ use s2ice_manifest::source::facts::{Version, same_etag};
 use s2ice_manifest::source::jp2_walk::NODATA_BYTES;
 use s2ice_manifest::tlm::{IndexEntry, IndexRow};
 
-use super::resolve::Trouble;
+use super::trouble::Trouble;
 
 /// A file's facts: from the file itself or a remembered answer of it, from the index, or assumed.
 pub(super) struct Facts {

@@ -22,7 +22,7 @@ use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::BuildSettings;
-use super::resolve::Trouble;
+use super::trouble::Trouble;
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 use crate::report::IndexedReport;

@@ -14,6 +14,7 @@ mod prepare;
 mod resolve;
 mod settings;
 mod settle;
+mod trouble;
 mod wanted;
 
 use std::collections::BTreeMap;

@@ -9,23 +9,21 @@ use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::geometry::{AngleArray, AngleChunks, AnglePlacement};
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::manifest::{RasterFile, TileTable};
-use s2ice_manifest::product::{ProductId, ProductMetadata};
+use s2ice_manifest::product::ProductMetadata;
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::source::aws_tree::AwsError;
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, product_metadata, product_with_angles};
-use s2ice_manifest::source::jp2_header::{FileError, check_decodable};
-use s2ice_manifest::source::location::{Source, SourceError, SourceUrl};
-use s2ice_manifest::source::safe_xml::MetadataError;
+use s2ice_manifest::source::jp2_header::check_decodable;
+use s2ice_manifest::source::location::{Source, SourceUrl};
 use s2ice_manifest::source::tlm_parquet::Conflict;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::facts::{Facts, nodata, spans};
 use super::gather::{Gathered, Reach};
+use super::trouble::{Trouble, whole, without_angles};
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
-use crate::layout::geometry;
 use crate::progress::{Phase, Progress};
 
 /// Products with everything that assembly needs.
@@ -113,53 +111,6 @@ struct Job<'a> {
     cache: &'a FactCache,
     headers: Mutex<Headers>,
     from_cache: std::sync::atomic::AtomicU64,
-}
-
-/// A raster or product that is left out, or a source that cannot be used at all.
-pub(super) enum Trouble {
-    Refused(RefusalKind, String),
-    Fatal(Error),
-}
-
-impl From<SourceError> for Trouble {
-    fn from(error: SourceError) -> Self {
-        match error.concerns_whole_source() {
-            true => Self::Fatal(error.into()),
-            false => Self::Refused(RefusalKind::Source, error.to_string()),
-        }
-    }
-}
-
-impl From<FileError> for Trouble {
-    fn from(error: FileError) -> Self {
-        match error {
-            FileError::Source(error) => error.into(),
-            FileError::Changed { .. } => Self::Refused(RefusalKind::Changed, error.to_string()),
-            _ => Self::Refused(RefusalKind::Header, error.to_string()),
-        }
-    }
-}
-
-impl From<FactsError> for Trouble {
-    fn from(error: FactsError) -> Self {
-        match error {
-            FactsError::File(error) => error.into(),
-            FactsError::Metadata(MetadataError::Source(error)) => error.into(),
-            FactsError::Metadata(error) => Self::Refused(RefusalKind::Metadata, error.to_string()),
-            _ => Self::Fatal(Error::Input(error.to_string())),
-        }
-    }
-}
-
-impl From<AwsError> for Trouble {
-    fn from(error: AwsError) -> Self {
-        match error {
-            AwsError::Source(error) => error.into(),
-            AwsError::Cache(_) => Self::Fatal(Error::Input(error.to_string())),
-            AwsError::NotProven { .. } => Self::Refused(RefusalKind::Metadata, error.to_string()),
-            _ => Self::Refused(RefusalKind::Source, error.to_string()),
-        }
-    }
 }
 
 impl Job<'_> {
@@ -414,14 +365,4 @@ fn from_name(product: &Gathered) -> ProductMetadata {
         metadata.cloud_cover = item.cloud_cover;
     }
     metadata
-}
-
-/// The refusal of a product's angles, without which it is stored.
-fn without_angles(id: ProductId, kind: RefusalKind, reason: String) -> Refusal {
-    Refusal { product: id.to_string(), raster: Some(geometry::RASTER.to_owned()), kind, reason }
-}
-
-/// The refusal of a whole product.
-pub(super) fn whole(id: ProductId, kind: RefusalKind, reason: String) -> Refusal {
-    Refusal { product: id.to_string(), raster: None, kind, reason }
 }
