@@ -91,8 +91,10 @@ struct Published {
     /// Newest tag of a published state.
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
-    /// Products.
+    /// Products of the main store.
     products: u64,
+    /// Names of its eras, which have products of their own.
+    eras: Vec<String>,
     /// Sensing time of the newest, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     newest_product: Option<String>,
@@ -199,6 +201,7 @@ fn published(found: InfoReport) -> Published {
         snapshot: found.last_commit.snapshot,
         time: found.last_commit.time,
         products: found.times.count as u64,
+        eras: found.eras.into_keys().map(String::from).collect(),
         newest_product: found.times.last,
         references: found.references,
     }
@@ -230,7 +233,11 @@ fn render(report: &StatusReport, now: DateTime<Utc>, verbose: bool) -> String {
             continue;
         };
         let lag = tile.lag_seconds.and_then(|lag| i64::try_from(lag).ok()).map(chrono::TimeDelta::seconds);
-        row.push(text::number(published.products));
+        let eras = match published.eras.len() {
+            0 => String::new(),
+            several => format!(" + {}", text::count(several, "era")),
+        };
+        row.push(format!("{}{eras}", text::number(published.products)));
         row.push(minutes(published.newest_product.as_deref()));
         row.push(lag.map_or_else(dash, length));
         row.push(ago(last.map(|last| last.ended)));
@@ -312,6 +319,7 @@ mod tests {
                 time: "2026-06-01T04:00:07Z".to_owned(),
                 tag: last.as_ref().map(|_| "published/2026-06-01T04:00:08Z".to_owned()),
                 products: 1400,
+                eras: Vec::new(),
                 newest_product: Some("2026-05-30T10:08:33.598Z".to_owned()),
                 references: 9_000_000,
             }),
