@@ -393,22 +393,31 @@ def test_items_may_come_as_stac_geoparquet(s2ice: Command, built: Built, tmp_pat
     assert report["arrays"] == built.report["arrays"]
 
 
-def test_products_in_other_tiles_are_told_by_name(s2ice: Command, tmp_path: Path) -> None:
-    """One array has tiles of one size."""
+def test_products_in_other_tiles_have_an_era(s2ice: Command, tmp_path: Path) -> None:
+    """One array has tiles of one size: what has another goes to an era, or is refused by name where that is asked for."""
     first, second = Product(tmp_path), Product(tmp_path, day="20240506")
     for product, block in ((first, 512), (second, 1024)):
         product.add("B09", 60, block=block, **DEFLATE)
         product.add("B01", 60, block=512, **DEFLATE)
     stac = collect(tmp_path / "items.json", first, second)
-    report = s2ice(*arguments(stac, tmp_path, tmp_path / "store"), "--cache", "none").json
+    refusing = arguments(stac, tmp_path, tmp_path / "refusing")
+    report = s2ice(*refusing, "--cache", "none", "--on-mismatch", "refuse").json
     (refused,) = report["refused"]
     assert (refused["raster"], refused["kind"]) == ("B09_60m", "header_profile")
     assert "its TIFF header differs from the array's: tiles of" in refused["reason"]
-    array = numbers(tmp_path / "store", PLACES["B09_60m"])
-    stored = first if refused["product"] == second.name else second
-    step = 0 if stored is first else 1
-    assert np.array_equal(array[step].values, read(stored.files["B09_60m"][1]))
-    assert not array[1 - step].values.any()
+
+    store = tmp_path / "store"
+    report = s2ice(*arguments(stac, tmp_path, store), "--cache", "none").json
+    assert report["refused"] == []
+    (era,) = report["eras"]
+    (placed,) = era["placed"]
+    assert (placed["raster"], era["era"]) == ("B09_60m", "offset-1000-profile-2")
+    assert "its TIFF header differs from the array's: tiles of" in placed["reason"]
+    merged = package.open(store, "measurements/reflectance/r60m", eras="merge", mask_and_scale=False)
+    for step, product in enumerate((first, second)):
+        for band in ("B01", "B09"):
+            wanted = read(product.files[f"{band}_60m"][1])
+            assert np.array_equal(merged[band.lower()][step].values, wanted), (step, band)
 
 
 def test_a_bucket_is_read_in_ranges(s2ice: Command, built: Built, tmp_path: Path) -> None:

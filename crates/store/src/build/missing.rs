@@ -107,13 +107,7 @@ pub async fn index_missing(
                 }
                 out.rows.entry(raster.product).or_default().push(row);
             }
-            Err(Trouble::Refused(kind, reason)) => out.refused.push(Refusal {
-                product: raster.product.to_string(),
-                raster: Some(raster.asset.to_string()),
-                kind,
-                reason,
-            }),
-            Err(Trouble::Fatal(error)) => return Err(error),
+            Err(trouble) => out.refused.push(trouble.of_raster(raster.product, raster.asset)?),
         }
     }
     drop(answers);

@@ -213,13 +213,7 @@ impl Job<'_> {
         while let Some((record, row, answer)) = answers.next().await {
             match answer {
                 Ok(raster) => records[record].rasters.push(raster.into()),
-                Err(Trouble::Refused(kind, reason)) => refused.push(Refusal {
-                    product: row.product.to_string(),
-                    raster: Some(row.asset.to_string()),
-                    kind,
-                    reason,
-                }),
-                Err(Trouble::Fatal(error)) => return Err(error),
+                Err(trouble) => refused.push(trouble.of_raster(row.product, row.asset)?),
             }
         }
         progress.end();

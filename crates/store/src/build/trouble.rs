@@ -2,19 +2,35 @@
 
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::product::ProductId;
+use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::aws_tree::AwsError;
 use s2ice_manifest::source::facts::FactsError;
 use s2ice_manifest::source::jp2_header::FileError;
 use s2ice_manifest::source::location::SourceError;
 use s2ice_manifest::source::safe_xml::MetadataError;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::layout::geometry;
 
 /// A raster or product that is left out, or a source that cannot be used at all.
 pub enum Trouble {
     Refused(RefusalKind, String),
     Fatal(Error),
+}
+
+impl Trouble {
+    /// The refusal of a raster.
+    ///
+    /// # Errors
+    /// What ends the run.
+    pub fn of_raster(self, product: ProductId, asset: Asset) -> Result<Refusal> {
+        match self {
+            Self::Refused(kind, reason) => {
+                Ok(Refusal { product: product.to_string(), raster: Some(asset.to_string()), kind, reason })
+            }
+            Self::Fatal(error) => Err(error),
+        }
+    }
 }
 
 impl From<SourceError> for Trouble {

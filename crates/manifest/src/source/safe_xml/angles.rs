@@ -1,13 +1,12 @@
 //! `MTD_TL.xml`: sun and viewing angles on the grid of 5 km nodes, which are most of the file.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use crate::geometry::{ANGLES, AngleGrid, Angles, GRID_VALUES, NODES, SPACING_M};
 use crate::ids::Band;
 
 use super::MetadataError;
-use super::xml::{Element, End, leaves};
+use super::xml::{Element, whole};
 
 /// One grid under construction.
 #[derive(Default)]
@@ -42,21 +41,7 @@ struct Found {
 /// 5 km apart, a value that is no angle.
 pub fn parse_angles(bytes: &[u8], path: &str) -> Result<Angles, MetadataError> {
     let mut found = Found::default();
-    let mut failure = None;
-    let end = leaves(bytes, |elements, text| match found.take(elements, text, path) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            failure = Some(error);
-            ControlFlow::Break(())
-        }
-    });
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    let bad = |at: u64, detail: String| MetadataError::Xml { path: path.to_owned(), at, detail };
-    if end.map_err(|(at, detail)| bad(at, detail))? != End::Complete {
-        return Err(bad(bytes.len() as u64, "the document ends too early".to_owned()));
-    }
+    whole(bytes, path, |elements, text| found.take(elements, text, path))?;
     found.finish(path)
 }
 

@@ -1,12 +1,10 @@
 //! `manifest.safe`: the files of a product, with sizes and checksums.
 
-use std::ops::ControlFlow;
-
 use crate::product::ProductId;
 use crate::raster::Asset;
 
 use super::super::location::Source;
-use super::xml::{Element, End, leaves};
+use super::xml::{Element, whole};
 use super::{MetadataError, MetadataPaths};
 
 /// Most bytes of a manifest; 100 kB is usual.
@@ -110,22 +108,7 @@ pub(super) fn relative_path(text: &str) -> Option<String> {
 /// [`MetadataError`]: no XML, a senseless size or checksum, a path that leaves the product's folder.
 pub fn parse_file_list(bytes: &[u8], path: &str) -> Result<Vec<ListedFile>, MetadataError> {
     let mut found = Found::default();
-    let mut failure = None;
-    let end = leaves(bytes, |elements, text| match found.take(elements, text, path) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            failure = Some(error);
-            ControlFlow::Break(())
-        }
-    });
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    let bad = |at: u64, detail: String| MetadataError::Xml { path: path.to_owned(), at, detail };
-    let end = end.map_err(|(at, detail)| bad(at, detail))?;
-    if end != End::Complete {
-        return Err(bad(bytes.len() as u64, "the document ends too early".to_owned()));
-    }
+    whole(bytes, path, |elements, text| found.take(elements, text, path))?;
     found.finish(path)?;
     Ok(found.files)
 }

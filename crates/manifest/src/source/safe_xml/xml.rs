@@ -7,6 +7,8 @@ use quick_xml::errors::Error as XmlError;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
+use super::MetadataError;
+
 /// Deepest nesting; Sentinel-2 metadata has 8.
 const MAX_DEPTH: usize = 32;
 
@@ -66,6 +68,33 @@ pub(super) enum End {
     Complete,
     /// The bytes end within the document.
     Cut,
+}
+
+/// As [`leaves`], for a document that must be whole, up to the first error of `take`.
+///
+/// # Errors
+/// [`MetadataError::Xml`] for what is no complete document; what `take` says.
+pub(super) fn whole(
+    bytes: &[u8],
+    path: &str,
+    mut take: impl FnMut(&[Element], &str) -> Result<(), MetadataError>,
+) -> Result<(), MetadataError> {
+    let mut failure = None;
+    let end = leaves(bytes, |elements, text| match take(elements, text) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failure = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let bad = |at: u64, detail: String| MetadataError::Xml { path: path.to_owned(), at, detail };
+    match end.map_err(|(at, detail)| bad(at, detail))? {
+        End::Complete => Ok(()),
+        _ => Err(bad(bytes.len() as u64, "the document ends too early".to_owned())),
+    }
 }
 
 /// Calls `leaf(path, text)` for each element without children, the innermost last in `path`, until it breaks.
