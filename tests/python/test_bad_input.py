@@ -349,6 +349,9 @@ def test_no_source(bench: Bench, tmp_path: Path) -> None:
     assert "ftp://host/x" in bench.refused(source="ftp://host/x")
 
 
+# Without it, other offsets and headers go to eras: see test_eras.py.
+REFUSE = ("--on-mismatch", "refuse")
+
 BROKEN_METADATA = [
     ("no XML", "GRANULE/*/MTD_TL.xml", lambda _: "<a><b>", "Tile_Geocoding"),
     (
@@ -391,7 +394,7 @@ def test_broken_metadata(
     text = change(file.read_text())
     assert text != file.read_text()
     file.write_text(text)
-    report = damaged.build()
+    report = damaged.build(*REFUSE)
     (refused,) = report["refused"]
     assert refused["product"] == product
     assert "raster" not in refused
@@ -428,7 +431,7 @@ def old(make_samples: Callable[..., Samples]) -> Samples:
 def test_another_header_class(bench: Bench, tmp_path: Path, pair: Samples, early: Samples) -> None:
     """12-bit tiles under a 15-bit header would decode to wrong numbers without an error."""
     both = joined(pair, early, tmp_path / "source")
-    report = bench.build(index=both.index, source=both.root)
+    report = bench.build(*REFUSE, index=both.index, source=both.root)
     refused = {(r["product"], r["raster"]) for r in report["refused"]}
     assert {r["kind"] for r in report["refused"]} == {"header_profile"}
     one = {(p, a) for p in early.products for a in ("B01_60m", "B09_60m")}
@@ -453,7 +456,7 @@ def test_another_header_class(bench: Bench, tmp_path: Path, pair: Samples, early
 
 def test_another_offset_class(bench: Bench, tmp_path: Path, pair: Samples, old: Samples) -> None:
     both = joined(pair, old, tmp_path / "source")
-    report = bench.build(index=both.index, source=both.root)
+    report = bench.build(*REFUSE, index=both.index, source=both.root)
     (refused,) = report["refused"]
     assert refused["product"] == old.products[0]
     assert refused["kind"] == "radiometry"

@@ -429,7 +429,7 @@ def test_a_bucket_is_read_in_ranges(s2ice: Command, built: Built, tmp_path: Path
             key = path.relative_to(built.product.root).as_posix()
             service.client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
         line = (
-            *arguments(built.stac, f"s3://{bucket}", "s3://stores/33TVN"),
+            *arguments(built.stac, f"s3://{bucket}", "s3://stores/33TVN-cog"),
             *("--source-endpoint", service.endpoint, "--source-region", "us-west-2"),
             *("--store-endpoint", service.endpoint, "--resolutions", "all"),
             *("--cache", tmp_path / "facts.ndjson", "--sample", "0"),
@@ -443,7 +443,7 @@ def test_a_bucket_is_read_in_ranges(s2ice: Command, built: Built, tmp_path: Path
             assert len([r for r in asked if r.path.endswith(f"/{name}.tif")]) == 1, name
         options = {"endpoint_url": service.endpoint, "region": "us-east-1", "allow_http": True}
         options |= {"force_path_style": True, **s3.KEYS}
-        opened = numbers("s3://stores/33TVN", PLACES["B09_60m"], storage_options=options, credentials=s3.KEYS)
+        opened = numbers("s3://stores/33TVN-cog", PLACES["B09_60m"], storage_options=options, credentials=s3.KEYS)
         with service.recorded() as requests:
             found = opened[0].values
         asked = [request for request in requests if request.bucket == bucket]

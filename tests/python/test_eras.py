@@ -207,6 +207,10 @@ def test_policies(tile: Tile, mixed: dict[str, Any]) -> None:
     report = fresh.run("new", "old", "early", more=("--dry-run",))
     assert [era["times"]["count"] for era in report["eras"]] == [3, 1]
     assert not list(fresh.store.parent.iterdir())
+    fresh.run("new")
+    before = sorted(fresh.store.parent.iterdir())
+    assert [era["era"] for era in fresh.run("new", "old", more=("--dry-run",))["eras"]] == [OLD]
+    assert sorted(fresh.store.parent.iterdir()) == before
 
 
 def test_stores_grow_to_the_fresh_ones_whatever_comes_first(tile: Tile, mixed: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ class Plot:
 def first_chunks(archive: Archive) -> dict[str, bytes]:
     """The bytes of the first chunk of each product, by the index."""
     out = {}
-    for product in archive.products.values():
+    for product in list(archive.products.values()):
         (row,) = (row for row in product.rows if tables.asset(row) == "B01_60m")
         _, start, _ = tables.head(row["index"])
         length = tables.lengths(row["index"])[0]

@@ -89,7 +89,7 @@ pub struct Written {
     pub moved: u64,
     /// Commits on the run's branch.
     pub commits: u64,
-    /// True where the repository is new.
+    /// True where no state was published there before.
     pub created: bool,
     /// The tag of the published state; absent where tagging failed, which the next run makes up for.
     pub tag: Option<String>,
@@ -189,7 +189,9 @@ pub async fn write(
         return Ok(None);
     }
     let held = if update.reads_held { loaded.held(target).await? } else { None };
-    let (repository, main, created) = match (loaded.repository, loaded.main) {
+    // Whoever made the repository: of several runs, one is the first to publish.
+    let created = loaded.state.is_none();
+    let (repository, main, made) = match (loaded.repository, loaded.main) {
         (Some(repository), Some(main)) => (adopt(target, repository, &options).await?, main, false),
         _ => {
             let repository = create(target, &options).await?;
@@ -199,7 +201,7 @@ pub async fn write(
         }
     };
     let branch = format!("s2ice-{}", options.run);
-    let unfinished = Unfinished::new(target, branch.clone(), created.then(|| main.clone()));
+    let unfinished = Unfinished::new(target, branch.clone(), made.then(|| main.clone()));
     let referencing = options.referencing(repository.spec_version() >= SpecVersionBin::V2);
     let windows = Windows {
         referencing: Arc::new(referencing),

@@ -205,7 +205,7 @@ pub struct Committed {
     pub snapshot: String,
     /// Commits made on the way.
     pub commits: u64,
-    /// True where the repository is new.
+    /// True where no state was published there before.
     pub created: bool,
     /// References written from index and files.
     pub references_written: u64,

@@ -50,14 +50,21 @@ impl Target {
     /// # Errors
     /// As [`Target::open`]; [`Error::Request`] where the store takes a whole bucket.
     pub async fn era(&self, era: &Era) -> Result<Self> {
-        let url = self.url.sibling(&format!(".era-{era}")).ok_or_else(|| {
+        Self::open(self.era_url(era)?, self.options.clone()).await
+    }
+
+    /// The address of an era of the store.
+    ///
+    /// # Errors
+    /// [`Error::Request`] where the store takes a whole bucket.
+    pub(crate) fn era_url(&self, era: &Era) -> Result<SourceUrl> {
+        self.url.sibling(&format!(".era-{era}")).ok_or_else(|| {
             Error::Request(format!(
                 "{} takes a whole bucket, so there is no place beside it for the era {era}: name a prefix in the bucket, \
                  or use --on-mismatch refuse",
                 self.url
             ))
-        })?;
-        Self::open(url, self.options.clone()).await
+        })
     }
 
     /// The address.

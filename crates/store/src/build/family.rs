@@ -61,8 +61,11 @@ impl Family {
 
     /// Adds an era that the family does not have yet; true where its store holds products.
     pub(super) async fn join(&mut self, settings: &BuildSettings, era: Era) -> Result<bool> {
-        let target = match self.members.first().and_then(|main| main.target.as_ref()) {
-            Some(main) => Some(main.era(&era).await?),
+        let main = self.members.first().and_then(|main| main.target.as_ref());
+        let target = match main.map(|main| main.era_url(&era).map(|url| (main, url))).transpose()? {
+            // A dry run shall leave no trace, not even an empty folder.
+            Some((_, url)) if settings.dry_run && url.local_root().is_some_and(|root| !root.exists()) => None,
+            Some((main, url)) => Some(Target::open(url, main.options().clone()).await?),
             None => None,
         };
         let (mut loaded, mut lock) = (Loaded::default(), None);
