@@ -394,7 +394,7 @@ def test_items_may_come_as_stac_geoparquet(s2ice: Command, built: Built, tmp_pat
 
 
 def test_products_in_other_tiles_have_an_era(s2ice: Command, tmp_path: Path) -> None:
-    """One array has tiles of one size: what has another goes to an era, or is refused by name where that is asked for."""
+    """One array has tiles of one size: what has another goes to an era, or is refused by name where that is asked."""
     first, second = Product(tmp_path), Product(tmp_path, day="20240506")
     for product, block in ((first, 512), (second, 1024)):
         product.add("B09", 60, block=block, **DEFLATE)
