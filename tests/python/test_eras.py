@@ -199,6 +199,10 @@ def test_policies(tile: Tile, mixed: dict[str, Any]) -> None:
     report = tile.run("new", "old", "early", more=("--on-mismatch", "refuse"))
     assert refused(report) == {(name, None, "radiometry") for name in of(mixed, "early")}
     assert tile.products(OLD) == of(mixed, "old")
+    # However its rows are given: another checksum means that every product is asked anew.
+    report = tile.run("new", "old", more=("--on-mismatch", "refuse", "--checksum", "none"))
+    assert report["refused"] == []
+    assert tile.products(OLD) == of(mixed, "old")
     # Now it may.
     tile.run("new", "old", "early")
     tile.check(of(mixed, "new", "old", "early"))
@@ -242,6 +246,16 @@ def test_stores_grow_to_the_fresh_ones_whatever_comes_first(tile: Tile, mixed: d
     tile.check([*names, again])
 
 
+def test_a_raster_stands_in_its_new_place_before_it_leaves_the_old_one(tile: Tile, mixed: dict[str, Any]) -> None:
+    """The early product has the first header of its era, until products of the usual one come."""
+    tile.run("new", "early")
+    assert list(tile.eras()) == [OLD]
+    report = tile.run("old")
+    published = {era["era"]: era["published"] for era in report["eras"]}
+    assert published[EARLY] < published[OLD], "the receiver is written first"
+    tile.check(of(mixed, "new", "old", "early"))
+
+
 def test_an_era_that_loses_everything_is_named_no_more(tile: Tile, mixed: dict[str, Any], s2ice: Command) -> None:
     tile.run("new", "early")
     report = tile.run("new", more=("--prune",))
@@ -274,9 +288,13 @@ def test_rollback_and_gc_take_the_eras_along(tile: Tile, mixed: dict[str, Any], 
     assert [era["store"].endswith(OLD) for era in report["eras"]] == [True]
     assert set(before) <= set(tile.products(OLD)), "no product is lost"
     assert tile.products(MAIN) == of(mixed, "new")
-    tile.run("again", "early")
+    newest = s2ice("rollback", tile.store, "--list", "--json").json["states"][-1]["tag"]
+    s2ice("rollback", tile.store, newest)
     fresh = Tile(s2ice, mixed, tile.store.parent / "fresh")
     fresh.run("new", "old", "again", "early")
+    tile.same(fresh)
+    s2ice("rollback", tile.store)
+    tile.run("again", "early")
     tile.same(fresh)
     collected = s2ice("gc", tile.store, "--keep-published", "1", "--older-than", "0d", "--json").json
     assert len(collected["eras"]) == 2
@@ -291,6 +309,43 @@ def test_what_the_command_says(tile: Tile, mixed: dict[str, Any], s2ice: Command
     assert f"{OLD} of the main store" in s2ice("info", tile.at(OLD)).stdout
     wrong = [str(tile.at(OLD)) if item == tile.store else item for item in tile.line("new")]
     assert "name the main store" in s2ice(*wrong, code=2).sentence
+    named = s2ice(*tile.line("early", more=("--container", "other")), code=2).sentence
+    assert "name it local, not other" in named
+    assert "is of spec 2" in s2ice(*tile.line("early", more=("--spec", "1")), code=1).sentence
+
+
+def test_a_group_that_only_an_era_has(tile: Tile, mixed: dict[str, Any]) -> None:
+    """The classification of old products only, beside bands of all of them."""
+    tile.run("new", more=("--arrays", "**/b0*"))
+    tile.run("old")
+    assert tile.products(MAIN) == of(mixed, "new")
+    scl = package.open(tile.store, SCL, eras="merge")
+    assert scl.sizes["time"] == 4
+    assert scl.present.values.tolist() == [1, 1, 0, 0]
+    assert not scl.scl[2:].any()
+    assert scl.scl[0].any()
+    tree = package.open(tile.store, eras="merge")
+    assert tree[SCL].scl.shape == tree[R60M].b01.shape
+
+
+def test_a_merged_cube_can_be_used_like_any_other(tile: Tile, tmp_path: Path) -> None:
+    tile.run("new", "old", "early")
+    group = package.open(tile.store, R60M, eras="merge")
+    corner = group.isel(y=slice(0, 50), x=slice(0, 40))
+    corner.to_zarr(tmp_path / "copy.zarr")
+    copy = xr.open_zarr(tmp_path / "copy.zarr")
+    np.testing.assert_array_equal(copy.b01.values, corner.b01.values)
+    assert copy.b01.dtype.kind == "f"
+    # Where a product is in two stores, its flags are needed, whoever drops them.
+    dropped = package.open(tile.store, R60M, eras="merge", drop_variables=["present", "b09"])
+    assert {"present", "b09"}.isdisjoint(dropped.variables)
+    np.testing.assert_array_equal(dropped.b01[0].values, group.b01[0].values)
+    assert np.isfinite(dropped.b01[0].values).any()
+    tree = package.open(tile.store, eras="merge", chunks={"x": 915})
+    assert tree[R60M].b01.chunks[2] == (915, 915)
+    assert tree[R60M].b01.chunks[0] == (1,) * 5
+    with pytest.raises(ValueError, match="decode_times"):
+        package.open(tile.store, R60M, eras="merge", decode_times=False)
 
 
 def test_what_cannot_be_merged_is_said(tile: Tile) -> None:

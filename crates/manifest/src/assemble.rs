@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::era::{OnMismatch, partition};
+use crate::era::{InEras, OnMismatch, partition};
 use crate::geometry::{AngleArray, AnglePlacement};
 use crate::ids::Resolution;
 use crate::manifest::{ChunkManifest, Placement};
@@ -146,7 +146,7 @@ impl Assembly {
 
 /// One store of products: what does not fit its radiometry or its headers is refused ([`partition`] gives it a place).
 pub fn assemble(products: Vec<ProductRecord>, resolutions: Resolutions) -> Assembly {
-    let divided = partition(products, resolutions, OnMismatch::Refuse);
+    let divided = partition(products, resolutions, OnMismatch::Refuse, &InEras::new());
     let main = divided.parts.into_iter().find(|part| part.era.is_none()).map(|part| part.assembly);
     let mut assembly = main.unwrap_or_default();
     assembly.refused = divided.refused;

@@ -22,6 +22,9 @@ use crate::product::{MetadataSource, ProductId};
 use crate::profile::HeaderProfile;
 use crate::raster::Asset;
 
+/// What tells eras of further header profiles, with the number of the profile behind.
+const PROFILE: &str = "-profile-";
+
 /// Longest name of an era.
 const LONGEST: usize = 64;
 
@@ -53,9 +56,14 @@ impl Era {
             name += &format!("-per-{quantification}");
         }
         if rank > 0 {
-            name += &format!("-profile-{}", rank + 1);
+            name += &format!("{PROFILE}{}", rank + 1);
         }
         Self(name)
+    }
+
+    /// True for a store of further header profiles; false for one that differs by its radiometry alone.
+    pub fn is_of_profile(&self) -> bool {
+        self.0.contains(PROFILE)
     }
 
     /// The name.
@@ -99,6 +107,10 @@ impl From<Era> for String {
     }
 }
 
+/// Rasters that eras hold, and whether one of these is of further header profiles: what has an era keeps it, whatever the
+/// policy is by now.
+pub type InEras = BTreeMap<(ProductId, Asset), bool>;
+
 /// A product or raster that stands in an era, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Placed {
@@ -137,8 +149,14 @@ pub struct Partition {
 ///
 /// Reprocessed products give way first. The main store has the lowest offset (the one in use since baseline 04.00). Of the
 /// header profiles of an array the known Sentinel-2 class comes first, then other encoders by fingerprint, then that of
-/// early 2016; the first stands in the store of its offset, each further one in an era, where `on_mismatch` lets it.
-pub fn partition(products: Vec<ProductRecord>, resolutions: Resolutions, on_mismatch: OnMismatch) -> Partition {
+/// early 2016; the first stands in the store of its offset, each further one in an era, where `on_mismatch` lets it or an
+/// era has it already.
+pub fn partition(
+    products: Vec<ProductRecord>,
+    resolutions: Resolutions,
+    on_mismatch: OnMismatch,
+    in_eras: &InEras,
+) -> Partition {
     let mut refused = Vec::new();
     let products = drop_superseded(products, &mut refused);
     let Some(main) = products.iter().map(|p| Radiometry::of(&p.metadata)).min_by_key(|r| r.key()) else {
@@ -149,7 +167,8 @@ pub fn partition(products: Vec<ProductRecord>, resolutions: Resolutions, on_mism
         let own = Radiometry::of(&product.metadata);
         if own.key() != main.key() && on_mismatch == OnMismatch::Refuse {
             let before = product.rasters.len();
-            product.rasters.retain(stays_in_era);
+            let id = product.id;
+            product.rasters.retain(|raster| in_eras.contains_key(&(id, raster.asset())));
             if product.rasters.len() < before {
                 refused.push(other_radiometry(&product, main));
             }
@@ -162,7 +181,7 @@ pub fn partition(products: Vec<ProductRecord>, resolutions: Resolutions, on_mism
     }
     let mut parts: BTreeMap<Option<Era>, Part> = BTreeMap::new();
     for group in groups.into_values() {
-        for part in divide(group, main, on_mismatch, &mut refused) {
+        for part in divide(group, main, on_mismatch, in_eras, &mut refused) {
             parts.insert(part.era.clone(), part);
         }
     }
@@ -174,10 +193,11 @@ fn divide(
     group: Vec<ProductRecord>,
     main: Radiometry,
     on_mismatch: OnMismatch,
+    in_eras: &InEras,
     refused: &mut Vec<Refusal>,
 ) -> Vec<Part> {
     let Some(own) = group.first().map(|product| Radiometry::of(&product.metadata)) else { return Vec::new() };
-    let profiles = profiles(&group, on_mismatch);
+    let profiles = profiles(&group, on_mismatch, in_eras);
     let mut ranks: BTreeMap<usize, Vec<ProductRecord>> = BTreeMap::new();
     for product in group {
         let mut shares: BTreeMap<usize, Vec<Placement>> = BTreeMap::new();
@@ -264,7 +284,11 @@ fn part(
 }
 
 /// The header profiles of each array that have a place, in the order of their ranks.
-fn profiles(group: &[ProductRecord], on_mismatch: OnMismatch) -> BTreeMap<Asset, Vec<Arc<HeaderProfile>>> {
+fn profiles(
+    group: &[ProductRecord],
+    on_mismatch: OnMismatch,
+    in_eras: &InEras,
+) -> BTreeMap<Asset, Vec<Arc<HeaderProfile>>> {
     struct Seen {
         header: Arc<HeaderProfile>,
         in_era: bool,
@@ -278,7 +302,8 @@ fn profiles(group: &[ProductRecord], on_mismatch: OnMismatch) -> BTreeMap<Asset,
             let key = (header_origin(raster.asset(), level, header), header.fingerprint.clone());
             let new = || Seen { header: Arc::clone(header), in_era: false };
             let entry = seen.entry(raster.asset()).or_default().entry(key).or_insert_with(new);
-            entry.in_era |= stays_in_era(raster);
+            // The first profile of another offset is no exception that would have been made for it.
+            entry.in_era |= in_eras.get(&(product.id, raster.asset())) == Some(&true);
         }
     }
     seen.into_iter()
@@ -294,10 +319,6 @@ fn profiles(group: &[ProductRecord], on_mismatch: OnMismatch) -> BTreeMap<Asset,
             (asset, admitted.map(|(_, (_, seen))| seen.header).collect())
         })
         .collect()
-}
-
-fn stays_in_era(raster: &Placement) -> bool {
-    raster.held().is_some_and(|held| held.era.is_some())
 }
 
 fn radiometry_differs(own: Radiometry, main: Radiometry) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use s2ice_jpeg2000::TileSpan;
 use s2ice_manifest::assemble::{Assembly, ProductRecord, RefusalKind, Resolutions, assemble};
-use s2ice_manifest::era::{OnMismatch, Partition, partition};
+use s2ice_manifest::era::{InEras, OnMismatch, Partition, partition};
 use s2ice_manifest::manifest::{HeldRaster, Placement, RangeError, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
@@ -157,7 +157,8 @@ fn offsets_and_headers_get_stores_of_their_own() {
     let early = ("offset-0-profile-2".to_owned(), vec![(name(3, 300, 1), vec!["B01_60m".to_owned()])]);
     let foreign = ("offset-1000-profile-2".to_owned(), vec![(name(4, 510, 1), vec!["B01_60m".to_owned()])]);
 
-    let auto = partition(products.clone(), Resolutions::Best, OnMismatch::Auto);
+    let none = InEras::new();
+    let auto = partition(products.clone(), Resolutions::Best, OnMismatch::Auto, &none);
     assert_eq!(stores(&auto), [main.clone(), old.clone(), early.clone()]);
     let refused: Vec<_> = auto.refused.iter().map(|r| (r.product.clone(), r.raster.clone(), r.kind)).collect();
     assert_eq!(refused, [(name(4, 510, 1), Some("B01_60m".to_owned()), RefusalKind::HeaderProfile)]);
@@ -167,10 +168,10 @@ fn offsets_and_headers_get_stores_of_their_own() {
     assert_eq!(placed, [(name(2, 300, 1), None), (name(3, 300, 1), None), (name(3, 300, 1), raster)]);
     assert!(auto.parts[2].differs[1].contains("12 bit vs 15 bit"), "{:?}", auto.parts[2].differs);
 
-    let era = partition(products.clone(), Resolutions::Best, OnMismatch::Era);
+    let era = partition(products.clone(), Resolutions::Best, OnMismatch::Era, &none);
     assert_eq!(stores(&era), [main.clone(), old, early, foreign]);
     assert!(era.refused.is_empty());
-    let refuse = partition(products, Resolutions::Best, OnMismatch::Refuse);
+    let refuse = partition(products, Resolutions::Best, OnMismatch::Refuse, &none);
     assert_eq!(stores(&refuse), [main]);
     assert_eq!(refuse.refused.len(), 3);
 }
@@ -190,8 +191,10 @@ fn a_reprocessed_product_leaves_its_era_and_what_an_era_holds_stays() {
     };
     let new = product(&name(1, 510, 1), 1_000, strip, -1000);
     let products = vec![held(old, Some("offset-0")), held(other.clone(), Some("offset-0")), new];
+    let (none, id) = (InEras::new(), other.id);
+    let kept: InEras = other.rasters.iter().map(|raster| ((id, raster.asset()), false)).collect();
     for policy in [OnMismatch::Auto, OnMismatch::Refuse] {
-        let divided = partition(products.clone(), Resolutions::Best, policy);
+        let divided = partition(products.clone(), Resolutions::Best, policy, &kept);
         let names: Vec<_> = stores(&divided).into_iter().map(|(era, steps)| (era, steps[0].0.clone())).collect();
         assert_eq!(names, [("main".to_owned(), name(1, 510, 1)), ("offset-0".to_owned(), name(2, 300, 1))]);
         assert!(divided.parts[1].placed.is_empty(), "it is there already");
@@ -199,7 +202,7 @@ fn a_reprocessed_product_leaves_its_era_and_what_an_era_holds_stays() {
     }
     // What the main store holds goes to the era, taken over from there.
     let products = vec![held(other, None), product(&name(1, 510, 1), 1_000, strip, -1000)];
-    let divided = partition(products, Resolutions::Best, OnMismatch::Auto);
+    let divided = partition(products, Resolutions::Best, OnMismatch::Auto, &none);
     assert!(divided.parts[1].assembly.manifests.iter().all(|m| matches!(m.at(0), Some(Placement::Elsewhere(_)))));
 }
 

@@ -71,6 +71,20 @@ pub struct WriteOptions {
     pub gate: GateOptions,
 }
 
+impl Written {
+    /// With what was written in the same run before.
+    pub(crate) fn after(self, before: Option<Self>) -> Self {
+        let Some(before) = before else { return self };
+        Self {
+            references: self.references + before.references,
+            moved: self.moved + before.moved,
+            commits: self.commits + before.commits,
+            created: self.created || before.created,
+            ..self
+        }
+    }
+}
+
 impl WriteOptions {
     /// How references are written to a repository whose format knows `relative` locations.
     pub(crate) fn referencing(&self, relative: bool) -> Referencing {

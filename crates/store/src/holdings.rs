@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use s2ice_manifest::era::Era;
+use s2ice_manifest::era::{Era, InEras};
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::manifest::HeldRaster;
 use s2ice_manifest::product::{ProductId, ProductMetadata, precedence};
@@ -97,6 +97,20 @@ impl Holdings {
             }
         }
         out.into_values().collect()
+    }
+
+    /// The rasters that eras hold.
+    pub(crate) fn in_eras(&self) -> InEras {
+        let mut out = InEras::new();
+        for store in &self.stores {
+            let Some(era) = &store.stamp.era else { continue };
+            for (step, held) in store.steps.iter().enumerate() {
+                for raster in store.rasters(step) {
+                    *out.entry((held.id, raster.asset)).or_default() |= era.is_of_profile();
+                }
+            }
+        }
+        out
     }
 
     /// Where the stores hold the angles of a product.

@@ -199,6 +199,15 @@ impl StorePlan {
         self.arrays.iter().map(|a| a.manifest.references()).sum()
     }
 
+    /// Up to when the catalogue was read, said otherwise than it was planned.
+    pub(crate) fn set_catalogue(&mut self, catalogue: Option<CatalogueStamp>) {
+        self.stamp.catalogue = catalogue;
+        let root = self.nodes.iter_mut().find(|node| node.path.is_empty());
+        if let Some(stamp) = root.and_then(|node| stamp_of_mut(&mut node.document)) {
+            *stamp = serde_json::to_value(&self.stamp).unwrap_or_default();
+        }
+    }
+
     /// Bytes that all references stand for.
     pub fn referenced_bytes(&self) -> u64 {
         self.facts.iter().map(|f| f.bytes).fold(0, u64::saturating_add)

@@ -7,6 +7,7 @@ one: its eras. Reflectance of all of them is on one scale once it is decoded, so
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from xarray.core import indexing
 from s2ice.errors import S2iceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     import zarr
 
@@ -70,6 +71,8 @@ def axis_of(columns: Sequence[xr.Dataset]) -> Axis:
     """
     found: dict[str, tuple[Any, list[int]]] = {}
     for number, root in enumerate(columns):
+        if TIME not in root.variables or "product_id" not in root.variables:
+            raise S2iceError("a store of the tile has no time or product_id at its root: it was not written by s2ice")
         for step, (time, product) in enumerate(zip(root[TIME].values, root["product_id"].values, strict=True)):
             earliest, places = found.setdefault(str(product), (time, [-1] * len(columns)))
             places[number] = step
@@ -153,6 +156,8 @@ def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis) -> xr.Dataset:
         elif TIME in first.dims:
             variables[name] = _join(name, parts, axis, present)
         else:
+            if any(part is not None and not part.equals(first) for part in parts):
+                raise S2iceError(f"{name} is not the same in all stores of the tile")
             variables[name] = first
     dataset = xr.Dataset({}, attrs=dict(there[0][1].attrs))
     dataset = dataset.assign({name: variable for name, variable in variables.items() if name not in coordinates})
@@ -166,6 +171,7 @@ def _names(datasets: Iterable[xr.Dataset]) -> list[str]:
 class _Flags(NamedTuple):
     """Which arrays of a group have data, by time, of each store."""
 
+    size: int
     names: list[str]
     by_store: list[dict[str, np.ndarray[Any, Any]]]
 
@@ -174,11 +180,11 @@ class _Flags(NamedTuple):
 
     def variable(self, like: xr.Variable) -> xr.Variable:
         """Return the flags of all stores, with bits of their own where these have others."""
-        masks = [np.uint32(1) << np.uint32(bit) for bit in range(len(self.names))]
-        values = np.zeros(len(next(iter(self.by_store[0].values()), [])), dtype=np.uint32)
+        masks = [1 << bit for bit in range(len(self.names))]
+        values = np.zeros(self.size, dtype=np.uint32)
         for name, mask in zip(self.names, masks, strict=True):
             flags = [store[name] for store in self.by_store if name in store]
-            values |= np.where(np.any(flags, axis=0), mask, np.uint32(0)).astype(np.uint32)
+            values |= np.where(np.any(flags, axis=0), mask, 0).astype(np.uint32)
         attrs = {**like.attrs, "flag_masks": masks, "flag_meanings": " ".join(self.names)}
         return xr.Variable(TIME, values, attrs, like.encoding)
 
@@ -198,7 +204,7 @@ def _present(datasets: Sequence[xr.Dataset | None], axis: Axis) -> _Flags | None
                 (at,) = np.nonzero(places >= 0)
                 flags[name][at] = values[places[at]] & np.uint32(mask) != 0
         by_store.append(flags)
-    return _Flags(list(dict.fromkeys(name for flags in by_store for name in flags)), by_store)
+    return _Flags(size, list(dict.fromkeys(name for flags in by_store for name in flags)), by_store)
 
 
 def _join(name: str, parts: Sequence[xr.Variable | None], axis: Axis, present: _Flags | None) -> xr.Variable:
@@ -214,7 +220,8 @@ def _join(name: str, parts: Sequence[xr.Variable | None], axis: Axis, present: _
     steps = np.stack(axis.places)[np.maximum(sources, 0), np.arange(len(sources))]
     lazy = _Joined(parts, sources, steps, _fill(first))
     data = indexing.LazilyIndexedArray(lazy)
-    encoding = {key: first.encoding[key] for key in ("chunks", "preferred_chunks", "dtype") if key in first.encoding}
+    # Not the packing: the stores have different ones, and these values are unpacked.
+    encoding = {key: first.encoding[key] for key in ("chunks", "preferred_chunks") if key in first.encoding}
     return xr.Variable(first.dims, data, first.attrs, encoding)
 
 
@@ -236,6 +243,8 @@ def _check(name: str, parts: Sequence[xr.Variable]) -> None:
 def _fill(variable: xr.Variable) -> Any:
     if variable.dtype.kind in "fc":
         return np.nan
+    if variable.dtype.kind in "mM":
+        return np.array("NaT", variable.dtype)
     if variable.dtype.kind in "OUST":
         return ""
     value = variable.attrs.get("_FillValue", variable.encoding.get("fill_value", 0))
@@ -252,12 +261,19 @@ def join_trees(trees: Sequence[xr.DataTree], axis: Axis) -> xr.DataTree:
 
 
 def with_chunks(dataset: xr.Dataset, chunks: Any) -> xr.Dataset:
-    """Return dask arrays where they are asked for; ``{}`` and ``"auto"`` as `xarray.open_zarr` takes them."""
+    """Return dask arrays where they are asked for, in the stored chunks unless `chunks` says otherwise."""
     if chunks is None:
         return dataset
-    if chunks != {}:
+    if chunks != {} and not isinstance(chunks, Mapping):
         return dataset.chunk(chunks)
-    stored: Callable[[xr.DataArray], dict[Any, int]] = lambda array: dict(  # noqa: E731
-        zip(array.dims, array.encoding.get("chunks") or array.shape, strict=True)
-    )
-    return dataset.assign({name: array.chunk(stored(array)) for name, array in dataset.data_vars.items()})
+
+    def of(array: xr.DataArray) -> dict[Any, Any]:
+        stored = dict(zip(array.dims, array.encoding.get("chunks") or array.shape, strict=True))
+        return stored | {name: size for name, size in chunks.items() if name in array.dims}
+
+    return dataset.assign({name: array.chunk(of(array)) for name, array in dataset.data_vars.items()})
+
+
+def finished(dataset: xr.Dataset, dropped: Sequence[str], chunks: Any) -> xr.Dataset:
+    """Return what was asked for of a joined group."""
+    return with_chunks(dataset.drop_vars(dropped, errors="ignore"), chunks)

@@ -200,13 +200,22 @@ def _root(store: Any) -> zarr.Group:
 
 def _merge(roots: list[zarr.Group], path: str, chunks: Any, kwargs: dict[str, Any]) -> xr.DataTree | xr.Dataset:
     """Open a group, or the tree, of several stores as one."""
+    for option in ("decode_times", "decode_cf"):
+        if kwargs.get(option) is False:
+            raise ValueError(
+                f'eras="merge" joins decoded values: leave {option}=False out, or open the eras one by one'
+            )
+    # What tells where a product has data is needed here, whoever drops it.
+    dropped = kwargs.pop("drop_variables", None) or []
+    dropped = [dropped] if isinstance(dropped, str) else list(dropped)
+    kwargs["drop_variables"] = [name for name in dropped if name not in ("present", "time")]
     columns = [xr.open_zarr(root.store, consolidated=False, chunks=None) for root in roots]
     axis = _eras.axis_of(columns)
     if path == "":
         opened: list[Any] = [root.store for root in roots]
         trees = [xr.open_datatree(store, engine="zarr", consolidated=False, chunks=None, **kwargs) for store in opened]
         tree = _eras.join_trees(trees, axis)
-        return tree if chunks is None else tree.map_over_datasets(_eras.with_chunks, kwargs={"chunks": chunks})
+        return tree.map_over_datasets(_eras.finished, kwargs={"dropped": dropped, "chunks": chunks})
     there = [isinstance(root.get(path), zarr.Group) for root in roots]
     if not any(there):
         _existing(roots[0], path)
@@ -216,7 +225,7 @@ def _merge(roots: list[zarr.Group], path: str, chunks: Any, kwargs: dict[str, An
         else None
         for root, has in zip(roots, there, strict=True)
     ]
-    return _eras.with_chunks(_eras.join_group(datasets, axis), chunks)
+    return _eras.finished(_eras.join_group(datasets, axis), dropped, chunks)
 
 
 def _repository(store: Any, access: Access, options: Options | None) -> icechunk.Repository:

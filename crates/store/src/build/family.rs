@@ -94,10 +94,10 @@ impl Family {
         self.members.first().and_then(|main| main.loaded.state.clone())
     }
 
-    /// The format of eras: that of the main store.
+    /// The format of eras: that of the main store. Asked for the older one, a newer store is not written.
     pub(super) fn spec(&self, wanted: Spec) -> Spec {
         let relative = self.members.first().is_none_or(|main| main.loaded.knows_relative(wanted));
-        if relative { Spec::V2 } else { Spec::V1 }
+        if relative && wanted == Spec::V2 { Spec::V2 } else { Spec::V1 }
     }
 
     /// Every container that references of the tile may name.

@@ -10,6 +10,7 @@ mod fingerprint;
 mod gather;
 mod guard;
 mod missing;
+mod order;
 mod prepare;
 mod resolve;
 mod settings;
@@ -33,6 +34,7 @@ pub(crate) use self::changes::references as array_references;
 pub use self::settings::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
 
 use self::family::Family;
+use self::order::in_order;
 use self::prepare::{Prepared, Share, one_store, prepare, used};
 use self::resolve::open_cache;
 use crate::commit::{self, WriteOptions, Written};
@@ -85,6 +87,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
     let mut cleaned = Vec::new();
     let mut done = Done::new();
     let mut attempt = 1;
+    let mut first: Option<BuildReport> = None;
     loop {
         // Before thousands of files are asked for their headers.
         let mut family = Family::load(settings, target.as_ref()).await?;
@@ -101,9 +104,13 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         if !writes {
             return Ok(report);
         }
+        // Until an era is empty the main store names it; then once more without it.
+        let emptied = prepared.shares.iter().any(|share| share.era.is_some() && share.plan.steps.is_empty());
         match write(settings, &mut family, &mut prepared, &mut done, progress).await {
+            Ok(()) if emptied && first.is_none() => first = Some(report),
             Ok(()) => {
                 drop(lock);
+                let mut report = first.unwrap_or(report);
                 (report.source_use.requests, report.source_use.bytes) = used(source.as_ref());
                 tell(&mut report, done);
                 return Ok(report);
@@ -127,8 +134,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
 /// What was written to each store, over all attempts.
 type Done = BTreeMap<Option<Era>, Written>;
 
-/// Writes every store of which anything differs. A product that goes from one to another is written there before it is
-/// taken away here, and the main store never names an era that is not there.
+/// Writes every store of which anything differs.
 async fn write(
     settings: &BuildSettings,
     family: &mut Family,
@@ -137,12 +143,8 @@ async fn write(
     progress: &dyn Progress,
 ) -> Result<()> {
     let (spec, more_containers) = (family.spec(settings.spec), family.containers());
-    let mut shares = std::mem::take(&mut prepared.shares);
-    shares.sort_by_key(|share| match (&share.era, share.takes_away()) {
-        (Some(_), false) => 0,
-        (None, _) => 1,
-        (Some(_), true) => 2,
-    });
+    let before = family.main().and_then(|state| state.stamp.catalogue.clone());
+    let shares = in_order(std::mem::take(&mut prepared.shares), before.as_ref());
     for Share { member, era, plan, changes, references, .. } in shares {
         let Some(member) = family.members.get_mut(member) else { continue };
         let Some(target) = member.target.clone() else { continue };
@@ -164,6 +166,7 @@ async fn write(
             },
         };
         if let Some(written) = commit::write(&target, loaded, plan, options, progress).await? {
+            let written = written.after(done.remove(&era));
             done.insert(era, written);
         }
     }

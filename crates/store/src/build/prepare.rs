@@ -38,6 +38,8 @@ const SURPRISES: usize = 8;
 pub(super) struct Share {
     /// Number of the member of the family.
     pub(super) member: usize,
+    /// True where no state was published yet.
+    pub(super) is_new: bool,
     pub(super) era: Option<Era>,
     pub(super) plan: StorePlan,
     pub(super) changes: Changes,
@@ -89,6 +91,15 @@ async fn attempt(
     let name = settings.container.clone().unwrap_or_else(|| config::default_container_name(&source_url));
     let container = config::container(&name, &source_url, &effective)?;
 
+    if let Some(known) = family.containers().iter().find(|known| known.url_prefix() == container.url_prefix())
+        && let Some(other) = known.name().filter(|known| *known != name)
+    {
+        return Err(Error::Request(format!(
+            "the references of the store that point below {} name it {other}, not {name}: leave --container out or give \
+             that name",
+            container.url_prefix()
+        )));
+    }
     let held = family.holdings();
     let main = family.main();
     let main = main.as_deref();
@@ -125,7 +136,7 @@ async fn attempt(
     }
     let records = split.merge(&held, resolved, &refused, &angles, settings.prune);
 
-    let divided = partition(records, resolutions, settings.on_mismatch);
+    let divided = partition(records, resolutions, settings.on_mismatch, &held.in_eras());
     let mut surprise = false;
     for era in divided.parts.iter().filter_map(|part| part.era.clone()) {
         if family.members.iter().all(|member| member.era.as_ref() != Some(&era)) {
@@ -259,10 +270,18 @@ impl Dividing<'_> {
         }
         let several = places.into_iter().filter(|(_, eras)| eras.len() > 1);
         let spread: BTreeMap<ProductId, i64> = several.map(|(id, eras)| (id, spread(eras.into_iter()))).collect();
-        let eras: BTreeMap<Era, EraStamp> = parts
+        let mut eras: BTreeMap<Era, EraStamp> = parts
             .iter()
             .filter_map(|part| Some((part.era.clone()?, EraStamp { differs: part.differs.clone() })))
             .collect();
+        // One that is about to be emptied is named until it is: if the run were killed, its products would come back.
+        for member in &family.members {
+            if let (Some(era), Some(state)) = (&member.era, member.state())
+                && !state.steps.is_empty()
+            {
+                eras.entry(era.clone()).or_insert_with(|| EraStamp { differs: Vec::new() });
+            }
+        }
         let spec = family.spec(self.settings.spec);
         let mut parts: BTreeMap<Option<Era>, Part> = parts.into_iter().map(|part| (part.era.clone(), part)).collect();
         let mut shares = Vec::with_capacity(family.members.len());
@@ -299,7 +318,8 @@ impl Dividing<'_> {
             let in_input = |id| self.inputs.contains_key(&id);
             let changes = changes::changes(member.loaded.state.as_deref(), &plan, in_input, self.refused, &tile);
             let references = changes::references(&mut member.loaded, target, &plan).await?;
-            shares.push(Share { member: number, era, plan, changes, references, differs, placed });
+            let is_new = member.state().is_none();
+            shares.push(Share { member: number, is_new, era, plan, changes, references, differs, placed });
         }
         Ok(shares)
     }
@@ -310,13 +330,6 @@ fn emptied(era: Option<Era>) -> Part {
 }
 
 impl Share {
-    /// True where products or rasters are taken out of the store.
-    pub(super) fn takes_away(&self) -> bool {
-        let Changes { replaced, removed, moved, .. } = &self.changes;
-        let here: BTreeSet<String> = self.plan.steps.iter().map(|step| step.id.to_string()).collect();
-        !replaced.is_empty() || !removed.is_empty() || moved.iter().any(|name| !here.contains(name))
-    }
-
     fn arrays(&self) -> Vec<ArrayReport> {
         self.plan.arrays.iter().map(|array| array_report(array, &self.references)).collect()
     }

@@ -34,7 +34,7 @@ const TAGS_NAMED: usize = 5;
 pub async fn rollback(target: &Target, tag: Option<&str>, dry_run: bool) -> Result<RollbackReport> {
     let (mut report, eras, next) = rollback_store(target, Wanted::of(tag), dry_run).await?;
     for era in eras {
-        let wanted = next.map_or(Wanted::Present, Wanted::Before);
+        let wanted = Wanted::Before(next.unwrap_or(DateTime::<Utc>::MAX_UTC));
         report.eras.push(rollback_store(&target.era(&era).await?, wanted, dry_run).await?.0);
     }
     Ok(report)
@@ -48,8 +48,6 @@ enum Wanted<'a> {
     Last,
     /// The last one published before a time, or the first there is.
     Before(DateTime<Utc>),
-    /// Where it is.
-    Present,
 }
 
 impl<'a> Wanted<'a> {
@@ -80,7 +78,6 @@ async fn rollback_store(
             let state = states.iter().rfind(|state| state.time < time).or(states.first());
             state.map_or_else(|| (None, main.clone()), |s| (Some(s.tag.clone()), s.snapshot.clone()))
         }
-        Wanted::Present => (None, main.clone()),
     };
     // A state that cannot be understood is a reason to leave it.
     let from = state::read(&repository, url, &main).await.ok();
