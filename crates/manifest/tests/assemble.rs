@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use s2ice_jpeg2000::TileSpan;
 use s2ice_manifest::assemble::{Assembly, ProductRecord, RefusalKind, Resolutions, assemble};
 use s2ice_manifest::era::{InEras, OnMismatch, Partition, partition};
+use s2ice_manifest::header_class::assumed_header;
+use s2ice_manifest::ids::Level;
 use s2ice_manifest::manifest::{HeldRaster, Placement, RangeError, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
@@ -123,6 +125,14 @@ fn stores(partition: &Partition) -> Vec<(String, Vec<Share>)> {
         .collect()
 }
 
+/// Of this raster, with the header that the ground segment gives it.
+fn known(asset: &str) -> RasterFile {
+    let mut raster = raster(asset, 15);
+    let header = assumed_header(raster.asset, Level::L2A).unwrap();
+    raster.header = Arc::new(HeaderProfile::parse(&header).unwrap());
+    raster
+}
+
 /// Of this raster, with a header that no class has.
 fn unknown(asset: &str) -> RasterFile {
     let mut raster = raster(asset, 15);
@@ -150,6 +160,8 @@ fn offsets_and_headers_get_stores_of_their_own() {
         product(&name(3, 300, 1), 3, None, 0),
         product(&name(4, 510, 1), 4, None, -1000),
     ];
+    products[0].rasters[0] = known("B01_60m").into();
+    products[1].rasters[0] = known("B01_60m").into();
     products[2].rasters[0] = early("B01_60m").into();
     products[3].rasters[0] = unknown("B01_60m").into();
     let main = ("main".to_owned(), vec![(name(1, 510, 1), all.clone()), (name(4, 510, 1), vec!["SCL_60m".to_owned()])]);
