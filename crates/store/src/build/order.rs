@@ -12,22 +12,28 @@ use crate::plan::CatalogueStamp;
 /// The shares in the order of writing. Where eras come after the main store that gain products, that keeps the watermark it
 /// had: if the run were killed between them, the catalogue would not show these again.
 pub fn in_order(mut shares: Vec<Share>, watermark: Option<&CatalogueStamp>) -> Vec<Share> {
-    let before = before(&shares);
-    let mut order: Vec<usize> = Vec::with_capacity(shares.len());
-    while order.len() < shares.len() {
-        let left = (0..shares.len()).filter(|number| !order.contains(number));
-        let free = |number: &usize| before[number].iter().all(|other| order.contains(other));
-        // Two stores that take from each other are the one case without an order.
-        let class = |number: &usize| (!free(number), shares[*number].era.is_none(), *number);
-        let Some(next) = left.min_by_key(class) else { break };
-        order.push(next);
-    }
+    let order = sequence(&before(&shares), |number| shares[number].era.is_none());
     let main = order.iter().position(|number| shares[*number].era.is_none()).unwrap_or_default();
     if order.iter().skip(main + 1).any(|number| gains(&shares[*number])) {
         shares[order[main]].plan.set_catalogue(watermark.cloned());
     }
     let mut shares: BTreeMap<usize, Share> = shares.into_iter().enumerate().collect();
     order.into_iter().filter_map(|number| shares.remove(&number)).collect()
+}
+
+/// The numbers in an order in which none comes before those it waits for; among equals the main store last.
+fn sequence(before: &BTreeMap<usize, BTreeSet<usize>>, is_main: impl Fn(usize) -> bool) -> Vec<usize> {
+    let mut order: Vec<usize> = Vec::with_capacity(before.len());
+    while order.len() < before.len() {
+        let left = before.iter().filter(|(number, _)| !order.contains(number));
+        // Two stores that take from each other are the one case without an order.
+        let class = |(number, waits): &(&usize, &BTreeSet<usize>)| {
+            (!waits.iter().all(|other| order.contains(other)), is_main(**number), **number)
+        };
+        let Some((next, _)) = left.min_by_key(class) else { break };
+        order.push(*next);
+    }
+    order
 }
 
 /// For each share, those that have to be written first.
@@ -69,4 +75,25 @@ fn givers(share: &Share) -> BTreeSet<Option<Era>> {
 
 fn gains(share: &Share) -> bool {
     share.plan.arrays.iter().any(|array| array.manifest.files().next().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(waits: &[&[usize]]) -> Vec<usize> {
+        let before = waits.iter().map(|first| first.iter().copied().collect()).enumerate().collect();
+        sequence(&before, |number| number == 0)
+    }
+
+    #[test]
+    fn receivers_come_first_and_the_main_store_last_among_equals() {
+        assert_eq!(order(&[&[], &[], &[]]), [1, 2, 0]);
+        // Profile 2 gives to profile 3, the main store to profile 2.
+        assert_eq!(order(&[&[1], &[2], &[]]), [2, 1, 0]);
+        // A product of era 1 is superseded in the main store; era 2 is new.
+        assert_eq!(order(&[&[2], &[0], &[]]), [2, 0, 1]);
+        // Each takes from the other: all are written all the same.
+        assert_eq!(order(&[&[1], &[0]]), [1, 0]);
+    }
 }
