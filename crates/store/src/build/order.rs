@@ -46,7 +46,7 @@ fn before(shares: &[Share]) -> BTreeMap<usize, BTreeSet<usize>> {
         }
     };
     for (number, share) in shares.iter().enumerate() {
-        for giver in givers(share).iter().filter_map(|era| of_era(era)) {
+        for giver in givers(share).iter().filter_map(&of_era) {
             order(number, giver);
         }
         for (other, winner) in shares.iter().enumerate() {
