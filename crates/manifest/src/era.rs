@@ -246,18 +246,11 @@ fn part(
     let mut placed = Vec::new();
     for product in &mut products {
         let name = product.id.to_string();
-        let angles = std::mem::take(&mut product.angles);
-        product.angles = angles.into_iter().map(|(array, from)| (array, from.seen_from(era.as_ref()))).collect();
         let mut new = false;
-        for raster in &mut product.rasters {
+        for raster in &product.rasters {
             let asset = raster.asset();
             headers.entry(asset).or_insert_with(|| Arc::clone(raster.header()));
-            if let Placement::Held(held) = raster
-                && held.era != era
-            {
-                *raster = Placement::Elsewhere(held.clone());
-            }
-            if era.is_none() || raster.held().is_some() {
+            if era.is_none() || raster.held().is_some_and(|held| held.era == era) {
                 continue;
             }
             new = true;
