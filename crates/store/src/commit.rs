@@ -22,7 +22,7 @@ use crate::state::{self, StoreState};
 use crate::target::Target;
 use crate::unfinished::Unfinished;
 use crate::update::update;
-use crate::window::{Elsewhere, Windows};
+use crate::window::Windows;
 use crate::writer::Writer;
 
 /// What is written beside each reference so that a reader notices a changed file.
@@ -59,8 +59,6 @@ pub struct WriteOptions {
     pub run: String,
     /// The container behind the references.
     pub container: VirtualChunkContainer,
-    /// Those of other stores of the tile, from which references may come.
-    pub more_containers: Vec<VirtualChunkContainer>,
     /// Concurrent requests of a commit.
     pub concurrency: usize,
     /// Message of the commit that is published.
@@ -69,20 +67,6 @@ pub struct WriteOptions {
     pub clock: fn() -> DateTime<Utc>,
     /// What is checked before the state is published.
     pub gate: GateOptions,
-}
-
-impl Written {
-    /// With what was written in the same run before.
-    pub(crate) fn after(self, before: Option<Self>) -> Self {
-        let Some(before) = before else { return self };
-        Self {
-            references: self.references + before.references,
-            moved: self.moved + before.moved,
-            commits: self.commits + before.commits,
-            created: self.created || before.created,
-            ..self
-        }
-    }
 }
 
 impl WriteOptions {
@@ -120,8 +104,6 @@ pub struct Loaded {
     /// What it holds; absent where nothing was published yet.
     pub state: Option<Arc<StoreState>>,
     held: Option<Arc<HeldStore>>,
-    /// The other stores of the tile from which references come.
-    pub(crate) elsewhere: Elsewhere,
 }
 
 impl Loaded {
@@ -226,7 +208,6 @@ pub async fn write(
         update: Arc::new(update),
         state: loaded.state,
         held,
-        elsewhere: loaded.elsewhere,
         options: Arc::new(options),
     };
     let writer = Writer { windows, main, progress };

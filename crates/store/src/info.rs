@@ -6,9 +6,12 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, icechunk_error};
 use crate::housekeeping::published;
-use crate::report::{AngleReport, Commit, Container, InfoArray, InfoReport, REPORT_VERSION, Times, rfc3339_ms};
+use crate::layout::{geometry, place};
+use crate::report::{
+    AngleReport, Commit, Container, InfoArray, InfoEra, InfoReport, REPORT_VERSION, Times, rfc3339_ms,
+};
 use crate::repository::{Found, check_layout, read_stamp};
-use crate::state::{self, HeldArray, StoreState};
+use crate::state::{self, HeldArray, StoreState, TreeState};
 use crate::target::Target;
 
 /// Reads the state of branch `main`.
@@ -34,11 +37,25 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
     let commit = repository.lookup_snapshot(&state.snapshot).await.map_err(|e| failed(&e))?;
     let manifests = repository.lookup_manifest_files(&state.snapshot).await.map_err(|e| failed(&e))?;
     let manifest_bytes = manifests.map(|manifest| manifest.size_bytes).sum();
-    let mut arrays: Vec<InfoArray> = state.arrays.values().map(|array| described(&state, array)).collect();
+    let trees = || state.trees.values();
+    let arrays = trees().flat_map(|tree| tree.arrays.values()).map(|array| described(&state, array));
+    let mut arrays: Vec<InfoArray> = arrays.collect();
     arrays.sort_by(|a, b| a.path.cmp(&b.path));
-    let angles = state.angles.iter().map(|(array, present)| {
-        AngleReport::of(*array, state.steps.len(), present.iter().filter(|present| **present).count())
+    let angles = trees().flat_map(|tree| tree.angles.iter().map(move |(array, present)| (tree, *array, present)));
+    let angles = angles.map(|(tree, array, present)| {
+        let path = format!("/{}", place::within(tree.era.as_ref(), &geometry::path(array)));
+        AngleReport::new(path, array, tree.steps.len(), present.iter().filter(|present| **present).count())
     });
+    let times = |tree: &TreeState| Times {
+        count: tree.steps.len(),
+        first: tree.steps.first().map(|step| rfc3339_ms(step.time_ms)),
+        last: tree.steps.last().map(|step| rfc3339_ms(step.time_ms)),
+    };
+    let eras = state.stamp.eras.iter().filter_map(|(era, stamp)| {
+        let times = times(state.tree(Some(era))?);
+        Some((era.clone(), InfoEra { differs: stamp.differs.clone(), times }))
+    });
+    let bytes = trees().flat_map(|tree| &tree.facts).map(|fact| fact.bytes).fold(0, u64::saturating_add);
     let stamp = &state.stamp;
     let containers = repository.config().virtual_chunk_containers().map(|container| Container {
         name: container.name().unwrap_or_default().to_owned(),
@@ -60,18 +77,13 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         level: stamp.level.clone(),
         layout: stamp.layout,
         writer: stamp.writer.clone(),
-        era: stamp.era.clone(),
-        eras: stamp.eras.clone(),
+        eras: eras.collect(),
         headers: stamp.headers.clone(),
         metadata: stamp.metadata.clone(),
         spec: if repository.spec_version() >= SpecVersionBin::V2 { 2 } else { 1 },
-        times: Times {
-            count: state.steps.len(),
-            first: state.steps.first().map(|step| rfc3339_ms(step.time_ms)),
-            last: state.steps.last().map(|step| rfc3339_ms(step.time_ms)),
-        },
+        times: state.tree(None).map(times).unwrap_or_default(),
         references: arrays.iter().map(|a| a.references).sum(),
-        referenced_bytes: state.facts.iter().map(|fact| fact.bytes).fold(0, u64::saturating_add),
+        referenced_bytes: bytes,
         manifest_bytes,
         arrays,
         angles: angles.collect(),

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use icechunk::Repository;
 use icechunk::format::Path;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::repository::{RepositoryError, RepositoryErrorKind, VersionInfo};
 use icechunk::session::Session;
-use icechunk::virtual_chunks::VirtualChunkContainer;
-use icechunk::{Repository, RepositoryConfig};
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceUrl;
 
@@ -117,8 +116,7 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
         Spec::V1 => SpecVersionBin::V1,
         Spec::V2 => SpecVersionBin::V2,
     };
-    let mut persisted = config::repository(options.container.clone())?;
-    complete(&mut persisted, &options.more_containers);
+    let persisted = config::repository(options.container.clone())?;
     let make = |clean: bool| {
         let builder = Repository::create(target.storage()).spec_version(spec).config(persisted.clone());
         builder.check_clean_root(clean).execute()
@@ -199,7 +197,6 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     containers.retain(|_, container| container.name() != options.container.name());
     containers.extend(wanted.virtual_chunk_containers.take().unwrap_or_default());
     wanted.virtual_chunk_containers = Some(containers);
-    complete(&mut wanted, &options.more_containers);
     let mut changed = wanted.virtual_chunk_containers != repository.config().virtual_chunk_containers
         || wanted.manifest != repository.config().manifest;
     if target.url().local_root().is_none() {
@@ -215,16 +212,6 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     let repository = plain.reopen(Some(wanted), None).await.map_err(failed)?;
     repository.save_config().await.map_err(failed)?;
     for_writing(repository, target).await
-}
-
-/// Adds containers whose names are not taken.
-fn complete(config: &mut RepositoryConfig, more: &[VirtualChunkContainer]) {
-    let containers = config.virtual_chunk_containers.get_or_insert_default();
-    for container in more {
-        if containers.values().all(|known| known.name() != container.name()) {
-            containers.entry(container.url_prefix().to_owned()).or_insert_with(|| container.clone());
-        }
-    }
 }
 
 /// Opens anew with what only a writer needs: a reopened repository would keep the caches of the first one.

@@ -12,7 +12,6 @@ use icechunk::storage::{
     new_azure_blob_storage, new_gcs_storage, new_http_storage, new_local_filesystem_storage,
     new_s3_object_store_storage,
 };
-use s2ice_manifest::era::Era;
 use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceError, SourceOptions, SourceUrl};
 
 use crate::error::{Error, Result, one_line};
@@ -43,28 +42,6 @@ impl Target {
             detail,
         })?;
         Ok(Self { url, options, storage, kept })
-    }
-
-    /// The place of an era of the store.
-    ///
-    /// # Errors
-    /// As [`Target::open`]; [`Error::Request`] where the store takes a whole bucket.
-    pub async fn era(&self, era: &Era) -> Result<Self> {
-        Self::open(self.era_url(era)?, self.options.clone()).await
-    }
-
-    /// The address of an era of the store.
-    ///
-    /// # Errors
-    /// [`Error::Request`] where the store takes a whole bucket.
-    pub(crate) fn era_url(&self, era: &Era) -> Result<SourceUrl> {
-        self.url.sibling(&format!(".era-{era}")).ok_or_else(|| {
-            Error::Request(format!(
-                "{} takes a whole bucket, so there is no place beside it for the era {era}: name a prefix in the bucket, \
-                 or use --on-mismatch refuse",
-                self.url
-            ))
-        })
     }
 
     /// The address.

@@ -20,7 +20,7 @@ use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
 use s2ice_store::commit::{ChecksumPolicy, Spec, WriteOptions, Written, load, write};
 use s2ice_store::gate::GateOptions;
 use s2ice_store::layout::time::StepFacts;
-use s2ice_store::plan::{PlanContext, StorePlan, plan};
+use s2ice_store::plan::{Desired, PlanContext, StorePlan, plan};
 use s2ice_store::progress::Silent;
 use s2ice_store::target::Target;
 
@@ -77,13 +77,10 @@ fn planned(days: u32) -> StorePlan {
         source_url: "s3://archive/".into(),
         writer: "s2ice test".into(),
         sources: BTreeMap::new(),
-        facts,
         resolutions: Resolutions::Best,
         catalogue: None,
-        era: None,
-        eras: BTreeMap::new(),
     };
-    plan(assembly, &context).unwrap()
+    plan(vec![Desired { assembly, facts, ..Desired::default() }], &context).unwrap()
 }
 
 fn options(run: &str) -> WriteOptions {
@@ -93,7 +90,6 @@ fn options(run: &str) -> WriteOptions {
         spec: Spec::V2,
         run: run.to_owned(),
         container: s2ice_store::config::container("archive", &source, &Effective::default()).unwrap(),
-        more_containers: Vec::new(),
         concurrency: 4,
         message: "test".to_owned(),
         clock: chrono::Utc::now,
@@ -110,7 +106,7 @@ type References = BTreeMap<(String, Vec<u32>), (String, u64, u64)>;
 
 fn wanted(plan: &StorePlan) -> References {
     let mut out = References::new();
-    for array in &plan.arrays {
+    for array in plan.arrays() {
         for (step, raster) in array.manifest.rasters.iter().enumerate() {
             let Some(file) = raster.as_ref().and_then(Placement::file) else { continue };
             for (row, column, chunk) in file.chunks() {
@@ -150,7 +146,7 @@ async fn every_reference_of_every_window_arrives() {
     for (run, days) in [("a", 437), ("b", 1), ("c", 300)] {
         let plan = planned(days);
         let wanted = wanted(&plan);
-        let arrays: Vec<String> = plan.arrays.iter().map(|a| a.path.clone()).collect();
+        let arrays: Vec<String> = plan.arrays().map(|a| a.path.clone()).collect();
         let bytes = plan.referenced_bytes();
         let mut options = options(run);
         for (array, _) in wanted.keys() {

@@ -44,7 +44,7 @@ pub fn query(settings: &BuildSettings) -> Option<String> {
 ///
 /// Only a store that this very question filled can be brought up to date by changes alone; pruning needs the whole answer.
 pub fn since(settings: &BuildSettings, state: Option<&StoreState>) -> Option<DateTime<Utc>> {
-    let stamp = state.filter(|s| !s.steps.is_empty())?.stamp.catalogue.as_ref()?;
+    let stamp = state.filter(|s| !s.is_empty())?.stamp.catalogue.as_ref()?;
     if settings.full || settings.prune || query(settings)? != stamp.query {
         return None;
     }

@@ -66,7 +66,7 @@ pub fn check<'a>(
     for refusal in displaced(RefusalKind::HeaderProfile) {
         *rasters.entry(refusal.raster.as_deref().unwrap_or_default()).or_default() += 1;
     }
-    for (asset, array) in &state.arrays {
+    for (asset, array) in state.trees.values().flat_map(|tree| &tree.arrays) {
         let present = array.present.iter().filter(|present| **present).count();
         let lost = rasters.get(asset.name().as_str()).copied().unwrap_or_default();
         if lost >= MANY && too_many(lost, present) {

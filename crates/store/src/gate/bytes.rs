@@ -43,7 +43,7 @@ pub(super) async fn check(windows: &Windows) -> Result<Outcome> {
     if gate.sample == 0 {
         return Ok(Outcome::Skipped("no samples were asked for"));
     }
-    let samples = choose(&windows.plan.arrays, gate.sample, &mut Random::new(&windows.options.run));
+    let samples = choose(&windows.plan.trees, gate.sample, &mut Random::new(&windows.options.run));
     let count = samples.len();
     if count == 0 {
         return Ok(Outcome::Skipped("no reference was written from a file"));
@@ -109,7 +109,7 @@ async fn fetch(
 }
 
 fn refused(windows: &Windows, sample: &Sample<'_>, why: &str) -> Error {
-    let product = windows.plan.steps.get(sample.step).map(|step| step.id.to_string()).unwrap_or_default();
+    let product = sample.tree.steps.get(sample.step).map(|step| step.id.to_string()).unwrap_or_default();
     let asset = sample.array.manifest.asset;
     let detail = format!("tile {} of {asset} of {product} is not as referenced: {why}", sample.tile);
     Error::Gate { url: windows.url.to_string(), detail }

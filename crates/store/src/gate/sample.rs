@@ -7,11 +7,12 @@ use s2ice_manifest::manifest::RasterFile;
 use s2ice_manifest::range::ByteRange;
 
 use super::random::Random;
-use crate::plan::ArrayReferences;
+use crate::plan::{ArrayReferences, TreePlan};
 
 /// A reference written from a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample<'a> {
+    pub(super) tree: &'a TreePlan,
     pub(super) array: &'a ArrayReferences,
     /// Time step.
     pub(super) step: usize,
@@ -24,6 +25,7 @@ pub(super) struct Sample<'a> {
 
 /// The rasters of an array that are written, and how many of their references are taken.
 struct Taken<'a> {
+    tree: &'a TreePlan,
     array: &'a ArrayReferences,
     /// With references left.
     open: VecDeque<(usize, &'a RasterFile, u64)>,
@@ -45,15 +47,16 @@ impl Taken<'_> {
 }
 
 /// Chooses up to `number` references among those that are written from files.
-pub(super) fn choose<'a>(arrays: &'a [ArrayReferences], number: usize, random: &mut Random) -> Vec<Sample<'a>> {
-    let mut taken: Vec<Taken<'a>> = arrays
+pub(super) fn choose<'a>(trees: &'a [TreePlan], number: usize, random: &mut Random) -> Vec<Sample<'a>> {
+    let mut taken: Vec<Taken<'a>> = trees
         .iter()
-        .map(|array| {
+        .flat_map(|tree| tree.arrays.iter().map(move |array| (tree, array)))
+        .map(|(tree, array)| {
             let rasters = array.manifest.rasters.iter().enumerate();
             let files = rasters.filter_map(|(step, raster)| Some((step, raster.as_ref()?.file()?, 0)));
             let mut open: Vec<_> = files.filter(|(_, raster, _)| raster.references() > 0).collect();
             random.shuffle(&mut open);
-            Taken { array, open: open.into(), closed: Vec::new() }
+            Taken { tree, array, open: open.into(), closed: Vec::new() }
         })
         .collect();
     random.shuffle(&mut taken);
@@ -71,13 +74,13 @@ pub(super) fn choose<'a>(arrays: &'a [ArrayReferences], number: usize, random: &
         taken.sort_by_key(|array| array.open.is_empty());
     }
     let mut out = Vec::with_capacity(number - left);
-    for Taken { array, open, closed } in taken {
+    for Taken { tree, array, open, closed } in taken {
         for (step, raster, count) in open.into_iter().chain(closed).filter(|(.., count)| *count > 0) {
             let mut tiles = ranges(raster);
             let count = usize::try_from(count).unwrap_or(usize::MAX).min(tiles.len());
             random.draw(&mut tiles, count);
             let tiles = tiles.into_iter().take(count);
-            out.extend(tiles.map(|(tile, range)| Sample { array, step, raster, tile, range }));
+            out.extend(tiles.map(|(tile, range)| Sample { tree, array, step, raster, tile, range }));
         }
     }
     out
@@ -104,7 +107,7 @@ mod tests {
     #[test]
     fn arrays_and_products_have_their_turn() {
         let plan = planned(&[1, 2, 5, 7], None, &[]);
-        let chosen = |number: usize| choose(&plan.arrays, number, &mut Random::new("a"));
+        let chosen = |number: usize| choose(&plan.trees, number, &mut Random::new("a"));
         let places = |samples: &[Sample<'_>]| -> BTreeSet<(String, usize, u32)> {
             samples.iter().map(|s| (s.array.path.clone(), s.step, s.tile)).collect()
         };
@@ -120,22 +123,22 @@ mod tests {
         assert_eq!(chosen(10_000).len(), 4 * 100 - 2 + 3 * 100 - 2);
         assert_eq!(places(&chosen(10_000)).len(), 7 * 100 - 4);
         assert!(chosen(10_000).iter().all(|s| s.step != 2 || (s.tile != 0 && s.tile != 99)));
-        assert_ne!(places(&chosen(12)), places(&choose(&plan.arrays, 12, &mut Random::new("b"))));
+        assert_ne!(places(&chosen(12)), places(&choose(&plan.trees, 12, &mut Random::new("b"))));
     }
 
     #[test]
     fn what_the_store_holds_is_not_looked_at() {
         let mut plan = planned(&[1, 2], None, &[]);
         let held = s2ice_manifest::manifest::HeldRaster {
-            asset: plan.arrays[0].manifest.asset,
-            header: std::sync::Arc::clone(&plan.arrays[0].manifest.header),
+            asset: plan.trees[0].arrays[0].manifest.asset,
+            header: std::sync::Arc::clone(&plan.trees[0].arrays[0].manifest.header),
             verified: true,
             step: 0,
             era: None,
         };
-        plan.arrays[0].manifest.rasters[0] = Some(s2ice_manifest::manifest::Placement::Held(held));
-        let all = choose(&plan.arrays, 10_000, &mut Random::new("a"));
+        plan.trees[0].arrays[0].manifest.rasters[0] = Some(s2ice_manifest::manifest::Placement::Held(held));
+        let all = choose(&plan.trees, 10_000, &mut Random::new("a"));
         assert_eq!(all.len(), 300);
-        assert!(all.iter().all(|s| s.step == 1 || s.array.path != plan.arrays[0].path));
+        assert!(all.iter().all(|s| s.step == 1 || s.array.path != plan.trees[0].arrays[0].path));
     }
 }

@@ -25,9 +25,9 @@ use super::{GateOptions, GateReport, check};
 use crate::commit::{ChecksumPolicy, Spec, WriteOptions, Written, load, write};
 use crate::error::Result;
 use crate::layout::time::StepFacts;
-use crate::plan::{PlanContext, StorePlan, plan};
+use crate::plan::{Desired, PlanContext, StorePlan, plan};
 use crate::progress::Silent;
-use crate::state::StoreState;
+use crate::state::{StoreState, TreeState};
 use crate::target::Target;
 use crate::update::update;
 use crate::window::Windows;
@@ -87,7 +87,8 @@ fn angles(day: u32, anew: bool) -> BTreeMap<AngleArray, AnglePlacement> {
 
 /// The plan of these days; what the store holds of a day is taken over, except for days that are written `anew`.
 pub(super) fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) -> StorePlan {
-    let held = state.map(StoreState::products).unwrap_or_default();
+    let state = state.and_then(|state| state.tree(None));
+    let held = state.map(TreeState::products).unwrap_or_default();
     let mut facts = Vec::new();
     let records = days.iter().map(|day| match held.get(&id(*day)).filter(|_| !anew.contains(day)) {
         Some(step) => {
@@ -114,13 +115,10 @@ pub(super) fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) ->
         source_url: "s3://archive/".into(),
         writer: "s2ice test".into(),
         sources: BTreeMap::new(),
-        facts,
         resolutions: Resolutions::Best,
         catalogue: None,
-        era: None,
-        eras: BTreeMap::new(),
     };
-    plan(assembly, &context).unwrap()
+    plan(vec![Desired { assembly, facts, ..Desired::default() }], &context).unwrap()
 }
 
 fn options(run: &str, references: BTreeMap<String, u64>) -> WriteOptions {
@@ -130,7 +128,6 @@ fn options(run: &str, references: BTreeMap<String, u64>) -> WriteOptions {
         spec: Spec::V2,
         run: run.to_owned(),
         container: crate::config::container("archive", &source, &Effective::default()).unwrap(),
-        more_containers: Vec::new(),
         concurrency: 4,
         message: "test".to_owned(),
         clock: chrono::Utc::now,
@@ -166,7 +163,7 @@ impl Living {
     /// A gate for the state of `main`, as if its run had written all of it.
     async fn gate(&self, days: &[u32]) -> Windows {
         let plan = planned(days, None, &[]);
-        let references = plan.arrays.iter().map(|a| (a.path.clone(), a.manifest.references())).collect();
+        let references = plan.arrays().map(|a| (a.path.clone(), a.manifest.references())).collect();
         let repository = Repository::open(self.target.storage()).execute().await.unwrap();
         Windows {
             repository: Arc::new(repository),
@@ -176,7 +173,6 @@ impl Living {
             plan: Arc::new(plan),
             state: None,
             held: None,
-            elsewhere: crate::window::Elsewhere::new(),
             referencing: Arc::new(options("gate", BTreeMap::new()).referencing(true)),
             options: Arc::new(options("gate", references)),
         }
@@ -314,7 +310,7 @@ async fn angles_of(living: &Living, days: &[u32]) -> BTreeMap<(u32, AngleArray),
     let session = repository.readonly_session(&main).await.unwrap();
     let mut out = BTreeMap::new();
     for array in AngleArray::ALL {
-        let path = crate::angles::path(array, &"test").unwrap();
+        let path = crate::angles::path(None, array, &"test").unwrap();
         for (step, day) in days.iter().enumerate() {
             let chunk = crate::angles::chunk(array, step);
             let Ok(reader) = session.get_chunk_reader(&path, &chunk, &icechunk::format::ByteRange::ALL).await else {

@@ -1,4 +1,4 @@
-//! The per-time columns: the axis itself, what every leaf repeats, and the whole table at the root.
+//! The per-time columns: the axis itself, what every leaf repeats, and the whole table of products.
 
 use s2ice_manifest::assemble::Step;
 
@@ -66,8 +66,8 @@ pub struct StepFacts {
     pub bytes: u64,
 }
 
-/// The columns that stand at the root only.
-pub fn root(steps: &[Step], facts: &[StepFacts]) -> Vec<TimeColumn> {
+/// The columns that stand in the table of products only.
+pub fn table(steps: &[Step], facts: &[StepFacts]) -> Vec<TimeColumn> {
     let text = |f: &dyn Fn(&Step) -> String| Column::Text(steps.iter().map(f).collect());
     let fact_text = |f: &dyn Fn(&StepFacts) -> String| Column::Text(facts.iter().map(f).collect());
     let fact = |f: &dyn Fn(&StepFacts) -> i64| Column::I64(facts.iter().map(f).collect());
