@@ -60,22 +60,14 @@ fn searched(catalogue: &CatalogueReport) -> String {
     out
 }
 
-/// A store beside the main one, in words.
+/// An era, in words.
 fn render_era(era: &EraReport) -> String {
-    let mut out = format!("era {}", era.era);
-    if let Some(store) = &era.store {
-        let _ = write!(out, " at {store}");
-    }
-    out.push('\n');
+    let mut out = format!("era {0} at /eras/{0}\n", era.era);
     let times = match (&era.times.first, &era.times.last) {
         (Some(first), Some(last)) => format!("{}, {first} to {last}", era.times.count),
         _ => "none any more".to_owned(),
     };
-    let changes = match &era.committed {
-        Some(committed) if committed.created => "new store".to_owned(),
-        _ if era.changes.is_empty() => "none".to_owned(),
-        _ => era.changes.sentence(),
-    };
+    let changes = if era.changes.is_empty() { "none".to_owned() } else { era.changes.sentence() };
     let mut rows = vec![
         ("times", times),
         ("references", format!("{} to {}", text::number(era.references), text::bytes(era.referenced_bytes))),

@@ -17,6 +17,7 @@ mod trouble;
 mod wanted;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -62,7 +63,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             // A dry run shall leave no trace, not even an empty folder.
             let absent = url.local_root().is_some_and(|root| !root.exists());
             let open = !(dry_run && absent);
-            if open { Some(Target::open(url, settings.store_options.clone()).await?) } else { None }
+            if open { Some(Arc::new(Target::open(url, settings.store_options.clone()).await?)) } else { None }
         }
         (None, true) => None,
         (None, false) => {
@@ -83,11 +84,12 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             Some(target) => commit::load(target, settings.tile, settings.level).await?,
             None => Loaded::default(),
         };
-        let writes = target.as_ref().filter(|_| !settings.dry_run);
-        if let Some(target) = writes {
-            cleaned.extend(loaded.clean_up(target, abandoned_before(settings, target)).await?);
+        let writes = if settings.dry_run { None } else { target.clone() };
+        if let Some(target) = &writes {
+            let before = abandoned_before(settings, target);
+            cleaned.extend(loaded.clean_up(target, before).await?);
         }
-        let prepared = prepare(settings, &cache, target.as_ref(), &mut loaded, progress).await?;
+        let prepared = prepare(settings, &cache, target.as_deref(), &mut loaded, progress).await?;
         let Prepared { plan, references, mut report, container, source, .. } = prepared;
         report.target.clone_from(&settings.store);
         report.attempts = attempt;
@@ -108,7 +110,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
                 sample: settings.sample,
             },
         };
-        match commit::write(target, loaded, plan, options, progress).await {
+        match commit::write(&target, loaded, plan, options, progress).await {
             Ok(written) => {
                 drop(lock);
                 (report.source_use.requests, report.source_use.bytes) = used(source.as_ref());

@@ -22,15 +22,18 @@ use crate::window::Windows;
 pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
     let mut random = Random::new(&windows.options.run);
     let mut compared = 0;
-    for (tree, angles) in windows.plan.trees.iter().flat_map(|tree| tree.angles.iter().map(move |a| (tree, a))) {
-        let path = &angles.path;
-        let Some(node) = tip.nodes.get(path.trim_start_matches('/')) else { continue };
-        let (found, wanted) = (tip.references(node), angles.present() as u64);
-        if found != wanted {
-            return Err(differs(windows, &format!("{path} has {found} chunks, not {wanted}")));
+    for tree in &windows.plan.trees {
+        for angles in &tree.angles {
+            let path = &angles.path;
+            let Some(node) = tip.nodes.get(path.trim_start_matches('/')) else { continue };
+            let (found, wanted) = (tip.references(node), angles.present() as u64);
+            if found != wanted {
+                return Err(differs(windows, &format!("{path} has {found} chunks, not {wanted}")));
+            }
+            let (era, state) = (tree.era.as_ref(), windows.state.as_deref());
+            let changes = operations(angles, era, state, &windows.update).collect();
+            compared += compare_array(windows, tip, tree, angles, node, choose(changes, &mut random)).await?;
         }
-        let changes = operations(angles, tree.era.as_ref(), windows.state.as_deref(), &windows.update).collect();
-        compared += compare_array(windows, tip, tree, angles, node, choose(changes, &mut random)).await?;
     }
     Ok(compared)
 }
