@@ -1,13 +1,14 @@
 //! What a store holds, its eras included, as one set of products.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use s2ice_manifest::era::{Era, InEras};
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::manifest::HeldRaster;
-use s2ice_manifest::product::{ProductId, ProductMetadata, precedence};
+use s2ice_manifest::product::{ProductId, ProductMetadata, precedence, same_datastrip};
+use s2ice_manifest::raster::Quantity;
 
 use crate::state::{StoreState, TreeState};
 
@@ -68,9 +69,14 @@ impl Holdings {
         self.places(id).find_map(|(tree, step)| tree.facts.get(step)?.updated.clone())
     }
 
-    /// Fingerprint of the index rows that gave a product; 0 where a part of it is to be asked for again.
+    /// Fingerprint of the index rows that gave a product.
     pub(crate) fn inputs(&self, id: ProductId) -> i64 {
         self.places(id).find_map(|(tree, step)| Some(tree.facts.get(step)?.inputs)).unwrap_or_default()
+    }
+
+    /// True where something of the product was refused.
+    pub(crate) fn is_partial(&self, id: ProductId) -> bool {
+        self.places(id).any(|(tree, step)| tree.facts.get(step).is_some_and(|facts| facts.partial))
     }
 
     /// The rasters that the store holds of a product.
@@ -97,13 +103,23 @@ impl Holdings {
         self.places(id).flat_map(|(tree, step)| tree.angles(step)).collect()
     }
 
-    /// The product that is a later processing of the same acquisition as one whose datastrip starts at `start`.
-    pub(crate) fn later_processing(&self, id: ProductId, start: DateTime<Utc>) -> Option<ProductId> {
+    /// The product that is a later processing of the same acquisition as one whose datastrip starts at `start`, and has all
+    /// the quantities that it could have.
+    pub(crate) fn supersedes(
+        &self,
+        id: ProductId,
+        start: DateTime<Utc>,
+        quantities: &BTreeSet<Quantity>,
+    ) -> Option<ProductId> {
         let later = |other: &ProductId| {
             other.datatake() == id.datatake()
                 && precedence(*other) > precedence(id)
-                && self.metadata(*other).and_then(ProductMetadata::datastrip_start) == Some(start)
+                && same_datastrip(self.metadata(*other).and_then(ProductMetadata::datastrip_start), Some(start))
         };
-        self.ids().find(later)
+        let has_all = |other: &ProductId| {
+            let rasters = self.rasters(*other);
+            quantities.iter().all(|quantity| rasters.iter().any(|raster| raster.asset.quantity == *quantity))
+        };
+        self.ids().filter(|_| !self.contains(id)).filter(later).find(has_all)
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::RwLock;
 pub use self::angles::HeldAngles;
 use crate::error::{Error, Result, icechunk_error};
 use crate::layout::codecs;
-use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u32};
+use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u16, decode_u32};
 use crate::layout::eopf::array_kind;
 use crate::layout::place;
 use crate::layout::time::{StepFacts, headers};
@@ -275,7 +275,21 @@ impl Columns<'_> {
     }
 
     async fn table(&self, level: Level, tile: MgrsTile, quantification: f64) -> Result<(Vec<Step>, Vec<StepFacts>)> {
-        let (time, sensing, bytes, content, inputs, product, datastrip, source, updated, header, offset, cloud) = futures::try_join!(
+        let (
+            time,
+            sensing,
+            bytes,
+            content,
+            inputs,
+            product,
+            datastrip,
+            source,
+            updated,
+            header,
+            offset,
+            cloud,
+            partial,
+        ) = futures::try_join!(
             self.column("time", decode_i64),
             self.column("sensing_time_us", decode_i64),
             self.column("referenced_bytes", decode_i64),
@@ -288,6 +302,7 @@ impl Columns<'_> {
             self.column("headers", decode_text),
             self.column("boa_add_offset", decode_i32),
             self.column("cloud_cover", decode_f32),
+            self.column("partial", decode_u16),
         )?;
         let text = |value: &String| Some(value.clone()).filter(|v| !v.is_empty());
         let mut steps: Vec<Step> = Vec::with_capacity(self.steps);
@@ -320,6 +335,7 @@ impl Columns<'_> {
                 updated: text(&updated[i]),
                 verified: header[i] == headers(true),
                 inputs: inputs[i],
+                partial: partial[i] != 0,
                 content: content[i],
                 bytes: u64::try_from(bytes[i]).unwrap_or_default(),
             });

@@ -100,7 +100,7 @@ impl Version {
     fn item(&self) -> serde_json::Value {
         let start = self.date().format("%Y%m%d");
         let id = self.id();
-        let strip = format!("S2A_OPER_MSI_L2A_DS_2BPS_20250101T000000_S{start}T10060{}_N05.10", self.half);
+        let strip = format!("S2A_OPER_MSI_L2A_DS_2BPS_20250101T000000_S{start}T1006{:02}_N05.10", self.half * 20);
         serde_json::json!({
             "type": "Feature", "stac_version": "1.0.0", "id": id, "geometry": null, "links": [], "assets": {},
             "properties": {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use futures::StreamExt as _;
-use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::Level;
@@ -22,15 +22,14 @@ use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
+use super::evidence::{Angles, ReadProduct, Reader};
 use super::gather::{CatalogueLoad, Gathered, Inputs, Standing, catalogue};
-use super::resolve::{Resolved, loses};
 use super::trouble::{Trouble, whole};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
-use crate::holdings::Holdings;
 use crate::layout::eopf::array_kind;
-use crate::progress::{Phase, Progress};
+use crate::progress::Progress;
 use crate::report::ProductsReport;
 use crate::state::StoreState;
 
@@ -166,13 +165,18 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
             nodata: None,
         });
     }
-    if rows.is_empty() {
-        return None;
-    }
+    let anchor = rows.first()?.path.clone();
     match metadata(&item) {
         Ok(metadata) => {
             let changed = item.changed().map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
-            Some(Gathered { id, rows, stated: Some(Stated { metadata, changed, sizes }), item: Some(item) })
+            Some(Gathered {
+                id,
+                rows,
+                anchor,
+                stated: Some(Stated { metadata, changed, sizes }),
+                item: Some(item),
+                known: None,
+            })
         }
         Err(reason) => {
             refused.push(whole(id, RefusalKind::Metadata, reason));
@@ -198,77 +202,47 @@ fn metadata(item: &StacItem) -> std::result::Result<ProductMetadata, String> {
     })
 }
 
-/// Reads the tables of every file that is not known yet, and checks everything.
-pub async fn resolve(
-    settings: &BuildSettings,
-    cache: &FactCache,
-    source: Option<&Source>,
-    held: &Holdings,
-    mut products: Vec<Gathered>,
-    progress: &dyn Progress,
-) -> Result<Resolved> {
-    let Some(source) = source else { return Err(Error::Request("the source is not open".to_owned())) };
-    let mut refused = Vec::new();
-    // What is pruned takes nobody's place.
-    if !settings.prune {
-        products.retain(|product| {
-            let refusal = product.stated.as_ref().and_then(|stated| loses(held, product, &stated.metadata));
-            let keep = refusal.is_none();
-            refused.extend(refusal);
-            keep
-        });
-    }
-    let job = Job { settings, cache, source, profiles: Mutex::default(), from_cache: AtomicU64::new(0) };
-    let mut records = Vec::with_capacity(products.len());
-    let mut rows = Vec::new();
-    for product in products {
-        let Some(stated) = product.stated else { continue };
-        let stated = Arc::new(stated);
-        let metadata = stated.metadata.clone();
-        records.push(ProductRecord {
-            id: product.id,
-            metadata,
-            rasters: Vec::with_capacity(product.rows.len()),
-            angles: BTreeMap::new(),
-        });
-        rows.extend(product.rows.into_iter().map(|row| (records.len() - 1, row, Arc::clone(&stated))));
-    }
-    progress.begin(Phase::Headers, Some(rows.len() as u64));
-    let asked = &job;
-    let mut answers = futures::stream::iter(rows)
-        .map(|(record, row, stated)| async move {
-            let answer = asked.raster(&row, &stated).await;
-            progress.advance(1);
-            (record, row, answer)
-        })
-        // The source bounds its own connections; a few waiting requests keep them busy.
-        .buffered(settings.source_options.at_once() * 2);
-    while let Some((record, row, answer)) = answers.next().await {
-        match answer {
-            Ok(raster) => records[record].rasters.push(raster.into()),
-            Err(trouble) => refused.push(trouble.of_raster(row.product, row.asset)?),
-        }
-    }
-    drop(answers);
-    progress.end();
-    let empty = |id: ProductId| whole(id, RefusalKind::Empty, "no raster of this product can be referenced".to_owned());
-    refused.extend(records.iter().filter(|record| record.rasters.is_empty()).map(|record| empty(record.id)));
-    records.retain(|record| !record.rasters.is_empty());
-    Ok(Resolved { products: records, refused, from_cache: job.from_cache.into_inner() })
-}
-
-struct Job<'a> {
+/// Reads products that a catalogue names, with GeoTIFFs.
+pub struct CogReader<'a> {
     settings: &'a BuildSettings,
     cache: &'a FactCache,
     source: &'a Source,
+    /// What the items say.
+    stated: BTreeMap<ProductId, Arc<Stated>>,
     /// A handful serve all files.
     profiles: Mutex<HashMap<String, Arc<HeaderProfile>>>,
     from_cache: AtomicU64,
 }
 
-impl Job<'_> {
-    async fn raster(&self, row: &IndexRow, stated: &Stated) -> std::result::Result<RasterFile, Trouble> {
+impl<'a> CogReader<'a> {
+    /// Of the source of these products.
+    pub fn new(settings: &'a BuildSettings, cache: &'a FactCache, source: &'a Source, products: &[Gathered]) -> Self {
+        let stated = products.iter().filter_map(|product| Some((product.id, Arc::new(product.stated.clone()?))));
+        let (stated, profiles) = (stated.collect(), Mutex::default());
+        Self { settings, cache, source, stated, profiles, from_cache: AtomicU64::new(0) }
+    }
+
+    fn stated(&self, id: ProductId) -> std::result::Result<&Stated, Trouble> {
+        let nothing = || Trouble::Refused(RefusalKind::Metadata, "its item is not at hand".to_owned());
+        self.stated.get(&id).map(Arc::as_ref).ok_or_else(nothing)
+    }
+
+    fn profile(&self, profile: HeaderProfile) -> Arc<HeaderProfile> {
+        let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = known.entry(profile.fingerprint.clone());
+        Arc::clone(entry.or_insert_with(|| Arc::new(profile)))
+    }
+}
+
+#[async_trait]
+impl Reader for CogReader<'_> {
+    async fn read_product(&self, product: &Gathered) -> std::result::Result<ReadProduct, Trouble> {
+        Ok((self.stated(product.id)?.metadata.clone(), Ok(Angles::new())))
+    }
+
+    async fn read_raster(&self, row: &IndexRow) -> std::result::Result<RasterFile, Trouble> {
         let refused = |kind: RefusalKind, reason: String| Trouble::Refused(kind, reason);
+        let stated = self.stated(row.product)?;
         let asset = row.asset;
         let path = self.source.url().encoded_path(&row.path);
         let path = path.map_err(|error| refused(RefusalKind::Source, error.to_string()))?;
@@ -325,9 +299,7 @@ impl Job<'_> {
         Ok(raster)
     }
 
-    fn profile(&self, profile: HeaderProfile) -> Arc<HeaderProfile> {
-        let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = known.entry(profile.fingerprint.clone());
-        Arc::clone(entry.or_insert_with(|| Arc::new(profile)))
+    fn remembered(&self) -> u64 {
+        self.from_cache.load(Ordering::Relaxed)
     }
 }

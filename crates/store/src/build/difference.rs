@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
+use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind, Resolutions};
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::product::{ProductId, datastrip_start};
@@ -33,6 +33,8 @@ pub fn difference(
     products: Vec<Gathered>,
     salt: &Salt,
     prune: bool,
+    resolutions: Resolutions,
+    angles: &BTreeSet<AngleArray>,
     admits: impl Fn(&Gathered, Option<f64>) -> Option<String>,
 ) -> Difference {
     let mut out = Difference {
@@ -48,7 +50,9 @@ pub fn difference(
         let Some(metadata) = held.metadata(product.id) else {
             // Where the item tells the datastrip, no file has to be asked. What is pruned takes nobody's place.
             let start = product.item.as_ref().and_then(|item| datastrip_start(item.datastrip_id.as_deref()?));
-            let later = start.filter(|_| !prune).and_then(|start| held.later_processing(product.id, start));
+            let quantities: BTreeSet<_> =
+                product.rows.iter().map(|row| row.asset.quantity).filter(|q| q.is_main()).collect();
+            let later = start.filter(|_| !prune).and_then(|start| held.supersedes(product.id, start, &quantities));
             match later {
                 Some(later) => out.refused.push(Refusal::superseded(product.id, later)),
                 None => out.changed.push(product),
@@ -63,14 +67,37 @@ pub fn difference(
             }
         } else {
             out.asked.insert(product.id, product.rows.iter().map(|row| row.asset).collect());
-            if fingerprint == held.inputs(product.id) {
-                out.unchanged.insert(product.id);
-            } else {
+            if fingerprint != held.inputs(product.id) {
                 out.changed.push(product);
+                continue;
+            }
+            out.unchanged.insert(product.id);
+            if held.is_partial(product.id) {
+                out.changed.extend(rest(held, product, resolutions, angles));
             }
         }
     }
     out
+}
+
+/// Of a product whose rows are those that gave what the store has of it, what it does not have; `None` where nothing is
+/// missing that these rows could give.
+fn rest(
+    held: &Holdings,
+    mut product: Gathered,
+    resolutions: Resolutions,
+    angles: &BTreeSet<AngleArray>,
+) -> Option<Gathered> {
+    let there: Vec<Asset> = held.rasters(product.id).iter().map(|raster| raster.asset).collect();
+    product.rows.retain(|row| match resolutions {
+        Resolutions::All => !there.contains(&row.asset),
+        Resolutions::Best => there.iter().all(|asset| asset.quantity != row.asset.quantity),
+    });
+    let known = held.angles(product.id);
+    if angles.iter().all(|array| known.contains_key(array)) {
+        product.known = held.metadata(product.id).cloned();
+    }
+    (!product.rows.is_empty() || product.known.is_none()).then_some(product)
 }
 
 impl Difference {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
-use s2ice_manifest::product::ProductId;
+use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::index_writer::merge_index;
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
@@ -26,12 +26,16 @@ use crate::report::{IndexedReport, ProductsReport, StacReport, Unmatched};
 pub struct Gathered {
     /// Product name.
     pub id: ProductId,
-    /// Its rows, each raster at most once.
+    /// The rows of the rasters that are wanted, each raster at most once.
     pub rows: Vec<IndexRow>,
+    /// Path of any raster of the product below the source: its metadata lie beside it.
+    pub anchor: String,
     /// Its item; `None` without a catalogue.
     pub item: Option<StacItem>,
     /// What its item alone states, for GeoTIFFs.
     pub stated: Option<Stated>,
+    /// What the store knows of it, where only rasters are wanted that the store does not have.
+    pub known: Option<ProductMetadata>,
 }
 
 /// What index and catalogue gave.
@@ -188,7 +192,8 @@ pub async fn gather(
         .filter_map(|matched| {
             let mut rows = by_product.remove(&matched.product)?;
             rows.retain(|row| wanted.admits(row.asset));
-            (!rows.is_empty()).then_some(Gathered { id: matched.product, rows, item: matched.item, stated: None })
+            let anchor = rows.first()?.path.clone();
+            Some(Gathered { id: matched.product, rows, anchor, item: matched.item, stated: None, known: None })
         })
         .collect::<Vec<_>>();
     if products.is_empty() && !standing.may_be_empty {

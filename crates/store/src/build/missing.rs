@@ -84,6 +84,7 @@ pub async fn index_missing(
                 rasters.extend(files);
             }
             Err(Trouble::Fatal(error)) => return Err(error),
+            Err(Trouble::Silent(error)) => drop(out.left.insert(item.product, error.to_string())),
             Err(Trouble::Refused(_, reason)) => drop(out.left.insert(item.product, reason)),
         }
     }

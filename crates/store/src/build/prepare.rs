@@ -11,10 +11,12 @@ use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
 
 use super::changes::{self, Tile};
+use super::cog::CogReader;
 use super::difference::difference;
+use super::evidence::{Evidence, Reader, evidence, too_cloudy};
 use super::fingerprint::Salt;
 use super::gather::{Gathered, Inputs, Reach, Standing, gather};
-use super::resolve::{Resolved, conflict, resolve, too_cloudy};
+use super::jp2::{SafeReader, conflict};
 use super::settle::{Known, settle};
 use super::wanted::wanted_angles;
 use super::{BuildSettings, HeaderPolicy, catalogue, cog, guard};
@@ -92,12 +94,16 @@ pub(super) async fn prepare(
     let angles = wanted_angles(settings)?;
     let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions, &angles);
     let admits = |product: &Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
-    let mut split = difference(&held, products, &salt, settings.prune, admits);
+    let mut split = difference(&held, products, &salt, settings.prune, resolutions, &angles, admits);
     let changed = std::mem::take(&mut split.changed);
-    let Resolved { products: resolved, mut refused, from_cache } = match settings.source_kind {
-        SourceKind::Jp2 => resolve(settings, reach, &source_url, &held, changed, &angles, progress).await?,
-        SourceKind::Cog => cog::resolve(settings, cache, source.as_ref(), &held, changed, progress).await?,
+    let reader: Box<dyn Reader> = match (settings.source_kind, source.as_ref()) {
+        (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, cache, source, &changed)),
+        (SourceKind::Cog, None) => return Err(Error::Request("the source is not open".to_owned())),
+        (SourceKind::Jp2, source) => Box::new(SafeReader::new(settings, &angles, &source_url, source, cache)),
     };
+    let evidence = evidence(settings, reader.as_ref(), &held, changed, resolutions, progress).await?;
+    drop(reader);
+    let Evidence { products: resolved, mut refused, from_cache } = evidence;
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
     if split.lost_all(&resolved, &held) {

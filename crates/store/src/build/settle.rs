@@ -70,19 +70,17 @@ pub async fn settle(
                     None => {
                         let updated = known.held.updated(step.id);
                         let verified = rasters.iter().all(|raster| raster.verified());
-                        (StepFacts { updated, verified, inputs: 0, content, bytes }, true)
+                        (StepFacts { updated, verified, content, bytes, ..StepFacts::default() }, true)
                     }
                 }
             }
         };
         let given = known.inputs.get(&step.id).copied();
-        let inputs = match (refused.contains(&step.id.to_string()), is_new) {
-            (true, true) => 0,
+        (fact.inputs, fact.partial) = match (given, refused.contains(&step.id.to_string())) {
+            (Some(given), refused) if is_new || !refused => (given, refused),
             // What the store holds was not made of these rows: they differ from the remembered ones and come again.
-            (true, false) => known.held.inputs(step.id),
-            (false, _) => given.unwrap_or_else(|| known.held.inputs(step.id)),
+            _ => (known.held.inputs(step.id), known.held.is_partial(step.id)),
         };
-        fact.inputs = inputs;
         if let Some(updated) = known.updated.get(&step.id) {
             fact.updated = Some(updated.clone());
         }

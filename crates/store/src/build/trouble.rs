@@ -15,6 +15,8 @@ use crate::layout::geometry;
 /// A raster or product that is left out, or a source that cannot be used at all.
 pub enum Trouble {
     Refused(RefusalKind, String),
+    /// No answer in time: of one file, or of the whole source.
+    Silent(Error),
     Fatal(Error),
 }
 
@@ -28,16 +30,17 @@ impl Trouble {
             Self::Refused(kind, reason) => {
                 Ok(Refusal { product: product.to_string(), raster: Some(asset.to_string()), kind, reason })
             }
-            Self::Fatal(error) => Err(error),
+            Self::Silent(error) | Self::Fatal(error) => Err(error),
         }
     }
 }
 
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
-        match error.concerns_whole_source() {
-            true => Self::Fatal(error.into()),
-            false => Self::Refused(RefusalKind::Source, error.to_string()),
+        match error {
+            SourceError::Timeout { .. } => Self::Silent(error.into()),
+            error if error.concerns_whole_source() => Self::Fatal(error.into()),
+            error => Self::Refused(RefusalKind::Source, error.to_string()),
         }
     }
 }

@@ -36,8 +36,8 @@ use crate::error::{Error, Result};
 use crate::plan::STAMP;
 use crate::target::Target;
 
-/// Column of products that says how a store came to be and nothing of what is in it.
-const INPUTS: &str = "/products/inputs";
+/// Columns of products that say how a store came to be and nothing of what is in it.
+const HISTORY: [&str; 2] = ["/products/inputs", "/products/partial"];
 
 /// Column of products that sums up the references of a step: their sources and checksums among others.
 const CONTENT: &str = "/products/content";
@@ -64,7 +64,8 @@ pub struct DiffOptions {
 impl DiffOptions {
     /// True for the nodes that are compared at all.
     fn compares(&self, path: &str) -> bool {
-        !path.ends_with(INPUTS) && !(path.ends_with(CONTENT) && (self.ignore_sources || self.ignore_checksums))
+        !HISTORY.iter().any(|column| path.ends_with(column))
+            && !(path.ends_with(CONTENT) && (self.ignore_sources || self.ignore_checksums))
     }
 }
 
