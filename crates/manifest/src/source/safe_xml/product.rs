@@ -146,7 +146,8 @@ pub fn parse_product(bytes: &[u8], level: Level, path: &str) -> Result<ProductFa
             return Err(MetadataError::value(path, name, &text));
         }
     }
-    let cloud_cover = match (found.cloud.filter(stated), found.cloud_in_image.filter(stated)) {
+    let cloud_cover = match (found.cloud.filter(|text| stated(text)), found.cloud_in_image.filter(|text| stated(text)))
+    {
         (Some(text), _) => Some(number(&text, path, "Cloud_Coverage_Assessment")?),
         (None, Some(text)) => Some(number(&text, path, "CLOUD_COVERAGE_PERCENTAGE")?),
         (None, None) => None,
@@ -165,8 +166,8 @@ pub fn parse_product(bytes: &[u8], level: Level, path: &str) -> Result<ProductFa
 }
 
 /// False for the words of processors that do not know a value.
-fn stated(text: &String) -> bool {
-    !["", "N/A", "NA", "NaN"].contains(&text.as_str())
+fn stated(text: &str) -> bool {
+    !["", "N/A", "NA", "NaN"].contains(&text)
 }
 
 fn number(text: &str, path: &str, element: &'static str) -> Result<f64, MetadataError> {
