@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod prefixes;
 pub mod product;
 pub mod profile;
+pub mod proof;
 pub mod range;
 pub mod raster;
 pub mod stac;

@@ -12,6 +12,7 @@ pub mod index_run;
 pub mod index_writer;
 pub mod indexer;
 pub mod jp2_header;
+pub mod jp2_proof;
 pub mod jp2_walk;
 pub mod location;
 pub mod manifest_parquet;

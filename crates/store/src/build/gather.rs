@@ -134,13 +134,8 @@ pub async fn gather(
         )));
     }
     if by_product.is_empty() && !standing.may_be_empty && !settings.index_missing {
-        return Err(Error::Nothing(format!(
-            "the index has no rows of tile {} at level {} ({} rows in {}): name the index of this tile",
-            settings.tile,
-            settings.level,
-            index.rows,
-            settings.index.join(", ")
-        )));
+        let why = index.why_nothing(&format!("tile {} at level {}", settings.tile, settings.level));
+        return Err(Error::Nothing(why.unwrap_or_default()));
     }
 
     let known: BTreeMap<ProductId, usize> = by_product.iter().map(|(id, rows)| (*id, rows.len())).collect();
