@@ -178,7 +178,7 @@ impl Raster {
             tlm,
         };
         if spec.headers == Headers::Early && self.kind == Kind::Band {
-            Coding { tile: 2048, bits: 12, levels: 5, code_block: 64, precinct: 256, ground_segment: false, ..usual }
+            Coding { tile: 2048, bits: 12, levels: 5, code_block: 64, precinct: 256, ..usual }
         } else {
             usual
         }

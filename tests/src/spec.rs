@@ -101,7 +101,7 @@ pub enum Resolutions {
 pub enum Headers {
     /// The ground segment's, but for true colour of level 1C: no such header was seen.
     GroundSegment,
-    /// As in early 2016: spectral bands of 12 bits in tiles of 2048.
+    /// As in early 2016: spectral bands of 12 bits in tiles of 2048, with a QCD by the ground segment's rule of today.
     Early,
     /// OpenJPEG's: an encoder that no product was made with.
     Unknown,
