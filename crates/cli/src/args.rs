@@ -283,9 +283,6 @@ pub struct UpdateArgs {
     /// How long to wait for another s2ice that writes the same local store [default: 1m].
     #[arg(long, value_name = "TIME")]
     pub lock_wait: Option<Span>,
-    /// References whose bytes are read from the source and checked before the store is published [default: 12].
-    #[arg(long, value_name = "N")]
-    pub sample: Option<usize>,
 }
 
 /// `s2ice info`.

@@ -9,7 +9,7 @@ use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::source::mirror;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
+use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -83,8 +83,6 @@ pub struct FileConfig {
     pub(crate) overlap: Option<Span>,
     /// How long to wait for another process that writes the same local store.
     pub(crate) lock_wait: Option<Span>,
-    /// References whose bytes are checked before the store is published.
-    pub(crate) sample: Option<usize>,
 }
 
 impl FileConfig {
@@ -139,7 +137,6 @@ impl FileConfig {
         self.full |= update.full;
         given(&mut self.overlap, update.overlap);
         given(&mut self.lock_wait, update.lock_wait);
-        given(&mut self.sample, update.sample);
         Ok(self)
     }
 
@@ -209,7 +206,6 @@ impl FileConfig {
             full: self.full,
             overlap: self.overlap.map_or(OVERLAP, |span| span.0),
             lock_wait: self.lock_wait.map_or(LOCK_WAIT, |span| span.0),
-            sample: self.sample.unwrap_or(SAMPLE),
             clock: Utc::now,
             dry_run,
             run,

@@ -15,7 +15,7 @@ use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
 use s2ice_manifest::source::mirror;
 use s2ice_store::Error;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
+use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use s2ice_store::target::Target;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,6 @@ impl Request {
             full: self.full,
             overlap: OVERLAP,
             lock_wait: LOCK_WAIT,
-            sample: SAMPLE,
             clock: Utc::now,
             dry_run: self.dry_run,
             run: format!("{}-{}", now.as_millis(), std::process::id()),

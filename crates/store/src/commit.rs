@@ -1,5 +1,6 @@
 //! Makes a store hold what a plan says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -11,7 +12,7 @@ use s2ice_manifest::ids::{Level, MgrsTile};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, icechunk_error};
-use crate::gate::{GateOptions, GateReport};
+use crate::gate::GateReport;
 use crate::held::HeldStore;
 use crate::housekeeping::{remove_stale_branches, tag_published};
 use crate::plan::StorePlan;
@@ -65,8 +66,8 @@ pub struct WriteOptions {
     pub message: String,
     /// The clock, for the tag of the published state.
     pub clock: fn() -> DateTime<Utc>,
-    /// What is checked before the state is published.
-    pub gate: GateOptions,
+    /// Number of references that each array shall have, by path. Arrays that are not there are not counted.
+    pub references: BTreeMap<String, u64>,
 }
 
 impl WriteOptions {

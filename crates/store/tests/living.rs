@@ -187,7 +187,6 @@ fn settings(store: &Path, index: &Path, stac: &Path, run: String) -> BuildSettin
         full: false,
         overlap: Duration::ZERO,
         lock_wait: Duration::ZERO,
-        sample: 0,
         clock: chrono::Utc::now,
         dry_run: false,
         run,

@@ -18,7 +18,6 @@ use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
 use s2ice_store::commit::{ChecksumPolicy, Spec, WriteOptions, Written, load, write};
-use s2ice_store::gate::GateOptions;
 use s2ice_store::layout::time::StepFacts;
 use s2ice_store::plan::{Desired, PlanContext, StorePlan, plan};
 use s2ice_store::progress::Silent;
@@ -93,7 +92,7 @@ fn options(run: &str) -> WriteOptions {
         concurrency: 4,
         message: "test".to_owned(),
         clock: chrono::Utc::now,
-        gate: GateOptions::default(),
+        references: BTreeMap::new(),
     }
 }
 
@@ -150,7 +149,7 @@ async fn every_reference_of_every_window_arrives() {
         let bytes = plan.referenced_bytes();
         let mut options = options(run);
         for (array, _) in wanted.keys() {
-            *options.gate.references.entry(array.clone()).or_default() += 1;
+            *options.references.entry(array.clone()).or_default() += 1;
         }
         let written = put(&target, plan, options).await.unwrap().expect("something to write");
         assert_eq!(written.references, wanted.len() as u64);

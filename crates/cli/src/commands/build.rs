@@ -138,12 +138,8 @@ pub fn render(report: &BuildReport) -> String {
         rows.push(("catalogue", searched(catalogue)));
     }
     if let Some(gate) = &report.gate {
-        let sampled = match &gate.skipped {
-            Some(why) => format!("no samples: {why}"),
-            None => format!("{} at the source", text::count(gate.sampled, "sample")),
-        };
         let references = text::number(gate.references_compared);
-        rows.push(("checked", format!("{}, {references} references, {sampled}", text::count(gate.nodes, "node"))));
+        rows.push(("checked", format!("{}, {references} references", text::count(gate.nodes, "node"))));
     }
     if let Some(committed) = &report.committed {
         let commits = text::count(usize::try_from(committed.commits).unwrap_or(usize::MAX), "commit");

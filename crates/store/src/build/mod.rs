@@ -22,19 +22,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
 
 #[cfg(test)]
 pub(crate) use self::changes::references as array_references;
-pub use self::settings::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
+pub use self::settings::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT};
 
 use self::jp2::open_cache;
 use self::prepare::{Prepared, one_store, prepare, used};
 use crate::commit::{self, Loaded, WriteOptions, Written};
 use crate::error::{Error, Result};
-use crate::gate::GateOptions;
 use crate::plan::StorePlan;
 use crate::progress::Progress;
 use crate::report::{BuildReport, Committed};
@@ -75,8 +73,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         Some(target) => Some(target.lock_within(settings.lock_wait).await?),
         None => None,
     };
-    let mut cache = open_cache(settings)?;
-    let mut trusted = settings.headers == HeaderPolicy::Read;
+    let cache = open_cache(settings)?;
     let mut cleaned = Vec::new();
     let mut attempt = 1;
     loop {
@@ -104,12 +101,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             concurrency: COMMIT_CONCURRENCY,
             message: message(&plan, &report, loaded.state.is_some()),
             clock: settings.clock,
-            gate: GateOptions {
-                references,
-                // Whoever assumes headers promises that nothing is asked of the source.
-                source: source.clone().filter(|_| settings.headers != HeaderPolicy::Assume),
-                sample: settings.sample,
-            },
+            references,
         };
         match commit::write(&target, loaded, plan, options, progress).await {
             Ok(written) => {
@@ -125,12 +117,6 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             Err(Error::Conflict { .. }) if attempt < ATTEMPTS => {
                 tracing::info!(attempt, "another writer was faster: comparing with what it wrote");
                 tokio::time::sleep(BACKOFF * attempt).await;
-                attempt += 1;
-            }
-            // A file may have changed since the cache learned of it: asked again, it alone is left out.
-            Err(Error::Gate { detail, .. }) if trusted => {
-                tracing::info!("{detail}; asking the source for everything once more");
-                (cache, trusted) = (FactCache::in_memory(), false);
                 attempt += 1;
             }
             Err(error) => return Err(error),

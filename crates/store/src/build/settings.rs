@@ -88,8 +88,6 @@ pub struct BuildSettings {
     pub overlap: Duration,
     /// How long to wait for another process that writes the same local store.
     pub lock_wait: Duration,
-    /// References whose bytes are looked at before the store is published.
-    pub sample: usize,
     /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Work everything out, write nothing.
@@ -111,6 +109,3 @@ pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 /// Long enough for a run that is about to end.
 pub const LOCK_WAIT: Duration = Duration::from_secs(60);
-
-/// A dozen small requests: enough to notice an index that is off.
-pub const SAMPLE: usize = 12;

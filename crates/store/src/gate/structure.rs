@@ -65,7 +65,7 @@ fn counts(windows: &Windows, tip: &Tip) -> Result<()> {
             return Err(differs(windows, &format!("{} does not have {steps} time steps", array.path)));
         }
         let found = tip.references(node);
-        let wanted = windows.options.gate.references.get(&array.path).copied().unwrap_or(found);
+        let wanted = windows.options.references.get(&array.path).copied().unwrap_or(found);
         if found != wanted {
             return Err(differs(windows, &format!("{} has {found} references, not {wanted}", array.path)));
         }
