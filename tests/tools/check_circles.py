@@ -112,6 +112,7 @@ def circles(edges: Graph) -> list[list[str]]:
 # TEMPORARY, to be emptied: these crates are being rewritten. Circles wholly among the named modules are let pass;
 # "*" stands for all modules of a crate.
 ALLOWED = {
+    "cli": {"args", "commands::gc"},
     "manifest": {
         "assemble",
         "era",
