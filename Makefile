@@ -8,7 +8,7 @@ OUT ?= demo-out
 CARGO_FLAGS := --all-targets --all-features --locked
 export VIRTUAL_ENV :=
 
-.PHONY: help demo test test-rust test-python bench check fmt lint deny directions schemas schemas-check docs links python-lint setup build wheel clean
+.PHONY: help demo test test-rust test-python bench check fmt lint deny directions circles schemas schemas-check docs links python-lint setup build wheel clean
 
 help:            ## Say what there is.
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,7 +35,7 @@ test-python: build ## Run the Python and end-to-end tests.
 bench: setup     ## Compare speed and memory with other ways, in one run.
 	@tests/bench/run.sh
 
-check: fmt lint deny directions schemas-check links python-lint ## Run every check that is not a test.
+check: fmt lint deny directions circles schemas-check links python-lint ## Run every check that is not a test.
 
 fmt:             ## Formatting.
 	cargo fmt --all --check
@@ -48,6 +48,9 @@ deny:            ## Licences, sources and banned crates.
 
 directions: setup ## Which crate may depend on which.
 	$(PY) tests/tools/check_dependencies.py
+
+circles: setup   ## No module uses another in a circle.
+	$(PY) tests/tools/check_circles.py
 
 schemas: setup   ## Write schemas and generated tables of the documentation.
 	cargo run --quiet --locked -p s2ice -- schemas schemas --docs docs
