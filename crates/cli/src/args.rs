@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use s2ice_manifest::source::mirror::Layout;
+use s2ice_store::build::Recheck;
 
 pub use self::choices::{ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg};
 use crate::duration::Span;
@@ -274,6 +275,12 @@ pub struct UpdateArgs {
     /// Refuse to prune more than this part of the store's products, percent [default: 50].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub prune_limit: Option<u8>,
+    /// Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
+    #[arg(long)]
+    pub accept_incomplete: bool,
+    /// Ask the files of every product again, or of PRODUCT only (repeatable), whatever was known of them.
+    #[arg(long, value_name = "PRODUCT", num_args = 0..=1, default_missing_value = "all")]
+    pub recheck: Vec<Recheck>,
     /// Ask the STAC API for every item, not only for what changed since the last run.
     #[arg(long)]
     pub full: bool,

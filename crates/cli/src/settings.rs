@@ -9,7 +9,7 @@ use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::source::mirror;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT};
+use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, Recheck};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -77,6 +77,11 @@ pub struct FileConfig {
     /// Greatest part of a store's products that may be pruned, percent.
     #[schemars(range(max = 100))]
     pub(crate) prune_limit: Option<u8>,
+    /// Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
+    pub(crate) accept_incomplete: bool,
+    /// Products whose files are asked again whatever was known of them; not for files.
+    #[serde(skip)]
+    pub(crate) recheck: Vec<Recheck>,
     /// Ask the STAC API for every item.
     pub(crate) full: bool,
     /// How far before the last change seen the STAC API is asked again.
@@ -134,6 +139,8 @@ impl FileConfig {
         let update = only.update;
         self.prune |= update.prune;
         given(&mut self.prune_limit, update.prune_limit);
+        self.accept_incomplete |= update.accept_incomplete;
+        self.recheck.extend(update.recheck);
         self.full |= update.full;
         given(&mut self.overlap, update.overlap);
         given(&mut self.lock_wait, update.lock_wait);
@@ -203,6 +210,8 @@ impl FileConfig {
                 }
                 percent => percent.unwrap_or(PRUNE_LIMIT),
             },
+            accept_incomplete: self.accept_incomplete,
+            recheck: self.recheck,
             full: self.full,
             overlap: self.overlap.map_or(OVERLAP, |span| span.0),
             lock_wait: self.lock_wait.map_or(LOCK_WAIT, |span| span.0),

@@ -15,7 +15,7 @@ use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
 use s2ice_manifest::source::mirror;
 use s2ice_store::Error;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT};
+use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, Recheck};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use s2ice_store::target::Target;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ struct Request {
     spec: u8,
     container: Option<String>,
     prune: bool,
+    accept_incomplete: bool,
+    recheck: Vec<String>,
     full: bool,
     dry_run: bool,
 }
@@ -74,6 +76,8 @@ impl Request {
             other => return Err(format!("spec {other} is unknown: 1 or 2")),
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let recheck: Result<Vec<Recheck>, _> = self.recheck.iter().map(|text| text.parse()).collect();
+        let recheck = recheck.map_err(|e| format!("recheck: {e}"))?;
         Ok(BuildSettings {
             cache: self.cache.or_else(|| self.cache_folder.map(|f| f.join(format!("{tile}-{level}.ndjson")))),
             tile,
@@ -101,6 +105,8 @@ impl Request {
             container: self.container,
             prune: self.prune,
             prune_limit: PRUNE_LIMIT,
+            accept_incomplete: self.accept_incomplete,
+            recheck,
             full: self.full,
             overlap: OVERLAP,
             lock_wait: LOCK_WAIT,

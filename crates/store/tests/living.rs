@@ -184,6 +184,8 @@ fn settings(store: &Path, index: &Path, stac: &Path, run: String) -> BuildSettin
         container: Some("archive".to_owned()),
         prune: false,
         prune_limit: 100,
+        accept_incomplete: false,
+        recheck: Vec::new(),
         full: false,
         overlap: Duration::ZERO,
         lock_wait: Duration::ZERO,

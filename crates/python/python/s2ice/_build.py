@@ -45,6 +45,8 @@ def build(
     source_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     prune: bool = False,
+    accept_incomplete: bool = False,
+    recheck: bool | Sequence[str] = False,
     full: bool = False,
     dry_run: bool = False,
     progress: Callable[[str, int, int | None], object] | None = None,
@@ -107,6 +109,10 @@ def build(
         credentials come from the environment.
     prune
         Take away products and rasters that the inputs no longer have; otherwise they stay.
+    accept_incomplete
+        Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
+    recheck
+        Ask the files of every product (``True``), or of the products named, again, whatever was known of them.
     full
         Ask the STAC API for every item, not only for what changed since the last build of this store.
     dry_run
@@ -152,6 +158,8 @@ def build(
         "spec": spec,
         "container": container,
         "prune": prune,
+        "accept_incomplete": accept_incomplete,
+        "recheck": ["all"] if recheck is True else list(recheck or []),
         "full": full,
         "dry_run": dry_run,
     }

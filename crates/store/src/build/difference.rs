@@ -35,6 +35,7 @@ pub fn difference(
     prune: bool,
     resolutions: Resolutions,
     angles: &BTreeSet<AngleArray>,
+    rechecks: impl Fn(ProductId) -> bool,
     admits: impl Fn(&Gathered, Option<f64>) -> Option<String>,
 ) -> Difference {
     let mut out = Difference {
@@ -67,7 +68,7 @@ pub fn difference(
             }
         } else {
             out.asked.insert(product.id, product.rows.iter().map(|row| row.asset).collect());
-            if fingerprint != held.inputs(product.id) {
+            if fingerprint != held.inputs(product.id) || rechecks(product.id) {
                 out.changed.push(product);
                 continue;
             }

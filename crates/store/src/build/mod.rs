@@ -27,7 +27,7 @@ use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
 
 #[cfg(test)]
 pub(crate) use self::changes::references as array_references;
-pub use self::settings::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT};
+pub use self::settings::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, Recheck};
 
 use self::jp2::open_cache;
 use self::prepare::{Prepared, one_store, prepare, used};

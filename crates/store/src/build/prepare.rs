@@ -94,7 +94,8 @@ pub(super) async fn prepare(
     let angles = wanted_angles(settings)?;
     let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions, &angles);
     let admits = |product: &Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
-    let mut split = difference(&held, products, &salt, settings.prune, resolutions, &angles, admits);
+    let mut split =
+        difference(&held, products, &salt, settings.prune, resolutions, &angles, |id| settings.rechecks(id), admits);
     let changed = std::mem::take(&mut split.changed);
     let reader: Box<dyn Reader> = match (settings.source_kind, source.as_ref()) {
         (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, cache, source, &changed)),

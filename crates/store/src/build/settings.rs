@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::Resolutions;
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::OnMismatch;
-use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::ids::{Level, MgrsTile, NameError};
+use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::stac::Interval;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,23 @@ pub enum HeaderPolicy {
     Index,
     /// From the index or the known Sentinel-2 header classes, without touching the source.
     Assume,
+}
+
+/// Products whose files are to be asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recheck {
+    /// Every product.
+    All,
+    /// One product.
+    Product(ProductId),
+}
+
+impl std::str::FromStr for Recheck {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::Product) }
+    }
 }
 
 /// Everything a build needs; nothing is read from the environment any more, credentials excepted.
@@ -82,6 +100,10 @@ pub struct BuildSettings {
     pub prune: bool,
     /// Greatest part of a store's products that may be pruned, percent.
     pub prune_limit: u8,
+    /// Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
+    pub accept_incomplete: bool,
+    /// Products whose files are asked again, whatever was known of them.
+    pub recheck: Vec<Recheck>,
     /// Ask the catalogue for everything, not only for what changed since the last run.
     pub full: bool,
     /// How far before the last change seen the catalogue is asked again.
@@ -96,6 +118,13 @@ pub struct BuildSettings {
     pub run: String,
     /// Writer and version.
     pub writer: String,
+}
+
+impl BuildSettings {
+    /// True for a product whose files are to be asked again.
+    pub(super) fn rechecks(&self, id: ProductId) -> bool {
+        self.recheck.iter().any(|recheck| matches!(recheck, Recheck::All) || *recheck == Recheck::Product(id))
+    }
 }
 
 /// Some days of a tile. Walking old products costs some thousand requests each.
