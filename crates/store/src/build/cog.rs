@@ -1,5 +1,6 @@
 //! The input of a build from GeoTIFFs: the catalogue names products and files, and there is no index to join.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,14 +11,14 @@ use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::Level;
-use s2ice_manifest::manifest::{RasterFile, TileTable};
+use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::raster::Asset;
+use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::cog_href::below;
 use s2ice_manifest::source::location::{Source, SourceUrl};
-use s2ice_manifest::source::tiff::{TiffRequest, tiff_record};
+use s2ice_manifest::source::tiff::{TiffRequest, tiff_offset, tiff_record};
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
@@ -46,6 +47,8 @@ pub struct Stated {
     pub changed: Option<String>,
     /// Sizes of its files in bytes, where it states them.
     pub sizes: BTreeMap<Asset, u64>,
+    /// True where nothing but the pixels could speak against its offset.
+    pub unshifted: bool,
 }
 
 /// What cannot be asked for together with GeoTIFFs.
@@ -172,7 +175,8 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
     match metadata(&item) {
         Ok(metadata) => {
             let changed = item.changed().map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
-            Some(Gathered { id, rows, stated: Some(Stated { metadata, changed, sizes }), item: Some(item) })
+            let stated = Stated { metadata, changed, sizes, unshifted: item.is_unshifted() };
+            Some(Gathered { id, rows, stated: Some(stated), item: Some(item) })
         }
         Err(reason) => {
             refused.push(whole(id, RefusalKind::Metadata, reason));
@@ -220,7 +224,7 @@ pub async fn resolve(
     }
     let job = Job { settings, cache, source, profiles: Mutex::default(), from_cache: AtomicU64::new(0) };
     let mut records = Vec::with_capacity(products.len());
-    let mut rows = Vec::new();
+    let (mut rows, mut states) = (Vec::new(), Vec::new());
     for product in products {
         let Some(stated) = product.stated else { continue };
         let stated = Arc::new(stated);
@@ -232,6 +236,7 @@ pub async fn resolve(
             angles: BTreeMap::new(),
         });
         rows.extend(product.rows.into_iter().map(|row| (records.len() - 1, row, Arc::clone(&stated))));
+        states.push(stated);
     }
     progress.begin(Phase::Headers, Some(rows.len() as u64));
     let asked = &job;
@@ -250,7 +255,19 @@ pub async fn resolve(
         }
     }
     drop(answers);
+    let asking = records.iter().zip(&states).map(|(record, stated)| job.check_offset(record, stated));
+    let verdicts: Vec<_> =
+        futures::stream::iter(asking).buffered(settings.source_options.at_once() * 2).collect().await;
     progress.end();
+    let mut believed = Vec::with_capacity(records.len());
+    for (record, verdict) in records.into_iter().zip(verdicts) {
+        match verdict {
+            Ok(()) => believed.push(record),
+            Err(Trouble::Refused(kind, reason)) => refused.push(whole(record.id, kind, reason)),
+            Err(Trouble::Fatal(error)) => return Err(error),
+        }
+    }
+    let mut records = believed;
     let empty = |id: ProductId| whole(id, RefusalKind::Empty, "no raster of this product can be referenced".to_owned());
     refused.extend(records.iter().filter(|record| record.rasters.is_empty()).map(|record| empty(record.id)));
     records.retain(|record| !record.rasters.is_empty());
@@ -323,6 +340,22 @@ impl Job<'_> {
         };
         raster.validate().map_err(|error| refused(RefusalKind::Ranges, error.to_string()))?;
         Ok(raster)
+    }
+
+    /// Whether pixels contradict the offset that the item states: those of the coarsest band, of these the bluest.
+    async fn check_offset(&self, record: &ProductRecord, stated: &Stated) -> std::result::Result<(), Trouble> {
+        let offset = record.metadata.add_offset;
+        let bands = record.rasters.iter().filter_map(Placement::file);
+        let bands = bands.filter(|raster| matches!(raster.asset.quantity, Quantity::Band(_)));
+        let Some(band) = bands.max_by_key(|band| (band.asset.resolution.metres(), Reverse(band.asset))) else {
+            return Ok(());
+        };
+        let Some(path) = SourceUrl::decoded_path(&band.path).filter(|_| offset != 0) else { return Ok(()) };
+        let size = stated.sizes.get(&band.asset).copied();
+        let request = TiffRequest { path: &path, size, item: stated.changed.as_deref() };
+        let tally = tiff_offset(self.source, self.cache, request, offset).await?;
+        let wrong = |reason: String| Trouble::Refused(RefusalKind::Metadata, format!("{}: {reason}", band.asset));
+        tally.check(stated.unshifted).map_err(wrong)
     }
 
     fn profile(&self, profile: HeaderProfile) -> Arc<HeaderProfile> {
