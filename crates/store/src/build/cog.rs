@@ -111,6 +111,7 @@ pub async fn gather(
     };
     let counts = ProductsReport { matched: load.items.len(), ..ProductsReport::default() };
     let (mut products, mut refused) = (Vec::new(), Vec::new());
+    let (rejected, not_understood, seen) = (load.rejected, load.refused, load.seen);
     for item in load.items {
         products.extend(product(item, source, &wanted, &mut refused));
     }
@@ -126,7 +127,22 @@ pub async fn gather(
                 "none of the {} items of {input} names a GeoTIFF of the arrays asked for: check --arrays and --collection",
                 counts.matched
             ),
-            None => format!("{input} has no item of tile {} that the filters admit", settings.tile),
+            None => match (rejected.first(), not_understood.first()) {
+                (Some(first), _) => format!(
+                    "{input} has {} items of tile {}, and the filters admit none of them; {}: {}",
+                    rejected.len(),
+                    settings.tile,
+                    first.product,
+                    first.rejection
+                ),
+                (None, Some(first)) => format!(
+                    "{input} has no item of tile {} that can be used: {} were not understood, the first: {}",
+                    settings.tile,
+                    not_understood.len(),
+                    first.error
+                ),
+                (None, None) => format!("{input} has no item of tile {} ({seen} of others)", settings.tile),
+            },
         }));
     }
     let index = IndexReadReport::default();
