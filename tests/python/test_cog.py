@@ -175,7 +175,8 @@ def test_the_second_run_asks_nothing(s2ice: Command, built: Built, tmp_path: Pat
     product.assets, product.updated = built.product.assets, "2024-06-01T00:00:00Z"
     later = collect(tmp_path / "later.json", product)
     line = (*arguments(later, built.product.root, built.store), "--resolutions", "all")
-    assert s2ice(*line, "--cache", built.cache, "--dry-run").json["source_use"]["requests"] == len(built.product.files)
+    requests = s2ice(*line, "--cache", built.cache, "--dry-run").json["source_use"]["requests"]
+    assert len(built.product.files) < requests <= len(built.product.files) + 2, "and pixels of one band, for the offset"
 
 
 def small(root: Path, day: str, seed: int = 0, **fields: Any) -> Product:
@@ -301,7 +302,7 @@ def test_what_the_item_does_not_prove_is_left_out_by_name(s2ice: Command, tmp_pa
     def applied(p: Product) -> None:
         p.properties["earthsearch:boa_offset_applied"] = True
 
-    assert "is in the numbers already" in sentence(applied)
+    assert "Earth Search's older collection sentinel-2-l2a" in sentence(applied)
 
     def other_size(p: Product) -> None:
         p.assets["coastal"]["file:size"] += 1

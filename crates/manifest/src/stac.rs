@@ -21,7 +21,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
-pub use cog::{CogFile, CogProblem, Cogs};
+pub use cog::{CogFile, CogProblem, Cogs, UNSHIFTED};
 pub use load::{LoadNote, Refused, Rejected, StacLoad, StacLoader};
 pub use query::{Interval, IntervalError, Rejection, StacQuery};
 #[cfg(feature = "io")]
@@ -190,6 +190,11 @@ impl StacItem {
     /// When the item last changed, as far as it tells: `updated`, else `created`, else `published`.
     pub fn changed(&self) -> Option<DateTime<Utc>> {
         self.updated.or(self.created).or(self.published)
+    }
+
+    /// True where its collection is known to leave offsets in the numbers as the ground segment writes them.
+    pub fn is_unshifted(&self) -> bool {
+        self.collection.as_deref() == Some(UNSHIFTED)
     }
 
     /// MGRS tile of the product.

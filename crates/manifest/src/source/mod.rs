@@ -27,4 +27,5 @@ mod stac_http;
 mod stac_parquet;
 pub mod tiff;
 pub mod tlm_parquet;
+pub mod versions;
 pub mod whole_file;

@@ -1,23 +1,24 @@
 //! The input of a build from GeoTIFFs: the catalogue names products and files, and there is no index to join.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::Level;
-use s2ice_manifest::manifest::{RasterFile, TileTable};
+use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::raster::Asset;
+use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::cog_href::below;
 use s2ice_manifest::source::location::{Source, SourceUrl};
-use s2ice_manifest::source::tiff::{TiffRequest, tiff_record};
+use s2ice_manifest::source::tiff::{TiffRequest, tiff_offset, tiff_record};
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
@@ -45,6 +46,8 @@ pub struct Stated {
     pub changed: Option<String>,
     /// Sizes of its files in bytes, where it states them.
     pub sizes: BTreeMap<Asset, u64>,
+    /// True where nothing but the pixels could speak against its offset.
+    pub unshifted: bool,
 }
 
 /// What cannot be asked for together with GeoTIFFs.
@@ -107,6 +110,7 @@ pub async fn gather(
     };
     let counts = ProductsReport { matched: load.items.len(), ..ProductsReport::default() };
     let (mut products, mut refused) = (Vec::new(), Vec::new());
+    let (rejected, not_understood, seen) = (load.rejected, load.refused, load.seen);
     for item in load.items {
         products.extend(product(item, source, &wanted, &mut refused));
     }
@@ -122,7 +126,22 @@ pub async fn gather(
                 "none of the {} items of {input} names a GeoTIFF of the arrays asked for: check --arrays and --collection",
                 counts.matched
             ),
-            None => format!("{input} has no item of tile {} that the filters admit", settings.tile),
+            None => match (rejected.first(), not_understood.first()) {
+                (Some(first), _) => format!(
+                    "{input} has {} items of tile {}, and the filters admit none of them; {}: {}",
+                    rejected.len(),
+                    settings.tile,
+                    first.product,
+                    first.rejection
+                ),
+                (None, Some(first)) => format!(
+                    "{input} has no item of tile {} that can be used: {} were not understood, the first: {}",
+                    settings.tile,
+                    not_understood.len(),
+                    first.error
+                ),
+                (None, None) => format!("{input} has no item of tile {} ({seen} of others)", settings.tile),
+            },
         }));
     }
     let index = IndexReadReport::default();
@@ -169,14 +188,8 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
     match metadata(&item) {
         Ok(metadata) => {
             let changed = item.changed().map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
-            Some(Gathered {
-                id,
-                rows,
-                anchor,
-                stated: Some(Stated { metadata, changed, sizes }),
-                item: Some(item),
-                known: None,
-            })
+            let stated = Stated { metadata, changed, sizes, unshifted: item.is_unshifted() };
+            Some(Gathered { id, rows, anchor, stated: Some(stated), item: Some(item), known: None })
         }
         Err(reason) => {
             refused.push(whole(id, RefusalKind::Metadata, reason));
@@ -297,6 +310,23 @@ impl Reader for CogReader<'_> {
         };
         raster.validate().map_err(|error| refused(RefusalKind::Ranges, error.to_string()))?;
         Ok(raster)
+    }
+
+    /// Whether pixels contradict the offset that the item states: those of the coarsest band, of these the bluest.
+    async fn judge(&self, record: &ProductRecord) -> std::result::Result<(), Trouble> {
+        let stated = self.stated(record.id)?;
+        let offset = record.metadata.add_offset;
+        let bands = record.rasters.iter().filter_map(Placement::file);
+        let bands = bands.filter(|raster| matches!(raster.asset.quantity, Quantity::Band(_)));
+        let Some(band) = bands.max_by_key(|band| (band.asset.resolution.metres(), Reverse(band.asset))) else {
+            return Ok(());
+        };
+        let Some(path) = SourceUrl::decoded_path(&band.path).filter(|_| offset != 0) else { return Ok(()) };
+        let size = stated.sizes.get(&band.asset).copied();
+        let request = TiffRequest { path: &path, size, item: stated.changed.as_deref() };
+        let tally = tiff_offset(self.source, self.memory, request, offset).await?;
+        let wrong = |reason: String| Trouble::Refused(RefusalKind::Metadata, format!("{}: {reason}", band.asset));
+        tally.check(stated.unshifted).map_err(wrong)
     }
 
     fn remembered(&self) -> u64 {

@@ -39,6 +39,11 @@ pub trait Reader: Send + Sync {
     /// A file, proven to be what its row says.
     async fn read_raster(&self, row: &IndexRow) -> std::result::Result<RasterFile, Trouble>;
 
+    /// What only several rasters of a product tell of it: nothing, as a rule.
+    async fn judge(&self, _product: &ProductRecord) -> std::result::Result<(), Trouble> {
+        Ok(())
+    }
+
     /// Answers that were remembered.
     fn remembered(&self) -> u64;
 }
@@ -216,7 +221,9 @@ impl Job<'_> {
             records[record].rasters.extend(raster.map(Placement::from));
             refused.extend(left_out);
         }
+        drop(answers);
         progress.end();
+        let mut records = self.believed(records, refused).await?;
         records.retain(|record| {
             let keep = !record.rasters.is_empty();
             if !keep {
@@ -229,6 +236,24 @@ impl Job<'_> {
             keep
         });
         Ok(records)
+    }
+
+    /// The products that nothing contradicts.
+    async fn believed(&self, records: Vec<ProductRecord>, refused: &mut Vec<Refusal>) -> Result<Vec<ProductRecord>> {
+        let judged = |record: ProductRecord| async move {
+            let verdict = self.patient(self.reader.judge(&record).await);
+            (record, verdict)
+        };
+        let mut verdicts = futures::stream::iter(records).map(judged).buffered(self.parallel());
+        let mut believed = Vec::new();
+        while let Some((record, verdict)) = verdicts.next().await {
+            match verdict {
+                Ok(()) => believed.push(record),
+                Err(Trouble::Refused(kind, reason)) => refused.push(whole(record.id, kind, reason)),
+                Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
+            }
+        }
+        Ok(believed)
     }
 
     /// The rows of a product by what they show, the best copy first; each by itself where all copies are wanted.

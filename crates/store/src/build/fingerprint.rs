@@ -56,7 +56,7 @@ pub fn inputs(salt: &Salt, rows: &[IndexRow]) -> i64 {
 /// Fingerprint of a product: of its rows, and of what its item states where that is all there is.
 pub fn of_product(salt: &Salt, product: &Gathered) -> i64 {
     let rows = inputs(salt, &product.rows);
-    let Some(Stated { metadata, changed, sizes }) = &product.stated else { return rows };
+    let Some(Stated { metadata, changed, sizes, .. }) = &product.stated else { return rows };
     let mut hash = Fields::new("item", salt);
     hash.number(rows);
     hash.text(changed.as_deref().unwrap_or_default());

@@ -1,6 +1,7 @@
 //! Reading the tables of a cloud-optimised GeoTIFF: encoding, place and tiles, in one request as a rule.
 
 mod directory;
+mod offset;
 mod pieces;
 mod table;
 
@@ -14,6 +15,8 @@ use s2ice_jpeg2000::TileSpan;
 use serde::{Deserialize, Serialize};
 
 use self::directory::{Look, look};
+pub use self::offset::OffsetTally;
+use self::offset::ask_offset;
 use self::pieces::Pieces;
 use self::table::table;
 use super::cache::FactCache;
@@ -61,6 +64,9 @@ pub struct TiffRecord {
     pub metres: u16,
     /// Offset and length of every tile in raster order; no length where the file has no such tile.
     pub tiles: Vec<(u64, u64)>,
+    /// What its pixels say of an offset, where they were asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offset: Option<OffsetTally>,
 }
 
 impl TiffRecord {
@@ -140,6 +146,7 @@ pub async fn read_tiff(source: &Source, path: &str) -> Result<TiffRecord, FileEr
         place: table.place,
         metres: table.resolution.metres(),
         tiles: table.tiles.iter().map(|span| (span.offset, span.length)).collect(),
+        offset: None,
     })
 }
 
@@ -174,4 +181,25 @@ pub async fn tiff_record(
     }
     let record = read_tiff(source, path).await?;
     Ok(cache.put_tiff(&key, TiffRecord { item: item.map(str::to_owned), ..record })?)
+}
+
+/// What the pixels of a band say of an offset: remembered, or looked at now and remembered. One request, or two where the
+/// first finds too little.
+///
+/// # Errors
+/// As [`tiff_record`].
+pub async fn tiff_offset(
+    source: &Source,
+    cache: &FactCache,
+    request: TiffRequest<'_>,
+    add_offset: i32,
+) -> Result<OffsetTally, FactsError> {
+    let record = tiff_record(source, cache, request).await?;
+    if let Some(known) = record.offset.filter(|known| known.add_offset == add_offset) {
+        return Ok(known);
+    }
+    let tally = ask_offset(source, request.path, &record, add_offset).await?;
+    let key = source.cache_key(request.path).map_err(FileError::from)?;
+    cache.put_tiff(&key, TiffRecord { offset: Some(tally), ..TiffRecord::clone(&record) })?;
+    Ok(tally)
 }
