@@ -183,10 +183,10 @@ pub struct SelectionArgs {
     /// Where main headers come from [default: read].
     #[arg(long, value_enum)]
     pub headers: Option<HeadersArg>,
-    /// File that remembers main headers and product metadata, so that a rebuild asks the source for nothing twice
-    /// [default: in the user's cache folder]; `none` for no file.
-    #[arg(long, value_name = "FILE")]
-    pub cache: Option<String>,
+    /// Where what is learned of the source is remembered between runs: a file or an object [default: beside the store];
+    /// `none` for nowhere.
+    #[arg(long, value_name = "PLACE")]
+    pub memory: Option<String>,
     /// Work everything out, write nothing.
     #[arg(long)]
     pub dry_run: bool,

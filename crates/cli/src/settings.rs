@@ -9,7 +9,9 @@ use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::source::mirror;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, Recheck};
+use s2ice_store::build::{
+    BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
+};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -55,8 +57,8 @@ pub struct FileConfig {
     pub(crate) on_mismatch: Option<OnMismatch>,
     /// Where main headers come from.
     pub(crate) headers: Option<HeaderPolicy>,
-    /// Cache file, or `none`.
-    pub(crate) cache: Option<String>,
+    /// Where what is learned of the source is remembered: an address, or `none`; without one, beside the store.
+    pub(crate) memory: Option<String>,
     /// Prefix of the product files, or the name of a mirror.
     pub(crate) source: Option<String>,
     /// How to reach the product files.
@@ -127,7 +129,7 @@ impl FileConfig {
         given(&mut self.angles, selection.no_angles.then_some(false));
         given(&mut self.resolutions, selection.resolutions.map(Into::into));
         given(&mut self.headers, selection.headers.map(Into::into));
-        given(&mut self.cache, selection.cache);
+        given(&mut self.memory, selection.memory);
         given(&mut self.source, source.source.clone());
         self.source_options = source_options(self.source_options, source)?;
         given(&mut self.store, only.store);
@@ -169,11 +171,6 @@ impl FileConfig {
         if self.max_cloud_cover.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
             return Err(Wrong::bad("max-cloud-cover", "it is a percentage, 0 to 100"));
         }
-        let cache = match self.cache.as_deref() {
-            Some("none") => None,
-            Some(path) => Some(PathBuf::from(path)),
-            None => default_cache().map(|folder| folder.join(format!("{tile}-{level}.ndjson"))),
-        };
         Ok(BuildSettings {
             tile,
             level,
@@ -191,7 +188,7 @@ impl FileConfig {
             resolutions: self.resolutions.unwrap_or_default(),
             on_mismatch: self.on_mismatch.unwrap_or_default(),
             headers: self.headers.unwrap_or_default(),
-            cache,
+            memory: self.memory.map(MemoryPlace::from).unwrap_or_default(),
             source: mirror::address(&self.source.ok_or(Wrong::missing("source"))?, &mut self.source_options),
             source_options: self.source_options,
             store: self.store,
@@ -378,11 +375,4 @@ fn overlay(
         options.extra.insert(key.to_owned(), value.to_owned());
     }
     Ok(())
-}
-
-/// `$XDG_CACHE_HOME/s2ice`, or `~/.cache/s2ice`.
-fn default_cache() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
-    Some(base.join("s2ice"))
 }

@@ -1,7 +1,6 @@
 //! `build` and `info` for Python: requests and reports travel as JSON text, so that their one description is the Rust
 //! type and its schema.
 
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +14,9 @@ use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
 use s2ice_manifest::source::mirror;
 use s2ice_store::Error;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, Recheck};
+use s2ice_store::build::{
+    BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
+};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use s2ice_store::target::Target;
 use serde::{Deserialize, Serialize};
@@ -42,10 +43,8 @@ struct Request {
     resolutions: Resolutions,
     on_mismatch: OnMismatch,
     headers: HeaderPolicy,
-    /// A cache file, or
-    cache: Option<PathBuf>,
-    /// the folder for one of the usual name.
-    cache_folder: Option<PathBuf>,
+    /// Where what is learned of the source is remembered.
+    memory: MemoryPlace,
     source: String,
     source_options: SourceOptions,
     store: Option<String>,
@@ -79,7 +78,7 @@ impl Request {
         let recheck: Result<Vec<Recheck>, _> = self.recheck.iter().map(|text| text.parse()).collect();
         let recheck = recheck.map_err(|e| format!("recheck: {e}"))?;
         Ok(BuildSettings {
-            cache: self.cache.or_else(|| self.cache_folder.map(|f| f.join(format!("{tile}-{level}.ndjson")))),
+            memory: self.memory,
             tile,
             level,
             source_kind: self.source_kind,

@@ -174,7 +174,7 @@ fn settings(store: &Path, index: &Path, stac: &Path, run: String) -> BuildSettin
         resolutions: Resolutions::Best,
         on_mismatch: OnMismatch::Refuse,
         headers: HeaderPolicy::Assume,
-        cache: None,
+        memory: s2ice_store::build::MemoryPlace::Nowhere,
         source: "/nonexistent/archive".to_owned(),
         source_options: SourceOptions::default(),
         store: Some(store.to_str().unwrap().to_owned()),

@@ -29,7 +29,7 @@ pub enum OnMismatchArg {
 /// Origins of main headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HeadersArg {
-    /// One ranged request per raster to the file itself (or the cache).
+    /// One ranged request per raster to the file itself (or the memory).
     Read,
     /// From the index where it has them, else from the file.
     Index,

@@ -103,7 +103,7 @@ pub fn render(report: &BuildReport) -> String {
         (
             "source",
             format!(
-                "{} requests, {} received, {} facts from the cache",
+                "{} requests, {} received, {} facts remembered",
                 text::number(report.source_use.requests),
                 text::bytes(report.source_use.bytes),
                 text::number(report.source_use.from_cache)

@@ -2,9 +2,9 @@
 
 pub mod angle_chunks;
 pub mod aws_tree;
+mod base64;
 pub mod budget;
 mod budget_http;
-pub mod cache;
 pub mod cog_href;
 pub mod facts;
 mod index_partial;
@@ -16,6 +16,7 @@ pub mod jp2_proof;
 pub mod jp2_walk;
 pub mod location;
 pub mod manifest_parquet;
+pub mod memory;
 pub mod mirror;
 pub mod safe_tree;
 pub mod safe_xml;

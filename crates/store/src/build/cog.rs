@@ -15,9 +15,9 @@ use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::{Asset, Quantity};
-use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::cog_href::below;
 use s2ice_manifest::source::location::{Source, SourceUrl};
+use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::tiff::{TiffRequest, tiff_offset, tiff_record};
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::StacItem;
@@ -218,7 +218,7 @@ fn metadata(item: &StacItem) -> std::result::Result<ProductMetadata, String> {
 /// Reads products that a catalogue names, with GeoTIFFs.
 pub struct CogReader<'a> {
     settings: &'a BuildSettings,
-    cache: &'a FactCache,
+    memory: &'a Memory,
     source: &'a Source,
     /// What the items say.
     stated: BTreeMap<ProductId, Arc<Stated>>,
@@ -229,10 +229,10 @@ pub struct CogReader<'a> {
 
 impl<'a> CogReader<'a> {
     /// Of the source of these products.
-    pub fn new(settings: &'a BuildSettings, cache: &'a FactCache, source: &'a Source, products: &[Gathered]) -> Self {
+    pub fn new(settings: &'a BuildSettings, memory: &'a Memory, source: &'a Source, products: &[Gathered]) -> Self {
         let stated = products.iter().filter_map(|product| Some((product.id, Arc::new(product.stated.clone()?))));
         let (stated, profiles) = (stated.collect(), Mutex::default());
-        Self { settings, cache, source, stated, profiles, from_cache: AtomicU64::new(0) }
+        Self { settings, memory, source, stated, profiles, from_cache: AtomicU64::new(0) }
     }
 
     fn stated(&self, id: ProductId) -> std::result::Result<&Stated, Trouble> {
@@ -261,8 +261,8 @@ impl Reader for CogReader<'_> {
         let path = path.map_err(|error| refused(RefusalKind::Source, error.to_string()))?;
         let size = stated.sizes.get(&asset).copied();
         let request = TiffRequest { path: &row.path, size, item: stated.changed.as_deref() };
-        let known = self.source.cache_key(&row.path).ok().and_then(|key| self.cache.tiff(&key));
-        let record = tiff_record(self.source, self.cache, request).await?;
+        let known = self.source.cache_key(&row.path).ok().and_then(|key| self.memory.tiff(&key));
+        let record = tiff_record(self.source, self.memory, request).await?;
         if known.is_some_and(|known| Arc::ptr_eq(&known, &record)) {
             self.from_cache.fetch_add(1, Ordering::Relaxed);
         }

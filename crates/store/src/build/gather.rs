@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
-use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::index_writer::merge_index;
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
 use s2ice_manifest::source::tlm_parquet::{IndexFilter, IndexReadReport, read_index};
 use s2ice_manifest::stac::{StacItem, StacLoad, StacQuery};
@@ -89,7 +89,7 @@ pub struct Standing {
 #[derive(Clone, Copy)]
 pub struct Reach<'a> {
     /// What is known of files.
-    pub cache: &'a FactCache,
+    pub memory: &'a Memory,
     /// The files themselves; `None` where they are not to be asked.
     pub source: Option<&'a Source>,
 }
@@ -146,7 +146,7 @@ pub async fn gather(
         let asked = |item: &&StacItem| settings.full || settings.prune || !standing.held.contains(&item.product);
         let items: Vec<&StacItem> = missing.iter().filter(asked).collect();
         let mut learned =
-            index_missing(settings, reach.cache, source, items, |asset| wanted.admits(asset), progress).await?;
+            index_missing(settings, reach.memory, source, items, |asset| wanted.admits(asset), progress).await?;
         learned.report.index_rows = write_back(settings, &learned).await?;
         // The store has the others, and nobody asked to look at them again.
         let held = |id| standing.held.contains(&id) && !learned.left.contains_key(&id);

@@ -12,10 +12,12 @@ use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::ProductMetadata;
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::source::cache::FactCache;
+use s2ice_manifest::proof::{Proof, SeenSot, prove};
 use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, product_metadata, product_with_angles};
-use s2ice_manifest::source::jp2_header::check_decodable;
+use s2ice_manifest::source::jp2_header::{FileError, check_decodable};
+use s2ice_manifest::source::jp2_proof::ask_tiles;
 use s2ice_manifest::source::location::{Source, SourceUrl};
+use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::tlm_parquet::Conflict;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
@@ -24,7 +26,6 @@ use super::facts::{Facts, nodata, spans};
 use super::gather::Gathered;
 use super::trouble::Trouble;
 use super::{BuildSettings, HeaderPolicy};
-use crate::error::{Error, Result};
 
 /// Rows that contradict each other, as refusals.
 pub fn conflict(conflict: &Conflict) -> Refusal {
@@ -36,19 +37,7 @@ pub fn conflict(conflict: &Conflict) -> Refusal {
     }
 }
 
-/// The file that remembers headers and metadata, or a memory for this run alone.
-pub fn open_cache(settings: &BuildSettings) -> Result<FactCache> {
-    let Some(path) = settings.cache.as_ref().filter(|_| settings.headers != HeaderPolicy::Assume) else {
-        return Ok(FactCache::in_memory());
-    };
-    let cache = FactCache::open(path).map_err(|error| Error::Input(error.to_string()))?;
-    for problem in cache.problems() {
-        tracing::warn!("{}, line {}: {}; passed over", path.display(), problem.line, problem.reason);
-    }
-    Ok(cache)
-}
-
-type Headers = HashMap<Vec<u8>, std::result::Result<Arc<HeaderProfile>, String>>;
+type Headers = HashMap<Vec<u8>, Result<Arc<HeaderProfile>, String>>;
 
 /// Reads products of SAFE folders.
 pub struct SafeReader<'a> {
@@ -57,22 +46,19 @@ pub struct SafeReader<'a> {
     angles: &'a BTreeSet<AngleArray>,
     source_url: &'a SourceUrl,
     source: Option<&'a Source>,
-    cache: &'a FactCache,
+    memory: &'a Memory,
     headers: Mutex<Headers>,
     from_cache: AtomicU64,
 }
 
 #[async_trait]
 impl Reader for SafeReader<'_> {
-    async fn read_product(&self, product: &Gathered) -> std::result::Result<ReadProduct, Trouble> {
+    async fn read_product(&self, product: &Gathered) -> Result<ReadProduct, Trouble> {
         let Some(source) = self.source else { return Ok((from_name(product), Ok(Angles::new()))) };
-        if self.cache.product(&source.cache_prefix(), product.id).is_some() {
-            self.count_cached();
-        }
         if self.angles.is_empty() {
-            return Ok((product_metadata(source, self.cache, product.id, &product.anchor).await?, Ok(Angles::new())));
+            return Ok((product_metadata(source, self.memory, product.id, &product.anchor).await?, Ok(Angles::new())));
         }
-        let (metadata, chunks) = product_with_angles(source, self.cache, product.id, &product.anchor).await?;
+        let (metadata, chunks) = product_with_angles(source, self.memory, product.id, &product.anchor).await?;
         let wanted = |chunks: Arc<AngleChunks>| {
             let chunks = chunks.iter().filter(|(array, _)| self.angles.contains(array));
             chunks.map(|(array, bytes)| (*array, AnglePlacement::New(Arc::clone(bytes)))).collect()
@@ -80,12 +66,13 @@ impl Reader for SafeReader<'_> {
         Ok((metadata, chunks.map(wanted).map_err(|error| FactsError::from(error).into())))
     }
 
-    async fn read_raster(&self, row: &IndexRow) -> std::result::Result<RasterFile, Trouble> {
+    async fn read_raster(&self, row: &IndexRow) -> Result<RasterFile, Trouble> {
         let path = self
             .source_url
             .encoded_path(&row.path)
             .map_err(|error| Trouble::Refused(RefusalKind::Index, error.to_string()))?;
         let facts = self.facts(row).await?;
+        let sot = facts.sot;
         let header = self.header(&facts.main_header)?;
         if let Some(misfit) = header.misfit(row.asset) {
             return Err(Trouble::Refused(RefusalKind::Header, misfit));
@@ -106,6 +93,7 @@ impl Reader for SafeReader<'_> {
             nodata,
         };
         raster.validate().map_err(|error| Trouble::Refused(RefusalKind::Ranges, error.to_string()))?;
+        self.prove(&raster, sot).await?;
         Ok(raster)
     }
 
@@ -121,18 +109,18 @@ impl<'a> SafeReader<'a> {
         angles: &'a BTreeSet<AngleArray>,
         source_url: &'a SourceUrl,
         source: Option<&'a Source>,
-        cache: &'a FactCache,
+        memory: &'a Memory,
     ) -> Self {
         let source = source.filter(|_| settings.headers != HeaderPolicy::Assume);
-        Self { settings, angles, source_url, source, cache, headers: Mutex::default(), from_cache: AtomicU64::new(0) }
+        Self { settings, angles, source_url, source, memory, headers: Mutex::default(), from_cache: AtomicU64::new(0) }
     }
 
     fn count_cached(&self) {
         self.from_cache.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What is known of the file: from the cache, from the index, from the file, or assumed.
-    async fn facts(&self, row: &IndexRow) -> std::result::Result<Facts, Trouble> {
+    /// What is known of the file: from the memory, from the index, from the file, or assumed.
+    async fn facts(&self, row: &IndexRow) -> Result<Facts, Trouble> {
         let policy = self.settings.headers;
         let from_index = || {
             let header = row.main_header.as_deref()?;
@@ -162,15 +150,32 @@ impl<'a> SafeReader<'a> {
             last_modified: row.last_modified,
             index: row.index == TileIndex::InFile,
         };
-        let known = source.cache_key(&row.path).ok().and_then(|key| self.cache.file(&key));
-        let record = file_record(source, self.cache, request).await?;
+        let known = source.cache_key(&row.path).ok().and_then(|key| self.memory.file(&key));
+        let record = file_record(source, self.memory, request).await?;
         if known.is_some_and(|known| Arc::ptr_eq(&known, &record)) {
             self.count_cached();
         }
         Ok(Facts::from(record.as_ref()))
     }
 
-    fn assumed(&self, row: &IndexRow) -> std::result::Result<Facts, Trouble> {
+    /// Whether the tiles are where the row says, in their order: by the first tile-part header, as far as that goes, else by
+    /// those that are asked for.
+    async fn prove(&self, raster: &RasterFile, first: Option<SeenSot>) -> Result<(), Trouble> {
+        let Some(source) = self.source else { return Ok(()) };
+        let index = |reason: String| Trouble::Refused(RefusalKind::Index, format!("{reason}: index the file again"));
+        match prove(&raster.tiles, first) {
+            Proof::Proven => Ok(()),
+            Proof::Wrong(reason) => Err(index(reason)),
+            Proof::Ask(tiles) => match ask_tiles(source, raster, &tiles).await {
+                Ok(()) => Ok(()),
+                Err(error @ (FileError::Source(_) | FileError::Changed { .. })) => Err(error.into()),
+                Err(FileError::Refused { reason, .. }) => Err(index(reason)),
+                Err(error) => Err(index(error.to_string())),
+            },
+        }
+    }
+
+    fn assumed(&self, row: &IndexRow) -> Result<Facts, Trouble> {
         let main_header = assumed_header(row.asset, self.settings.level).ok_or_else(|| {
             let reason = "no main header is known for this kind of raster: use --headers read".to_owned();
             Trouble::Refused(RefusalKind::Index, reason)
@@ -179,7 +184,7 @@ impl<'a> SafeReader<'a> {
     }
 
     /// Parses a main header once per distinct header.
-    fn header(&self, bytes: &[u8]) -> std::result::Result<Arc<HeaderProfile>, Trouble> {
+    fn header(&self, bytes: &[u8]) -> Result<Arc<HeaderProfile>, Trouble> {
         let mut known = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
         let parsed = match known.get(bytes) {
             Some(parsed) => parsed.clone(),

@@ -24,12 +24,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
+use s2ice_manifest::source::memory::{Memory, MemoryError, Place};
 
 #[cfg(test)]
 pub(crate) use self::changes::references as array_references;
-pub use self::settings::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, Recheck};
+pub use self::settings::{
+    BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
+};
 
-use self::jp2::open_cache;
 use self::prepare::{Prepared, one_store, prepare, used};
 use crate::commit::{self, Loaded, WriteOptions, Written};
 use crate::error::{Error, Result};
@@ -47,6 +49,12 @@ const ATTEMPTS: u32 = 20;
 
 /// Waiting time after a lost race, times the number of the attempt.
 const BACKOFF: Duration = Duration::from_millis(100);
+
+/// How often what is learned is saved while a run goes on.
+const SAVE_EVERY: Duration = Duration::from_secs(15);
+
+/// Facts that are worth a request to save: some products.
+const WORTH_SAVING: usize = 100;
 
 /// A branch of a run on an object store counts as abandoned when nothing happened on it for so long.
 const ABANDONED: TimeDelta = TimeDelta::hours(1);
@@ -73,7 +81,8 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         Some(target) => Some(target.lock_within(settings.lock_wait).await?),
         None => None,
     };
-    let cache = open_cache(settings)?;
+    let place = place(settings)?;
+    let memory = recall(settings, place.as_ref()).await;
     let mut cleaned = Vec::new();
     let mut attempt = 1;
     loop {
@@ -87,8 +96,9 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             let before = abandoned_before(settings, target);
             cleaned.extend(loaded.clean_up(target, before).await?);
         }
-        let prepared = prepare(settings, &cache, target.as_deref(), &mut loaded, progress).await?;
-        let Prepared { plan, references, mut report, container, source, .. } = prepared;
+        let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, progress);
+        let prepared = keeping(place.as_ref().filter(|_| writes.is_some()), &memory, preparing).await?;
+        let Prepared { plan, references, mut report, container, source, addresses, .. } = prepared;
         report.target.clone_from(&settings.store);
         report.attempts = attempt;
         report.cleaned.clone_from(&cleaned);
@@ -107,6 +117,9 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             Ok(written) => {
                 drop(lock);
                 (report.source_use.requests, report.source_use.bytes) = used(source.as_ref());
+                if let Some(place) = &place {
+                    warn(memory.save(place, |address| addresses.contains(address)).await);
+                }
                 if let Some(written) = written {
                     report.published.clone_from(&written.tag);
                     report.gate = Some(written.gate.clone());
@@ -120,6 +133,61 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
                 attempt += 1;
             }
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Where the memory lies; `None` for nowhere.
+fn place(settings: &BuildSettings) -> Result<Option<Place>> {
+    Ok(match (&settings.memory, &settings.store) {
+        (MemoryPlace::Nowhere, _) | (MemoryPlace::Store, None) => None,
+        (MemoryPlace::Store, Some(store)) => {
+            Some(Place::beside(SourceUrl::parse(store)?, settings.store_options.clone()))
+        }
+        (MemoryPlace::At(address), _) => Some(Place::at(address, settings.store_options.clone())?),
+    })
+}
+
+/// What is remembered. A memory that cannot be read costs requests, no build.
+async fn recall(settings: &BuildSettings, place: Option<&Place>) -> Memory {
+    let nothing = || Memory::new(settings.clock);
+    let Some(place) = place.filter(|_| settings.headers != HeaderPolicy::Assume) else { return nothing() };
+    match Memory::read(place, settings.clock).await {
+        Ok(memory) => {
+            if let Some(problem) = memory.problem() {
+                tracing::warn!("{problem}");
+            }
+            memory
+        }
+        Err(error) => {
+            tracing::warn!("{error}; what it holds is asked for again");
+            nothing()
+        }
+    }
+}
+
+fn warn(saved: std::result::Result<(), MemoryError>) {
+    if let Err(error) = saved {
+        tracing::warn!("{error}; what was learned is asked for again by the next run");
+    }
+}
+
+/// Saves what is learned now and then while a run prepares, so that one that is interrupted can be gone on with.
+async fn keeping<T>(place: Option<&Place>, memory: &Memory, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            outcome = &mut work => {
+                if let (Err(_), Some(place)) = (&outcome, place.filter(|_| memory.unsaved() >= WORTH_SAVING)) {
+                    warn(memory.save(place, |_| false).await);
+                }
+                return outcome;
+            }
+            () = tokio::time::sleep(SAVE_EVERY) => {
+                if let Some(place) = place.filter(|_| memory.unsaved() >= WORTH_SAVING) {
+                    warn(memory.save(place, |_| false).await);
+                }
+            }
         }
     }
 }
@@ -161,8 +229,8 @@ fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {
 /// As [`build`].
 pub async fn manifest(settings: &BuildSettings, output: Option<&Path>, progress: &dyn Progress) -> Result<BuildReport> {
     let settings = &one_store(settings);
-    let cache = open_cache(settings)?;
-    let prepared = prepare(settings, &cache, None, &mut Loaded::default(), progress).await?;
+    let memory = Memory::new(settings.clock);
+    let prepared = prepare(settings, &memory, None, &mut Loaded::default(), progress).await?;
     let mut report = prepared.report;
     let tree = prepared.plan.trees.iter().find(|tree| tree.era.is_none());
     if let (Some(output), Some(tree)) = (output.filter(|_| !settings.dry_run), tree) {

@@ -1,14 +1,14 @@
 //! Everything up to the writing: what the store shall hold, and the report of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::{Era, OnMismatch, Part, Partition, partition};
 use s2ice_manifest::product::{MetadataSource, ProductId};
-use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
+use s2ice_manifest::source::memory::Memory;
 
 use super::changes::{self, Tile};
 use super::cog::CogReader;
@@ -42,12 +42,14 @@ pub(super) struct Prepared {
     pub(super) container: VirtualChunkContainer,
     pub(super) source_url: SourceUrl,
     pub(super) source: Option<Source>,
+    /// Addresses of the files that the plan refers to anew: the store will know them.
+    pub(super) addresses: HashSet<String>,
 }
 
 /// Works out what the store shall hold.
 pub(super) async fn prepare(
     settings: &BuildSettings,
-    cache: &FactCache,
+    memory: &Memory,
     target: Option<&Target>,
     loaded: &mut Loaded,
     progress: &dyn Progress,
@@ -80,7 +82,7 @@ pub(super) async fn prepare(
         may_be_empty: !held.is_new() && !settings.prune,
         held: held.ids().collect(),
     };
-    let reach = Reach { cache, source: source.as_ref() };
+    let reach = Reach { memory, source: source.as_ref() };
     let inputs = match settings.source_kind {
         SourceKind::Jp2 => gather(settings, standing, reach, progress).await?,
         SourceKind::Cog => cog::gather(settings, standing, &source_url, progress).await?,
@@ -98,9 +100,9 @@ pub(super) async fn prepare(
         difference(&held, products, &salt, settings.prune, resolutions, &angles, |id| settings.rechecks(id), admits);
     let changed = std::mem::take(&mut split.changed);
     let reader: Box<dyn Reader> = match (settings.source_kind, source.as_ref()) {
-        (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, cache, source, &changed)),
+        (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, memory, source, &changed)),
         (SourceKind::Cog, None) => return Err(Error::Request("the source is not open".to_owned())),
-        (SourceKind::Jp2, source) => Box::new(SafeReader::new(settings, &angles, &source_url, source, cache)),
+        (SourceKind::Jp2, source) => Box::new(SafeReader::new(settings, &angles, &source_url, source, memory)),
     };
     let evidence = evidence(settings, reader.as_ref(), &held, changed, resolutions, progress).await?;
     drop(reader);
@@ -228,7 +230,13 @@ pub(super) async fn prepare(
         refused_counts,
         source_use: SourceUse { requests, bytes, from_cache },
     };
-    Ok(Prepared { plan, references, report, container, source_url, source })
+    let addresses = addresses(&plan, source.as_ref());
+    Ok(Prepared { plan, references, report, container, source_url, source, addresses })
+}
+
+fn addresses(plan: &StorePlan, source: Option<&Source>) -> HashSet<String> {
+    let Some(prefix) = source.map(Source::cache_prefix) else { return HashSet::new() };
+    plan.arrays().flat_map(|array| array.manifest.files()).map(|file| format!("{prefix}{}", file.path)).collect()
 }
 
 /// What changes in every tree, those that the store has and shall not have any more included.

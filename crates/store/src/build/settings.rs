@@ -28,6 +28,39 @@ pub enum HeaderPolicy {
     Assume,
 }
 
+/// Where what is learned of the source is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(from = "String", into = "String")]
+pub enum MemoryPlace {
+    /// Beside the store.
+    #[default]
+    Store,
+    /// Nowhere.
+    Nowhere,
+    /// A file or object of this address.
+    At(String),
+}
+
+impl From<String> for MemoryPlace {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "store" => Self::Store,
+            "none" => Self::Nowhere,
+            _ => Self::At(text),
+        }
+    }
+}
+
+impl From<MemoryPlace> for String {
+    fn from(place: MemoryPlace) -> Self {
+        match place {
+            MemoryPlace::Store => "store".to_owned(),
+            MemoryPlace::Nowhere => "none".to_owned(),
+            MemoryPlace::At(address) => address,
+        }
+    }
+}
+
 /// Products whose files are to be asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recheck {
@@ -80,8 +113,8 @@ pub struct BuildSettings {
     pub on_mismatch: OnMismatch,
     /// Where main headers come from.
     pub headers: HeaderPolicy,
-    /// File that remembers headers and metadata.
-    pub cache: Option<PathBuf>,
+    /// Where what is learned of the source is remembered.
+    pub memory: MemoryPlace,
     /// Prefix of the product files.
     pub source: String,
     /// How to reach them.

@@ -61,7 +61,6 @@ impl From<FactsError> for Trouble {
             FactsError::File(error) => error.into(),
             FactsError::Metadata(MetadataError::Source(error)) => error.into(),
             FactsError::Metadata(error) => Self::Refused(RefusalKind::Metadata, error.to_string()),
-            _ => Self::Fatal(Error::Input(error.to_string())),
         }
     }
 }
@@ -70,7 +69,6 @@ impl From<AwsError> for Trouble {
     fn from(error: AwsError) -> Self {
         match error {
             AwsError::Source(error) => error.into(),
-            AwsError::Cache(_) => Self::Fatal(Error::Input(error.to_string())),
             AwsError::NotProven { .. } => Self::Refused(RefusalKind::Metadata, error.to_string()),
             _ => Self::Refused(RefusalKind::Source, error.to_string()),
         }

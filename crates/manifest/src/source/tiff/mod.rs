@@ -19,10 +19,10 @@ pub use self::offset::OffsetTally;
 use self::offset::ask_offset;
 use self::pieces::Pieces;
 use self::table::table;
-use super::cache::FactCache;
 use super::facts::{FactsError, Version};
 use super::jp2_header::FileError;
 use super::location::Source;
+use super::memory::Memory;
 use crate::encoding::TiffEncoding;
 use crate::grid::TileGeocoding;
 use crate::ids::Resolution;
@@ -164,15 +164,15 @@ pub struct TiffRequest<'a> {
 /// Tables of a file: remembered, or read now and remembered.
 ///
 /// # Errors
-/// [`FactsError::File`] and [`FactsError::Cache`].
+/// [`FactsError::File`].
 pub async fn tiff_record(
     source: &Source,
-    cache: &FactCache,
+    memory: &Memory,
     request: TiffRequest<'_>,
 ) -> Result<Arc<TiffRecord>, FactsError> {
     let TiffRequest { path, size, item } = request;
     let key = source.cache_key(path).map_err(FileError::from)?;
-    if let Some(known) = cache.tiff(&key)
+    if let Some(known) = memory.tiff(&key)
         && size.is_none_or(|size| size == known.size)
         && known.item.as_deref() == item
         && source.is_unchanged(path, known.etag.as_deref()).await
@@ -180,7 +180,7 @@ pub async fn tiff_record(
         return Ok(known);
     }
     let record = read_tiff(source, path).await?;
-    Ok(cache.put_tiff(&key, TiffRecord { item: item.map(str::to_owned), ..record })?)
+    Ok(memory.put_tiff(&key, TiffRecord { item: item.map(str::to_owned), ..record }))
 }
 
 /// What the pixels of a band say of an offset: remembered, or looked at now and remembered. One request, or two where the
@@ -190,16 +190,16 @@ pub async fn tiff_record(
 /// As [`tiff_record`].
 pub async fn tiff_offset(
     source: &Source,
-    cache: &FactCache,
+    memory: &Memory,
     request: TiffRequest<'_>,
     add_offset: i32,
 ) -> Result<OffsetTally, FactsError> {
-    let record = tiff_record(source, cache, request).await?;
+    let record = tiff_record(source, memory, request).await?;
     if let Some(known) = record.offset.filter(|known| known.add_offset == add_offset) {
         return Ok(known);
     }
     let tally = ask_offset(source, request.path, &record, add_offset).await?;
     let key = source.cache_key(request.path).map_err(FileError::from)?;
-    cache.put_tiff(&key, TiffRecord { offset: Some(tally), ..TiffRecord::clone(&record) })?;
+    memory.put_tiff(&key, TiffRecord { offset: Some(tally), ..TiffRecord::clone(&record) });
     Ok(tally)
 }
