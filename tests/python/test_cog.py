@@ -413,7 +413,7 @@ def test_products_in_other_tiles_have_an_era(s2ice: Command, tmp_path: Path) -> 
     (placed,) = era["placed"]
     assert (placed["raster"], era["era"]) == ("B09_60m", "offset-1000-profile-2")
     assert "its TIFF header differs from the array's: tiles of" in placed["reason"]
-    merged = package.open(store, "measurements/reflectance/r60m", eras="merge", mask_and_scale=False)
+    merged = package.open(store, "measurements/reflectance/r60m", mask_and_scale=False)
     for step, product in enumerate((first, second)):
         for band in ("B01", "B09"):
             wanted = read(product.files[f"{band}_60m"][1])

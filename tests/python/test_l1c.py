@@ -96,7 +96,7 @@ def test_the_tree_is_that_of_level_1c(small: Built, tree: xr.DataTree) -> None:
     for group in ("l2a_classification", "atmosphere", "probability", "l2a_quicklook"):
         assert not any(group in path for path in tree.groups), group
     # The names tell the level, and every product is one of it.
-    assert all("_MSIL1C_" in name for name in tree.product_id.to_numpy())
+    assert all("_MSIL1C_" in name for name in tree.products.product_id.to_numpy())
 
 
 def test_radiometry_is_that_of_the_product(small: Built, tree: xr.DataTree) -> None:
@@ -278,7 +278,7 @@ def test_real_masks_are_all_there(real: Built) -> None:
     assert {array["asset"] for array in real.report["arrays"]} == set(MASKS)
     assert real.report["refused"] == []
     tree = real.open(mask_and_scale=False)
-    assert list(tree.product_id.to_numpy()) == [REAL]
+    assert list(tree.products.product_id.to_numpy()) == [REAL]
     assert tree.datastrip_id.item() == "S2A_OPER_MSI_L1C_DS_2APS_20230216T063628_S20230216T045412_N05.09"
     assert str(tree.time.to_numpy()[0]).startswith("2023-02-16T04:55:06.266")
     assert tree.boa_add_offset.item() == -1000
