@@ -34,7 +34,7 @@ def view(session: icechunk.Session) -> View:
     root = zarr.open_group(session.store, mode="r")
     assert not list(root.array_keys())
     eras = list(root.attrs["s2ice"].get("eras", {}))
-    assert (list(root["eras"].group_keys()) if "eras" in root else []) == sorted(eras)
+    assert (sorted(root["eras"].group_keys()) if "eras" in root else []) == sorted(eras)
     chunks = asyncio.run(stores.chunks(session))
     arrays = stores.data_arrays(session)
     products, times, present = {}, {}, {}

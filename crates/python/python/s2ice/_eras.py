@@ -27,6 +27,7 @@ PRESENT = "present"
 MAIN = "main"
 ERAS = "eras"
 PRODUCTS = "products"
+PRODUCT = "product_id"
 
 
 def names(root: zarr.Group) -> dict[str, list[str]]:
@@ -70,9 +71,9 @@ def axis_of(tables: Mapping[str, xr.Dataset]) -> Axis:
     """
     found: dict[str, tuple[Any, list[int]]] = {}
     for number, (tree, table) in enumerate(tables.items()):
-        if TIME not in table.variables or "product_id" not in table.variables:
-            raise S2iceError(f"the products of {tree} have no time or product_id: the store was not written by s2ice")
-        for step, (time, product) in enumerate(zip(table[TIME].values, table["product_id"].values, strict=True)):
+        if TIME not in table.variables or PRODUCT not in table.variables:
+            raise S2iceError(f"the products of {tree} have no {TIME} or {PRODUCT}: the store was not written by s2ice")
+        for step, (time, product) in enumerate(zip(table[TIME].values, table[PRODUCT].values, strict=True)):
             earliest, places = found.setdefault(str(product), (time, [-1] * len(tables)))
             places[number] = step
             found[str(product)] = (min(earliest, time), places)

@@ -233,14 +233,11 @@ def _joined(
 
 
 def _products(root: zarr.Group, base: str, times: dict[str, Any]) -> xr.Dataset:
-    table: xr.Dataset = xr.open_zarr(
-        root.store,
-        group=_eras.within(base, _existing(root, [base], _eras.PRODUCTS)),
-        consolidated=False,
-        chunks=None,
-        create_default_indexes=False,
-        **times,
-    )
+    """Open what makes the time axis of a tree; other columns are not looked at."""
+    path = _eras.within(base, _existing(root, [base], _eras.PRODUCTS))
+    others = [name for name in _tree(root, path).array_keys() if name not in (_eras.TIME, _eras.PRODUCT)]
+    options: dict[str, Any] = {"drop_variables": others, "create_default_indexes": False, **times}
+    table: xr.Dataset = xr.open_zarr(root.store, group=path, consolidated=False, chunks=None, **options)
     return table
 
 
