@@ -66,7 +66,7 @@ def check(store: Path, root: Path) -> xr.Dataset:
         for name, wanted in angles(granule(root, product)).items():
             assert dataset[name].dtype == np.float32
             np.testing.assert_array_equal(dataset[name][step].to_numpy(), wanted, err_msg=f"{product} {name}")
-    np.testing.assert_array_equal(dataset.time.to_numpy(), tree.time.to_numpy())
+    np.testing.assert_array_equal(dataset.time.to_numpy(), tree.products.time.to_numpy())
     return dataset
 
 

@@ -280,9 +280,9 @@ def test_real_masks_are_all_there(real: Built) -> None:
     tree = real.open(mask_and_scale=False)
     assert list(tree.products.product_id.to_numpy()) == [REAL]
     assert tree.datastrip_id.item() == "S2A_OPER_MSI_L1C_DS_2APS_20230216T063628_S20230216T045412_N05.09"
-    assert str(tree.time.to_numpy()[0]).startswith("2023-02-16T04:55:06.266")
+    assert str(tree.products.time.to_numpy()[0]).startswith("2023-02-16T04:55:06.266")
     assert tree.boa_add_offset.item() == -1000
-    np.testing.assert_allclose(tree.cloud_cover.item(), 7.07566663680612, rtol=1e-6)
+    np.testing.assert_allclose(tree.products.cloud_cover.item(), 7.07566663680612, rtol=1e-6)
 
 
 @pytest.mark.parametrize("asset", MASKS)
