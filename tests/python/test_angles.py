@@ -62,11 +62,11 @@ def check(store: Path, root: Path) -> xr.Dataset:
     tree = xr.open_datatree(session.store, engine="zarr", consolidated=False)
     dataset: xr.Dataset = xr.open_zarr(session.store, group=GROUP, consolidated=False, chunks=None)
     assert set(dataset.data_vars) <= set(tree[GROUP].data_vars) | {"present"}
-    for step, product in enumerate(tree.product_id.to_numpy()):
+    for step, product in enumerate(tree.products.product_id.to_numpy()):
         for name, wanted in angles(granule(root, product)).items():
             assert dataset[name].dtype == np.float32
             np.testing.assert_array_equal(dataset[name][step].to_numpy(), wanted, err_msg=f"{product} {name}")
-    np.testing.assert_array_equal(dataset.time.to_numpy(), tree.time.to_numpy())
+    np.testing.assert_array_equal(dataset.time.to_numpy(), tree.products.time.to_numpy())
     return dataset
 
 

@@ -275,8 +275,8 @@ def test_the_manifest_is_what_the_store_holds(bench: Bench, tmp_path: Path) -> N
     assert sorted({row["location"] for row in rows}) == sorted(set(session.all_virtual_chunk_locations()))
 
     tree = package.open(bench.store)
-    times = tree["time"].to_numpy().astype("datetime64[ms]")
-    products = tree["product_id"].to_numpy()
+    times = tree["products/time"].to_numpy().astype("datetime64[ms]")
+    products = tree["products/product_id"].to_numpy()
 
     async def compare() -> None:
         for row in rows:

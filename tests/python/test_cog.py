@@ -131,12 +131,12 @@ def test_scale_and_offset_are_those_of_the_item(built: Built) -> None:
     expected = np.where(raw == 0, np.nan, raw * 0.0001 - 0.1)
     assert np.allclose(band.values, expected, equal_nan=True)
     tree = package.open(str(built.store))
-    assert tree.metadata_source.values.tolist() == ["item"]
+    assert tree.products.metadata_source.values.tolist() == ["item"]
     assert tree.attrs["s2ice"]["metadata"] == "item"
     assert (tree.attrs["s2ice"]["source_kind"], tree.attrs["s2ice"]["headers"]) == ("cog", "verified")
     assert tree.attrs["s2ice"]["codec"] == "s2ice.horizontal_differencing"
-    assert str(tree.time.values[0]) == "2024-05-01T10:10:31.024000000"
-    assert tree.cloud_cover.values.tolist() == [12.5]
+    assert str(tree.products.time.values[0]) == "2024-05-01T10:10:31.024000000"
+    assert tree.products.cloud_cover.values.tolist() == [12.5]
 
 
 def test_codecs_have_registered_names_but_for_one(built: Built) -> None:
@@ -414,7 +414,7 @@ def test_products_in_other_tiles_have_an_era(s2ice: Command, tmp_path: Path) -> 
     (placed,) = era["placed"]
     assert (placed["raster"], era["era"]) == ("B09_60m", "offset-1000-profile-2")
     assert "its TIFF header differs from the array's: tiles of" in placed["reason"]
-    merged = package.open(store, "measurements/reflectance/r60m", eras="merge", mask_and_scale=False)
+    merged = package.open(store, "measurements/reflectance/r60m", mask_and_scale=False)
     for step, product in enumerate((first, second)):
         for band in ("B01", "B09"):
             wanted = read(product.files[f"{band}_60m"][1])

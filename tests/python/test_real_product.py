@@ -170,12 +170,12 @@ def test_time_is_that_of_the_metadata(tree: xr.DataTree, granule: ET.Element) ->
     assert len(axes) > 10
     for axis in axes.values():
         assert axis.to_numpy().astype("datetime64[ms]").tolist() == [exact.astype("datetime64[ms]").tolist()]
-    assert tree.ds["sensing_time_us"].to_numpy().astype("datetime64[us]").tolist() == [exact.tolist()]
+    assert tree["products/sensing_time_us"].to_numpy().astype("datetime64[us]").tolist() == [exact.tolist()]
     assert datetime.fromisoformat(sensing).microsecond % 1000 != 0, "the test needs a time finer than milliseconds"
 
 
 def test_columns_are_those_of_the_product(tree: xr.DataTree) -> None:
-    root = tree.ds
+    root = tree["products"]
     text = {name: root[name].to_numpy().tolist() for name in ("product_id", "platform", "metadata_source")}
     assert text == {"product_id": [PRODUCT], "platform": ["S2A"], "metadata_source": ["product"]}
     assert root["boa_add_offset"].to_numpy().tolist() == [-1000]
