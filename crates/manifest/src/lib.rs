@@ -24,5 +24,8 @@ pub mod stac;
 pub mod tlm;
 pub mod utm;
 
+#[cfg(test)]
+#[path = "../../../tests/support/real_data.rs"]
+mod real_data;
 #[cfg(feature = "io")]
 pub mod source;

@@ -2,9 +2,10 @@
 #![cfg(feature = "io")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "../../../tests/support/real_data.rs"]
+mod real_data;
 mod stac_support;
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -371,13 +372,7 @@ async fn a_file_in_a_bucket_is_read() {
 /// The recorded landing page and search of CDSE, played back.
 #[tokio::test]
 async fn recorded_cdse_search() {
-    let root = std::env::var_os("S2ICE_TESTDATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let folder = root.join("stac/cdse/search_sentinel2_l2a");
-    if !folder.is_dir() {
-        eprintln!("SKIPPED: no recorded catalogue at {}", folder.display());
-        return;
-    }
+    let Some(folder) = real_data::real_data("stac/cdse/search_sentinel2_l2a") else { return };
     let read = move |number: &str| {
         let name = format!("test_search_data_cdse_sentinel_2__{number}.response.json");
         std::fs::read_to_string(folder.join(name)).unwrap()

@@ -9,15 +9,11 @@ use s2ice_manifest::source::stac_file::{StacLoadError, StacOptions, load_path, l
 use s2ice_manifest::stac::{LoadNote, Rejection, StacLoad, StacQuery};
 use serde_json::{Value, json};
 
+#[path = "../../../tests/support/real_data.rs"]
+mod real_data;
+
 fn recorded(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("S2ICE_TESTDATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let path = root.join("stac").join(path);
-    if !path.exists() {
-        eprintln!("SKIPPED: no recorded catalogue at {}", path.display());
-        return None;
-    }
-    Some(path)
+    real_data::real_data(&format!("stac/{path}"))
 }
 
 fn query(tile: &str) -> StacQuery {
