@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod chunk;
+pub mod decide;
 pub mod encoding;
 pub mod era;
 pub mod geometry;

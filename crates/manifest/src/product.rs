@@ -207,10 +207,10 @@ pub struct Datatake {
     tile: MgrsTile,
 }
 
-/// Sort key of precedence among products of one acquisition: the greatest wins (highest baseline, then latest
-/// generation, then the name, so that the outcome never depends on the order of arrival).
-pub fn precedence(id: ProductId) -> (Baseline, DateTime<Utc>, ProductId) {
-    (id.baseline(), id.discriminator(), id)
+/// Sort key of precedence among products of one acquisition: the greatest counts (an official one, then the highest
+/// baseline, then the latest generation, then the name, so that the outcome never depends on the order of arrival).
+pub fn precedence(id: ProductId) -> impl Ord {
+    (id.baseline().is_official(), id.baseline(), id.discriminator(), id)
 }
 
 #[cfg(test)]
