@@ -189,7 +189,7 @@ pub fn datastrip_start(datastrip_id: &str) -> Option<DateTime<Utc>> {
 
 /// How far the starts of one datastrip may lie apart in two processings of it. The halves of a datatake start at least some
 /// ten seconds apart.
-const SAME_DATASTRIP: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
+pub(crate) const SAME_DATASTRIP: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 
 /// True where two products of a datatake are of one datastrip. Where one is unknown, nothing is known to be the same.
 pub fn same_datastrip(a: Option<DateTime<Utc>>, b: Option<DateTime<Utc>>) -> bool {

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::Utc;
 use pyo3::prelude::*;
-use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::decide::OnMismatch;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use s2ice_manifest::era::{Era, InEras};
+use s2ice_manifest::decide::{Standing, StandingRaster};
+use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::manifest::HeldRaster;
 use s2ice_manifest::product::{ProductId, ProductMetadata, precedence, same_datastrip};
@@ -84,18 +85,15 @@ impl Holdings {
         self.places(id).flat_map(|(tree, step)| tree.rasters(step)).collect()
     }
 
-    /// The rasters that eras hold.
-    pub(crate) fn in_eras(&self) -> InEras {
-        let mut out = InEras::new();
-        for tree in self.state.iter().flat_map(|state| state.trees.values()) {
-            let Some(era) = &tree.era else { continue };
-            for (step, held) in tree.steps.iter().enumerate() {
-                for raster in tree.rasters(step) {
-                    *out.entry((held.id, raster.asset)).or_default() |= era.is_of_profile();
-                }
-            }
-        }
-        out
+    /// What the decision has to know of it.
+    pub(crate) fn standing(&self) -> Standing {
+        let rasters = |id| {
+            let of = |raster: HeldRaster| (raster.asset, StandingRaster { era: raster.era, header: raster.header });
+            self.rasters(id).into_iter().map(of).collect()
+        };
+        let products = self.ids().map(|id| (id, rasters(id))).collect();
+        let accepted = self.state.as_ref().map(|state| state.stamp.accepted.clone()).unwrap_or_default();
+        Standing { products, accepted }
     }
 
     /// Where the store holds the angles of a product; each tree that has a share of it has them.

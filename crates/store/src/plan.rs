@@ -7,9 +7,11 @@ mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::{Assembly, Radiometry, Resolutions, Step};
+use s2ice_manifest::assemble::{Assembly, Step};
+use s2ice_manifest::decide::{Accepted, Resolutions};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::Era;
+use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
@@ -76,6 +78,10 @@ pub struct StoreStamp {
     /// Up to when the catalogue was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueStamp>,
+    /// By offset and raster, the header profiles (SHA-256) in use, in the order in which they were accepted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, Vec<String>>>")]
+    pub accepted: Accepted,
     /// The eras of the tile, each a full tree at `/eras/<name>`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub eras: BTreeMap<Era, EraStamp>,
@@ -119,6 +125,8 @@ pub struct PlanContext {
     pub resolutions: Resolutions,
     /// Up to when the catalogue was read.
     pub catalogue: Option<CatalogueStamp>,
+    /// The header profiles in use.
+    pub accepted: Accepted,
 }
 
 /// What one tree shall hold.
@@ -371,6 +379,7 @@ fn stamp(context: &PlanContext, trees: &[Desired]) -> StoreStamp {
         radiometry: main.and_then(|tree| tree.assembly.radiometry),
         resolutions: context.resolutions,
         catalogue: context.catalogue.clone(),
+        accepted: context.accepted.clone(),
         eras: eras.collect(),
     }
 }

@@ -5,7 +5,8 @@ mod info;
 use std::collections::BTreeMap;
 
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
-use s2ice_manifest::era::{Era, Placed};
+use s2ice_manifest::decide::{self, Leaving, Placed};
+use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use schemars::JsonSchema;
@@ -84,6 +85,12 @@ pub struct BuildReport {
     pub refused: Vec<Refusal>,
     /// How many were left out for each kind of reason.
     pub refused_counts: BTreeMap<RefusalKind, usize>,
+    /// Later processings that have less than what stands in their place, and therefore wait.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
+    /// Products and rasters that leave the store, each with its reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Left>,
     /// Requests to the source and bytes received from it.
     pub source_use: SourceUse,
 }
@@ -136,6 +143,43 @@ impl Changes {
         ];
         let parts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         if parts.is_empty() { "metadata only".to_owned() } else { parts.join(", ") }
+    }
+}
+
+/// A later processing that has less than what stands in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Incomplete {
+    /// Product name.
+    pub product: String,
+    /// Rasters that it lacks.
+    pub lacks: Vec<String>,
+    /// The product that stays.
+    pub stays: String,
+}
+
+impl From<&decide::Incomplete> for Incomplete {
+    fn from(found: &decide::Incomplete) -> Self {
+        let lacks = found.lacks.iter().map(ToString::to_string).collect();
+        Self { product: found.product.to_string(), lacks, stays: found.stays.to_string() }
+    }
+}
+
+/// What leaves the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Left {
+    /// Product name.
+    pub product: String,
+    /// Raster name; absent where the whole product leaves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raster: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<&Leaving> for Left {
+    fn from(leaving: &Leaving) -> Self {
+        let raster = leaving.raster.map(|raster| raster.to_string());
+        Self { product: leaving.product.to_string(), raster, reason: leaving.reason.to_string() }
     }
 }
 

@@ -11,8 +11,10 @@ use icechunk::format::snapshot::{NodeData, NodeSnapshot};
 use icechunk::format::{ByteRange, Path, SnapshotId};
 use icechunk::session::Session;
 use icechunk::{Repository, Store};
-use s2ice_manifest::assemble::{Assembly, Radiometry, Resolutions, Step};
+use s2ice_manifest::assemble::{Assembly, Step};
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::era::Era;
+use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::manifest::{ChunkManifest, HeldRaster, Placement};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
@@ -154,7 +156,6 @@ impl TreeState {
             manifests: manifests.into_values().collect(),
             angles: self.angles.keys().map(|array| (*array, self.angle_placements(*array))).collect(),
             radiometry: self.radiometry,
-            refused: Vec::new(),
         }
     }
 }

@@ -255,5 +255,6 @@ fn context(state: &StoreState, wanted: &StorePlan) -> PlanContext {
         sources: BTreeMap::new(),
         resolutions: state.stamp.resolutions,
         catalogue: None,
+        accepted: BTreeMap::new(),
     }
 }

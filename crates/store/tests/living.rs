@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use s2ice_manifest::assemble::Resolutions;
-use s2ice_manifest::era::OnMismatch;
+use s2ice_manifest::decide::OnMismatch;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::ids::Level;
 use s2ice_manifest::raster::Asset;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use s2ice_jpeg2000::TileSpan;
-use s2ice_manifest::assemble::{ProductRecord, Resolutions, assemble};
+use s2ice_manifest::assemble::ProductRecord;
+use s2ice_manifest::decide::Resolutions;
+use s2ice_manifest::decide::{Policy, Standing, decide};
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductMetadata};
@@ -66,8 +68,9 @@ fn sample() -> StorePlan {
         sources: BTreeMap::new(),
         resolutions: Resolutions::Best,
         catalogue: None,
+        accepted: BTreeMap::new(),
     };
-    let assembly = assemble(products, Resolutions::Best);
+    let assembly = decide(products, &Standing::default(), &Policy::default()).parts.remove(0).assembly;
     let facts = vec![StepFacts::default(); 2];
     plan(vec![Desired { assembly, facts, ..Desired::default() }], &context).unwrap()
 }

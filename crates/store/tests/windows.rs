@@ -10,7 +10,9 @@ use icechunk::format::Path;
 use icechunk::format::manifest::ChunkPayload;
 use icechunk::repository::VersionInfo;
 use s2ice_jpeg2000::TileSpan;
-use s2ice_manifest::assemble::{ProductRecord, Resolutions, assemble};
+use s2ice_manifest::assemble::ProductRecord;
+use s2ice_manifest::decide::Resolutions;
+use s2ice_manifest::decide::{Policy, Standing, decide};
 use s2ice_manifest::ids::Level;
 use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
@@ -62,7 +64,8 @@ fn product(day: u32) -> ProductRecord {
 }
 
 fn planned(days: u32) -> StorePlan {
-    let assembly = assemble((0..days).map(product).collect(), Resolutions::Best);
+    let assembly =
+        decide((0..days).map(product).collect(), &Standing::default(), &Policy::default()).parts.remove(0).assembly;
     let bytes = |step: usize| {
         let rasters = assembly.manifests.iter().filter_map(|m| m.at(step)?.file());
         rasters.map(RasterFile::referenced_bytes).sum()
@@ -78,6 +81,7 @@ fn planned(days: u32) -> StorePlan {
         sources: BTreeMap::new(),
         resolutions: Resolutions::Best,
         catalogue: None,
+        accepted: BTreeMap::new(),
     };
     plan(vec![Desired { assembly, facts, ..Desired::default() }], &context).unwrap()
 }

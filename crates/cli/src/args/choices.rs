@@ -1,8 +1,8 @@
 //! Options with a few named values, and what they stand for.
 
 use clap::ValueEnum;
-use s2ice_manifest::assemble::Resolutions;
-use s2ice_manifest::era::OnMismatch;
+use s2ice_manifest::decide::OnMismatch;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_store::build::HeaderPolicy;
 use s2ice_store::commit::ChecksumPolicy;
 

@@ -5,13 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::assemble::ProductRecord;
-use crate::product::{Datatake, ProductId};
-
-/// How far the datastrip starts of two processings of one acquisition may be apart.
-const TOLERANCE: TimeDelta = TimeDelta::seconds(5);
+use crate::product::{Datatake, ProductId, SAME_DATASTRIP};
 
 /// The products of each acquisition. One whose datastrip is unknown is by itself: nothing is dropped on a guess.
 pub(super) fn groups(records: &BTreeMap<ProductId, ProductRecord>) -> Vec<Vec<ProductId>> {
@@ -25,7 +22,7 @@ pub(super) fn groups(records: &BTreeMap<ProductId, ProductRecord>) -> Vec<Vec<Pr
     }
     for mut products in datatakes.into_values() {
         products.sort();
-        let halves = products.chunk_by(|(earlier, _), (later, _)| *later - *earlier <= TOLERANCE);
+        let halves = products.chunk_by(|(earlier, _), (later, _)| *later - *earlier <= SAME_DATASTRIP);
         out.extend(halves.map(|half| half.iter().map(|(_, id)| *id).collect()));
     }
     out

@@ -9,7 +9,7 @@ use super::leaving::{Leaving, LeavingReason};
 use super::{Decision, Policy, Standing};
 use crate::assemble::{Refusal, RefusalKind};
 use crate::product::{ProductId, precedence};
-use crate::raster::{Asset, Quantity};
+use crate::raster::Asset;
 
 /// A product that would count more than another of its acquisition, but has less.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,11 +45,7 @@ fn lacking<'a>(
         Resolutions::All => own.contains(asset),
         Resolutions::Best => own.iter().any(|own| own.quantity == asset.quantity),
     };
-    other.iter().copied().filter(move |asset| is_main(*asset) && !has(asset))
-}
-
-fn is_main(asset: Asset) -> bool {
-    matches!(asset.quantity, Quantity::Band(_) | Quantity::Scl | Quantity::Aot | Quantity::Wvp)
+    other.iter().copied().filter(move |asset| asset.quantity.is_main() && !has(asset))
 }
 
 /// Chooses one product of each acquisition.
@@ -95,7 +91,7 @@ fn winner<'a>(
     match held {
         Some(held) if !is_dominated(held) => Some(held),
         _ => {
-            let mains = |id: ProductId| rasters(id).iter().filter(|asset| is_main(**asset)).count();
+            let mains = |id: ProductId| rasters(id).iter().filter(|asset| asset.quantity.is_main()).count();
             let can = |id: &ProductId| !is_dominated(*id) && held.is_none_or(|held| covers(*id, held));
             group().filter(can).max_by_key(|id| (mains(*id), precedence(*id)))
         }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::{Refusal, RefusalKind, Step};
+use s2ice_manifest::assemble::Step;
+use s2ice_manifest::decide::{Leaving, LeavingReason};
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::{ProductId, precedence};
+use s2ice_manifest::product::ProductId;
 
 use crate::commit::Loaded;
 use crate::error::Result;
@@ -27,16 +28,19 @@ pub fn changes(
     state: Option<&TreeState>,
     plan: &TreePlan,
     in_input: impl Fn(ProductId) -> bool,
-    refused: &[Refusal],
+    leaving: &[Leaving],
     tile: &Tile<'_>,
 ) -> Changes {
     let wanted: BTreeSet<ProductId> = plan.steps.iter().map(|step| step.id).collect();
     let held = state.map(TreeState::products).unwrap_or_default();
     let last = state.and_then(|s| s.steps.last()).map_or(i64::MIN, |step| step.time_ms);
-    let superseded: BTreeSet<&str> = refused
+    let by: BTreeMap<ProductId, ProductId> = leaving
         .iter()
-        .filter(|refusal| refusal.kind == RefusalKind::Superseded && refusal.raster.is_none())
-        .map(|refusal| refusal.product.as_str())
+        .filter(|leaving| leaving.raster.is_none())
+        .filter_map(|leaving| match leaving.reason {
+            LeavingReason::Superseded { by } => Some((leaving.product, by)),
+            _ => None,
+        })
         .collect();
     let mut out = Changes::default();
     let before = state.map(|state| state.steps.as_slice()).unwrap_or_default();
@@ -45,8 +49,7 @@ pub fn changes(
             out.moved.push(id.to_string());
             continue;
         }
-        let by = tile.wanted.iter().copied().filter(|other| other.datatake() == id.datatake());
-        match by.max_by_key(|other| precedence(*other)).filter(|_| superseded.contains(id.to_string().as_str())) {
+        match by.get(&id) {
             Some(by) => out.replaced.push(Replaced { product: id.to_string(), by: by.to_string() }),
             None => out.removed.push(id.to_string()),
         }

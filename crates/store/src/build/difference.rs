@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind, Resolutions};
+use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
+use s2ice_manifest::decide::{Leaving, LeavingReason, Resolutions};
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::product::{ProductId, datastrip_start};
@@ -121,29 +122,37 @@ impl Difference {
         refused: &[Refusal],
         angles: &BTreeSet<AngleArray>,
         prune: bool,
-    ) -> Vec<ProductRecord> {
+    ) -> (Vec<ProductRecord>, Vec<Leaving>) {
         let mut records: BTreeMap<ProductId, ProductRecord> = resolved.into_iter().map(|r| (r.id, r)).collect();
         let refusals = Refusals::of(refused);
+        let mut leaving = Vec::new();
         for id in held.ids() {
             let Some(metadata) = held.metadata(id) else { continue };
-            let filtered = refusals.product(id, |kind| kind == RefusalKind::Filtered);
-            if prune && (filtered || !self.inputs.contains_key(&id)) {
+            let mut leaves = |raster, reason| leaving.push(Leaving { product: id, raster, reason });
+            let filtered = refusals.find(&id.to_string(), None, |kind| kind == RefusalKind::Filtered);
+            if prune && (filtered.is_some() || !self.inputs.contains_key(&id)) {
+                let why = filtered.map_or_else(|| NOT_IN_INPUTS.to_owned(), |refusal| refusal.reason.clone());
+                leaves(None, LeavingReason::Pruned { why });
                 continue;
             }
             let asked = self.asked.get(&id);
-            let stays = |asset: Asset| match asked {
-                Some(asked) if asked.contains(&asset) => !refusals.raster(id, asset, proves_another_file),
-                Some(_) => !prune,
-                None => true,
-            };
             let known: BTreeSet<Asset> =
                 records.get(&id).map(|r| r.rasters.iter().map(Placement::asset).collect()).unwrap_or_default();
-            let kept: Vec<Placement> = held
-                .rasters(id)
-                .into_iter()
-                .filter(|raster| !known.contains(&raster.asset) && stays(raster.asset))
-                .map(Placement::Held)
-                .collect();
+            let mut kept: Vec<Placement> = Vec::new();
+            for raster in held.rasters(id).into_iter().filter(|raster| !known.contains(&raster.asset)) {
+                let asset = raster.asset;
+                let in_input = asked.is_none_or(|asked| asked.contains(&asset));
+                let other_file = refusals.find(&id.to_string(), Some(&asset.name()), proves_another_file);
+                match other_file.filter(|_| asked.is_some() && in_input) {
+                    Some(refusal) => {
+                        leaves(Some(asset), LeavingReason::AnotherFile { why: refusal.reason.clone() });
+                    }
+                    None if prune && !in_input => {
+                        leaves(Some(asset), LeavingReason::Pruned { why: NOT_IN_INPUTS.to_owned() });
+                    }
+                    None => kept.push(Placement::Held(raster)),
+                }
+            }
             if kept.is_empty() && !records.contains_key(&id) {
                 continue;
             }
@@ -161,35 +170,31 @@ impl Difference {
                 }
             }
         }
-        records.into_values().collect()
+        (records.into_values().collect(), leaving)
     }
 }
+
+/// Why something is pruned that no filter keeps out.
+const NOT_IN_INPUTS: &str = "the inputs no longer have it";
 
 /// A file that is not the one whose tiles were referenced: what the store holds of it cannot be read any more.
 fn proves_another_file(kind: RefusalKind) -> bool {
     matches!(kind, RefusalKind::Changed | RefusalKind::Header)
 }
 
-struct Refusals<'a>(BTreeMap<(&'a str, Option<&'a str>), Vec<RefusalKind>>);
+struct Refusals<'a>(BTreeMap<(&'a str, Option<&'a str>), Vec<&'a Refusal>>);
 
 impl<'a> Refusals<'a> {
     fn of(refused: &'a [Refusal]) -> Self {
-        let mut map: BTreeMap<_, Vec<RefusalKind>> = BTreeMap::new();
+        let mut map: BTreeMap<_, Vec<&Refusal>> = BTreeMap::new();
         for refusal in refused {
-            map.entry((refusal.product.as_str(), refusal.raster.as_deref())).or_default().push(refusal.kind);
+            map.entry((refusal.product.as_str(), refusal.raster.as_deref())).or_default().push(refusal);
         }
         Self(map)
     }
 
-    fn product(&self, id: ProductId, is: impl Fn(RefusalKind) -> bool) -> bool {
-        self.any(&id.to_string(), None, is)
-    }
-
-    fn raster(&self, id: ProductId, asset: Asset, is: impl Fn(RefusalKind) -> bool) -> bool {
-        self.any(&id.to_string(), Some(&asset.name()), is)
-    }
-
-    fn any(&self, product: &str, raster: Option<&str>, is: impl Fn(RefusalKind) -> bool) -> bool {
-        self.0.get(&(product, raster)).is_some_and(|kinds| kinds.iter().any(|kind| is(*kind)))
+    /// The refusal of a product or raster for reasons of a kind.
+    fn find(&self, product: &str, raster: Option<&str>, is: impl Fn(RefusalKind) -> bool) -> Option<&'a Refusal> {
+        self.0.get(&(product, raster))?.iter().copied().find(|refusal| is(refusal.kind))
     }
 }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
-use s2ice_manifest::assemble::{Refusal, RefusalKind, Resolutions};
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::ids::Level;
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::{Asset, Quantity};

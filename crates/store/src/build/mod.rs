@@ -15,6 +15,7 @@ mod prepare;
 mod settings;
 mod settle;
 mod trouble;
+mod waiting;
 mod wanted;
 
 use std::path::Path;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::decide::{Decision, Leaving, OnMismatch, Part, Policy, decide};
 use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::era::{Era, OnMismatch, Part, Partition, partition};
+use s2ice_manifest::era::Era;
 use s2ice_manifest::product::{MetadataSource, ProductId};
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
@@ -18,6 +19,7 @@ use super::fingerprint::Salt;
 use super::gather::{Gathered, Inputs, Reach, Standing, gather};
 use super::jp2::{SafeReader, conflict};
 use super::settle::{Known, settle};
+use super::waiting::{hold_back, remember};
 use super::wanted::wanted_angles;
 use super::{BuildSettings, HeaderPolicy, catalogue, cog, guard};
 use crate::commit::Loaded;
@@ -28,7 +30,8 @@ use crate::plan::{ArrayReferences, Desired, PlanContext, StorePlan, TreePlan, pl
 use crate::progress::Progress;
 use crate::reference::Referencing;
 use crate::report::{
-    AngleReport, ArrayReport, BuildReport, Changes, EraReport, REPORT_VERSION, SourceUse, Times, rfc3339_ms,
+    AngleReport, ArrayReport, BuildReport, Changes, EraReport, Incomplete, Left, REPORT_VERSION, SourceUse, Times,
+    rfc3339_ms,
 };
 use crate::state::{self, StoreState};
 use crate::target::Target;
@@ -99,6 +102,7 @@ pub(super) async fn prepare(
     let mut split =
         difference(&held, products, &salt, settings.prune, resolutions, &angles, |id| settings.rechecks(id), admits);
     let changed = std::mem::take(&mut split.changed);
+    let (changed, waiting) = hold_back(settings, memory, &held, &split.inputs, changed);
     let reader: Box<dyn Reader> = match (settings.source_kind, source.as_ref()) {
         (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, memory, source, &changed)),
         (SourceKind::Cog, None) => return Err(Error::Request("the source is not open".to_owned())),
@@ -109,17 +113,24 @@ pub(super) async fn prepare(
     let Evidence { products: resolved, mut refused, from_cache } = evidence;
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
+    refused.extend(waiting);
     if split.lost_all(&resolved, &held) {
         return Err(nothing(&refused));
     }
-    let records = split.merge(&held, resolved, &refused, &angles, settings.prune);
+    let (records, given) = split.merge(&held, resolved, &refused, &angles, settings.prune);
 
-    let divided = partition(records, resolutions, settings.on_mismatch, &held.in_eras());
-    let Partition { parts, refused: more } = divided;
+    let standing = held.standing();
+    let policy =
+        Policy { resolutions, on_mismatch: settings.on_mismatch, accept_incomplete: settings.accept_incomplete };
+    let decision = decide(records, &standing, &policy);
+    let leaving = decision.account(&standing, &given).map_err(|error| Error::Nothing(error.to_string()))?;
+    let Decision { parts, refused: more, incomplete, accepted, .. } = decision;
     refused.extend(more);
     refused.extend(index.conflicts.iter().map(conflict));
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     refused.dedup();
+    let wanted: BTreeSet<ProductId> = parts.iter().flat_map(|part| &part.assembly.steps).map(|step| step.id).collect();
+    remember(settings, memory, &split.inputs, &refused, &incomplete, &wanted);
     if parts.is_empty() {
         return Err(nothing(&refused));
     }
@@ -159,15 +170,16 @@ pub(super) async fn prepare(
         sources: main.map(|state| state.stamp.sources.clone()).unwrap_or_default(),
         resolutions,
         catalogue: stamp,
+        accepted,
     };
     let plan = plan(trees, &context).map_err(Error::Encode)?;
     let references = changes::references(loaded, target, &plan).await?;
-    let mut shares = shares(main, &plan, &held, &split.inputs, &refused);
+    let mut shares = shares(main, &plan, &held, &split.inputs, &leaving);
     let damaged = guard::Damaged {
         rows: index.rejected + index.conflicting,
         items: stac.as_ref().map_or(0, |stac| stac.refused.len()),
     };
-    guard::check(settings, &held, main, shares.values(), &refused, &damaged)?;
+    guard::check(settings, &standing, &leaving, &damaged)?;
 
     let mut refused_counts = BTreeMap::new();
     for refusal in &refused {
@@ -228,6 +240,8 @@ pub(super) async fn prepare(
         eras,
         refused,
         refused_counts,
+        incomplete: incomplete.iter().map(Incomplete::from).collect(),
+        leaving: leaving.iter().map(Left::from).collect(),
         source_use: SourceUse { requests, bytes, from_cache },
     };
     let addresses = addresses(&plan, source.as_ref());
@@ -245,13 +259,13 @@ fn shares(
     plan: &StorePlan,
     held: &Holdings,
     inputs: &BTreeMap<ProductId, i64>,
-    refused: &[Refusal],
+    leaving: &[Leaving],
 ) -> BTreeMap<Option<Era>, Changes> {
     let wanted: BTreeSet<ProductId> = plan.steps().map(|step| step.id).collect();
     let tile = Tile { held, wanted: &wanted };
     let of = |era: &Option<Era>, tree: &TreePlan| {
         let before = state.and_then(|state| state.tree(era.as_ref()));
-        changes::changes(before, tree, |id| inputs.contains_key(&id), refused, &tile)
+        changes::changes(before, tree, |id| inputs.contains_key(&id), leaving, &tile)
     };
     let mut out: BTreeMap<Option<Era>, Changes> =
         plan.trees.iter().map(|tree| (tree.era.clone(), of(&tree.era, tree))).collect();

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::decide::OnMismatch;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile, NameError};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::location::SourceOptions;

@@ -10,7 +10,9 @@ use icechunk::format::{ChunkIndices, Path};
 use icechunk::session::Session;
 use icechunk::{Repository, Store};
 use s2ice_jpeg2000::TileSpan;
-use s2ice_manifest::assemble::{ProductRecord, Resolutions, assemble};
+use s2ice_manifest::assemble::ProductRecord;
+use s2ice_manifest::decide::Resolutions;
+use s2ice_manifest::decide::{Policy, Standing, decide};
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement, Angles, GRID_VALUES};
 use s2ice_manifest::ids::{Band, Level};
 use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
@@ -107,7 +109,7 @@ pub(super) fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) ->
             ProductRecord { id: id(*day), metadata: ProductMetadata::from_name(id(*day)), rasters, angles }
         }
     });
-    let assembly = assemble(records.collect(), Resolutions::Best);
+    let assembly = decide(records.collect(), &Standing::default(), &Policy::default()).parts.remove(0).assembly;
     let context = PlanContext {
         tile: "33TVN".parse().unwrap(),
         level: Level::L2A,
@@ -117,6 +119,7 @@ pub(super) fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) ->
         sources: BTreeMap::new(),
         resolutions: Resolutions::Best,
         catalogue: None,
+        accepted: BTreeMap::new(),
     };
     plan(vec![Desired { assembly, facts, ..Desired::default() }], &context).unwrap()
 }

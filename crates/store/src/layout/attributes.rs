@@ -1,6 +1,6 @@
 //! CF attributes of the arrays.
 
-use s2ice_manifest::assemble::Radiometry;
+use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::ids::{Band, Level};
 use s2ice_manifest::raster::{Asset, Quantity};
 use serde_json::{Map, Value, json};
