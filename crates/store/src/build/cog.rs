@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::SecondsFormat;
 use futures::StreamExt as _;
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
@@ -19,11 +19,11 @@ use s2ice_manifest::source::cog_href::below;
 use s2ice_manifest::source::location::{Source, SourceUrl};
 use s2ice_manifest::source::tiff::{TiffRequest, tiff_record};
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
-use s2ice_manifest::stac::StacItem;
+use s2ice_manifest::stac::{StacItem, possible};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::gather::{CatalogueLoad, Gathered, Inputs, Standing, catalogue};
-use super::resolve::{Resolved, loses};
+use super::resolve::{Resolved, loses, not_admitted};
 use super::trouble::{Trouble, whole};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
@@ -33,9 +33,6 @@ use crate::layout::eopf::array_kind;
 use crate::progress::{Phase, Progress};
 use crate::report::ProductsReport;
 use crate::state::StoreState;
-
-/// From the start of a datatake to the sensing of its last granule.
-const DATATAKE: TimeDelta = TimeDelta::hours(1);
 
 /// What an item states of its product: there is nothing else that could be asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,7 +106,12 @@ pub async fn gather(
     let counts = ProductsReport { matched: load.items.len(), ..ProductsReport::default() };
     let (mut products, mut refused) = (Vec::new(), Vec::new());
     for item in load.items {
-        products.extend(product(item, source, &wanted, &mut refused));
+        let Some(product) = product(item, source, &wanted, &mut refused) else { continue };
+        // There is no XML to ask what the item leaves open.
+        match product.stated.as_ref().and_then(|stated| not_admitted(settings, &product, &stated.metadata)) {
+            Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
+            None => products.push(product),
+        }
     }
     if products.is_empty() && !standing.may_be_empty {
         let first = refused.first().map(|refusal| match &refusal.raster {
@@ -183,8 +185,8 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
 
 fn metadata(item: &StacItem) -> std::result::Result<ProductMetadata, String> {
     let id = item.product;
-    let start: DateTime<Utc> = id.datatake_start();
-    if !(start..start + DATATAKE).contains(&item.datetime) {
+    if !possible(id).contains(&item.datetime) {
+        let start = id.datatake_start();
         return Err(format!("its item says that it was sensed at {}, its name {start}", item.datetime));
     }
     let (add_offset, quantification) = item.cogs.radiometry(id)?;

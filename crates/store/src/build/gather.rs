@@ -270,9 +270,7 @@ async fn join_catalogue(
     let mut joined = join(known, &load, &query);
     if load.incremental {
         // Absence from an answer about changes says nothing.
-        let is_absence = |reason: &WithoutProduct| {
-            matches!(reason, WithoutProduct::NotInCatalogue | WithoutProduct::NotInFilteredCatalogue { .. })
-        };
+        let is_absence = |reason: &WithoutProduct| matches!(reason, WithoutProduct::NotInCatalogue);
         let (silent, told): (Vec<IndexOnly>, _) =
             joined.without_product.into_iter().partition(|only| is_absence(&only.reason));
         joined.without_product = told;
@@ -334,7 +332,7 @@ pub(super) async fn catalogue(
         seen: load.seen,
         admitted: load.items.len(),
         refused: load.refused.iter().map(|r| format!("{}: {}", r.place, r.error)).collect(),
-        notes: load.notes.iter().map(ToString::to_string).collect(),
+        notes: load.notes.iter().map(ToString::to_string).chain(load.completeness.reasons().iter().cloned()).collect(),
     };
     Ok((Some(load), Some(report)))
 }

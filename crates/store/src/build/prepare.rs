@@ -7,7 +7,7 @@ use s2ice_manifest::assemble::{Assembly, Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::{Era, OnMismatch, Part, Partition, Placed, partition};
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::{MetadataSource, ProductId};
+use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
 
@@ -16,7 +16,7 @@ use super::difference::difference;
 use super::family::Family;
 use super::fingerprint::Salt;
 use super::gather::{Gathered, Inputs, Reach, Standing, gather};
-use super::resolve::{Resolved, conflict, resolve, too_cloudy};
+use super::resolve::{Resolved, conflict, not_admitted, resolve};
 use super::settle::{Known, settle};
 use super::wanted::wanted_angles;
 use super::{BuildSettings, HeaderPolicy, catalogue, cog, guard};
@@ -122,7 +122,7 @@ async fn attempt(
     let resolutions = state::resolutions(main, settings.resolutions, settings.prune);
     let angles = wanted_angles(settings)?;
     let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions, &angles);
-    let admits = |product: &Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
+    let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata);
     let mut split = difference(&held, products, &salt, settings.prune, admits);
     let changed = std::mem::take(&mut split.changed);
     let Resolved { products: resolved, mut refused, from_cache } = match settings.source_kind {
