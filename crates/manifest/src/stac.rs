@@ -14,6 +14,8 @@ mod cog;
 mod completeness;
 mod interval;
 mod load;
+#[cfg(feature = "io")]
+mod pages;
 mod query;
 mod reader;
 mod sensing;
@@ -26,10 +28,10 @@ use serde_json::Value;
 
 pub use cog::{CogFile, CogProblem, Cogs};
 pub use completeness::Completeness;
-#[cfg(feature = "io")]
-pub(crate) use completeness::{SavedPages, item_key, links, shortfall, stated_matches};
 pub use interval::{Interval, IntervalError};
 pub use load::{LoadNote, Refused, Rejected, StacLoad, StacLoader};
+#[cfg(feature = "io")]
+pub(crate) use pages::{SavedPages, item_key, links, shortfall, stated_matches};
 pub use query::{Rejection, StacQuery};
 #[cfg(feature = "io")]
 pub(crate) use reader::PROPERTIES;
