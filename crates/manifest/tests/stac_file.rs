@@ -98,13 +98,14 @@ fn what_is_broken_is_listed_with_its_place() {
 }
 
 #[test]
-fn a_saved_page_is_noted() {
+fn a_saved_page_is_incomplete() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("page.json");
     let page =
         json!({"type": "FeatureCollection", "features": [item(5, 1.0)], "links": [{"rel": "next", "href": "x"}]});
     fs::write(&path, page.to_string()).unwrap();
-    assert_eq!(load(&path, &query("29UNU")).notes, [LoadNote::PartOfResult { place: path.display().to_string() }]);
+    let reasons = load(&path, &query("29UNU")).completeness.reasons().join("|");
+    assert!(reasons.starts_with(&format!("{} is one page of a search result", path.display())), "{reasons}");
 }
 
 #[tokio::test]

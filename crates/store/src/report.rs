@@ -360,6 +360,9 @@ pub struct StacReport {
     pub refused: Vec<String>,
     /// Things worth knowing.
     pub notes: Vec<String>,
+    /// Why there may be more than the catalogue answered: then nothing is pruned, and the next run asks again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<String>,
 }
 
 /// What was asked of the source.

@@ -197,6 +197,7 @@ pub fn render(report: &BuildReport) -> String {
     list(format!("index rows not understood: {}", report.index.rejected), rejected);
     if let Some(stac) = &report.stac {
         list(format!("STAC items not understood: {}", stac.refused.len()), stac.refused.clone());
+        list("the answer of the catalogue is incomplete".to_owned(), stac.incomplete.clone());
         list("notes on the catalogue".to_owned(), stac.notes.clone());
     }
     list(

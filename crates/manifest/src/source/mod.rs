@@ -25,6 +25,7 @@ mod stac_error;
 pub mod stac_file;
 mod stac_filter;
 mod stac_http;
+mod stac_pages;
 mod stac_parquet;
 pub mod tiff;
 pub mod tlm_parquet;

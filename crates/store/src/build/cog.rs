@@ -1,12 +1,12 @@
 //! The input of a build from GeoTIFFs: the catalogue names products and files, and there is no index to join.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::SecondsFormat;
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::grid::TileGeocoding;
@@ -20,10 +20,10 @@ use s2ice_manifest::source::location::{Source, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::tiff::{TiffRequest, tiff_offset, tiff_record};
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
-use s2ice_manifest::stac::StacItem;
+use s2ice_manifest::stac::{StacItem, possible};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
-use super::evidence::{Angles, ReadProduct, Reader};
+use super::evidence::{Angles, ReadProduct, Reader, not_admitted};
 use super::gather::{CatalogueLoad, Gathered, Inputs, Standing, catalogue};
 use super::trouble::{Trouble, whole};
 use super::wanted::Wanted;
@@ -33,9 +33,6 @@ use crate::layout::eopf::array_kind;
 use crate::progress::Progress;
 use crate::report::ProductsReport;
 use crate::state::StoreState;
-
-/// From the start of a datatake to the sensing of its last granule.
-const DATATAKE: TimeDelta = TimeDelta::hours(1);
 
 /// What an item states of its product: there is nothing else that could be asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,12 +104,18 @@ pub async fn gather(
         changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
         without_index: Vec::new(),
         backlog: false,
+        incomplete: load.completeness.reasons().to_vec(),
     };
     let counts = ProductsReport { matched: load.items.len(), ..ProductsReport::default() };
     let (mut products, mut refused) = (Vec::new(), Vec::new());
     let (rejected, not_understood, seen) = (load.rejected, load.refused, load.seen);
     for item in load.items {
-        products.extend(product(item, source, &wanted, &mut refused));
+        let Some(product) = product(item, source, &wanted, &mut refused) else { continue };
+        // There is no XML to ask what the item leaves open.
+        match product.stated.as_ref().and_then(|stated| not_admitted(settings, &product, &stated.metadata)) {
+            Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
+            None => products.push(product),
+        }
     }
     if products.is_empty() && !standing.may_be_empty {
         let first = refused.first().map(|refusal| match &refusal.raster {
@@ -145,7 +148,16 @@ pub async fn gather(
         }));
     }
     let index = IndexReadReport::default();
-    Ok(Inputs { products, index, stac, counts, catalogue: Some(catalogue), indexed: None, refused })
+    Ok(Inputs {
+        products,
+        index,
+        stac,
+        counts,
+        catalogue: Some(catalogue),
+        indexed: None,
+        refused,
+        present: BTreeSet::new(),
+    })
 }
 
 /// An item as a product with files; `None` where nothing of it can be asked for.
@@ -200,8 +212,8 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
 
 fn metadata(item: &StacItem) -> std::result::Result<ProductMetadata, String> {
     let id = item.product;
-    let start: DateTime<Utc> = id.datatake_start();
-    if !(start..start + DATATAKE).contains(&item.datetime) {
+    if !possible(id).contains(&item.datetime) {
+        let start = id.datatake_start();
         return Err(format!("its item says that it was sensed at {}, its name {start}", item.datetime));
     }
     let (add_offset, quantification) = item.cogs.radiometry(id)?;

@@ -6,7 +6,7 @@ use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::decide::{Leaving, LeavingReason, Resolutions};
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::{ProductId, datastrip_start};
+use s2ice_manifest::product::{ProductId, ProductMetadata, datastrip_start};
 use s2ice_manifest::raster::Asset;
 
 use super::fingerprint::{Salt, of_product};
@@ -37,7 +37,7 @@ pub fn difference(
     resolutions: Resolutions,
     angles: &BTreeSet<AngleArray>,
     rechecks: impl Fn(ProductId) -> bool,
-    admits: impl Fn(&Gathered, Option<f64>) -> Option<String>,
+    admits: impl Fn(&Gathered, &ProductMetadata) -> Option<String>,
 ) -> Difference {
     let mut out = Difference {
         changed: Vec::new(),
@@ -61,7 +61,7 @@ pub fn difference(
             }
             continue;
         };
-        if let Some(reason) = admits(&product, metadata.cloud_cover) {
+        if let Some(reason) = admits(&product, metadata) {
             // As if the input did not have it: it goes only where that is asked for.
             out.inputs.remove(&product.id);
             if prune {

@@ -168,7 +168,7 @@ impl Job<'_> {
             .buffered(self.parallel());
         while let Some((product, answer)) = answers.next().await {
             match answer {
-                Ok((metadata, angles)) => match too_cloudy(self.settings, &product, metadata.cloud_cover) {
+                Ok((metadata, angles)) => match not_admitted(self.settings, &product, &metadata) {
                     None => {
                         let angles = match angles {
                             Ok(angles) => angles,
@@ -305,10 +305,17 @@ impl Job<'_> {
     }
 }
 
-/// Why the cloud cover keeps a product out, where it does. With a catalogue that was decided by the search.
-pub fn too_cloudy(settings: &BuildSettings, product: &Gathered, cloud_cover: Option<f64>) -> Option<String> {
-    let max = settings.max_cloud_cover.filter(|_| product.item.is_none())?;
-    match cloud_cover {
+/// Why sensing time or cloud cover keep a product out, where they do. A cover that the item states was judged already.
+pub fn not_admitted(settings: &BuildSettings, product: &Gathered, metadata: &ProductMetadata) -> Option<String> {
+    let sensed = DateTime::from_timestamp_micros(metadata.sensing_time_us);
+    if let (Some(interval), Some(sensed)) = (settings.datetime, sensed)
+        && !interval.contains(sensed)
+    {
+        return Some(format!("its time {sensed} lies outside the interval"));
+    }
+    let stated = product.item.as_ref().and_then(|item| item.cloud_cover);
+    let max = settings.max_cloud_cover.filter(|_| stated.is_none())?;
+    match metadata.cloud_cover {
         // A store keeps it with single precision.
         Some(percent) if single(percent) <= single(max) => None,
         Some(percent) => Some(format!("its cloud cover is {percent} %")),

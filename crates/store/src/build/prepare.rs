@@ -7,14 +7,14 @@ use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::decide::{Decision, Leaving, OnMismatch, Part, Policy, decide};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::Era;
-use s2ice_manifest::product::{MetadataSource, ProductId};
+use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
 
 use super::changes::{self, Tile};
 use super::cog::CogReader;
 use super::difference::difference;
-use super::evidence::{Evidence, Reader, evidence, too_cloudy};
+use super::evidence::{Evidence, Reader, evidence, not_admitted};
 use super::fingerprint::Salt;
 use super::gather::{Gathered, Inputs, Reach, Standing, gather};
 use super::jp2::{SafeReader, conflict};
@@ -84,13 +84,22 @@ pub(super) async fn prepare(
         since: catalogue::since(settings, main),
         may_be_empty: !held.is_new() && !settings.prune,
         held: held.ids().collect(),
+        partial: held.ids().filter(|id| held.is_partial(*id)).collect(),
     };
     let reach = Reach { memory, source: source.as_ref() };
     let inputs = match settings.source_kind {
         SourceKind::Jp2 => gather(settings, standing, reach, progress).await?,
         SourceKind::Cog => cog::gather(settings, standing, &source_url, progress).await?,
     };
-    let Inputs { products, index, stac, mut counts, catalogue, indexed, refused: unindexed } = inputs;
+    let Inputs { products, index, stac, mut counts, catalogue, indexed, refused: unindexed, present } = inputs;
+    let gaps = catalogue.as_ref().map(|load| load.incomplete.clone()).unwrap_or_default();
+    for reason in &gaps {
+        tracing::warn!("the answer of the catalogue is incomplete: {reason}");
+    }
+    if settings.prune && !gaps.is_empty() {
+        tracing::warn!("nothing is pruned, since the answer of the catalogue is incomplete");
+    }
+    let settings = &BuildSettings { prune: settings.prune && gaps.is_empty(), ..settings.clone() };
     let updated: BTreeMap<ProductId, String> = products
         .iter()
         .filter_map(|p| Some((p.id, p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))))
@@ -98,9 +107,12 @@ pub(super) async fn prepare(
     let resolutions = state::resolutions(main, settings.resolutions, settings.prune);
     let angles = wanted_angles(settings)?;
     let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions, &angles);
-    let admits = |product: &Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
+    let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata);
     let mut split =
         difference(&held, products, &salt, settings.prune, resolutions, &angles, |id| settings.rechecks(id), admits);
+    for id in present {
+        split.inputs.entry(id).or_insert_with(|| held.inputs(id));
+    }
     let changed = std::mem::take(&mut split.changed);
     let (changed, waiting) = hold_back(settings, memory, &held, &split.inputs, changed);
     let reader: Box<dyn Reader> = match (settings.source_kind, source.as_ref()) {

@@ -110,13 +110,32 @@ impl Memory {
         state.forgot |= state.refusals.len() != before;
     }
 
-    /// True where a product or any of its rasters was refused for a passing trouble.
+    /// True where anything is remembered of a product.
     #[must_use]
-    pub fn has_passing(&self, id: ProductId) -> bool {
+    pub fn knows(&self, id: ProductId) -> bool {
+        !self.of_product(id, |known| known.again).is_empty()
+    }
+
+    /// True where a refusal of a product with another fingerprint than this is remembered.
+    #[must_use]
+    pub fn knows_other_than(&self, id: ProductId, fingerprint: i64) -> bool {
+        self.of_product(id, |known| known.fingerprint).into_iter().any(|known| known != fingerprint)
+    }
+
+    /// True where nothing is remembered of a product, or something of it may be asked for again.
+    #[must_use]
+    pub fn is_worth_asking(&self, id: ProductId) -> bool {
+        let now = (self.clock)();
+        let known = self.of_product(id, |known| known.again);
+        known.is_empty() || known.into_iter().flatten().any(|again| again <= now)
+    }
+
+    /// What the refusals of a product and its rasters say.
+    fn of_product<T>(&self, id: ProductId, say: impl Fn(&Remembered) -> T) -> Vec<T> {
         let name = id.to_string();
         let state = self.lock();
-        let mut of_product = state.refusals.range(name.clone()..).take_while(|(key, _)| key.starts_with(&name));
-        of_product.any(|(_, known)| known.refusal.kind == RefusalKind::Source)
+        let of_product = state.refusals.range(name.clone()..).take_while(|(key, _)| key.starts_with(&name));
+        of_product.map(|(_, known)| say(known)).collect()
     }
 }
 
@@ -152,7 +171,10 @@ mod tests {
         memory.refuse(&refusal(RefusalKind::Source), 1, None);
         assert_eq!(due(1), Due::Wait(refusal(RefusalKind::Source)));
         assert_eq!(due(2), Due::Ask, "other rows");
-        assert!(memory.has_passing(id) && !memory.has_passing(other));
+        assert!(
+            memory.knows(id) && !memory.knows(other) && !memory.is_worth_asking(id) && memory.is_worth_asking(other)
+        );
+        assert!(memory.knows_other_than(id, 2) && !memory.knows_other_than(id, 1));
         later(601);
         assert_eq!(due(1), Due::Ask);
         memory.refuse(&refusal(RefusalKind::Source), 1, None);
