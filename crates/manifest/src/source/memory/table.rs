@@ -1,5 +1,6 @@
 //! The table that a memory is kept as: a row for each fact and refusal.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
@@ -12,11 +13,21 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
 
 use super::{BELIEVED, Known, State};
 
 /// What the table's metadata say, so that no other table is taken for one.
 const KIND: (&str, &str) = ("s2ice:memory", "1");
+
+/// Key of the table's digest among its metadata. The footer is not compressed, so key and value stand in it as they are.
+const DIGEST: &str = "s2ice:sha256";
+
+/// What stands in the place of the digest when it is taken.
+const NO_DIGEST: [u8; 64] = [b'0'; 64];
+
+/// Bytes between key and value in the footer: a field header and the length of the value (Thrift's compact protocol).
+const BETWEEN: usize = 2;
 
 const FILE: &str = "file";
 const TIFF: &str = "tiff";
@@ -68,20 +79,48 @@ pub(super) fn encode(state: &State) -> Result<Option<Vec<u8>>, String> {
     let failed = |error: &dyn std::error::Error| error.to_string();
     let batch = RecordBatch::try_from_iter(columns).map_err(|error| failed(&error))?;
     let kind = KeyValue::new(KIND.0.to_owned(), KIND.1.to_owned());
+    let digest = KeyValue::new(DIGEST.to_owned(), String::from_utf8_lossy(&NO_DIGEST).into_owned());
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_key_value_metadata(Some(vec![kind]))
+        .set_key_value_metadata(Some(vec![kind, digest]))
         .build();
     let mut out = Vec::new();
     let mut writer =
         ArrowWriter::try_new(&mut out, batch.schema(), Some(properties)).map_err(|error| failed(&error))?;
     writer.write(&batch).map_err(|error| failed(&error))?;
     writer.close().map_err(|error| failed(&error))?;
+    let place = digest_place(&out).ok_or("its footer has no place for a digest")?;
+    let digest = digest_of(&mut out, &place);
+    out[place].copy_from_slice(&digest);
     Ok(Some(out))
+}
+
+/// Where the digest stands.
+fn digest_place(table: &[u8]) -> Option<Range<usize>> {
+    let key = table.windows(DIGEST.len()).rposition(|window| window == DIGEST.as_bytes())?;
+    let start = key + DIGEST.len() + BETWEEN;
+    (start + NO_DIGEST.len() <= table.len()).then_some(start..start + NO_DIGEST.len())
+}
+
+/// SHA-256 of a table without its digest, hexadecimal.
+fn digest_of(table: &mut [u8], place: &Range<usize>) -> Vec<u8> {
+    table[place.clone()].copy_from_slice(&NO_DIGEST);
+    let digest = Sha256::digest(&*table);
+    digest.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+}
+
+/// Whether the bytes are those that were written: what reads Parquet is not made for damaged ones.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(place) = digest_place(bytes) else { return false };
+    let said = bytes[place.clone()].to_vec();
+    digest_of(&mut bytes.to_vec(), &place) == said
 }
 
 /// Reads a table. What is wrong with it, in words, where it is none.
 pub(super) fn decode(bytes: Bytes) -> Result<State, String> {
+    if !is_whole(&bytes) {
+        return Err("it is damaged, or no table of s2ice".to_owned());
+    }
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| error.to_string())?;
     let file = reader.metadata().file_metadata();
     let kinds = file.key_value_metadata().into_iter().flatten();
@@ -182,8 +221,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x55;
-            // Read or refused; pages have no checksums of their own.
-            let _ = decode(Bytes::from(damaged));
+            assert!(decode(Bytes::from(damaged)).is_err(), "{at}");
         }
         assert!(decode(Bytes::from_static(b"{}")).is_err());
     }
