@@ -148,7 +148,7 @@ def sample_store(s2ice: Command, samples: Samples, once: Callable[..., Path]) ->
     inputs = ("--index", samples.index, "--stac", samples.stac, "--source", samples.root)
 
     def fill(folder: Path) -> None:
-        s2ice("build", "--tile", "33TVN", *inputs, "--store", folder / "33TVN", "--cache", "none", "-q")
+        s2ice("build", "--tile", "33TVN", *inputs, "--store", folder / "33TVN", "--memory", "none", "-q")
 
     return once("sample_store", fill) / "33TVN"
 
@@ -223,7 +223,7 @@ def real_store(
     inputs = ("--index", real_index[0], "--source", f"file://{safe}", "--resolutions", "all")
 
     def fill(folder: Path) -> None:
-        outcome = s2ice("build", "--tile", "29UNU", *inputs, "--store", folder / "29UNU", "--cache", "none", "--json")
+        outcome = s2ice("build", "--tile", "29UNU", *inputs, "--store", folder / "29UNU", "--memory", "none", "--json")
         (folder / "report.json").write_text(json.dumps(outcome.json))
 
     folder = once("real_store", fill)

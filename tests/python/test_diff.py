@@ -223,7 +223,7 @@ def test_a_store_on_s3_is_compared_with_one_on_disk(
         at_service = ("--store-endpoint", service.endpoint)
         keys = [f"aws_{name}={value}" for name, value in s3.KEYS.items()]
         at_service += tuple(part for key in keys for part in ("--store-option", key))
-        build = ("build", "--tile", "33TVN", "--index", samples.index, "--stac", samples.stac, "--cache", "none", "-q")
+        build = ("build", "--tile", "33TVN", "--index", samples.index, "--stac", samples.stac, "--memory", "none", "-q")
         s2ice(*build, "--source", samples.root, "--store", place, *at_service)
         report = diff.same(sample_store, place, *at_service)
         assert report["right"]["store"].rstrip("/") == place

@@ -68,7 +68,7 @@ class Tile:
 
     def line(self, *groups: str, more: tuple[object, ...] = ()) -> list[object]:
         indexes = [item for group in groups for item in ("--index", self.mixed[group])]
-        places = ("--source", self.mixed["samples"].root, "--store", self.store, "--cache", "none")
+        places = ("--source", self.mixed["samples"].root, "--store", self.store, "--memory", "none")
         return ["build", "--tile", TILE, *indexes, *places, *more]
 
     def run(self, *groups: str, more: tuple[object, ...] = ()) -> dict[str, Any]:
@@ -470,7 +470,7 @@ def test_on_object_storage(s2ice: Command, mixed: dict[str, Any]) -> None:
         indexes = [item for group in ("new", "old", "early") for item in ("--index", mixed[group])]
         build = (
             *("build", "--tile", TILE, *indexes, "--source", "s3://eodata/s2", "--source-endpoint", service.endpoint),
-            *("--store", store, "--store-endpoint", service.endpoint, "--cache", "none", "--json"),
+            *("--store", store, "--store-endpoint", service.endpoint, "--memory", "none", "--json"),
         )
         report = s2ice(*build, **s3.ENVIRONMENT).json
         assert [era["era"] for era in report["eras"]] == [OLD, EARLY]

@@ -127,7 +127,7 @@ def days(samples: Samples) -> list[str]:
 
 def publish(s2ice: Command, samples: Samples, store: object, *access: object) -> tuple[object, ...]:
     """Build three states, one product more each time; gives the command line for everything."""
-    line = ("build", "--tile", "33TVN", "--index", samples.index, "--source", samples.root, "--cache", "none")
+    line = ("build", "--tile", "33TVN", "--index", samples.index, "--source", samples.root, "--memory", "none")
     line = (*line, "--store", store, *access)
     for day in days(samples):
         s2ice(*line, "--datetime", f"../{day}", "--arrays", ARRAYS, "-q")
@@ -166,7 +166,7 @@ def place(request: pytest.FixtureRequest, s2ice: Command, tmp_path: Path) -> Pla
         path = shutil.copytree(published, tmp_path / "33TVN")
         line = ("build", "--tile", "33TVN", "--store", path)
         samples = request.getfixturevalue("samples")
-        line = (*line, "--index", samples.index, "--source", samples.root, "--cache", "none", "--arrays", ARRAYS)
+        line = (*line, "--index", samples.index, "--source", samples.root, "--memory", "none", "--arrays", ARRAYS)
         return Place(s2ice, str(path), line, (), icechunk.local_filesystem_storage(str(path)), path, None)
     cloud: Cloud = request.getfixturevalue("cloud")
     client, prefix = cloud.service.client, tmp_path.name

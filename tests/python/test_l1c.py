@@ -57,7 +57,7 @@ def build_l1c(
         s2ice("index", "--source", samples.root, "-o", folder / "index.parquet", "-q")
         outcome = s2ice(
             *("build", "--tile", tile, "--level", "L1C", "--index", folder / "index.parquet"),
-            *("--source", f"file://{samples.root}", "--store", folder / "store", "--cache", "none", "--json"),
+            *("--source", f"file://{samples.root}", "--store", folder / "store", "--memory", "none", "--json"),
         )
         return Built(samples, folder / "store", outcome.json)
 
@@ -133,7 +133,7 @@ def test_bands_of_another_offset_are_refused(
     first.write_text(text.replace('band_id="10">-1000<', 'band_id="10">-900<'))
     outcome = s2ice(
         *("build", "--tile", "33TVN", "--level", "L1C", "--index", samples.index, "--source", samples.root),
-        *("--store", tmp_path / "store", "--cache", "none", "--json"),
+        *("--store", tmp_path / "store", "--memory", "none", "--json"),
     )
     (refused,) = outcome.json["refused"]
     assert (refused["product"], refused["kind"]) == (samples.products[0], "metadata")
@@ -168,7 +168,7 @@ def test_catalogue_and_public_index_feed_a_store_that_grows(
     def build(*more: str) -> dict[str, Any]:
         return s2ice(
             *("build", "--tile", "33TVN", "--level", "L1C", "--index", samples.index, "--stac", samples.stac),
-            *("--source", samples.root, "--store", tmp_path / "store", "--cache", "none", "--json", *more),
+            *("--source", samples.root, "--store", tmp_path / "store", "--memory", "none", "--json", *more),
         ).json
 
     day = samples.products[0].split("_")[2]
@@ -186,7 +186,7 @@ def test_catalogue_and_public_index_feed_a_store_that_grows(
     l2a = make_samples("--dates", "1")
     refused = s2ice(
         *("build", "--tile", "33TVN", "--index", l2a.index, "--source", l2a.root),
-        *("--store", tmp_path / "store", "--cache", "none"),
+        *("--store", tmp_path / "store", "--memory", "none"),
         code=1,
     )
     assert "L1C" in refused.stderr
@@ -197,7 +197,7 @@ def test_bands_may_be_assumed(s2ice: Command, small: Built, tmp_path: Path) -> N
     """Without a look at the files, by the known header classes, and stamped as such."""
     outcome = s2ice(
         *("build", "--tile", "33TVN", "--level", "L1C", "--index", small.samples.index, "--headers", "assume"),
-        *("--source", f"file://{small.samples.root}", "--store", tmp_path / "store", "--cache", "none", "--json"),
+        *("--source", f"file://{small.samples.root}", "--store", tmp_path / "store", "--memory", "none", "--json"),
     )
     assert {array["header"] for array in outcome.json["arrays"]} == {"unverified"}
     tree = package.open(tmp_path / "store", mask_and_scale=False)

@@ -55,7 +55,7 @@ def build(s2ice: Command, many: Samples, folder: Path, *indexes: Path, stac: Pat
     options += ["--stac", stac] if stac else []
     report = s2ice(
         *("build", "--tile", "33TVN", *options, "--source", many.root, "--store", store),
-        *("--cache", "none", "--json"),
+        *("--memory", "none", "--json"),
     ).json
     state = asyncio.run(everything(stores.local_with_source(store, many.root)))
     told = {key: report[key] for key in ("arrays", "times", "refused", "references", "products")}

@@ -280,7 +280,7 @@ def test_files_with_tlm_have_the_lengths_of_their_twins(
         manifests.append(tmp_path / f"{name}.manifest.parquet")
         s2ice(
             *("manifest", "--tile", TILE, "--index", tmp_path / f"{name}.parquet", "--source", source),
-            *("--resolutions", "all", "-o", manifests[-1], "--cache", "none", "-q"),
+            *("--resolutions", "all", "-o", manifests[-1], "--memory", "none", "-q"),
         )
     assert tables.rows(manifests[0]) == tables.rows(manifests[1])
     assert len(tables.rows(manifests[0])) > 200
@@ -336,7 +336,7 @@ def test_odd_files_in_a_product(
     assert row["index"] == (testdata / "golden/tlm-index/jp2/odd" / f"{name}.tlm").read_bytes()
     level, tile = granule[7:10], granule.split("_")[5].removeprefix("T").removesuffix(".SAFE")
     build = ("build", "--tile", tile, "--level", level, "--index", index, "--source", source, "--store", store)
-    sentence = s2ice(*build, "--cache", "none", code=1).sentence
+    sentence = s2ice(*build, "--memory", "none", code=1).sentence
     assert "MTD_TL.xml does not exist" in sentence
     assert not store.exists()
     # Without the product's XML, on the index's word:
@@ -373,7 +373,7 @@ def test_the_known_header_stays(
         shutil.copy(file, target)
     index, store = tables.write(tmp_path / "index.parquet", rows), tmp_path / "store"
     report = s2ice(
-        *("build", "--tile", TILE, "--index", index, "--source", source, "--store", store, "--cache", "none", "--json")
+        *("build", "--tile", TILE, "--index", index, "--source", source, "--store", store, "--memory", "none", "--json")
     ).json
     refused = made.products if products == "unknown" else []
     assert {(r["product"], r["raster"], r["kind"]) for r in report["refused"]} == {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from s2ice import _s2ice
@@ -92,8 +91,8 @@ def build(
         store's: ``"era"`` puts them into stores of their own beside it, ``"refuse"`` leaves them out, ``"auto"`` puts
         them there unless an unknown encoder made them.
     headers
-        Where main headers come from. ``"read"``: from each file, by one ranged request, or the memory; ``"index"``: from
-        the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped as unverified.
+        Where main headers come from. ``"read"``: from each file, by one ranged request, or the memory; ``"index"``:
+        from the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped as unverified.
     checksum
         What readers check a file against: its ETag, its modification time, or nothing.
     spec
@@ -195,7 +194,6 @@ def info(store: PathLike, *, storage_options: Mapping[str, Any] | None = None) -
 
 def _several(value: Any) -> list[Any]:
     return [value] if isinstance(value, str | os.PathLike) else list(value)
-
 
 
 def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -28,14 +28,23 @@ pub struct Difference {
     pub refused: Vec<Refusal>,
 }
 
+/// What of the input a run takes.
+pub struct Choice<'a> {
+    /// What gives other references from the same rows.
+    pub salt: &'a Salt,
+    /// Take away what the input does not have.
+    pub prune: bool,
+    /// Which copies of a raster.
+    pub resolutions: Resolutions,
+    /// Which arrays of angles.
+    pub angles: &'a BTreeSet<AngleArray>,
+}
+
 /// Compares the input with what the store holds.
 pub fn difference(
     held: &Holdings,
     products: Vec<Gathered>,
-    salt: &Salt,
-    prune: bool,
-    resolutions: Resolutions,
-    angles: &BTreeSet<AngleArray>,
+    choice: &Choice<'_>,
     rechecks: impl Fn(ProductId) -> bool,
     admits: impl Fn(&Gathered, &ProductMetadata) -> Option<String>,
 ) -> Difference {
@@ -47,14 +56,15 @@ pub fn difference(
         refused: Vec::new(),
     };
     for product in products {
-        let fingerprint = of_product(salt, &product);
+        let fingerprint = of_product(choice.salt, &product);
         out.inputs.insert(product.id, fingerprint);
         let Some(metadata) = held.metadata(product.id) else {
             // Where the item tells the datastrip, no file has to be asked. What is pruned takes nobody's place.
             let start = product.item.as_ref().and_then(|item| datastrip_start(item.datastrip_id.as_deref()?));
             let quantities: BTreeSet<_> =
                 product.rows.iter().map(|row| row.asset.quantity).filter(|q| q.is_main()).collect();
-            let later = start.filter(|_| !prune).and_then(|start| held.supersedes(product.id, start, &quantities));
+            let later =
+                start.filter(|_| !choice.prune).and_then(|start| held.supersedes(product.id, start, &quantities));
             match later {
                 Some(later) => out.refused.push(Refusal::superseded(product.id, later)),
                 None => out.changed.push(product),
@@ -64,7 +74,7 @@ pub fn difference(
         if let Some(reason) = admits(&product, metadata) {
             // As if the input did not have it: it goes only where that is asked for.
             out.inputs.remove(&product.id);
-            if prune {
+            if choice.prune {
                 out.refused.push(whole(product.id, RefusalKind::Filtered, reason));
             }
         } else {
@@ -75,7 +85,7 @@ pub fn difference(
             }
             out.unchanged.insert(product.id);
             if held.is_partial(product.id) {
-                out.changed.extend(rest(held, product, resolutions, angles));
+                out.changed.extend(rest(held, product, choice));
             }
         }
     }
@@ -84,19 +94,14 @@ pub fn difference(
 
 /// Of a product whose rows are those that gave what the store has of it, what it does not have; `None` where nothing is
 /// missing that these rows could give.
-fn rest(
-    held: &Holdings,
-    mut product: Gathered,
-    resolutions: Resolutions,
-    angles: &BTreeSet<AngleArray>,
-) -> Option<Gathered> {
+fn rest(held: &Holdings, mut product: Gathered, choice: &Choice<'_>) -> Option<Gathered> {
     let there: Vec<Asset> = held.rasters(product.id).iter().map(|raster| raster.asset).collect();
-    product.rows.retain(|row| match resolutions {
+    product.rows.retain(|row| match choice.resolutions {
         Resolutions::All => !there.contains(&row.asset),
         Resolutions::Best => there.iter().all(|asset| asset.quantity != row.asset.quantity),
     });
     let known = held.angles(product.id);
-    if angles.iter().all(|array| known.contains_key(array)) {
+    if choice.angles.iter().all(|array| known.contains_key(array)) {
         product.known = held.metadata(product.id).cloned();
     }
     (!product.rows.is_empty() || product.known.is_none()).then_some(product)

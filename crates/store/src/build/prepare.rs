@@ -13,7 +13,7 @@ use s2ice_manifest::source::memory::Memory;
 
 use super::changes::{self, Tile};
 use super::cog::CogReader;
-use super::difference::difference;
+use super::difference::{Choice, difference};
 use super::evidence::{Evidence, Reader, evidence, not_admitted};
 use super::fingerprint::Salt;
 use super::gather::{Gathered, Inputs, Reach, Standing, gather};
@@ -108,8 +108,8 @@ pub(super) async fn prepare(
     let angles = wanted_angles(settings)?;
     let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions, &angles);
     let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata);
-    let mut split =
-        difference(&held, products, &salt, settings.prune, resolutions, &angles, |id| settings.rechecks(id), admits);
+    let choice = Choice { salt: &salt, prune: settings.prune, resolutions, angles: &angles };
+    let mut split = difference(&held, products, &choice, |id| settings.rechecks(id), admits);
     for id in present {
         split.inputs.entry(id).or_insert_with(|| held.inputs(id));
     }
