@@ -7,6 +7,5 @@ pub mod document;
 pub mod eopf;
 pub mod geometry;
 pub mod multiscale;
-pub mod place;
 pub mod table;
 pub mod time;
