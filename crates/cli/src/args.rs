@@ -358,7 +358,7 @@ pub struct GcArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub keep_published: usize,
     /// Leave everything younger than this: a number with m, h, d or w; at least an hour.
-    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = crate::commands::gc::age)]
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = crate::duration::age)]
     pub older_than: chrono::TimeDelta,
     /// Tell what would be removed, change nothing.
     #[arg(long)]

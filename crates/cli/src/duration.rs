@@ -1,5 +1,6 @@
 //! Lengths of time as people write them: `90s`, `2h`, `1h30m`, `7d`.
 
+use chrono::TimeDelta;
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -75,6 +76,16 @@ impl schemars::JsonSchema for Span {
     }
 }
 
+/// Reads an age: a length of time, or weeks such as `4w`.
+///
+/// # Errors
+/// Anything else.
+pub fn age(text: &str) -> Result<TimeDelta, String> {
+    let days = text.strip_suffix('w').and_then(|weeks| weeks.parse::<u32>().ok()).map(|weeks| u64::from(weeks) * 7);
+    let Span(age) = days.map_or_else(|| text.to_owned(), |days| format!("{days}d")).parse()?;
+    TimeDelta::from_std(age).map_err(|_| format!("{text} is longer than any store is old"))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -100,6 +111,16 @@ mod tests {
         for text in ["", "h", "2", "2 weeks", "-1h", "1.5h", "99999999999999999999s", "9999999999999999d", "1h é"] {
             let error = text.parse::<Span>().unwrap_err();
             assert!(error.contains("no length of time"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn ages_have_a_unit() {
+        for (text, minutes) in [("90m", 90), ("12h", 720), ("30d", 43_200), ("4w", 40_320), ("0d", 0)] {
+            assert_eq!(age(text).unwrap(), TimeDelta::minutes(minutes), "{text}");
+        }
+        for text in ["", "w", "30", "-1w", "1.5w", "3y", "213503982334601d"] {
+            assert!(age(text).is_err(), "{text}");
         }
     }
 }

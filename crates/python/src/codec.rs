@@ -59,28 +59,18 @@ impl TileCodec {
         window: Option<(u32, u32, u32, u32)>,
     ) -> PyResult<()> {
         let window = window.map(|(y0, y1, x0, x1)| Window { y: y0..y1, x: x0..x1 });
-        // Bytes that Python code could change meanwhile are copied first.
-        let copy;
-        let chunk: &[u8] = match chunk.as_slice_ptr().filter(|_| chunk.readonly()) {
-            // SAFETY: the buffer is contiguous, held by `chunk` until this function returns, and its exporter lends it
-            // read-only: Store buffers wrap `bytes`, which never change.
-            Some(bytes) => unsafe { bytes.as_ref() },
-            None => {
-                copy = chunk.to_vec(py)?;
-                &copy
-            }
-        };
         if out.readonly() {
             return Err(CodecError::new_err("the buffer for the decoded samples is read-only"));
         }
-        let mut target = out
-            .as_slice_ptr()
-            .ok_or_else(|| CodecError::new_err("the buffer for the decoded samples is not C-contiguous"))?;
-        // SAFETY: the buffer is writable, contiguous and held by `out` until this function returns. That nobody else uses
-        // it meanwhile is asked of the caller, who passes an array it has just made.
-        let target = unsafe { target.as_mut() };
-        py.detach(|| self.decoder.decode(chunk, fill, window.as_ref(), target))
-            .map_err(|e| CodecError::new_err(e.to_string()))
+        if !out.is_c_contiguous() {
+            return Err(CodecError::new_err("the buffer for the decoded samples is not C-contiguous"));
+        }
+        // Without the GIL other threads may write to either buffer, even one lent read-only: only own memory is used then.
+        let chunk = chunk.to_vec(py)?;
+        let mut samples = vec![0; out.item_count()];
+        py.detach(|| self.decoder.decode(&chunk, fill, window.as_ref(), &mut samples))
+            .map_err(|e| CodecError::new_err(e.to_string()))?;
+        out.copy_from_slice(py, &samples)
     }
 
     fn __repr__(&self) -> String {

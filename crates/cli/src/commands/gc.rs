@@ -1,12 +1,11 @@
 //! `s2ice gc`: removes what nobody needs any more.
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use s2ice_store::housekeeping::report::{Collected, GcReport};
 use s2ice_store::housekeeping::{GcOptions, gc};
 
 use super::summarise;
 use crate::args::{GcArgs, Global};
-use crate::duration::Span;
 use crate::exit::Failure;
 use crate::text;
 
@@ -30,16 +29,6 @@ pub async fn run(args: GcArgs, global: &Global) -> Result<(), Failure> {
         ))),
         _ => Ok(()),
     }
-}
-
-/// Reads an age: a length of time, or weeks such as `4w`.
-///
-/// # Errors
-/// Anything else.
-pub fn age(text: &str) -> Result<TimeDelta, String> {
-    let days = text.strip_suffix('w').and_then(|weeks| weeks.parse::<u32>().ok()).map(|weeks| u64::from(weeks) * 7);
-    let Span(age) = days.map_or_else(|| text.to_owned(), |days| format!("{days}d")).parse()?;
-    TimeDelta::from_std(age).map_err(|_| format!("{text} is longer than any store is old"))
 }
 
 fn render(report: &GcReport) -> String {
@@ -80,20 +69,9 @@ fn size(count: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use s2ice_store::housekeeping::report::Removed;
 
     use super::*;
-
-    #[test]
-    fn ages_have_a_unit() {
-        for (text, minutes) in [("90m", 90), ("12h", 720), ("30d", 43_200), ("4w", 40_320), ("0d", 0)] {
-            assert_eq!(age(text).unwrap(), TimeDelta::minutes(minutes), "{text}");
-        }
-        for text in ["", "w", "30", "-1w", "1.5w", "3y", "213503982334601d"] {
-            assert!(age(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn every_kind_is_told() {
