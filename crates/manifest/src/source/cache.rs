@@ -12,11 +12,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::angle_chunks::decode;
+use super::memory::{FileRecord, base64_bytes};
 use super::tiff::TiffRecord;
 use crate::geometry::{AngleArray, AngleChunks};
 use crate::product::{ProductId, ProductMetadata};
@@ -57,30 +57,6 @@ pub struct CacheProblem {
     pub line: u64,
     /// What is wrong with it.
     pub reason: String,
-}
-
-/// What is known of one JP2 file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FileRecord {
-    /// Size, bytes.
-    pub size: u64,
-    /// ETag of the response that gave the header.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub etag: Option<String>,
-    /// Last-Modified of that response.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub last_modified: Option<DateTime<Utc>>,
-    /// Offset of the first SOT.
-    pub first_sot: u64,
-    /// The main header as the codec needs it ([`s2ice_jpeg2000::MainHeader::codec_header`]).
-    #[serde(with = "base64_bytes")]
-    pub header: Arc<[u8]>,
-    /// `index` bytes where they were learned from the file.
-    #[serde(with = "base64_option", skip_serializing_if = "Option::is_none", default)]
-    pub index: Option<Arc<[u8]>>,
-    /// Tiles proven to hold nothing but 0, where that was looked at.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub nodata: Option<Vec<u32>>,
 }
 
 /// A line; `A` is what the chunks of angles are read as.
@@ -369,45 +345,5 @@ impl State {
         let record = Arc::new(record);
         self.files.insert(url, Arc::clone(&record));
         record
-    }
-}
-
-pub(super) mod base64_bytes {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-
-    use super::{Arc, Deserialize as _, Deserializer, Serializer};
-
-    pub(in crate::source) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(bytes))
-    }
-
-    pub(in crate::source) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        STANDARD.decode(text).map(Arc::from).map_err(serde::de::Error::custom)
-    }
-}
-
-pub(super) mod base64_option {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-
-    use super::{Arc, Deserialize as _, Deserializer, Serializer};
-
-    pub(in crate::source) fn serialize<S: Serializer>(
-        bytes: &Option<Arc<[u8]>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match bytes {
-            Some(bytes) => serializer.serialize_str(&STANDARD.encode(bytes)),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(in crate::source) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Arc<[u8]>>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| STANDARD.decode(text).map(Arc::from).map_err(serde::de::Error::custom)).transpose()
     }
 }

@@ -10,10 +10,11 @@ use crate::raster::Asset;
 use crate::tlm::IndexBytesError;
 
 use super::angle_chunks::encode;
-use super::cache::{CacheError, FactCache, FileRecord};
+use super::cache::{CacheError, FactCache};
 use super::jp2_header::{FileError, FileFacts, read_head};
 use super::jp2_walk::walk;
 use super::location::Source;
+use super::memory::FileRecord;
 use super::safe_xml::{GranuleFile, MetadataError, read_granule_file, read_metadata, read_metadata_and_granule};
 
 /// What a file is asked for.

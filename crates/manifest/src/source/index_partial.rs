@@ -18,8 +18,8 @@ use crate::product::ProductId;
 use crate::raster::Asset;
 use crate::tlm::{IndexRow, TileIndex};
 
-use super::cache::{base64_bytes, base64_option};
 use super::index_writer::IndexWriteError;
+use super::memory::{base64_bytes, base64_option};
 use super::safe_tree::FileState;
 
 /// Version of the lines.

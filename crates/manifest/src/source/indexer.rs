@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::tlm::{IndexRow, TileIndex};
 
-use super::cache::FileRecord;
 use super::jp2_header::{FIRST_READ, FileError, read_head_ahead};
 use super::jp2_walk::{Walked, walk};
 use super::location::{Source, SourceError};
+use super::memory::FileRecord;
 use super::safe_tree::{FoundRaster, LeftOut, find_rasters};
 
 /// How to index.

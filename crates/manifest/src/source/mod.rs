@@ -15,6 +15,7 @@ pub mod jp2_header;
 pub mod jp2_walk;
 pub mod location;
 pub mod manifest_parquet;
+pub mod memory;
 pub mod mirror;
 pub mod safe_tree;
 pub mod safe_xml;
