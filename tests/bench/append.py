@@ -113,7 +113,7 @@ class Bench:
     def build(self, place: Place, index: Path, prepare: bool = False) -> Run:
         """Run `s2ice build`, measured by a small process: on Linux a child's peak begins with that of its parent."""
         command = [self.binaries / "s2ice", "build", "--tile", "33TVN", "--level", "L2A", "--index", index, *SOURCE]
-        command += ["--headers", "assume", "--cache", "none", "--sample", "0", "-q", "--json"]
+        command += ["--headers", "assume", "--memory", "none", "-q", "--json"]
         script = "import json, sys, bench; print(json.dumps(bench.run(sys.argv[1:])))"
         measure = [sys.executable, "-c", script, *(str(word) for word in [*command, *place.arguments(prepare)])]
         environment = os.environ | ENVIRONMENT | {"PYTHONPATH": str(HERE)}

@@ -82,7 +82,7 @@ class Bench:
         store = self.fresh("s2ice", products)
         command = [self.binaries / "s2ice", "build", "--tile", "33TVN", "--level", "L2A"]
         command += ["--index", self.index(products), *SOURCE]
-        command += ["--headers", "assume", "--cache", "none", "--store", store, "-q"]
+        command += ["--headers", "assume", "--memory", "none", "--store", store, "-q"]
         result = run(command)
         return result | {"seconds": result["process_seconds"]}
 

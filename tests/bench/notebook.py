@@ -116,7 +116,7 @@ def ask(server: str, what: str) -> dict[str, Any]:
 def build(binary: Path, index: Path, server: str, store: Path, cache: Path) -> None:
     shutil.rmtree(store, ignore_errors=True)
     command = [str(binary / "s2ice"), "build", "--tile", TILE, "--level", "L2A", "--index", str(index)]
-    command += ["--source", server, "--cache", str(cache), "--store", str(store), "--no-angles", "-q"]
+    command += ["--source", server, "--memory", str(cache), "--store", str(store), "--no-angles", "-q"]
     subprocess.run(command, check=True)
 
 

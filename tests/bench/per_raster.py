@@ -113,7 +113,7 @@ def of_samples(binaries: Path, work: Path, way: Way) -> Row:
         store = work / "store"
         shutil.rmtree(store, ignore_errors=True)
         command = [binaries / "s2ice", "build", "--tile", TILE, "--level", "L2A", "--source", server, "--store", store]
-        command += ["--cache", "none", "--sample", "0", "-q", "--json", "--stac", catalogue(folder, server)]
+        command += ["--memory", "none", "-q", "--json", "--stac", catalogue(folder, server)]
         command += ["--index", folder / "index.parquet"] if way.index else ["--index-missing"]
         rows, rest = counted(server, folder, rasters(folder), command)
     return judged(way, "samples", rows, rest, len(ASSETS.split(",")))
@@ -132,7 +132,7 @@ def of_real(binaries: Path, work: Path, data: Path) -> list[Row]:
         store = work / "store"
         shutil.rmtree(store, ignore_errors=True)
         command = [s2ice, "build", "--tile", REAL_TILE, "--index", index, "--source", server, "--store", store]
-        command += ["--resolutions", "all", "--cache", "none", "--sample", "0", "-q", "--json"]
+        command += ["--resolutions", "all", "--memory", "none", "-q", "--json"]
         rows, rest = counted(server, folder, everything, command)
         indexed = judged(WAYS[2], "real product", rows, rest, len(everything))
     # The twins with TLM have no folder of their own: they are put where their originals lie.

@@ -20,7 +20,7 @@ run "$bin/s2ice" index --source "$products" --output "$out/index.parquet"
 
 say "3. Build the store: one Icechunk repository, every chunk a reference into those files"
 run "$bin/s2ice" build --tile 33TVN --level L2A --index "$out/index.parquet" --stac "$products/stac/items.json" \
-    --source "$products" --store "$store" --cache "$out/cache.ndjson"
+    --source "$products" --store "$store"
 
 say "4. What is in it"
 run "$bin/s2ice" info "$store"

@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import real_data
 from support.bench import Bench
 from support.command import Command
 
@@ -24,7 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
-SKIPPED: set[str] = set()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="kill, race and month in their long form")
+
+
+@pytest.fixture(scope="session")
+def soak(pytestconfig: pytest.Config) -> bool:
+    """True where the long form of a test is asked for (`make soak`)."""
+    return bool(pytestconfig.getoption("--soak"))
 
 
 def binary(variable: str, name: str) -> Path:
@@ -86,15 +97,41 @@ class Samples:
 
 
 @pytest.fixture(scope="session")
-def make_samples(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Samples]:
-    """Run the generator; the folder is the session's: copy what you want to change."""
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make a folder once for all workers of a session: the first one makes it, the others wait and read."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def make(key: str, fill: Callable[[Path], object]) -> Path:
+        name = hashlib.sha256(key.encode()).hexdigest()[:16]
+        folder, done = base / f"once-{name}", base / f"once-{name}.done"
+        with (base / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_samples(once: Callable[..., Path]) -> Callable[..., Samples]:
+    """Run the generator; the folder is everybody's who asks for the same: copy what you want to change."""
     program = binary("S2ICE_SAMPLES_BIN", "s2ice-samples")
 
     def make(*arguments: str, into: Path | None = None) -> Samples:
-        root = into or tmp_path_factory.mktemp("samples")
         options = arguments if "--assets" in arguments else ("--small", *arguments)
-        subprocess.run([program, root, *options], check=True, capture_output=True, timeout=300)
-        return Samples(root)
+
+        def fill(root: Path) -> None:
+            subprocess.run([program, root, *options], check=True, capture_output=True, timeout=300)
+
+        if into:
+            fill(into)
+        return Samples(into or once(f"samples {options}", fill))
 
     return make
 
@@ -106,14 +143,14 @@ def samples(make_samples: Callable[..., Samples]) -> Samples:
 
 
 @pytest.fixture(scope="session")
-def sample_store(s2ice: Command, samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_store(s2ice: Command, samples: Samples, once: Callable[..., Path]) -> Path:
     """A store of `samples` on disk, read only."""
-    store = tmp_path_factory.mktemp("stores") / "33TVN"
-    s2ice(
-        *("build", "--tile", "33TVN", "--index", samples.index, "--stac", samples.stac, "--source", samples.root),
-        *("--store", store, "--cache", "none", "-q"),
-    )
-    return store
+    inputs = ("--index", samples.index, "--stac", samples.stac, "--source", samples.root)
+
+    def fill(folder: Path) -> None:
+        s2ice("build", "--tile", "33TVN", *inputs, "--store", folder / "33TVN", "--memory", "none", "-q")
+
+    return once("sample_store", fill) / "33TVN"
 
 
 @pytest.fixture(scope="session")
@@ -151,14 +188,7 @@ def damaged(s2ice: Command, mine: Samples, tmp_path: Path) -> Bench:
 @pytest.fixture(scope="session")
 def testdata() -> Path:
     """The folder of real products, or skip."""
-    folder = Path(os.environ.get("S2ICE_TESTDATA") or ROOT / "../shared/data").resolve()
-    if not (folder / "golden/decode.json").exists():
-        message = f"no real products at {folder}; set S2ICE_TESTDATA"
-        if message not in SKIPPED:
-            SKIPPED.add(message)
-            sys.stderr.write(f"\nSKIPPED: {message}\n")
-        pytest.skip(message)
-    return folder
+    return real_data.needed()
 
 
 @pytest.fixture(scope="session")
@@ -174,23 +204,30 @@ def safe(testdata: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_index(s2ice: Command, safe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def real_index(s2ice: Command, safe: Path, once: Callable[..., Path]) -> tuple[Path, dict[str, Any]]:
     """`s2ice index` over the real product, and its report."""
-    path = tmp_path_factory.mktemp("index") / "29UNU.parquet"
-    return path, s2ice("index", "--source", safe, "-o", path, "--json").json
+
+    def fill(folder: Path) -> None:
+        outcome = s2ice("index", "--source", safe, "-o", folder / "29UNU.parquet", "--json")
+        (folder / "report.json").write_text(json.dumps(outcome.json))
+
+    folder = once("real_index", fill)
+    return folder / "29UNU.parquet", json.loads((folder / "report.json").read_text())
 
 
 @pytest.fixture(scope="session")
 def real_store(
-    s2ice: Command, safe: Path, real_index: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+    s2ice: Command, safe: Path, real_index: tuple[Path, dict[str, Any]], once: Callable[..., Path]
 ) -> tuple[Path, dict[str, Any]]:
     """A store of every raster of the real product, and the report of the build; read only."""
-    store = tmp_path_factory.mktemp("real") / "29UNU"
-    outcome = s2ice(
-        *("build", "--tile", "29UNU", "--index", real_index[0], "--source", f"file://{safe}", "--store", store),
-        *("--resolutions", "all", "--cache", "none", "--json"),
-    )
-    return store, outcome.json
+    inputs = ("--index", real_index[0], "--source", f"file://{safe}", "--resolutions", "all")
+
+    def fill(folder: Path) -> None:
+        outcome = s2ice("build", "--tile", "29UNU", *inputs, "--store", folder / "29UNU", "--memory", "none", "--json")
+        (folder / "report.json").write_text(json.dumps(outcome.json))
+
+    folder = once("real_store", fill)
+    return folder / "29UNU", json.loads((folder / "report.json").read_text())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -202,5 +239,4 @@ def quiet_icechunk() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for message in sorted(SKIPPED):
-        terminalreporter.write_line(f"SKIPPED: {message}", yellow=True)
+    terminalreporter.write_line(real_data.line())

@@ -62,11 +62,11 @@ def check(store: Path, root: Path) -> xr.Dataset:
     tree = xr.open_datatree(session.store, engine="zarr", consolidated=False)
     dataset: xr.Dataset = xr.open_zarr(session.store, group=GROUP, consolidated=False, chunks=None)
     assert set(dataset.data_vars) <= set(tree[GROUP].data_vars) | {"present"}
-    for step, product in enumerate(tree.product_id.to_numpy()):
+    for step, product in enumerate(tree.products.product_id.to_numpy()):
         for name, wanted in angles(granule(root, product)).items():
             assert dataset[name].dtype == np.float32
             np.testing.assert_array_equal(dataset[name][step].to_numpy(), wanted, err_msg=f"{product} {name}")
-    np.testing.assert_array_equal(dataset.time.to_numpy(), tree.time.to_numpy())
+    np.testing.assert_array_equal(dataset.time.to_numpy(), tree.products.time.to_numpy())
     return dataset
 
 
@@ -105,7 +105,7 @@ def test_level_1c_has_them_too(s2ice: Command, make_samples: Any, tmp_path: Path
     store = tmp_path / "store"
     s2ice(
         *("build", "--tile", "33TVN", "--level", "L1C", "--index", samples.index, "--source", samples.root),
-        *("--store", store, "--cache", "none", "-q"),
+        *("--store", store, "--memory", "none", "-q"),
     )
     check(store, samples.root)
 
@@ -215,20 +215,6 @@ def test_a_store_without_angles_gets_them_for_old_products_too(living: Living, a
 def test_without_the_files_there_are_none(bench: Bench) -> None:
     report = bench.build("--headers", "assume")
     assert "angles" not in report
-
-
-def test_the_cache_remembers_them(bench: Bench, tmp_path: Path) -> None:
-    cache = tmp_path / "cache.ndjson"
-    first = bench.build(cache=cache, store=tmp_path / "first")
-    again = bench.build(cache=cache, store=tmp_path / "again")
-    assert first["source_use"]["bytes"] > 300_000
-    assert again["source_use"]["bytes"] < 20_000
-    bench.s2ice("diff", tmp_path / "first", tmp_path / "again")
-    # A cache that had no angles yet is completed.
-    cache.write_text("".join(line for line in cache.read_text().splitlines(True) if '"angles"' not in line))
-    third = bench.build(cache=cache, store=tmp_path / "third")
-    assert third["source_use"]["bytes"] > 300_000
-    bench.s2ice("diff", tmp_path / "first", tmp_path / "third")
 
 
 def test_info_and_diff_know_them(bench: Bench, tmp_path: Path) -> None:

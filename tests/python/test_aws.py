@@ -39,7 +39,7 @@ def line(source: object, samples: Samples, store: Path, *more: object) -> tuple[
 
 
 def local(s2ice: Command, folder: Path, samples: Samples, store: Path, *more: object) -> Any:
-    return s2ice(*line(folder, samples, store, "--source-layout", "aws", "--cache", "none", *more)).json
+    return s2ice(*line(folder, samples, store, "--source-layout", "aws", "--memory", "none", *more)).json
 
 
 def test_products_are_found_and_proven(s2ice: Command, samples: Samples, sample_store: Path, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_products_are_found_and_proven(s2ice: Command, samples: Samples, sample_
     rows = pq.read_table(learned, columns=["band_id", "path"]).to_pylist()
     assert all(row["path"].endswith(f"/{row['band_id']}.jp2") for row in rows)
     usual = ("build", "--tile", TILE, "--stac", samples.stac, "--source", source, "--source-layout", "aws")
-    s2ice(*usual, "--index", learned, "--store", tmp_path / "again", "--cache", "none")
+    s2ice(*usual, "--index", learned, "--store", tmp_path / "again", "--memory", "none")
     assert s2ice("diff", tmp_path / "store", tmp_path / "again", "--json").json["same"]
 
 
@@ -66,7 +66,12 @@ def test_requests_on_the_mirror(s2ice: Command, service: s3.Service, samples: Sa
     for file, product, inside in files(samples):
         if place := in_aws(product, inside):
             service.client.put_object(Bucket=bucket, Key=place, Body=file.read_bytes())
-    place = ("--source-endpoint", service.endpoint, "--cache", "none", "--sample", "0")
+    place = (
+        "--source-endpoint",
+        service.endpoint,
+        "--memory",
+        "none",
+    )
     with service.recorded() as requests:
         report = s2ice(*line("aws-l2a", samples, tmp_path / "store", *place), **s3.ENVIRONMENT).json
     assert (report["refused"], report["indexed"]["products"]) == ([], 3)
@@ -97,7 +102,7 @@ def test_the_number_is_proven_by_the_metadata(
     for samples, place in ((first, number), (again, 1 - number)):
         table = tmp_path / f"{place}.parquet"
         command = ("manifest", "--tile", TILE, "--stac", samples.stac, "--source", source, "--source-layout", "aws")
-        s2ice(*command, "--index-missing", "--cache", "none", "-o", table)
+        s2ice(*command, "--index-missing", "--memory", "none", "-o", table)
         rows = pq.read_table(table).to_pylist()
         assert {row["product_id"] for row in rows} == set(samples.products)
         assert all(f"/2024/5/1/{place}/R" in row["location"] for row in rows)
@@ -108,7 +113,7 @@ def test_what_is_not_proven_is_refused(s2ice: Command, processed: tuple[Samples,
     source = arrange(first, in_aws, tmp_path / "source")
     # The folder is now the other product's, although both products are known.
     arrange(again, in_aws, source)
-    build = line(source, first, tmp_path / "store", "--source-layout", "aws", "--cache", "none")
+    build = line(source, first, tmp_path / "store", "--source-layout", "aws", "--memory", "none")
     sentence = s2ice(*build, code=1).sentence
     assert "none of the 1 items of" in sentence
     assert "is proven to be of the product (0: " in sentence
@@ -120,7 +125,7 @@ def test_what_is_not_proven_is_refused(s2ice: Command, processed: tuple[Samples,
         shutil.copy(item, tmp_path / "stac")
     report = s2ice(
         *("build", "--tile", TILE, "--stac", tmp_path / "stac", "--source", source, "--source-layout", "aws"),
-        *("--index-missing", "--cache", "none", "--store", tmp_path / "store", "--json"),
+        *("--index-missing", "--memory", "none", "--store", tmp_path / "store", "--json"),
     ).json
 
     assert report["changes"]["appended"] == again.products
@@ -140,7 +145,7 @@ def test_an_index_of_another_mirror_takes_no_other_products_metadata(
     (granule,) = other.glob("tiles/33/T/VN/*/*/*/0/metadata.xml")
     shutil.copy(granule, source / granule.relative_to(other))
     command = ("build", "--tile", TILE, "--index", first.index, "--source", source, "--source-layout", "aws")
-    outcome = s2ice(*command, "--cache", "none", "--store", tmp_path / "store", "--json", code=1)
+    outcome = s2ice(*command, "--memory", "none", "--store", tmp_path / "store", "--json", code=1)
     assert "granule" in outcome.sentence
 
 
@@ -166,7 +171,7 @@ def test_level_1c_has_no_folders_of_resolutions_but_previews(
     assert (report["refused"], report["indexed"]["rasters"]) == ([], 3)
     s2ice(
         *("build", "--tile", TILE, "--level", "L1C", "--index", samples.index, "--source", samples.root),
-        *("--store", tmp_path / "usual", "--cache", "none"),
+        *("--store", tmp_path / "usual", "--memory", "none"),
     )
     ours, usual = (
         package.open(tmp_path / name)[R60M].to_dataset()[["b01", "b10"]].load() for name in ("store", "usual")

@@ -545,8 +545,10 @@ def test_options_that_clap_refuses(bench: Bench) -> None:
         assert not bench.store.exists()
 
 
-def test_a_cache_that_is_none(bench: Bench, tmp_path: Path) -> None:
-    junk = tmp_path / "cache.ndjson"
+def test_a_memory_that_is_none(bench: Bench, tmp_path: Path) -> None:
+    """It costs requests and no build: it is passed over with a word."""
+    junk = tmp_path / "memory.parquet"
     junk.write_text("hello\n")
-    assert "is no cache of this version of s2ice" in bench.refused(cache=junk)
-    assert junk.read_text() == "hello\n"
+    outcome = bench.s2ice(*bench.arguments(memory=junk))
+    assert "cannot be read and is passed over" in outcome.stderr
+    assert bench.store.exists()

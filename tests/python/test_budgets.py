@@ -99,7 +99,7 @@ def sources(
 
 
 def build(s2ice: Command, counter: Counter, made: Samples, folder: Path, *more: object, code: int = 0) -> Any:
-    line = ("build", "--tile", TILES[0], "--index", made.index, "--stac", made.stac, "--cache", "none", "--json")
+    line = ("build", "--tile", TILES[0], "--index", made.index, "--stac", made.stac, "--memory", "none", "--json")
     source = ("--source", SOURCE, "--source-endpoint", counter.endpoint, "--source-region", "eu-test-1")
     return s2ice(*line, *source, "--store", folder / "store", *more, code=code, **s3.ENVIRONMENT)
 
@@ -117,7 +117,7 @@ source = "{SOURCE}"
 index = ["{root}/{{tile}}/index.parquet"]
 stac = "{root}/{{tile}}/stac/items.json"
 store = "{tmp_path}/stores/{{tile}}"
-cache = "none"
+memory = "none"
 [source-options]
 endpoint = "{counter.endpoint}"
 region = "eu-test-1"
@@ -211,7 +211,7 @@ def test_catalogue_index_and_source_of_one_host_share_the_days_bytes(
 
     def line(store: str, *more: object) -> tuple[object, ...]:
         inputs = ("--index", f"{host}/index.parquet", "--stac", f"{host}/stac/items.json", "--source", host)
-        return ("build", "--tile", TILES[0], *inputs, "--store", tmp_path / store, "--cache", "none", *more)
+        return ("build", "--tile", TILES[0], *inputs, "--store", tmp_path / store, "--memory", "none", *more)
 
     try:
         s2ice(*line("whole"))

@@ -38,7 +38,7 @@ COMMANDS = {
     ],
     "build": [
         *("--tile", "--level", "--index", "--stac", "--source", "--store", "--datetime", "--max-cloud-cover"),
-        *("--arrays", "--resolutions", "--headers", "--checksum", "--spec", "--cache", "--config", "--dry-run"),
+        *("--arrays", "--resolutions", "--headers", "--checksum", "--spec", "--memory", "--config", "--dry-run"),
         *("--source-endpoint", "--store-endpoint", "--container", "--quiet", "--verbose", "--json"),
     ],
     "info": ["STORE", "--store-endpoint", "--json"],
@@ -176,7 +176,6 @@ def test_verbose(bench: Bench) -> None:
 
 
 def test_dry_runs_write_nothing(bench: Bench, tmp_path: Path) -> None:
-    cache = tmp_path / "cache.ndjson"
     before = sorted(tmp_path.rglob("*"))
     report = bench.build("--dry-run")
     assert report["dry_run"] is True
@@ -186,7 +185,7 @@ def test_dry_runs_write_nothing(bench: Bench, tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
     bench.s2ice("manifest", *bench.arguments("--dry-run", store=None)[1:], "-o", tmp_path / "m.parquet")
     assert not (tmp_path / "m.parquet").exists()
-    built = bench.build(cache=cache)
+    built = bench.build()
     same = {"references", "referenced_bytes", "times", "arrays", "refused", "products"}
     assert {k: built[k] for k in same} == {k: report[k] for k in same}
 
@@ -198,14 +197,14 @@ def test_a_dry_run_leaves_a_store_alone(bench: Bench) -> None:
     assert bench.at_store() == before
 
 
-def test_the_cache_stands_where_the_user_has_caches(bench: Bench, tmp_path: Path) -> None:
-    line = bench.arguments("--json", cache=None)
-    first = bench.s2ice(*line, XDG_CACHE_HOME=str(tmp_path / "xdg")).json
-    second = bench.s2ice(*line, XDG_CACHE_HOME=str(tmp_path / "xdg")).json
-    assert [p.name for p in (tmp_path / "xdg/s2ice").iterdir()] == ["33TVN-L2A.ndjson"]
-    assert first["source_use"]["requests"] > 0
-    assert second["source_use"]["requests"] == 0
-    assert second["references"] == first["references"]
+def test_the_memory_stands_beside_the_store(bench: Bench, tmp_path: Path) -> None:
+    """What the store holds is not in it: where nothing was refused, there is none. It may lie elsewhere."""
+    for number, memory in enumerate((None, tmp_path / "elsewhere.parquet")):
+        store = tmp_path / f"store-{number}"
+        report = bench.build(store=store, memory=memory)
+        assert report["refused"] == []
+        assert not (store / "s2ice").exists()
+    assert not (tmp_path / "elsewhere.parquet").exists()
 
 
 # --- Configuration files.
@@ -218,7 +217,7 @@ def test_a_configuration_file_holds_all_of_it(bench: Bench, tmp_path: Path, sche
         "index": [str(bench.index)],
         "source": str(bench.source),
         "store": str(bench.store),
-        "cache": "none",
+        "memory": "none",
         "arrays": ["**/b01"],
         "resolutions": "all",
         "headers": "read",
@@ -275,8 +274,8 @@ def test_the_manifest_is_what_the_store_holds(bench: Bench, tmp_path: Path) -> N
     assert sorted({row["location"] for row in rows}) == sorted(set(session.all_virtual_chunk_locations()))
 
     tree = package.open(bench.store)
-    times = tree["time"].to_numpy().astype("datetime64[ms]")
-    products = tree["product_id"].to_numpy()
+    times = tree["products/time"].to_numpy().astype("datetime64[ms]")
+    products = tree["products/product_id"].to_numpy()
 
     async def compare() -> None:
         for row in rows:

@@ -50,7 +50,7 @@ def pyramid_store(
     s2ice("index", "--source", samples.root, "-o", index, "-q")
     s2ice(
         *("build", "--tile", "33TVN", "--index", index, "--source", samples.root, "--store", store),
-        *("--resolutions", "all", "--cache", "none", "-q"),
+        *("--resolutions", "all", "--memory", "none", "-q"),
     )
     return store
 

@@ -158,7 +158,7 @@ def test_changed_files_are_told_by_their_references(diff: Diff, damaged: Bench, 
     later = Bench(damaged.s2ice, mine.root, tmp_path / "later")
     later.build()
     report = diff(damaged.store, later.store)
-    assert {c["path"] for c in report["columns"]} == {"/content"}
+    assert {c["path"] for c in report["columns"]} == {"/products/content"}
     (told,) = report["references"]
     assert (told["path"], told["left"]) == (B01, told["right"])
     assert told["product"] in str(file)
@@ -170,9 +170,9 @@ def test_metadata_and_columns_are_told_by_name(diff: Diff, s2ice: Command, chang
     repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(changed)))
     session = repository.writable_session("main")
     root = zarr.open_group(session.store)
-    assert isinstance(root["cloud_cover"], zarr.Array)
-    root["cloud_cover"][1] = 77.5
-    root["platform"][2] = "S2Z"
+    assert isinstance(root["products/cloud_cover"], zarr.Array)
+    root["products/cloud_cover"][1] = 77.5
+    root["products/platform"][2] = "S2Z"
     root[B01].attrs["units"] = "m"
     session.commit("by hand")
     report = diff(sample_store, changed)
@@ -180,8 +180,8 @@ def test_metadata_and_columns_are_told_by_name(diff: Diff, s2ice: Command, chang
     assert (metadata["path"], metadata["pointer"], metadata["right"]) == (B01, "/attributes/units", "m")
     cloud, platform = report["columns"]
     assert (cloud["path"], cloud["right"], platform["path"], platform["right"]) == (
-        *("/cloud_cover", 77.5),
-        *("/platform", "S2Z"),
+        *("/products/cloud_cover", 77.5),
+        *("/products/platform", "S2Z"),
     )
     text = s2ice("diff", sample_store, changed, code=1).stdout
     assert '-> "S2Z"' in text
@@ -223,7 +223,7 @@ def test_a_store_on_s3_is_compared_with_one_on_disk(
         at_service = ("--store-endpoint", service.endpoint)
         keys = [f"aws_{name}={value}" for name, value in s3.KEYS.items()]
         at_service += tuple(part for key in keys for part in ("--store-option", key))
-        build = ("build", "--tile", "33TVN", "--index", samples.index, "--stac", samples.stac, "--cache", "none", "-q")
+        build = ("build", "--tile", "33TVN", "--index", samples.index, "--stac", samples.stac, "--memory", "none", "-q")
         s2ice(*build, "--source", samples.root, "--store", place, *at_service)
         report = diff.same(sample_store, place, *at_service)
         assert report["right"]["store"].rstrip("/") == place

@@ -1,13 +1,16 @@
-"""Products of another offset and rasters of another main header: stores of their own, and one cube again."""
+"""Products of another offset and rasters of another main header: trees of their own, and one cube again."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import json
-import shutil
+import signal
+import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
+import icechunk
 import numpy as np
 import pytest
 import xarray as xr
@@ -17,7 +20,7 @@ from zarr.storage import MemoryStore
 
 import s2ice as package
 from conftest import Samples
-from support import s3, stores, tables
+from support import readers, s3, stores, tables
 from support.living import changes, refused
 
 if TYPE_CHECKING:
@@ -65,27 +68,26 @@ class Tile:
 
     def line(self, *groups: str, more: tuple[object, ...] = ()) -> list[object]:
         indexes = [item for group in groups for item in ("--index", self.mixed[group])]
-        places = ("--source", self.mixed["samples"].root, "--store", self.store, "--cache", "none")
+        places = ("--source", self.mixed["samples"].root, "--store", self.store, "--memory", "none")
         return ["build", "--tile", TILE, *indexes, *places, *more]
 
     def run(self, *groups: str, more: tuple[object, ...] = ()) -> dict[str, Any]:
         return self.s2ice(*self.line(*groups, more=(*more, "--json"))).json
 
-    def at(self, era: str) -> Path:
-        return self.store if era == MAIN else self.store.with_name(f"{self.store.name}.era-{era}")
-
     def products(self, era: str) -> list[str]:
-        root = xr.open_zarr(stores.local(self.at(era)).store, consolidated=False)
-        return [str(name) for name in root.product_id.values]
+        table = package.open(self.store, "products", eras=era)
+        return [str(name) for name in table.product_id.values]
 
     def eras(self) -> dict[str, list[str]]:
         return package.eras(self.store)
 
     def check(self, products: list[str]) -> xr.Dataset:
         """Every pixel of the merged cube is that of its product, scaled by the product's own offset."""
-        root = package.open(self.store, eras="merge")
-        group = package.open(self.store, R60M, eras="merge")
-        names = [str(name) for name in root["product_id"].values]
+        readers.view(stores.local(self.store))
+        root = package.open(self.store)
+        group = package.open(self.store, R60M)
+        assert "eras" not in root
+        names = [str(name) for name in root["products/product_id"].values]
         assert sorted(names) == sorted(products)
         assert (np.diff(group.time.values.astype(int)) > 0).all()
         assert (root[R60M].time.values == group.time.values).all()
@@ -96,16 +98,15 @@ class Tile:
                 wanted = np.where(truth == 0, np.nan, (truth + offset) / 10_000)
                 found = group[band.lower()].isel(time=step).values
                 np.testing.assert_allclose(found, wanted, atol=1e-9, err_msg=f"{name} {band}")
-            scl = package.open(self.store, SCL, eras="merge").scl.isel(time=step)
+            scl = package.open(self.store, SCL).scl.isel(time=step)
             assert scl.dtype == np.uint8
             assert (scl.values == self.mixed["samples"].truth(name, "SCL_60m")).all()
         return group
 
     def same(self, other: Tile) -> None:
-        """Both have the same stores with the same contents."""
+        """Both have the same trees with the same contents."""
         assert self.eras() == other.eras()
-        for era in (MAIN, *self.eras()):
-            self.s2ice("diff", self.at(era), other.at(era))
+        self.s2ice("diff", self.store, other.store)
 
 
 @pytest.fixture
@@ -135,33 +136,59 @@ def test_nothing_is_lost_and_the_cube_is_one(tile: Tile, mixed: dict[str, Any]) 
 
     group = tile.check(of(mixed, "new", "old", "early"))
     assert group.b01.isel(time=slice(0, 0)).values.shape == (0, 1830, 1830)
-    # A window through all stores is the same as the window of the whole; steps come in the order asked for.
+    # A window through all trees is the same as the window of the whole; steps come in the order asked for.
     window = group.b01.isel(time=[4, 0, 2], y=slice(100, 140), x=[7, 3])
     assert (window.values == group.b01.values[[4, 0, 2], 100:140][:, :, [7, 3]]).all()
-    lazily = package.open(tile.store, R60M, eras="merge", chunks={})
+    lazily = package.open(tile.store, R60M, chunks={})
     assert lazily.b01.chunks is not None
     assert float(lazily.b01.max()) == float(group.b01.max())
 
-    # Each store alone is a store like any other.
+    # Each tree alone is a tree like any other.
     alone = package.open(tile.store, R60M, eras=OLD)
     assert float(alone.b01.encoding["add_offset"]) == 0.0
-    np.testing.assert_array_equal(alone.b01.values, package.open(tile.at(OLD), R60M).b01.values)
-    assert tile.run("new", "old", "early")["changes"]["unchanged"] == 2
-    assert all("committed" not in era for era in tile.run("new", "old", "early")["eras"])
+    assert float(package.open(tile.store, R60M, eras=MAIN).b01.encoding["add_offset"]) == -0.1
+    np.testing.assert_array_equal(alone.b01.values, package.open(tile.store, f"eras/{OLD}/{R60M}").b01.values)
+    again = tile.run("new", "old", "early")
+    assert "committed" not in again
+    assert again["changes"]["unchanged"] == 2
+    assert [era["changes"]["unchanged"] for era in again["eras"]] == [3, 1]
+
+
+def test_plain_xarray_opens_what_is_there(tile: Tile, mixed: dict[str, Any]) -> None:
+    """Without this package's opener: the trees side by side, each with a time axis of its own."""
+    tile.run("new", "old", "early")
+    session = stores.local_with_source(tile.store, mixed["samples"].root)
+    tree = xr.open_datatree(session.store, engine="zarr", consolidated=False)
+    assert not tree.ds.variables
+    for base, names in {"": of(mixed, "new"), f"eras/{OLD}/": of(mixed, "early", "old")}.items():
+        assert list(tree[f"{base}products"].product_id.values) == names
+        group = xr.open_zarr(session.store, group=f"{base}{R60M}", consolidated=False)
+        assert group.sizes["time"] == len(names) == tree[f"{base}{R60M}"].sizes["time"]
+        assert (group.time.values == tree[f"{base}products"].time.values).all()
+        np.testing.assert_array_equal(group.b01[-1].values, tree[f"{base}{R60M}"].b01[-1].values)
+    # What the opener gives of one tree is the same, as a tree.
+    main, old = (package.open(tile.store, eras=era) for era in (MAIN, OLD))
+    assert {node.path for node in main.subtree} == {n.path for n in tree.subtree if not n.path.startswith("/eras")}
+    assert {f"/eras/{OLD}{node.path}".rstrip("/") for node in old.subtree} == {
+        node.path for node in tree[f"eras/{OLD}"].subtree
+    }
+    assert main.attrs == tree.attrs
+    xr.testing.assert_identical(old[R60M].to_dataset(), tree[f"eras/{OLD}/{R60M}"].to_dataset())
 
 
 def test_what_the_other_header_would_have_given(tile: Tile, mixed: dict[str, Any], s2ice: Command) -> None:
     """The 12-bit raster decodes under a 15-bit QCD without an error, and gives other numbers: so it has an era."""
     tile.run("new", "old", "early")
-    session = stores.local_with_source(tile.at(EARLY), mixed["samples"].root)
-    own, main = (_header(session, f"{R60M}/b01"), _header(stores.local(tile.store), f"{R60M}/b01"))
+    session = stores.local_with_source(tile.store, mixed["samples"].root)
+    path = f"eras/{EARLY}/{R60M}/b01"
+    own, main = (_header(session, path), _header(session, f"{R60M}/b01"))
     # The 15-bit steps in the place of the 12-bit ones; everything else is the file's own, so that nothing else differs.
     at, wrong = own.index(b"\xff\x5c"), bytearray(own)
     for byte in range(at + 5, len(own)):
         wrong[byte] = own[byte] + (3 << 3)
-    assert main[main.index(b"\xff\x5c") + 5] == wrong[at + 5], "those of the main store's array"
+    assert main[main.index(b"\xff\x5c") + 5] == wrong[at + 5], "those of the main tree's array"
     truth = mixed["samples"].truth(of(mixed, "early")[0], "B01_60m")
-    read = [_decode(session, f"{R60M}/b01", bytes(header)) for header in (own, wrong)]
+    read = [_decode(session, path, bytes(header)) for header in (own, wrong)]
     assert (read[0] == truth).all()
     assert (read[1] != truth).mean() > 0.5, "silently wrong"
 
@@ -193,7 +220,7 @@ def test_policies(tile: Tile, mixed: dict[str, Any]) -> None:
     report = tile.run("new", "old", "early", more=("--on-mismatch", "refuse"))
     assert report["eras"] == []
     assert refused(report) == {(name, None, "radiometry") for name in of(mixed, "old", "early")}
-    assert not tile.at(OLD).exists()
+    assert tile.eras() == {}
     # What has an era keeps it; what has none is refused.
     tile.run("new", "old")
     report = tile.run("new", "old", "early", more=("--on-mismatch", "refuse"))
@@ -220,7 +247,7 @@ def test_policies(tile: Tile, mixed: dict[str, Any]) -> None:
 def test_stores_grow_to_the_fresh_ones_whatever_comes_first(tile: Tile, mixed: dict[str, Any]) -> None:
     fresh = Tile(tile.s2ice, mixed, tile.store.parent / "fresh")
     fresh.run("new", "old", "early")
-    # Without a product of the present, the old ones are the main store.
+    # Without a product of the present, the old ones are the main tree.
     tile.run("old")
     assert tile.eras() == {}
     assert tile.products(MAIN) == of(mixed, "old")
@@ -230,12 +257,12 @@ def test_stores_grow_to_the_fresh_ones_whatever_comes_first(tile: Tile, mixed: d
     report = tile.run("new")
     assert set(changes(report)["moved"]) == {*of(mixed, "early", "old")}
     assert report["refused"] == []
-    moved = next(era for era in report["eras"] if era["era"] == OLD)["committed"]
-    assert (moved["references_written"], moved["created"]) == (0, True)
-    assert moved["references_moved"] > 0
+    committed, own = report["committed"], report["references"]
+    assert (committed["references_written"], committed["created"]) == (own, False)
+    assert committed["references_moved"] > 0
     tile.check(of(mixed, "new", "old", "early"))
     tile.same(fresh)
-    # Reprocessed, a product leaves its era for the main store.
+    # Reprocessed, a product leaves its era for the main tree.
     report = tile.run("again")
     [again, replaced] = [of(mixed, "again")[0], of(mixed, "old")[0]]
     assert report["changes"]["inserted"] == [again]
@@ -246,48 +273,68 @@ def test_stores_grow_to_the_fresh_ones_whatever_comes_first(tile: Tile, mixed: d
     tile.check([*names, again])
 
 
-def test_a_raster_stands_in_its_new_place_before_it_leaves_the_old_one(tile: Tile, mixed: dict[str, Any]) -> None:
+def test_a_raster_moves_between_eras_in_one_commit(tile: Tile, mixed: dict[str, Any]) -> None:
     """The early product has the first header of its era, until products of the usual one come."""
     tile.run("new", "early")
     assert list(tile.eras()) == [OLD]
-    report = tile.run("old")
-    published = {era["era"]: era["published"] for era in report["eras"]}
-    assert published[EARLY] < published[OLD], "the receiver is written first"
+    before = states(tile)
+    tile.run("old")
+    assert len(states(tile)) == len(before) + 1
     tile.check(of(mixed, "new", "old", "early"))
 
 
-def test_an_era_that_loses_everything_is_named_no_more(tile: Tile, mixed: dict[str, Any], s2ice: Command) -> None:
+def states(tile: Tile) -> list[str]:
+    """Every snapshot that `main` has been, seen by readers as a whole."""
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(tile.store)))
+    tags = repository.list_tags()
+    for tag in tags:
+        readers.view(repository.readonly_session(tag=tag))
+    return sorted(tags)
+
+
+def test_an_era_that_loses_everything_is_gone(tile: Tile, mixed: dict[str, Any]) -> None:
     tile.run("new", "early")
     report = tile.run("new", more=("--prune",))
     assert {era["era"]: era["times"]["count"] for era in report["eras"]} == {OLD: 0}
     assert tile.eras() == {}
+    assert "eras" not in zarr.open_group(stores.local(tile.store).store, mode="r")
     tile.check(of(mixed, "new"))
-    assert s2ice("info", tile.at(OLD), "--json").json["times"]["count"] == 0
     # It is used again when it is needed.
     tile.run("new", "early")
     tile.check(of(mixed, "new", "early"))
 
 
-def test_an_era_left_by_a_killed_run_is_found(tile: Tile, mixed: dict[str, Any]) -> None:
-    """The eras are written first: as if the run had been killed then, the main store is not there."""
-    tile.run("new", "old", "early")
-    shutil.rmtree(tile.store)
-    report = tile.run("new", "early")
-    assert {era["era"] for era in report["eras"]} == {OLD, EARLY}
-    assert all("committed" not in era for era in report["eras"])
-    tile.check(of(mixed, "new", "old", "early"))
+def test_a_killed_run_leaves_all_eras_as_they_were(tile: Tile, mixed: dict[str, Any]) -> None:
+    """Main tree and eras are published in one step: all as before, or all as they shall be."""
+    tile.run("new", "early")
+    began = time.monotonic()
+    fresh = Tile(tile.s2ice, mixed, tile.store.parent / "fresh")
+    fresh.run("new", "old", "early", "again")
+    whole = time.monotonic() - began
+    before, after = (readers.view(stores.local(store)) for store in (tile.store, fresh.store))
+    for share in (0.3, 0.5, 0.7, 0.9):
+        process = tile.s2ice.start(*tile.line("new", "old", "early", "again"))
+        try:
+            process.communicate(timeout=share * whole)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        seen = readers.view(stores.local(tile.store))
+        assert (seen.products, seen.eras) in [(view.products, view.eras) for view in (before, after)]
+    tile.run("new", "old", "early", "again")
+    tile.same(fresh)
 
 
-def test_rollback_and_gc_take_the_eras_along(tile: Tile, mixed: dict[str, Any], s2ice: Command) -> None:
+def test_rollback_and_gc_are_of_all_eras(tile: Tile, mixed: dict[str, Any], s2ice: Command) -> None:
     tile.run("new", "old")
     before = tile.products(OLD)
     tile.run("again", "early")
     assert tile.products(OLD) != before
     report = s2ice("rollback", tile.store, "--json").json
     assert report["moved"]
-    assert [era["store"].endswith(OLD) for era in report["eras"]] == [True]
-    assert set(before) <= set(tile.products(OLD)), "no product is lost"
-    assert tile.products(MAIN) == of(mixed, "new")
+    assert tile.products(OLD) == before
+    assert list(tile.eras()) == [OLD]
+    tile.check(of(mixed, "new", "old"))
     newest = s2ice("rollback", tile.store, "--list", "--json").json["states"][-1]["tag"]
     s2ice("rollback", tile.store, newest)
     fresh = Tile(s2ice, mixed, tile.store.parent / "fresh")
@@ -296,21 +343,18 @@ def test_rollback_and_gc_take_the_eras_along(tile: Tile, mixed: dict[str, Any], 
     s2ice("rollback", tile.store)
     tile.run("again", "early")
     tile.same(fresh)
-    collected = s2ice("gc", tile.store, "--keep-published", "1", "--older-than", "0d", "--json").json
-    assert len(collected["eras"]) == 2
-    assert OLD in s2ice("gc", tile.store, "--keep-published", "1", "--older-than", "0d", "--dry-run").stdout
+    s2ice("gc", tile.store, "--keep-published", "1", "--older-than", "0d")
+    tile.check([name for name in of(mixed, "new", "old", "early", "again") if name != of(mixed, "old")[0]])
 
 
 def test_what_the_command_says(tile: Tile, mixed: dict[str, Any], s2ice: Command) -> None:
     text = s2ice(*tile.line("new", "old")).stdout
-    assert f"era {OLD} at " in text
+    assert f"era {OLD} at /eras/{OLD}" in text
     assert "radiometric offset 0" in text
-    assert f"{OLD} at " in s2ice("info", tile.store).stdout
-    assert f"{OLD} of the main store" in s2ice("info", tile.at(OLD)).stdout
-    wrong = [str(tile.at(OLD)) if item == tile.store else item for item in tile.line("new")]
-    assert "name the main store" in s2ice(*wrong, code=2).sentence
-    named = s2ice(*tile.line("early", more=("--container", "other")), code=2).sentence
-    assert "name it local, not other" in named
+    assert f"{OLD} at /eras/{OLD}, 2 times" in s2ice("info", tile.store).stdout
+    info = s2ice("info", tile.store, "--json").json
+    assert {era: told["times"]["count"] for era, told in info["eras"].items()} == {OLD: 2}
+    assert f"/eras/{OLD}/{R60M}/b01" in {array["path"] for array in info["arrays"]}
     assert "is of spec 2" in s2ice(*tile.line("early", more=("--spec", "1")), code=1).sentence
 
 
@@ -319,51 +363,104 @@ def test_a_group_that_only_an_era_has(tile: Tile, mixed: dict[str, Any]) -> None
     tile.run("new", more=("--arrays", "**/b0*"))
     tile.run("old")
     assert tile.products(MAIN) == of(mixed, "new")
-    scl = package.open(tile.store, SCL, eras="merge")
+    scl = package.open(tile.store, SCL)
     assert scl.sizes["time"] == 4
     assert scl.present.values.tolist() == [1, 1, 0, 0]
     assert not scl.scl[2:].any()
     assert scl.scl[0].any()
-    tree = package.open(tile.store, eras="merge")
+    tree = package.open(tile.store)
     assert tree[SCL].scl.shape == tree[R60M].b01.shape
 
 
 def test_a_merged_cube_can_be_used_like_any_other(tile: Tile, tmp_path: Path) -> None:
     tile.run("new", "old", "early")
-    group = package.open(tile.store, R60M, eras="merge")
+    group = package.open(tile.store, R60M)
     corner = group.isel(y=slice(0, 50), x=slice(0, 40))
     corner.to_zarr(tmp_path / "copy.zarr", consolidated=False)
     copy = xr.open_zarr(tmp_path / "copy.zarr", consolidated=False)
     np.testing.assert_array_equal(copy.b01.values, corner.b01.values)
     assert copy.b01.dtype.kind == "f"
     # Where a product is in two stores, its flags are needed, whoever drops them.
-    dropped = package.open(tile.store, R60M, eras="merge", drop_variables=["present", "b09"])
+    dropped = package.open(tile.store, R60M, drop_variables=["present", "b09"])
     assert {"present", "b09"}.isdisjoint(dropped.variables)
     np.testing.assert_array_equal(dropped.b01[0].values, group.b01[0].values)
     assert np.isfinite(dropped.b01[0].values).any()
-    tree = package.open(tile.store, eras="merge", chunks={"x": 915})
+    tree = package.open(tile.store, chunks={"x": 915})
     assert tree[R60M].b01.chunks[2] == (915, 915)
     assert tree[R60M].b01.chunks[0] == (1,) * 5
     with pytest.raises(ValueError, match="decode_times"):
-        package.open(tile.store, R60M, eras="merge", decode_times=False)
+        package.open(tile.store, R60M, decode_times=False)
 
 
 def test_what_cannot_be_merged_is_said(tile: Tile) -> None:
     tile.run("new", "old")
-    with pytest.raises(package.errors.S2iceError, match="mask_and_scale"):
-        package.open(tile.store, R60M, eras="merge", mask_and_scale=False)
-    with pytest.raises(ValueError, match="address"):
-        package.open(stores.local(tile.store), eras="merge")
-    with pytest.raises(ValueError, match="name of an era"):
-        package.open(tile.store, eras="../x")
-    with pytest.raises(package.errors.StoreNotFoundError):
-        package.open(tile.store, eras="offset-7")
-    with pytest.raises(package.errors.GroupNotFoundError, match=r"r60m"):
-        package.open(tile.store, "measurements/reflectance/r10m", eras="merge")
+    for group in (R60M, None):
+        with pytest.raises(package.errors.S2iceError, match=f'mask_and_scale=False out.*"main" or eras="{OLD}"'):
+            package.open(tile.store, group, mask_and_scale=False)
+    # Where there is one packing, or one era, digital numbers are to be had.
+    scl = package.open(tile.store, SCL, mask_and_scale=False)
+    assert scl.sizes["time"] == 4
+    for era in (MAIN, OLD):
+        assert package.open(tile.store, R60M, eras=era, mask_and_scale=False).b01.dtype == np.uint16
+        assert package.open(tile.store, eras=era, mask_and_scale=False)[R60M].b01.dtype == np.uint16
+    for wrong in ("../x", "offset-7", "merge", ""):
+        with pytest.raises(package.errors.GroupNotFoundError, match=f"eras is one of 'main', '{OLD}', or None"):
+            package.open(tile.store, eras=wrong)
+    for options in ({}, {"eras": OLD}):
+        with pytest.raises(package.errors.GroupNotFoundError) as caught:
+            package.open(tile.store, "measurements/reflectance/r10m", **options)
+        assert R60M in str(caught.value)
+        assert "eras/" not in str(caught.value)
+
+
+def test_every_way_to_name_a_store_and_its_versions(tile: Tile, mixed: dict[str, Any]) -> None:
+    tile.run("new", "old")
+    tile.run("early")
+    session = stores.local_with_source(tile.store, mixed["samples"].root)
+    wanted = package.open(tile.store, R60M)
+    xr.testing.assert_identical(package.open(session, R60M).isel(x=slice(9)), wanted.isel(x=slice(9)))
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(tile.store)))
+    assert package.eras(session) == package.eras(repository) == package.eras(tile.store)
+    first = min(repository.list_tags())
+    assert package.open(tile.store, R60M, tag=first).sizes["time"] == 4
+    snapshot = repository.lookup_tag(first)
+    assert package.open(repository, R60M, snapshot=snapshot).sizes["time"] == 4
+    assert package.open(tile.store, R60M).sizes["time"] == 5
+
+
+def test_opening_reads_nothing_of_the_eras_but_their_products(
+    tile: Tile, mixed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a cube over all eras fewer chunks are read than of the main tree alone, beside the tables of products."""
+    from icechunk.store import IcechunkStore
+
+    tile.run("new", "old", "early")
+    keys: list[str] = []
+    original = IcechunkStore.get
+
+    async def counted(self: Any, key: str, *args: Any, **kwargs: Any) -> Any:
+        if "/c/" in key or key.endswith("/c"):
+            keys.append(key)
+        return await original(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(IcechunkStore, "get", counted)
+
+    def chunks_read(group: str | None, eras: str | None) -> set[str]:
+        keys.clear()
+        package.open(tile.store, group, eras=eras)
+        return set(keys)
+
+    trees = ("", *(f"eras/{era}/" for era in (OLD, EARLY)))
+    times = {f"{tree}products/{name}/c/0" for tree in trees for name in ("time", "product_id")}
+    grid = {f"{R60M}/{name}/c/0" for name in ("x", "y")}
+    assert chunks_read(R60M, MAIN) == {*grid, f"{R60M}/time/c/0"}
+    assert chunks_read(R60M, None) == {*grid, *times}
+    of_all = {key for key in chunks_read(None, None) if "products/" not in key}
+    assert grid <= of_all < chunks_read(None, MAIN)
 
 
 def test_on_object_storage(s2ice: Command, mixed: dict[str, Any]) -> None:
-    """The eras lie beside the store; a pixel through all of them is one request each, and a mirror serves them all."""
+    """A pixel through all eras is one request each, and a mirror serves them all."""
     with s3.serve() as service:
         for bucket in ("stores", "eodata", "mirror"):
             service.bucket(bucket)
@@ -373,21 +470,21 @@ def test_on_object_storage(s2ice: Command, mixed: dict[str, Any]) -> None:
         indexes = [item for group in ("new", "old", "early") for item in ("--index", mixed[group])]
         build = (
             *("build", "--tile", TILE, *indexes, "--source", "s3://eodata/s2", "--source-endpoint", service.endpoint),
-            *("--store", store, "--store-endpoint", service.endpoint, "--cache", "none", "--json"),
+            *("--store", store, "--store-endpoint", service.endpoint, "--memory", "none", "--json"),
         )
         report = s2ice(*build, **s3.ENVIRONMENT).json
-        assert [era["store"] for era in report["eras"]] == [f"{store}.era-{era}" for era in (OLD, EARLY)]
+        assert [era["era"] for era in report["eras"]] == [OLD, EARLY]
         options: dict[str, Any] = {"endpoint_url": service.endpoint, **s3.KEYS}
         reading: dict[str, Any] = {"credentials": s3.KEYS, "storage_options": options}
         assert list(package.eras(store, storage_options=options)) == [OLD, EARLY]
-        cube = package.open(store, R60M, eras="merge", max_connections=2, **reading)
+        cube = package.open(store, R60M, max_connections=2, **reading)
         assert cube.sizes["time"] == 5
         with service.recorded() as requests:
             values = cube.b01[:, 5, 5].values
         assert len([r for r in requests if r.bucket == "eodata"]) == 5
         assert np.isfinite(values).all()
         mirror = {"url": "s3://mirror/copy", "endpoint_url": service.endpoint}
-        again = package.open(store, R60M, eras="merge", source={"eodata": mirror}, **reading)
+        again = package.open(store, R60M, source={"eodata": mirror}, **reading)
         with service.recorded() as requests:
             assert (again.b01[:, 5, 5].values == values).all()
         assert {r.bucket for r in requests} == {"stores", "mirror"}

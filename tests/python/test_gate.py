@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from support.command import Command
 
 TILE = "33TVN"
-ALL = ("--sample", "100000")
 
 
 def swapped(index: bytes, first: int, second: int) -> bytes:
@@ -64,10 +63,8 @@ def tampered(samples: Samples, folder: Path, change: Callable[[bytes], bytes]) -
 def test_what_was_checked_is_told(bench: Bench) -> None:
     report = bench.build()
     gate = report["gate"]
-    assert gate["sampled"] == 12
     assert gate["references_compared"] == report["references"]
     assert gate["nodes"] == len(stores.documents(stores.local(bench.store)))
-    assert "skipped" not in gate
     # Nothing new, nothing checked.
     again = bench.build()
     assert "gate" not in again
@@ -75,113 +72,58 @@ def test_what_was_checked_is_told(bench: Bench) -> None:
 
 
 def test_the_summary_has_a_row(bench: Bench) -> None:
-    out = bench.s2ice(*bench.arguments("--sample", "3")).stdout
+    out = bench.s2ice(*bench.arguments()).stdout
     (row,) = [line for line in out.splitlines() if line.strip().startswith("checked")]
-    assert row.split(maxsplit=1)[1].endswith(" references, 3 samples at the source")
+    assert row.split(maxsplit=1)[1].endswith(" references")
 
 
-@pytest.mark.parametrize(
-    ("options", "why"), [(("--sample", "0"), "no samples"), (("--headers", "assume"), "the source is not to be asked")]
-)
-def test_nothing_is_sampled_where_that_is_not_wanted(bench: Bench, options: tuple[str, ...], why: str) -> None:
-    gate = bench.build(*options)["gate"]
-    assert gate["sampled"] == 0
-    assert gate["skipped"].startswith(why)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda index: swapped(index, 5, 6), ("tile 6 begins, the index says 5", "tile 5 begins, the index says 6")),
-        (lambda index: shifted(index, 7, 3), ("no tile-part begins", "begins, the index says")),
-    ],
-    ids=["tiles under each other's number", "three bytes off"],
-)
-def test_an_index_that_is_off_is_not_published(
-    bench: Bench, pair: Samples, tmp_path: Path, change: Callable[[bytes], bytes], words: tuple[str, ...]
+@pytest.mark.parametrize("last", [False, True], ids=["inner tiles", "the last tiles"])
+@pytest.mark.parametrize("apart", [1, 7])
+def test_tiles_under_each_others_number_are_found_every_time(
+    bench: Bench, pair: Samples, tmp_path: Path, apart: int, last: bool
 ) -> None:
-    index, row = tampered(pair, tmp_path, change)
-    sentence = bench.refused(*ALL, index=index)
-    assert "nothing was published at " in sentence
-    assert f" of B09_60m of {product(row)} is not as referenced" in sentence
-    assert any(word in sentence for word in words), sentence
-    assert "index the product again" in sentence
-    # Without looking nobody would notice.
-    assert bench.build("--sample", "0", index=index)["references"] > 0
+    """The raster is left out by name, the rest is published; no luck decides, whatever the run is called."""
+    at = 99 - apart if last else 5
+    index, row = tampered(pair, tmp_path, lambda index: swapped(index, at, at + apart))
+    for run in range(3):
+        report = bench.build(index=index, store=tmp_path / f"store-{run}")
+        (refused,) = report["refused"]
+        assert (refused["product"], refused["raster"], refused["kind"]) == (product(row), "B09_60m", "index")
+        assert "the file has tile" in refused["reason"]
+        assert "index the file again" in refused["reason"]
+        assert report["products"]["stored"] == 2
 
 
-def test_main_stays_as_it_was(bench: Bench, pair: Samples, tmp_path: Path) -> None:
-    """A store of the first product; the second one, whose index is off, is not added to it."""
-    index, row = tampered(pair, tmp_path, lambda index: swapped(index, 0, 1))
-    rows = tables.rows(index)
-    first = tables.write(tmp_path / "first.parquet", [r for r in rows if product(r) != product(row)])
-    bench.build(index=first)
-    before = stores.local(bench.store).snapshot_id
-    sentence = bench.s2ice(*bench.arguments(*ALL, index=index), code=1).sentence
-    assert "is not as referenced" in sentence
-    assert stores.local(bench.store).snapshot_id == before
-    info = bench.s2ice("info", bench.store, "--json").json
-    assert info["branches"] == ["main"]
-    assert len(info["tags"]) == 1
-    assert bench.build(*ALL)["changes"]["appended"] == [product(row)]
+def test_a_row_of_another_length_is_left_out(bench: Bench, pair: Samples, tmp_path: Path) -> None:
+    index, row = tampered(pair, tmp_path, lambda index: shifted(index, 0, 3))
+    (refused,) = bench.build(index=index)["refused"]
+    assert (refused["product"], refused["raster"], refused["kind"]) == (product(row), "B09_60m", "index")
+    # With another index it comes in, and nothing else is asked for.
+    report = bench.build()
+    assert report["refused"] == []
+    assert report["changes"]["updated"] == [product(row)]
 
 
 def test_a_file_that_is_replaced_meanwhile(s2ice: Command, damaged: Bench, mine: Samples, tmp_path: Path) -> None:
-    """Headers come from an index with ETags, so that the file itself is seen by the gate only."""
+    """Headers come from an index with ETags, so that only the proof sees the file itself."""
     own = tmp_path / "own.parquet"
     s2ice("index", "--source", mine.root, "-o", own, "-q")
-    options = (*ALL, "--headers", "index")
     file = mine.files("*B09_60m")[0]
     contents = file.read_bytes()
     file.write_bytes(contents[:-2] + b"\xff\xd9")
-    sentence = damaged.refused(*options, index=own)
-    assert " of B09_60m of " in sentence
-    assert "the ETag of its file is another" in sentence
-    assert "it was replaced" in sentence
+    report = damaged.build("--headers", "index", index=own, store=tmp_path / "replaced")
+    (refused,) = report["refused"]
+    assert (refused["raster"], refused["kind"]) == ("B09_60m", "changed")
     file.unlink()
-    assert "does not exist any more" in damaged.refused(*options, index=own)
+    report = damaged.build("--headers", "index", index=own, store=tmp_path / "gone")
+    (refused,) = report["refused"]
+    assert (refused["raster"], refused["kind"]) == ("B09_60m", "source")
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[s3.Service]:
     with s3.serve() as service:
         yield service
-
-
-def test_samples_are_few_small_requests(s2ice: Command, service: s3.Service, pair: Samples, tmp_path: Path) -> None:
-    service.bucket("eodata")
-    service.bucket("stores")
-    service.upload(pair.root, "eodata")
-    build = (
-        *("build", "--tile", TILE, "--index", pair.index, "--source", "s3://eodata", "--json"),
-        *("--source-endpoint", service.endpoint, "--store-endpoint", service.endpoint),
-        *("--cache", tmp_path / "facts.ndjson"),
-    )
-
-    def run(store: str, *more: object) -> tuple[dict[str, Any], list[s3.Request]]:
-        with service.recorded() as requests:
-            report = s2ice(*build, "--store", f"s3://stores/{store}", *more, **s3.ENVIRONMENT).json
-        return report, [r for r in requests if r.bucket == "eodata"]
-
-    run("first", "--sample", "0")
-    report, asked = run("second", "--sample", "7")
-    # Headers and metadata come from the cache: all that is asked are the samples.
-    assert report["gate"]["sampled"] == 7
-    assert len(asked) == report["source_use"]["requests"] == 7
-    assert all(r.method == "GET" and r.range is not None and r.range[1] - r.range[0] == 11 for r in asked)
-    assert len({(r.path, r.range) for r in asked}) == 7
-    # Every raster of an array has its turn: three arrays, two products.
-    assert len({r.path for r in asked}) == len(pair.files())
-
-    def missing(request: s3.Request) -> bool:
-        return request.bucket == "eodata"
-
-    with service.denying(missing):
-        outcome = s2ice(*build, "--store", "s3://stores/third", code=1, **s3.ENVIRONMENT)
-    assert "access to s3://eodata/" in outcome.sentence
-    # Nothing was published: the next run begins from nothing.
-    report, _ = run("third")
-    assert report["changes"]["appended"] == pair.products
 
 
 def test_a_gate_costs_a_store_few_requests(s2ice: Command, service: s3.Service, pair: Samples, tmp_path: Path) -> None:
@@ -191,7 +133,7 @@ def test_a_gate_costs_a_store_few_requests(s2ice: Command, service: s3.Service, 
     service.bucket("living")
     build = (
         *("build", "--tile", TILE, "--source", pair.root, "--store-endpoint", service.endpoint, "--json"),
-        *("--store", "s3://living/33TVN", "--cache", "none"),
+        *("--store", "s3://living/33TVN", "--memory", "none"),
     )
     s2ice(*build, "--index", first, **s3.ENVIRONMENT)
     with service.recorded() as requests:

@@ -127,7 +127,7 @@ def days(samples: Samples) -> list[str]:
 
 def publish(s2ice: Command, samples: Samples, store: object, *access: object) -> tuple[object, ...]:
     """Build three states, one product more each time; gives the command line for everything."""
-    line = ("build", "--tile", "33TVN", "--index", samples.index, "--source", samples.root, "--cache", "none")
+    line = ("build", "--tile", "33TVN", "--index", samples.index, "--source", samples.root, "--memory", "none")
     line = (*line, "--store", store, *access)
     for day in days(samples):
         s2ice(*line, "--datetime", f"../{day}", "--arrays", ARRAYS, "-q")
@@ -166,7 +166,7 @@ def place(request: pytest.FixtureRequest, s2ice: Command, tmp_path: Path) -> Pla
         path = shutil.copytree(published, tmp_path / "33TVN")
         line = ("build", "--tile", "33TVN", "--store", path)
         samples = request.getfixturevalue("samples")
-        line = (*line, "--index", samples.index, "--source", samples.root, "--cache", "none", "--arrays", ARRAYS)
+        line = (*line, "--index", samples.index, "--source", samples.root, "--memory", "none", "--arrays", ARRAYS)
         return Place(s2ice, str(path), line, (), icechunk.local_filesystem_storage(str(path)), path, None)
     cloud: Cloud = request.getfixturevalue("cloud")
     client, prefix = cloud.service.client, tmp_path.name
@@ -225,7 +225,7 @@ def test_readers_are_moved_back_and_the_next_build_goes_forward(place: Place) ->
     assert (report["from"]["time_steps"], report["to"]["time_steps"]) == (3, 2)
     assert (report["to"]["tag"], report["to"]["snapshot"]) == (states[1]["tag"], place.main())
     assert place.rollback(states[0]["tag"].removeprefix("published/"))["to"]["time_steps"] == 1
-    steps = zarr.open_group(place.open().readonly_session("main").store, mode="r")["time"]
+    steps = zarr.open_group(place.open().readonly_session("main").store, mode="r")["products/time"]
     assert steps.shape == (1,)
     sentence = place.run("rollback", code=1).sentence
     assert "no earlier state was published" in sentence
@@ -289,8 +289,8 @@ def test_gc_removes_what_killed_runs_and_old_states_left(place: Place) -> None:
     removed = {n: body for n, body in before.items() if n not in place.objects() and n.split("/")[0] != "overwritten"}
     assert collected["bytes"] == sum(map(len, removed.values()))
     # A reader that had it open, and everybody else.
-    assert reader["time"].shape == (3,)
-    assert reader["time"][:].tolist() == sorted(reader["time"][:].tolist())
+    assert reader["products/time"].shape == (3,)
+    assert reader["products/time"][:].tolist() == sorted(reader["products/time"][:].tolist())
     assert intact(place) == held
     assert [(s["time_steps"], s["main"]) for s in place.states()] == [(1, False), (2, False), (3, True)]
     assert place.open().lookup_tag("release-1") == states[1]["snapshot"]

@@ -81,8 +81,14 @@ def test_requests_of_a_build_without_an_index(
     s2ice: Command, service: s3.Service, kinds: dict[str, Samples], uploaded: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
     """TLM in the file: one request per raster. Without: at most one more than it has tiles."""
-    samples, place = kinds[kind], ("--source-endpoint", service.endpoint, "--sample", "0")
-    line = build(uploaded[kind], samples, tmp_path / "store", *place, "--cache", tmp_path / "facts.ndjson")
+    samples, place = (
+        kinds[kind],
+        (
+            "--source-endpoint",
+            service.endpoint,
+        ),
+    )
+    line = build(uploaded[kind], samples, tmp_path / "store", *place, "--memory", tmp_path / "facts.ndjson")
     with service.recorded() as requests:
         report = s2ice(*line, **s3.ENVIRONMENT).json
     files = samples.files()
@@ -123,7 +129,7 @@ def test_files_with_tlm_take_two_requests_at_most(
         table.unlink()
         s2ice("index", *place, "-o", table, **s3.ENVIRONMENT)
     known = ("--index-missing",) if index == "none" else ("--index", table)
-    line = ("build", "--tile", TILE, "--stac", samples.stac, *place, *known, "--cache", "none", "--json")
+    line = ("build", "--tile", TILE, "--stac", samples.stac, *place, *known, "--memory", "none", "--json")
     with service.recorded() as requests:
         report = s2ice(*line, "--store", tmp_path / "store", **s3.ENVIRONMENT).json
     assert report["refused"] == []
@@ -148,7 +154,7 @@ def test_pixels_and_the_index_that_is_written_back(
 ) -> None:
     samples = kinds[kind]
     learned, fresh, made = tmp_path / "learned.parquet", tmp_path / "fresh", tmp_path / "made.parquet"
-    report = s2ice(*build(samples.root, samples, fresh, "--cache", "none", "--write-index", learned)).json
+    report = s2ice(*build(samples.root, samples, fresh, "--memory", "none", "--write-index", learned)).json
     rows = len(samples.files())
     assert report["indexed"]["index_rows"] == pq.read_metadata(learned).num_rows == rows
     check_pixels(fresh, samples.root, samples)
@@ -157,29 +163,19 @@ def test_pixels_and_the_index_that_is_written_back(
     s2ice("index", "--source", samples.root, "-o", made)
     assert pq.read_table(learned).equals(pq.read_table(made))
     again = tmp_path / "again"
-    usual = ("build", "--tile", TILE, "--stac", samples.stac, "--source", samples.root, "--cache", "none", "--json")
+    usual = ("build", "--tile", TILE, "--stac", samples.stac, "--source", samples.root, "--memory", "none", "--json")
     s2ice(*usual, "--store", again, "--index", learned)
     assert s2ice("diff", fresh, again, "--json").json["same"]
 
     # Nothing is missing any more.
-    third = s2ice(*build(samples.root, samples, tmp_path / "third", "--cache", "none", "--write-index", learned)).json
+    third = s2ice(*build(samples.root, samples, tmp_path / "third", "--memory", "none", "--write-index", learned)).json
     assert third["indexed"]["products"] == 0
     assert third["products"]["in_index"] == 2
 
 
-def test_a_cache_remembers_what_was_walked(s2ice: Command, kinds: dict[str, Samples], tmp_path: Path) -> None:
-    samples, cache = kinds["walked"], ("--cache", tmp_path / "facts.ndjson", "--sample", "0")
-    first = s2ice(*build(samples.root, samples, tmp_path / "a", *cache)).json
-    second = s2ice(*build(samples.root, samples, tmp_path / "b", *cache)).json
-    assert first["indexed"]["walked"] == second["indexed"]["rasters"] == len(samples.files())
-    assert second["indexed"]["walked"] == 0
-    assert second["indexed"]["requests"] == second["source_use"]["requests"] <= 6
-    assert s2ice("diff", tmp_path / "a", tmp_path / "b", "--json").json["same"]
-
-
 def test_the_limit_is_kept_and_the_rest_comes_later(s2ice: Command, kinds: dict[str, Samples], tmp_path: Path) -> None:
     samples, store = kinds["native"], tmp_path / "store"
-    line = build(samples.root, samples, store, "--cache", "none", "--index-missing-limit", "1")
+    line = build(samples.root, samples, store, "--memory", "none", "--index-missing-limit", "1")
     reports = [s2ice(*line).json for _ in range(3)]
     assert [r["indexed"]["products"] for r in reports] == [1, 1, 0]
     assert reports[0]["changes"]["appended"] == samples.products[:1]
@@ -197,7 +193,7 @@ def test_products_that_are_not_at_the_source_are_named(
     samples, root = kinds["native"], tmp_path / "archive"
     gone, there = (f"{name}.SAFE" for name in samples.products)
     shutil.copytree(samples.root / there, root / "L2" / "tiles" / "33" / "T" / "VN" / there)
-    report = s2ice(*build(root, samples, tmp_path / "store", "--cache", "none")).json
+    report = s2ice(*build(root, samples, tmp_path / "store", "--memory", "none")).json
     assert report["changes"]["appended"] == samples.products[1:]
     (left,) = report["products"]["without_index"]
     assert left["product"] == gone.removesuffix(".SAFE")
@@ -206,7 +202,7 @@ def test_products_that_are_not_at_the_source_are_named(
 
 def test_arrays_that_are_not_asked_for_cost_nothing(s2ice: Command, kinds: dict[str, Samples], tmp_path: Path) -> None:
     samples = kinds["native"]
-    report = s2ice(*build(samples.root, samples, tmp_path / "s", "--cache", "none", "--arrays", "**/scl")).json
+    report = s2ice(*build(samples.root, samples, tmp_path / "s", "--memory", "none", "--arrays", "**/scl")).json
     assert report["indexed"]["rasters"] == len(samples.products)
 
 
@@ -222,7 +218,7 @@ def test_requests_that_cannot_be_met(
 ) -> None:
     samples = kinds["native"]
     code = 1 if "no/such" in what else 2
-    outcome = s2ice(*build(samples.root, samples, tmp_path / "s", "--cache", "none", *change), code=code)
+    outcome = s2ice(*build(samples.root, samples, tmp_path / "s", "--memory", "none", *change), code=code)
     assert what in outcome.sentence
 
 
@@ -394,7 +390,7 @@ def test_where_nothing_can_be_listed_the_catalogue_says_where_the_files_are(
     stac.write_text(re.sub(r"s3://eodata/Sentinel-2/MSI/L2A_N0500/\d+/\d+/\d+", uploaded["native"], text))
     line = (
         *("build", "--tile", TILE, "--stac", stac, "--source", uploaded["native"], "--index-missing", "--json"),
-        *("--store", tmp_path / "store", "--cache", "none", "--sample", "0", "--source-endpoint", service.endpoint),
+        *("--store", tmp_path / "store", "--memory", "none", "--source-endpoint", service.endpoint),
     )
     with service.denying(lambda request: request.path.rstrip("/") == "/eodata"), service.recorded() as requests:
         report = s2ice(*line, **s3.ENVIRONMENT).json
@@ -410,6 +406,6 @@ def test_an_index_with_rows_that_would_be_lost_is_not_written_over(
     table = pq.read_table(samples.index).slice(0, 1)
     pq.write_table(table.set_column(0, "product_id", [["no product"]]), index)
     before = index.read_bytes()
-    line = build(samples.root, samples, tmp_path / "s", "--cache", "none", "--write-index", index)
+    line = build(samples.root, samples, tmp_path / "s", "--memory", "none", "--write-index", index)
     assert "name another file to write to" in s2ice(*line, code=1).sentence
     assert index.read_bytes() == before

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from support.command import Command
 
 LOG = logging.getLogger(__name__)
-KILLS = 100
+KILLS, KILLS_SOAK = 10, 100
 EVERY = 5
 """So many runs are killed before one is let through."""
 PER_STORE = 14
@@ -179,7 +179,7 @@ class Where:
     options: tuple[object, ...] = ()
 
 
-def killed_again_and_again(living: Living, where: Where, seed: int) -> None:
+def killed_again_and_again(living: Living, where: Where, seed: int, kills: int) -> None:
     chance = random.Random(seed)
     plot = Plot(living.archive, chance)
     reader = Reader(living.archive, where.pause)
@@ -188,7 +188,7 @@ def killed_again_and_again(living: Living, where: Where, seed: int) -> None:
     durations: list[float] = []
     killed = cleaned = stores = 0
     try:
-        while killed < KILLS:
+        while killed < kills:
             stores += 1
             address, place = where.begin(stores)
             with reader.lock:
@@ -221,7 +221,7 @@ def killed_again_and_again(living: Living, where: Where, seed: int) -> None:
         reader.stop()
     figures = killed, stores, cleaned, reader.opened, min(durations), max(durations)
     LOG.info("%d killed in %d stores, %d branches cleaned up, main opened %d times, runs of %.2f to %.2f s", *figures)
-    assert reader.opened > KILLS
+    assert reader.opened > kills
 
 
 def check(place: Place, state: tuple[str, ...]) -> None:
@@ -246,17 +246,17 @@ def opener(living: Living, storage: Callable[[], icechunk.Storage]) -> Callable[
     return lambda: icechunk.Repository.open(storage(), authorize_virtual_chunk_access=access)
 
 
-def test_on_a_local_disk(living: Living) -> None:
+def test_on_a_local_disk(living: Living, soak: bool) -> None:
     def begin(number: int) -> tuple[str, Place]:
         folder = living.folder / f"{number}" / TILE
         return str(folder), Place(opener(living, lambda: icechunk.local_filesystem_storage(str(folder))))
 
-    killed_again_and_again(living, Where(begin, 0.002), 1)
+    killed_again_and_again(living, Where(begin, 0.002), 1, KILLS_SOAK if soak else KILLS)
     for folder in sorted(living.folder.glob(f"[0-9]*/{TILE}")):
         assert living.s2ice("info", folder, "--json").json["branches"] == ["main"]
 
 
-def test_on_s3(living: Living) -> None:
+def test_on_s3(living: Living, soak: bool) -> None:
     living.s2ice = type(living.s2ice)(living.s2ice.binary, living.s2ice.environment | s3.ENVIRONMENT)
     with s3.serve() as service:
         service.bucket("stores")
@@ -276,7 +276,8 @@ def test_on_s3(living: Living) -> None:
             return f"s3://stores/{number}/{TILE}", Place(opener(living, storage))
 
         # Reader and service share this process: a reader without rest would be all that is served.
-        killed_again_and_again(living, Where(begin, 0.05, ("--store-endpoint", service.endpoint)), 2)
+        where = Where(begin, 0.05, ("--store-endpoint", service.endpoint))
+        killed_again_and_again(living, where, 2, KILLS_SOAK if soak else KILLS)
 
 
 def test_a_repository_that_was_not_finished(living: Living) -> None:

@@ -57,7 +57,7 @@ def build_l1c(
         s2ice("index", "--source", samples.root, "-o", folder / "index.parquet", "-q")
         outcome = s2ice(
             *("build", "--tile", tile, "--level", "L1C", "--index", folder / "index.parquet"),
-            *("--source", f"file://{samples.root}", "--store", folder / "store", "--cache", "none", "--json"),
+            *("--source", f"file://{samples.root}", "--store", folder / "store", "--memory", "none", "--json"),
         )
         return Built(samples, folder / "store", outcome.json)
 
@@ -96,7 +96,7 @@ def test_the_tree_is_that_of_level_1c(small: Built, tree: xr.DataTree) -> None:
     for group in ("l2a_classification", "atmosphere", "probability", "l2a_quicklook"):
         assert not any(group in path for path in tree.groups), group
     # The names tell the level, and every product is one of it.
-    assert all("_MSIL1C_" in name for name in tree.product_id.to_numpy())
+    assert all("_MSIL1C_" in name for name in tree.products.product_id.to_numpy())
 
 
 def test_radiometry_is_that_of_the_product(small: Built, tree: xr.DataTree) -> None:
@@ -106,7 +106,7 @@ def test_radiometry_is_that_of_the_product(small: Built, tree: xr.DataTree) -> N
         assert (attributes["scale_factor"], attributes["add_offset"], attributes["_FillValue"]) == (0.0001, -0.1, 0)
         assert attributes["standard_name"] == "toa_bidirectional_reflectance"
         assert "top-of-atmosphere" in attributes["long_name"].lower()
-    assert set(tree.boa_add_offset.to_numpy()) == {-1000}
+    assert set(tree.products.boa_add_offset.to_numpy()) == {-1000}
     scaled = small.open()[f"{R60}/b10"][1].to_numpy()
     raw = tree[f"{R60}/b10"][1].to_numpy()
     assert (raw == 0).any()
@@ -117,7 +117,7 @@ def test_before_baseline_04_there_is_no_offset(build_l1c: Callable[..., Built]) 
     old = build_l1c("--dates", "1", "--baseline", "03.01", "--assets", "B10_60m", "--truth")
     tree = old.open(mask_and_scale=False)
     assert tree[f"{R60}/b10"].attrs["add_offset"] == 0
-    assert set(tree.boa_add_offset.to_numpy()) == {0}
+    assert set(tree.products.boa_add_offset.to_numpy()) == {0}
     (product,) = old.samples.products
     np.testing.assert_array_equal(tree[f"{R60}/b10"][0].to_numpy(), old.samples.truth(product, "B10_60m"))
 
@@ -133,7 +133,7 @@ def test_bands_of_another_offset_are_refused(
     first.write_text(text.replace('band_id="10">-1000<', 'band_id="10">-900<'))
     outcome = s2ice(
         *("build", "--tile", "33TVN", "--level", "L1C", "--index", samples.index, "--source", samples.root),
-        *("--store", tmp_path / "store", "--cache", "none", "--json"),
+        *("--store", tmp_path / "store", "--memory", "none", "--json"),
     )
     (refused,) = outcome.json["refused"]
     assert (refused["product"], refused["kind"]) == (samples.products[0], "metadata")
@@ -168,7 +168,7 @@ def test_catalogue_and_public_index_feed_a_store_that_grows(
     def build(*more: str) -> dict[str, Any]:
         return s2ice(
             *("build", "--tile", "33TVN", "--level", "L1C", "--index", samples.index, "--stac", samples.stac),
-            *("--source", samples.root, "--store", tmp_path / "store", "--cache", "none", "--json", *more),
+            *("--source", samples.root, "--store", tmp_path / "store", "--memory", "none", "--json", *more),
         ).json
 
     day = samples.products[0].split("_")[2]
@@ -186,7 +186,7 @@ def test_catalogue_and_public_index_feed_a_store_that_grows(
     l2a = make_samples("--dates", "1")
     refused = s2ice(
         *("build", "--tile", "33TVN", "--index", l2a.index, "--source", l2a.root),
-        *("--store", tmp_path / "store", "--cache", "none"),
+        *("--store", tmp_path / "store", "--memory", "none"),
         code=1,
     )
     assert "L1C" in refused.stderr
@@ -194,19 +194,19 @@ def test_catalogue_and_public_index_feed_a_store_that_grows(
 
 
 def test_bands_may_be_assumed(s2ice: Command, small: Built, tmp_path: Path) -> None:
-    """Without a look at the files, by the known header classes, and stamped as such.
-
-    OpenJPEG's own quantisation segment is another one, so that pixels of samples cannot be read by these.
-    """
+    """Without a look at the files, by the known header classes, and stamped as such."""
     outcome = s2ice(
         *("build", "--tile", "33TVN", "--level", "L1C", "--index", small.samples.index, "--headers", "assume"),
-        *("--source", f"file://{small.samples.root}", "--store", tmp_path / "store", "--cache", "none", "--json"),
+        *("--source", f"file://{small.samples.root}", "--store", tmp_path / "store", "--memory", "none", "--json"),
     )
     assert {array["header"] for array in outcome.json["arrays"]} == {"unverified"}
     tree = package.open(tmp_path / "store", mask_and_scale=False)
     assert tree.attrs["s2ice"]["headers"] == "assumed"
-    assert set(tree.metadata_source.to_numpy()) == {"name"}
+    assert set(tree.products.metadata_source.to_numpy()) == {"name"}
     assert tree[f"{R60}/b10"].attrs["add_offset"] == -0.1
+    for number, product in enumerate(small.samples.products):
+        found = tree[f"{R60}/b10"][number].to_numpy()
+        np.testing.assert_array_equal(found, small.samples.truth(product, "B10_60m"))
 
 
 def test_true_colour_has_small_tiles(s2ice: Command, build_l1c: Callable[..., Built]) -> None:
@@ -278,11 +278,11 @@ def test_real_masks_are_all_there(real: Built) -> None:
     assert {array["asset"] for array in real.report["arrays"]} == set(MASKS)
     assert real.report["refused"] == []
     tree = real.open(mask_and_scale=False)
-    assert list(tree.product_id.to_numpy()) == [REAL]
-    assert tree.datastrip_id.item() == "S2A_OPER_MSI_L1C_DS_2APS_20230216T063628_S20230216T045412_N05.09"
-    assert str(tree.time.to_numpy()[0]).startswith("2023-02-16T04:55:06.266")
-    assert tree.boa_add_offset.item() == -1000
-    np.testing.assert_allclose(tree.cloud_cover.item(), 7.07566663680612, rtol=1e-6)
+    assert list(tree.products.product_id.to_numpy()) == [REAL]
+    assert tree.products.datastrip_id.item() == "S2A_OPER_MSI_L1C_DS_2APS_20230216T063628_S20230216T045412_N05.09"
+    assert str(tree.products.time.to_numpy()[0]).startswith("2023-02-16T04:55:06.266")
+    assert tree.products.boa_add_offset.item() == -1000
+    np.testing.assert_allclose(tree.products.cloud_cover.item(), 7.07566663680612, rtol=1e-6)
 
 
 @pytest.mark.parametrize("asset", MASKS)

@@ -37,7 +37,7 @@ def made(samples: Samples, sample_store: Path) -> Made:
 
 
 def build(s2ice: Command, made: Made, source: object, store: object, *more: object, code: int = 0, **env: str) -> Any:
-    line = ("build", "--tile", TILE, "--index", made.samples.index, "--stac", made.samples.stac, "--cache", "none")
+    line = ("build", "--tile", TILE, "--index", made.samples.index, "--stac", made.samples.stac, "--memory", "none")
     return s2ice(*line, "--source", source, "--store", store, "--json", *more, code=code, **env)
 
 
@@ -76,7 +76,7 @@ def test_a_file_of_the_same_size_with_another_header_is_refused(s2ice: Command, 
         at = content.index(b"\xff\x5c") + 4
         content[at] ^= 0x20
         file.write_bytes(content)
-    line = ("build", "--tile", TILE, "--index", index, "--source", source, "--source-layout", "aws", "--cache", "none")
+    line = ("build", "--tile", TILE, "--index", index, "--source", source, "--source-layout", "aws", "--memory", "none")
     report = s2ice(*line, "--store", tmp_path / "store", "--json").json
     assert [(r["raster"], r["kind"]) for r in report["refused"]] == [("B01_60m", "changed")] * 3
     assert all("main header is not the one that was indexed" in r["reason"] for r in report["refused"])
@@ -90,7 +90,10 @@ def test_tiles_that_lie_elsewhere_in_a_file_of_the_same_size_are_found(
     first, _, third = sorted(source.glob("tiles/33/T/VN/*/*/*/0/R60m/B09.jp2"))
     size, other = first.stat().st_size, third.read_bytes()
     first.write_bytes((other + b"\0" * size)[:size])
-    line = ("--source-layout", "aws", "--sample", "1000")
+    line = (
+        "--source-layout",
+        "aws",
+    )
     sentence = build(s2ice, made, source, tmp_path / "store", *line, code=1).sentence
     assert "of B09_60m of" in sentence
     assert "is not as referenced" in sentence
@@ -102,7 +105,7 @@ def test_masks_are_not_guessed(s2ice: Command, make_samples: Callable[..., Sampl
     source = arrange(samples, in_aws, tmp_path / "source")
     index = tmp_path / "index.parquet"
     s2ice("index", "--source", samples.root, "-o", index)
-    line = ("build", "--tile", TILE, "--index", index, "--source", source, "--source-layout", "aws", "--cache", "none")
+    line = ("build", "--tile", TILE, "--index", index, "--source", source, "--source-layout", "aws", "--memory", "none")
     report = s2ice(*line, "--store", tmp_path / "store", "--json").json
     assert [(r["raster"], r["kind"]) for r in report["refused"]] == [("MSK_CLDPRB_20m", "index")]
     assert "is not known" in report["refused"][0]["reason"]

@@ -139,7 +139,7 @@ class Runs:
         if not self.living.store.exists():
             return []
         root = zarr.open_group(stores.local(self.living.store).store, mode="r")
-        return [str(name) for name in root["product_id"][:]]
+        return [str(name) for name in root["products/product_id"][:]]
 
     def run(self, day: int) -> None:
         """Run as the timer does on a day, and check what came of it."""

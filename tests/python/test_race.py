@@ -178,14 +178,15 @@ def on_s3(living: Living, service: s3.Service, tmp_path: Path) -> Callable[[int]
     return begin
 
 
-def test_two_at_a_time_on_s3(on_s3: Callable[[int], Race]) -> None:
+def test_two_at_a_time_on_s3(on_s3: Callable[[int], Race], soak: bool) -> None:
     """The loser of a race begins anew on what the winner wrote."""
-    assert rounds(on_s3, 50, 1) > 10, "hardly any race was one"
+    count = 50 if soak else 10
+    assert rounds(on_s3, count, 1) > count // 5, "hardly any race was one"
 
 
-def test_two_at_a_time_on_a_local_disk(living: Living) -> None:
+def test_two_at_a_time_on_a_local_disk(living: Living, soak: bool) -> None:
     """The lock makes the second wait for the first."""
-    assert rounds(lambda number: on_disk(living, number), 20, 2) == 0
+    assert rounds(lambda number: on_disk(living, number), 20 if soak else 6, 2) == 0
 
 
 def test_five_that_make_one_store(on_s3: Callable[[int], Race]) -> None:

@@ -170,12 +170,12 @@ def test_time_is_that_of_the_metadata(tree: xr.DataTree, granule: ET.Element) ->
     assert len(axes) > 10
     for axis in axes.values():
         assert axis.to_numpy().astype("datetime64[ms]").tolist() == [exact.astype("datetime64[ms]").tolist()]
-    assert tree.ds["sensing_time_us"].to_numpy().astype("datetime64[us]").tolist() == [exact.tolist()]
+    assert tree["products/sensing_time_us"].to_numpy().astype("datetime64[us]").tolist() == [exact.tolist()]
     assert datetime.fromisoformat(sensing).microsecond % 1000 != 0, "the test needs a time finer than milliseconds"
 
 
 def test_columns_are_those_of_the_product(tree: xr.DataTree) -> None:
-    root = tree.ds
+    root = tree["products"]
     text = {name: root[name].to_numpy().tolist() for name in ("product_id", "platform", "metadata_source")}
     assert text == {"product_id": [PRODUCT], "platform": ["S2A"], "metadata_source": ["product"]}
     assert root["boa_add_offset"].to_numpy().tolist() == [-1000]
@@ -280,7 +280,7 @@ def test_files_with_tlm_have_the_lengths_of_their_twins(
         manifests.append(tmp_path / f"{name}.manifest.parquet")
         s2ice(
             *("manifest", "--tile", TILE, "--index", tmp_path / f"{name}.parquet", "--source", source),
-            *("--resolutions", "all", "-o", manifests[-1], "--cache", "none", "-q"),
+            *("--resolutions", "all", "-o", manifests[-1], "--memory", "none", "-q"),
         )
     assert tables.rows(manifests[0]) == tables.rows(manifests[1])
     assert len(tables.rows(manifests[0])) > 200
@@ -336,7 +336,7 @@ def test_odd_files_in_a_product(
     assert row["index"] == (testdata / "golden/tlm-index/jp2/odd" / f"{name}.tlm").read_bytes()
     level, tile = granule[7:10], granule.split("_")[5].removeprefix("T").removesuffix(".SAFE")
     build = ("build", "--tile", tile, "--level", level, "--index", index, "--source", source, "--store", store)
-    sentence = s2ice(*build, "--cache", "none", code=1).sentence
+    sentence = s2ice(*build, "--memory", "none", code=1).sentence
     assert "MTD_TL.xml does not exist" in sentence
     assert not store.exists()
     # Without the product's XML, on the index's word:
@@ -347,6 +347,7 @@ def test_odd_files_in_a_product(
     assert report["products"]["metadata_from_name"] == 1
 
 
+@pytest.mark.parametrize("products", ["usual", "unknown"])
 def test_the_known_header_stays(
     s2ice: Command,
     make_samples: Callable[..., Samples],
@@ -354,9 +355,11 @@ def test_the_known_header_stays(
     real_index: tuple[Path, dict[str, Any]],
     golden: dict[str, Any],
     tmp_path: Path,
+    products: str,
 ) -> None:
-    """Two products of another encoder do not push the real one out: theirs are refused by name."""
-    made = make_samples("--tile", "29UNU", "--dates", "2", "--baseline", "04.00", "--assets", "B01_60m,B09_60m")
+    """Products of another encoder do not push the real one out, but are refused by name; usual ones stand beside it."""
+    assets = ("--assets", "B01_60m,B09_60m", "--products", products, "--truth")
+    made = make_samples("--tile", "29UNU", "--dates", "2", "--baseline", "04.00", *assets)
     source = tmp_path / "source"
     rows = tables.rows(made.index)
     for product in made.root.glob("*.SAFE"):
@@ -370,13 +373,16 @@ def test_the_known_header_stays(
         shutil.copy(file, target)
     index, store = tables.write(tmp_path / "index.parquet", rows), tmp_path / "store"
     report = s2ice(
-        *("build", "--tile", TILE, "--index", index, "--source", source, "--store", store, "--cache", "none", "--json")
+        *("build", "--tile", TILE, "--index", index, "--source", source, "--store", store, "--memory", "none", "--json")
     ).json
+    refused = made.products if products == "unknown" else []
     assert {(r["product"], r["raster"], r["kind"]) for r in report["refused"]} == {
-        (product, "B01_60m", "header_profile") for product in made.products
+        (product, "B01_60m", "header_profile") for product in refused
     }
     assert all("its main header differs from the array's" in r["reason"] for r in report["refused"])
     b01 = package.open(store, mask_and_scale=False)["measurements/reflectance/r60m/b01"]
     assert b01.sizes["time"] == 3
     assert digest(b01[0]) == golden[f"safe/{row['path'].lstrip('/')}"]["decoded_sha256"]
-    assert not b01[1:].to_numpy().any()
+    for product, pixels in zip(made.products, b01[1:].to_numpy(), strict=True):
+        truth = made.truth(product, "B01_60m")
+        np.testing.assert_array_equal(pixels, 0 * truth if product in refused else truth)

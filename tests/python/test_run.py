@@ -99,7 +99,7 @@ class Fleet:
             f'index = ["{self.sources}/{{tile}}/index.parquet"]',
             f'stac = "{self.sources}/{{tile}}/stac/items.json"',
             f'store = "{self.folder}/stores/{{tile}}-{{level}}"',
-            f'cache = "{self.folder}/cache/{{tile}}.ndjson"',
+            f'memory = "{self.folder}/cache/{{tile}}.parquet"',
             "[run]",
             f'report = "{self.report}"',
             f'metrics = "{self.metrics}"',
@@ -255,7 +255,7 @@ def test_a_tile_that_breaks_later_keeps_what_is_known(fleet: Fleet) -> None:
 def test_quiet_runs_tell_of_failures_only(fleet: Fleet) -> None:
     outcome = fleet.run("-q")
     assert (outcome.stdout, outcome.stderr) == ("", "")
-    fleet.changes["33TWN"] = 'source = "/no/such/folder"\nheaders = "read"\ncache = "none"'
+    fleet.changes["33TWN"] = 'source = "/no/such/folder"\nheaders = "read"\nmemory = "none"'
     outcome = fleet.run("-q", "--full", code=1)
     assert outcome.stdout == ""
     first, last = outcome.stderr.splitlines()

@@ -11,7 +11,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest, Sha256};
 
 use crate::product::{SampleAsset, SampleProduct, write_products};
-use crate::spec::{Baseline, SampleSpec, TlmChoice};
+use crate::spec::{Baseline, Headers, SampleSpec, TlmChoice};
 use crate::split::TileParts;
 
 fn spec(assets: &[&str]) -> SampleSpec {
@@ -153,11 +153,13 @@ fn twenty_metre_classes_are_exact() {
 
 #[test]
 fn odd_products_are_exact_too() {
-    let early = SampleSpec { early_headers: true, baseline: Baseline { major: 2, minor: 4 }, ..spec(&["B01_60m"]) };
+    let early = SampleSpec { headers: Headers::Early, baseline: Baseline { major: 2, minor: 4 }, ..spec(&["B01_60m"]) };
     let (_dir, products) = make(&early);
     let asset = &products[0].assets[0];
     assert_eq!((asset.coding.bits, asset.coding.tile, asset.layout.tile_parts.len()), (12, 2048, 1));
     assert_exact(&products[0], asset);
+    let (_dir, products) = make(&SampleSpec { headers: Headers::Unknown, ..spec(&["B09_60m", "TCI_60m"]) });
+    products[0].assets.iter().for_each(|asset| assert_exact(&products[0], asset));
     for tile_parts in [TileParts::Adjacent, TileParts::Interleaved] {
         for tlm in [TlmChoice::None, TlmChoice::All] {
             let (_dir, products) = make(&SampleSpec { tile_parts, tlm, ..spec(&["B09_60m"]) });
@@ -177,35 +179,32 @@ fn a_tlm_in_the_file_says_what_lies_there() {
     for asset in &products[0].assets {
         let file = bytes(asset);
         let head = &file[..asset.layout.first_sot as usize];
-        let at = head.windows(2).position(|w| w == [0xff, 0x55]).unwrap();
-        let (one_byte, lengths) = (head[at + 5] == 0x50, &head[at + 6..]);
-        assert!(one_byte, "OpenJPEG writes one byte of tile number and four of length");
-        let found: Vec<(u8, u32)> = lengths
-            .chunks_exact(5)
-            .take(asset.layout.tile_parts.len())
-            .map(|c| (c[0], u32::from_be_bytes([c[1], c[2], c[3], c[4]])))
-            .collect();
-        let truth: Vec<(u8, u32)> = asset.layout.tile_parts.iter().map(|p| (p.tile as u8, p.length)).collect();
-        assert_eq!(found, truth);
+        assert!(head.ends_with(&asset.layout.tlm()), "the last segment, in the form of the index");
+        assert_eq!(markers(asset), [0xff51, 0xff52, 0xff5c, 0xff64, 0xff55], "SIZ COD QCD COM TLM");
     }
 }
 
 #[test]
-fn main_headers_are_those_of_real_files_but_for_the_quantisation() {
-    // SIZ and COD of the classes seen in real files.
+fn main_headers_are_those_of_real_files() {
+    // SIZ, COD and QCD of the classes seen in real files; the QCD of another encoder is another.
     let real: BTreeMap<&str, &str> = [
-        ("B01_60m", "ff510029000000000726000007260000000000000000000000c0000000c0000000000000000000010e0101ff520011010000010004000000016666666666"),
-        ("SCL_20m", "ff510029000000001572000015720000000000000000000002800000028000000000000000000001070101ff520011010000010004010100017777777777"),
-        ("TCI_60m", "ff51002f000000000726000007260000000000000000000001000000010000000000000000000003070101070101070101ff520011010000010104020200017777777777"),
+        ("B01_60m", "ff510029000000000726000007260000000000000000000000c0000000c0000000000000000000010e0101ff520011010000010004000000016666666666ff5c00102080888890888890888888808088"),
+        ("SCL_20m", "ff510029000000001572000015720000000000000000000002800000028000000000000000000001070101ff520011010000010004010100017777777777ff5c00102048505058505058505050484850"),
+        ("TCI_60m", "ff51002f000000000726000007260000000000000000000001000000010000000000000000000003070101070101070101ff520011010000010104020200017777777777ff5c00102050585860585860585858505058"),
     ]
     .into();
-    let (_dir, products) = make(&spec(&real.keys().copied().collect::<Vec<_>>()));
-    for asset in &products[0].assets {
-        let (file, at) = (bytes(asset), asset.layout.codestream as usize + 2);
-        let want = real[asset.raster.asset.as_str()];
-        let have: String = file[at..at + want.len() / 2].iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(have, want);
-        assert_eq!(markers(asset), [0xff51, 0xff52, 0xff5c, 0xff64], "SIZ COD QCD COM");
+    for headers in [Headers::GroundSegment, Headers::Unknown] {
+        let names: Vec<&str> = real.keys().copied().collect();
+        let (_dir, products) = make(&SampleSpec { headers, ..spec(&names) });
+        for asset in &products[0].assets {
+            let (file, at) = (bytes(asset), asset.layout.codestream as usize + 2);
+            let want = real[asset.raster.asset.as_str()];
+            let have: String = file[at..at + want.len() / 2].iter().map(|b| format!("{b:02x}")).collect();
+            let (coding, quantisation) = want.split_at(want.find("ff5c").unwrap());
+            assert_eq!(have[..coding.len()], *coding);
+            assert_eq!(have.ends_with(quantisation), headers == Headers::GroundSegment, "{have}");
+            assert_eq!(markers(asset), [0xff51, 0xff52, 0xff5c, 0xff64], "SIZ COD QCD COM");
+        }
     }
 }
 

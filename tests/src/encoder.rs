@@ -8,14 +8,17 @@ use std::ptr;
 
 use openjpeg_sys as opj;
 
-/// How a codestream is coded (ISO/IEC 15444-1, A.5 and A.6): reversible 5/3, LRCP, one layer, a PLT in each tile-part.
+use crate::ground_segment;
+
+/// How a codestream is coded (ISO/IEC 15444-1, A.5 and A.6): reversible 5/3, LRCP, one layer, a PLT in each tile-part; the
+/// reversible colour transform over the first three components where there are so many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Coding {
     /// Image width and height in samples.
     pub side: u32,
     /// Tile width and height.
     pub tile: u32,
-    /// Components; with three of them the reversible colour transform is on.
+    /// Components of a pixel.
     pub components: u32,
     /// Unsigned bits per sample, 1..=16.
     pub bits: u32,
@@ -25,7 +28,9 @@ pub struct Coding {
     pub code_block: u32,
     /// Precinct width and height at every resolution.
     pub precinct: u32,
-    /// Write a TLM marker segment into the main header.
+    /// Quantisation default (QCD) of the ground segment's encoder; else OpenJPEG's own.
+    pub ground_segment: bool,
+    /// Write a TLM marker segment into the main header, once all is coded.
     pub tlm: bool,
 }
 
@@ -43,6 +48,12 @@ impl Coding {
         [x, y, self.tile.min(self.side - x), self.tile.min(self.side - y)]
     }
 
+    /// Whether the first three components go through the reversible colour transform.
+    #[must_use]
+    pub fn colour_transform(&self) -> bool {
+        self.components >= 3
+    }
+
     fn bytes_per_sample(&self) -> u32 {
         if self.bits > 8 { 2 } else { 1 }
     }
@@ -53,7 +64,8 @@ impl Coding {
 /// else two, little endian.
 ///
 /// # Errors
-/// What OpenJPEG says when it refuses, and what `fill` says.
+/// What OpenJPEG says when it refuses, and what `fill` says; `InvalidInput` when the ground segment's header cannot hold
+/// the pixels.
 pub fn encode(
     coding: &Coding,
     mut fill: impl FnMut(u32, [u32; 4], &mut Vec<u8>) -> io::Result<()>,
@@ -67,11 +79,12 @@ pub fn encode(
     match outcome {
         Err(e) if !complaints.is_empty() => Err(io::Error::other(format!("{e}: {}", complaints.trim_end()))),
         Err(e) => Err(e),
+        Ok(()) if coding.ground_segment => ground_segment::rewrite(&sink.bytes, coding),
         Ok(()) => Ok(sink.bytes),
     }
 }
 
-/// Where OpenJPEG writes: memory with a cursor, since a TLM is filled in at the end.
+/// Where OpenJPEG writes: memory with a cursor.
 #[derive(Default)]
 struct Sink {
     bytes: Vec<u8>,
@@ -129,7 +142,10 @@ impl Encoder {
     fn run(&self, coding: &Coding, fill: &mut Fill<'_>) -> io::Result<()> {
         let image = image(coding)?;
         let mut parameters = parameters(coding)?;
-        let options = [CString::new("PLT=YES")?, CString::new(if coding.tlm { "TLM=YES" } else { "TLM=NO" })?];
+        // OpenJPEG's two guard bits are too few for the extremes of transformed colours, and it writes wrong headers then.
+        // The ground segment's header comes later, so there may be plenty of them until then.
+        let guard_bits = if coding.ground_segment { "GUARD_BITS=4" } else { "GUARD_BITS=2" };
+        let options = [CString::new("PLT=YES")?, CString::new(guard_bits)?];
         let options = [options[0].as_ptr(), options[1].as_ptr(), ptr::null()];
         // SAFETY: codec, stream and image are live; `options` is a null-terminated array of C strings.
         unsafe {
@@ -219,7 +235,7 @@ fn parameters(coding: &Coding) -> io::Result<opj::opj_cparameters_t> {
         *w = int(coding.precinct)?;
         *h = int(coding.precinct)?;
     }
-    p.tcp_mct = c_char::from(coding.components == 3);
+    p.tcp_mct = c_char::from(coding.colour_transform());
     Ok(p)
 }
 

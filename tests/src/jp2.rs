@@ -88,6 +88,16 @@ pub fn layout(codestream: &[u8], at: u64) -> io::Result<Layout> {
     Ok(layout)
 }
 
+/// A codestream with a TLM at the end of its main header.
+///
+/// # Errors
+/// See [`layout`].
+pub fn with_tlm(codestream: &[u8]) -> io::Result<Vec<u8>> {
+    let layout = layout(codestream, 0)?;
+    let (header, tiles) = codestream.split_at(usize::try_from(layout.first_sot).map_err(io::Error::other)?);
+    Ok([header, &layout.tlm(), tiles].concat())
+}
+
 /// The bytes in front of the codestream.
 #[must_use]
 pub fn boxes(coding: &Coding, grid: &TileGrid, resolution: u32) -> Vec<u8> {

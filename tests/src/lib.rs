@@ -15,6 +15,7 @@ mod checks;
 pub mod calendar;
 pub mod encoder;
 pub mod grid;
+pub mod ground_segment;
 pub mod index;
 pub mod jp2;
 pub mod landscape;
@@ -26,11 +27,12 @@ pub mod spec;
 pub mod spectra;
 pub mod split;
 pub mod stac;
+mod tile_part;
 pub mod truth;
 pub mod xml;
 
 pub use product::{SampleAsset, SampleProduct, expected_pixels, write_catalogue, write_products};
-pub use spec::{Baseline, Level, Resolutions, SampleSpec, TlmChoice};
+pub use spec::{Baseline, Headers, Level, Resolutions, SampleSpec, TlmChoice};
 pub use split::TileParts;
 
 fn invalid(message: String) -> io::Error {

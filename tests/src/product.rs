@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::encoder::{Coding, encode};
-use crate::jp2::{Layout, boxes, layout};
+use crate::jp2::{Layout, boxes, layout, with_tlm};
 use crate::landscape::Cells;
 use crate::raster::Raster;
 use crate::scene::{ClassShares, Scene};
 use crate::spec::{Identity, Level, Resolutions, SampleSpec, TlmChoice};
-use crate::split::{TileParts, split};
+use crate::split::split;
 use crate::{index, invalid, stac, xml};
 
 /// One JP2 file of a product.
@@ -147,9 +147,7 @@ fn write_product(
         let file = folder.join(place);
         let head = boxes(&coding, &identity.grid, raster.resolution);
         let mut samples = Vec::new();
-        // A TLM names tile-parts, so it must be written after they are divided.
-        let whole = Coding { tlm: coding.tlm && spec.tile_parts == TileParts::One, ..coding };
-        let codestream = encode(&whole, |_, rect, bytes| {
+        let codestream = encode(&coding, |_, rect, bytes| {
             samples.clear();
             scene.samples(raster, &coding, &cells, rect, &mut samples);
             if coding.bits > 8 {
@@ -159,10 +157,9 @@ fn write_product(
             }
             Ok(())
         })?;
-        let codestream = match spec.tile_parts {
-            TileParts::One => codestream,
-            parts => split(&codestream, parts, coding.tlm)?,
-        };
+        // A TLM names tile-parts, so it is written after they are divided.
+        let codestream = split(codestream, spec.tile_parts)?;
+        let codestream = if coding.tlm { with_tlm(&codestream)? } else { codestream };
         let mut out = fs::File::create(&file)?;
         out.write_all(&head)?;
         out.write_all(&codestream)?;

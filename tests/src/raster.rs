@@ -1,7 +1,7 @@
 //! The rasters of a product: their names, geometry and coding, as in real products.
 
 use crate::encoder::Coding;
-use crate::spec::{Level, Resolutions, SampleSpec};
+use crate::spec::{Headers, Level, Resolutions, SampleSpec};
 use crate::spectra::Table;
 
 /// What a raster shows.
@@ -173,9 +173,11 @@ impl Raster {
             levels,
             code_block,
             precinct,
+            ground_segment: spec.headers != Headers::Unknown
+                && (spec.level, self.kind) != (Level::L1C, Kind::TrueColour),
             tlm,
         };
-        if spec.early_headers && self.kind == Kind::Band {
+        if spec.headers == Headers::Early && self.kind == Kind::Band {
             Coding { tile: 2048, bits: 12, levels: 5, code_block: 64, precinct: 256, ..usual }
         } else {
             usual

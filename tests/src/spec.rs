@@ -96,6 +96,17 @@ pub enum Resolutions {
     All,
 }
 
+/// Whose main headers the files have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Headers {
+    /// The ground segment's, but for true colour of level 1C: no such header was seen.
+    GroundSegment,
+    /// As in early 2016: spectral bands of 12 bits in tiles of 2048, with a QCD by the ground segment's rule of today.
+    Early,
+    /// OpenJPEG's: an encoder that no product was made with.
+    Unknown,
+}
+
 /// What to make. Two equal specifications give the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleSpec {
@@ -119,8 +130,8 @@ pub struct SampleSpec {
     pub resolutions: Resolutions,
     /// Only these rasters (`B02_10m`, `SCL_20m`, `MSK_CLDPRB_20m`); all when empty.
     pub assets: Vec<String>,
-    /// Headers as in early 2016: spectral bands of 12 bits in tiles of 2048.
-    pub early_headers: bool,
+    /// Whose main headers the files have.
+    pub headers: Headers,
     /// Tile-parts of each tile.
     pub tile_parts: TileParts,
     /// Let the swath end inside the tile on the second of every three dates.
@@ -145,7 +156,7 @@ impl Default for SampleSpec {
             tlm: TlmChoice::None,
             resolutions: Resolutions::Best,
             assets: Vec::new(),
-            early_headers: false,
+            headers: Headers::GroundSegment,
             tile_parts: TileParts::One,
             swath_edge: true,
             seed: 1,

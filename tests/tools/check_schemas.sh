@@ -1,12 +1,13 @@
 #!/bin/sh
-# Schemas and generated tables must be those of the code: writes them anew elsewhere and compares.
+# Schemas and generated tables must be those of the code: writes them anew elsewhere and compares. Runs the command that
+# `make build` made: `cargo run -p s2ice` would build Icechunk and Parquet anew with other features.
 set -eu
 cd "$(dirname "$0")/../.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder/schemas" "$folder/docs/formats"
 cp docs/formats/store.md "$folder/docs/formats/"
-cargo run --quiet --locked -p s2ice -- schemas "$folder/schemas" --docs "$folder/docs"
+"${CARGO_TARGET_DIR:-target}/debug/s2ice" schemas "$folder/schemas" --docs "$folder/docs"
 differ=0
 diff -ru schemas "$folder/schemas" || differ=1
 diff -u docs/formats/store.md "$folder/docs/formats/store.md" || differ=1

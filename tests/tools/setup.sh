@@ -1,16 +1,29 @@
 #!/bin/sh
-# Makes .venv with the readers and checkers that the demo and the tests use. Does nothing when it is up to date.
+# Makes .venv: `setup.sh demo` with what the demo uses, `setup.sh` with the readers and checkers of the tests as well. Does
+# nothing when that is up to date.
 set -eu
 cd "$(dirname "$0")/../.."
 . tests/tools/tools.sh
 
-wanted=tests/python/requirements.txt
-stamp=.venv/s2ice-requirements
-if [ -f "$stamp" ] && cmp -s "$wanted" "$stamp"; then
+demo=tests/demo/requirements.txt
+tests=tests/python/requirements.txt
+have=.venv/s2ice-requirements
+current() { [ -f "$have" ] && cat "$@" | cmp -s - "$have"; }
+if current "$demo" "$tests"; then
     exit 0
 fi
+if [ "${1:-}" = demo ]; then
+    set -- "$demo"
+    if current "$@"; then
+        exit 0
+    fi
+else
+    set -- "$demo" "$tests"
+fi
 echo "setting up .venv with $PYTHON"
-"$PYTHON" -m venv .venv
+[ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+# The last file names the others.
+for wanted; do :; done
 .venv/bin/uv pip install --quiet --python .venv/bin/python --requirement "$wanted"
-cp "$wanted" "$stamp"
+cat "$@" > "$have"

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use s2ice_manifest::source::mirror::Layout;
+use s2ice_store::build::Recheck;
 
 pub use self::choices::{ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg};
 use crate::duration::Span;
@@ -182,10 +183,10 @@ pub struct SelectionArgs {
     /// Where main headers come from [default: read].
     #[arg(long, value_enum)]
     pub headers: Option<HeadersArg>,
-    /// File that remembers main headers and product metadata, so that a rebuild asks the source for nothing twice
-    /// [default: in the user's cache folder]; `none` for no file.
-    #[arg(long, value_name = "FILE")]
-    pub cache: Option<String>,
+    /// Where what is learned of the source is remembered between runs: a file or an object [default: beside the store];
+    /// `none` for nowhere.
+    #[arg(long, value_name = "PLACE")]
+    pub memory: Option<String>,
     /// Work everything out, write nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -274,6 +275,12 @@ pub struct UpdateArgs {
     /// Refuse to prune more than this part of the store's products, percent [default: 50].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub prune_limit: Option<u8>,
+    /// Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
+    #[arg(long)]
+    pub accept_incomplete: bool,
+    /// Ask the files of every product again, or of PRODUCT only (repeatable), whatever was known of them.
+    #[arg(long, value_name = "PRODUCT", num_args = 0..=1, default_missing_value = "all")]
+    pub recheck: Vec<Recheck>,
     /// Ask the STAC API for every item, not only for what changed since the last run.
     #[arg(long)]
     pub full: bool,
@@ -283,9 +290,6 @@ pub struct UpdateArgs {
     /// How long to wait for another s2ice that writes the same local store [default: 1m].
     #[arg(long, value_name = "TIME")]
     pub lock_wait: Option<Span>,
-    /// References whose bytes are read from the source and checked before the store is published [default: 12].
-    #[arg(long, value_name = "N")]
-    pub sample: Option<usize>,
 }
 
 /// `s2ice info`.

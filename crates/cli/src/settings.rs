@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
-use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::decide::OnMismatch;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::source::mirror;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
+use s2ice_store::build::{
+    BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
+};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -55,8 +57,8 @@ pub struct FileConfig {
     pub(crate) on_mismatch: Option<OnMismatch>,
     /// Where main headers come from.
     pub(crate) headers: Option<HeaderPolicy>,
-    /// Cache file, or `none`.
-    pub(crate) cache: Option<String>,
+    /// Where what is learned of the source is remembered: an address, or `none`; without one, beside the store.
+    pub(crate) memory: Option<String>,
     /// Prefix of the product files, or the name of a mirror.
     pub(crate) source: Option<String>,
     /// How to reach the product files.
@@ -77,14 +79,17 @@ pub struct FileConfig {
     /// Greatest part of a store's products that may be pruned, percent.
     #[schemars(range(max = 100))]
     pub(crate) prune_limit: Option<u8>,
+    /// Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
+    pub(crate) accept_incomplete: bool,
+    /// Products whose files are asked again whatever was known of them; not for files.
+    #[serde(skip)]
+    pub(crate) recheck: Vec<Recheck>,
     /// Ask the STAC API for every item.
     pub(crate) full: bool,
     /// How far before the last change seen the STAC API is asked again.
     pub(crate) overlap: Option<Span>,
     /// How long to wait for another process that writes the same local store.
     pub(crate) lock_wait: Option<Span>,
-    /// References whose bytes are checked before the store is published.
-    pub(crate) sample: Option<usize>,
 }
 
 impl FileConfig {
@@ -124,7 +129,7 @@ impl FileConfig {
         given(&mut self.angles, selection.no_angles.then_some(false));
         given(&mut self.resolutions, selection.resolutions.map(Into::into));
         given(&mut self.headers, selection.headers.map(Into::into));
-        given(&mut self.cache, selection.cache);
+        given(&mut self.memory, selection.memory);
         given(&mut self.source, source.source.clone());
         self.source_options = source_options(self.source_options, source)?;
         given(&mut self.store, only.store);
@@ -136,10 +141,11 @@ impl FileConfig {
         let update = only.update;
         self.prune |= update.prune;
         given(&mut self.prune_limit, update.prune_limit);
+        self.accept_incomplete |= update.accept_incomplete;
+        self.recheck.extend(update.recheck);
         self.full |= update.full;
         given(&mut self.overlap, update.overlap);
         given(&mut self.lock_wait, update.lock_wait);
-        given(&mut self.sample, update.sample);
         Ok(self)
     }
 
@@ -165,11 +171,6 @@ impl FileConfig {
         if self.max_cloud_cover.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
             return Err(Wrong::bad("max-cloud-cover", "it is a percentage, 0 to 100"));
         }
-        let cache = match self.cache.as_deref() {
-            Some("none") => None,
-            Some(path) => Some(PathBuf::from(path)),
-            None => default_cache().map(|folder| folder.join(format!("{tile}-{level}.ndjson"))),
-        };
         Ok(BuildSettings {
             tile,
             level,
@@ -187,7 +188,7 @@ impl FileConfig {
             resolutions: self.resolutions.unwrap_or_default(),
             on_mismatch: self.on_mismatch.unwrap_or_default(),
             headers: self.headers.unwrap_or_default(),
-            cache,
+            memory: self.memory.map(MemoryPlace::from).unwrap_or_default(),
             source: mirror::address(&self.source.ok_or(Wrong::missing("source"))?, &mut self.source_options),
             source_options: self.source_options,
             store: self.store,
@@ -206,10 +207,11 @@ impl FileConfig {
                 }
                 percent => percent.unwrap_or(PRUNE_LIMIT),
             },
+            accept_incomplete: self.accept_incomplete,
+            recheck: self.recheck,
             full: self.full,
             overlap: self.overlap.map_or(OVERLAP, |span| span.0),
             lock_wait: self.lock_wait.map_or(LOCK_WAIT, |span| span.0),
-            sample: self.sample.unwrap_or(SAMPLE),
             clock: Utc::now,
             dry_run,
             run,
@@ -373,11 +375,4 @@ fn overlay(
         options.extra.insert(key.to_owned(), value.to_owned());
     }
     Ok(())
-}
-
-/// `$XDG_CACHE_HOME/s2ice`, or `~/.cache/s2ice`.
-fn default_cache() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
-    Some(base.join("s2ice"))
 }

@@ -1,31 +1,8 @@
 //! JP2 boxes (ISO/IEC 15444-1, clause I.4).
 
+pub use crate::box_type::BoxType;
 use crate::error::{Error, Result, Scan};
 use crate::read::Reader;
-use std::fmt;
-
-/// Four-character type of a box.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BoxType(pub [u8; 4]);
-
-impl BoxType {
-    /// JPEG 2000 signature.
-    pub const SIGNATURE: BoxType = BoxType(*b"jP  ");
-    /// Contiguous codestream.
-    pub const CODESTREAM: BoxType = BoxType(*b"jp2c");
-}
-
-impl fmt::Display for BoxType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}'", self.0.escape_ascii())
-    }
-}
-
-impl fmt::Debug for BoxType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// The signature box as it opens every JP2 file (clause I.5.1).
 pub const SIGNATURE_BOX: [u8; 12] = *b"\0\0\0\x0CjP  \x0D\x0A\x87\x0A";
@@ -77,5 +54,5 @@ pub fn box_header(prefix: &[u8], start: u64) -> Result<Scan<BoxHeader>> {
             Some(start.checked_add(n).ok_or_else(|| Error::invalid(kind, start, format!("length {n} overflows")))?)
         }
     };
-    Ok(Scan::Done(BoxHeader { kind, start, payload: start + header, end }))
+    Ok(Scan::Done(BoxHeader { kind, start, payload: start.saturating_add(header), end }))
 }

@@ -1,6 +1,6 @@
 //! Errors that always carry a place: a byte offset and the name of a marker, box or configuration field.
 
-use crate::boxes::BoxType;
+use crate::box_type::BoxType;
 use crate::marker::Marker;
 use std::fmt;
 

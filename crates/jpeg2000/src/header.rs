@@ -3,7 +3,6 @@
 use crate::error::{Error, Result, Scan};
 use crate::grid::{Geometry, TileGrid};
 use crate::marker::Marker;
-use crate::profile::Profile;
 use crate::segment::cod::{Coc, Cod, Coding};
 use crate::segment::qcd::{Qcc, Qcd, Rgn};
 use crate::segment::siz::Siz;
@@ -207,12 +206,6 @@ impl MainHeader {
     /// The segments of [`MainHeader::codec_header`] without SOC, each with its marker.
     pub(crate) fn segments(&self) -> &[(Marker, Vec<u8>)] {
         &self.segments
-    }
-
-    /// What two files must share to be read with one codec configuration.
-    #[must_use]
-    pub fn profile(&self) -> Profile {
-        Profile::new(self)
     }
 }
 

@@ -9,6 +9,7 @@
 //!                                        `-> CodecConfig + a tile's bytes -> TileCodec -> samples
 //! ```
 
+mod box_type;
 pub mod boxes;
 pub mod config;
 #[cfg(feature = "decode")]
@@ -25,6 +26,7 @@ mod read;
 mod samples;
 pub mod segment;
 pub mod tile;
+pub mod tile_part;
 
 pub use config::{CODEC_NAME, CodecConfig, codec_schema};
 #[cfg(feature = "decode")]
@@ -41,4 +43,5 @@ pub use segment::qcd::Qcd;
 pub use segment::siz::{Component, Siz};
 pub use segment::sot::Sot;
 pub use segment::tlm::{TileSpan, TlmEntry, TlmTable};
-pub use tile::{Chunk, TilePartHeader};
+pub use tile::Chunk;
+pub use tile_part::TilePartHeader;

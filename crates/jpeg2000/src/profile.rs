@@ -15,6 +15,14 @@ pub struct Profile {
     header: Box<MainHeader>,
 }
 
+impl MainHeader {
+    /// What two files must share to be read with one codec configuration.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        Profile::new(self)
+    }
+}
+
 impl Profile {
     pub(crate) fn new(header: &MainHeader) -> Profile {
         // Segments may stand in any order behind SIZ; sorting makes headers that mean the same equal.

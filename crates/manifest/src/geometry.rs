@@ -122,32 +122,13 @@ pub type AngleChunks = BTreeMap<AngleArray, Arc<[u8]>>;
 pub enum AnglePlacement {
     /// From the product's metadata: the chunk to write.
     New(Arc<[u8]>),
-    /// From the store itself.
+    /// From the store itself, any of its trees.
     Held {
-        /// The time step at which the store holds them.
+        /// In which tree; `None` for the main one.
+        era: Option<Era>,
+        /// The time step at which it holds them.
         step: u32,
     },
-    /// From stores of the same tile, any of them: era (`None` for the main store) and time step.
-    Elsewhere(Vec<(Option<Era>, u32)>),
-}
-
-impl AnglePlacement {
-    /// As the store of an era sees it: what it holds itself is its own.
-    pub(crate) fn seen_from(self, own: Option<&Era>) -> Self {
-        let Self::Elsewhere(places) = self else { return self };
-        match places.iter().find(|(era, _)| era.as_ref() == own) {
-            Some((_, step)) => Self::Held { step: *step },
-            None => Self::Elsewhere(places),
-        }
-    }
-
-    /// The store from which they are taken over.
-    pub fn giver(&self) -> Option<&Option<Era>> {
-        match self {
-            Self::Elsewhere(places) => places.first().map(|(era, _)| era),
-            _ => None,
-        }
-    }
 }
 
 /// Coordinates of the nodes along x, west to east, metres.

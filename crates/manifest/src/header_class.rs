@@ -52,30 +52,34 @@ pub fn assumed_header(asset: Asset, level: Level) -> Option<Vec<u8>> {
     Some(class.header())
 }
 
-/// Who made a raster, as far as its main header tells. The order is that of precedence in an array.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Who made a raster, as far as its main header tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderOrigin {
     /// The class that products of the ground segment have had since late 2016.
     Known,
-    /// No class that was seen.
-    Unknown,
     /// The ground segment of early 2016: 12 bits in tiles of 2048.
     Early,
+    /// No class that was seen; with what tells it from the known one.
+    Unknown(String),
+    /// No class is known for this kind of raster, so nothing can be said.
+    Unclassed,
 }
 
 /// Where a header comes from. Known classes are compared byte for byte; those of early 2016 by what is documented of them,
 /// since no such file was at hand.
 #[must_use]
 pub fn header_origin(asset: Asset, level: Level, header: &HeaderProfile) -> HeaderOrigin {
-    let known = match &header.encoding {
-        Encoding::Jpeg2000 { codec_header } => assumed_header(asset, level).is_some_and(|known| known == *codec_header),
-        // Its tags say all that decoding needs; what they can say is checked.
-        Encoding::Tiff(_) => true,
-    };
-    if known {
+    // The tags of a GeoTIFF say all that decoding needs; what they can say is checked.
+    let Encoding::Jpeg2000 { codec_header } = &header.encoding else { return HeaderOrigin::Unclassed };
+    let Some(known) = assumed_header(asset, level) else { return HeaderOrigin::Unclassed };
+    if known == *codec_header {
         return HeaderOrigin::Known;
     }
-    if header.bit_depth == 12 && header.tile == (2048, 2048) { HeaderOrigin::Early } else { HeaderOrigin::Unknown }
+    if header.bit_depth == 12 && header.tile == (2048, 2048) {
+        return HeaderOrigin::Early;
+    }
+    let known = HeaderProfile::parse(&known);
+    HeaderOrigin::Unknown(known.map_or_else(|error| error.to_string(), |known| header.difference(&known)))
 }
 
 /// Bands and what is derived from them: small tiles, code-blocks and precincts at coarse resolutions.
@@ -197,6 +201,21 @@ mod tests {
         assert_eq!(assumed_header("SCL_20m".parse().unwrap(), Level::L1C), None);
     }
 
+    #[test]
+    fn a_kind_without_a_class_is_told_from_an_unknown_encoder() {
+        let profile =
+            |asset: &str| HeaderProfile::parse(&assumed_header(asset.parse().unwrap(), Level::L2A).unwrap()).unwrap();
+        let origin = |asset: &str, level, header: &HeaderProfile| header_origin(asset.parse().unwrap(), level, header);
+        let (b01, tci) = (profile("B01_60m"), profile("TCI_10m"));
+        assert_eq!(origin("B01_60m", Level::L2A, &b01), HeaderOrigin::Known);
+        assert_eq!(origin("TCI_10m", Level::L1C, &tci), HeaderOrigin::Unclassed);
+        let HeaderOrigin::Unknown(what) = origin("B01_60m", Level::L2A, &profile("SCL_60m")) else { panic!() };
+        assert!(what.contains("8 bit vs 15 bit"), "{what}");
+        let mut early = profile("SCL_60m");
+        (early.bit_depth, early.tile) = (12, (2048, 2048));
+        assert_eq!(origin("B01_60m", Level::L2A, &early), HeaderOrigin::Early);
+    }
+
     /// One class byte for byte, so that the test runs without the real data too.
     #[test]
     fn the_ten_metre_bands_have_this_header() {
@@ -210,12 +229,8 @@ mod tests {
 
     #[test]
     fn classes_are_those_of_real_files() {
-        let folder = std::env::var("S2ICE_TESTDATA")
-            .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data").to_owned());
-        let Ok(text) = std::fs::read_to_string(format!("{folder}/golden/header_classes.json")) else {
-            eprintln!("SKIPPED: no header classes in {folder}");
-            return;
-        };
+        let Some(path) = crate::real_data::real_data("golden/header_classes.json") else { return };
+        let text = std::fs::read_to_string(path).unwrap();
         let mine: Vec<String> = assets()
             .into_iter()
             .flat_map(|asset| [assumed_header(asset, Level::L2A), assumed_header(asset, Level::L1C)])

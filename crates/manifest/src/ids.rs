@@ -137,6 +137,11 @@ impl Baseline {
     pub fn number(self) -> u16 {
         self.0
     }
+
+    /// False for 99.xx and 00.xx: products of others than the ground segment, or of its tests.
+    pub fn is_official(self) -> bool {
+        !matches!(self.0 / 100, 0 | 99)
+    }
 }
 
 impl FromStr for Baseline {
@@ -306,6 +311,9 @@ mod tests {
     fn baselines_read_both_ways() {
         assert_eq!("N0511".parse::<Baseline>().unwrap(), "05.11".parse().unwrap());
         assert_eq!("05.11".parse::<Baseline>().unwrap().to_string(), "05.11");
+        for (text, official) in [("05.11", true), ("02.04", true), ("99.99", false), ("00.01", false)] {
+            assert_eq!(text.parse::<Baseline>().unwrap().is_official(), official, "{text}");
+        }
         assert!("5.11".parse::<Baseline>().is_err());
         assert!("N05x1".parse::<Baseline>().is_err());
     }

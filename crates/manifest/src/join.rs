@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::product::{Datatake, ProductId};
-use crate::stac::{Rejection, StacItem, StacLoad, StacQuery};
+use crate::stac::{KnownTime, Rejection, StacItem, StacLoad, StacQuery};
 
 /// A product that both sides know, or that the index alone gives.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,12 +58,6 @@ pub enum WithoutProduct {
     /// The catalogue does not know it.
     #[error("not in the catalogue")]
     NotInCatalogue,
-    /// The server filtered by cloud cover, so that its silence has two possible causes.
-    #[error("not in the catalogue, or its cloud cover is above {max_cloud_cover} %")]
-    NotInFilteredCatalogue {
-        /// Greatest cloud cover asked for, percent.
-        max_cloud_cover: f64,
-    },
 }
 
 /// A product of the catalogue that the index lacks.
@@ -114,7 +108,7 @@ pub fn join(index: &BTreeMap<ProductId, usize>, load: &StacLoad, query: &StacQue
         } else if let Some(item) = items.get(&product) {
             join.matched.push(Matched { product, rows, item: Some((*item).clone()) });
         } else {
-            let by_name = query.admits_name(product.tile(), product.level(), product.datatake_start());
+            let by_name = query.admits_name(product.tile(), product.level(), KnownTime::of_name(product));
             let reason = if let Some(rejection) = rejected.get(&product) {
                 WithoutProduct::Rejected { rejection: (*rejection).clone() }
             } else if let Some(error) = refused.get(&product) {
@@ -123,8 +117,6 @@ pub fn join(index: &BTreeMap<ProductId, usize>, load: &StacLoad, query: &StacQue
                 WithoutProduct::Rejected { rejection }
             } else if let Some(&catalogued) = catalogued.get(&product.datatake()).and_then(BTreeSet::last) {
                 WithoutProduct::OtherProcessing { catalogued }
-            } else if let (true, Some(max_cloud_cover)) = (load.cloud_cover_filtered, query.max_cloud_cover) {
-                WithoutProduct::NotInFilteredCatalogue { max_cloud_cover }
             } else {
                 WithoutProduct::NotInCatalogue
             };
@@ -141,14 +133,14 @@ pub fn join(index: &BTreeMap<ProductId, usize>, load: &StacLoad, query: &StacQue
     join
 }
 
-/// Without a catalogue: every product of the index that tile, level and interval admit, by name alone.
+/// Without a catalogue: every product of the index that tile, level and interval may admit, by name alone.
 ///
-/// The interval is applied to the datatake start. Cloud cover is not in the name: where the query bounds it, the
-/// caller applies the bound once the products' metadata are read.
+/// Neither the sensing time nor the cloud cover is in the name: where the query bounds them, the caller applies the
+/// bounds once the products' metadata are read.
 pub fn join_index_alone(index: &BTreeMap<ProductId, usize>, query: &StacQuery) -> Join {
     let mut join = Join::default();
     for (&product, &rows) in index {
-        match query.admits_name(product.tile(), product.level(), product.datatake_start()) {
+        match query.admits_name(product.tile(), product.level(), KnownTime::of_name(product)) {
             Ok(()) => join.matched.push(Matched { product, rows, item: None }),
             Err(Rejection::OtherTile { .. }) => join.other_tiles += 1,
             Err(rejection) => {
@@ -245,12 +237,18 @@ mod tests {
     }
 
     #[test]
-    fn silence_of_a_filtering_server_is_not_absence() {
+    fn the_edge_of_an_interval_is_left_to_the_xml() {
+        let at = |time: &str| format!("S2A_MSIL2A_{time}_N0400_R023_T29UNU_20221005T164454");
+        let index =
+            index(&[at("20220930T225411"), at("20220930T235411"), at("20221010T235411"), at("20221011T000211")]);
+        let expected = ["2022-09-30 23:54:11 UTC", "2022-10-10 23:54:11 UTC"];
         let query = query();
-        let mut load = load(&query, &[]);
-        load.cloud_cover_filtered = true;
-        let join = join(&index(&[name(1, "0400", "29UNU")]), &load, &query);
-        assert_eq!(join.without_product[0].reason, WithoutProduct::NotInFilteredCatalogue { max_cloud_cover: 50.0 });
+        let alone = join_index_alone(&index, &query);
+        let times =
+            |join: &Join| join.matched.iter().map(|m| m.product.datatake_start().to_string()).collect::<Vec<_>>();
+        assert_eq!((times(&alone), alone.without_product.len()), (expected.map(str::to_owned).to_vec(), 2));
+        let items: Vec<_> = index.keys().map(|product| (product.to_string(), 1.0)).collect();
+        assert_eq!(times(&join(&index, &load(&query, &items), &query)), expected);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod chunk;
+pub mod decide;
 pub mod encoding;
 pub mod era;
 pub mod geometry;
@@ -17,11 +18,15 @@ pub mod manifest;
 pub mod prefixes;
 pub mod product;
 pub mod profile;
+pub mod proof;
 pub mod range;
 pub mod raster;
 pub mod stac;
 pub mod tlm;
 pub mod utm;
 
+#[cfg(test)]
+#[path = "../../../tests/support/real_data.rs"]
+mod real_data;
 #[cfg(feature = "io")]
 pub mod source;

@@ -205,7 +205,7 @@ pub struct HeldRaster {
     pub verified: bool,
     /// The time step at which the store holds it.
     pub step: u32,
-    /// Which store of the tile that is; `None` for the main one.
+    /// In which tree of the store that is; `None` for the main one.
     pub era: Option<Era>,
 }
 
@@ -214,10 +214,8 @@ pub struct HeldRaster {
 pub enum Placement {
     /// From what index and file say.
     File(RasterFile),
-    /// From the store itself.
+    /// From the store itself, any of its trees.
     Held(HeldRaster),
-    /// From another store of the same tile.
-    Elsewhere(HeldRaster),
 }
 
 impl Placement {
@@ -225,7 +223,7 @@ impl Placement {
     pub fn asset(&self) -> Asset {
         match self {
             Self::File(raster) => raster.asset,
-            Self::Held(raster) | Self::Elsewhere(raster) => raster.asset,
+            Self::Held(raster) => raster.asset,
         }
     }
 
@@ -233,7 +231,7 @@ impl Placement {
     pub fn header(&self) -> &Arc<HeaderProfile> {
         match self {
             Self::File(raster) => &raster.header,
-            Self::Held(raster) | Self::Elsewhere(raster) => &raster.header,
+            Self::Held(raster) => &raster.header,
         }
     }
 
@@ -241,7 +239,7 @@ impl Placement {
     pub fn verified(&self) -> bool {
         match self {
             Self::File(raster) => raster.verified,
-            Self::Held(raster) | Self::Elsewhere(raster) => raster.verified,
+            Self::Held(raster) => raster.verified,
         }
     }
 
@@ -249,14 +247,14 @@ impl Placement {
     pub fn file(&self) -> Option<&RasterFile> {
         match self {
             Self::File(raster) => Some(raster),
-            Self::Held(_) | Self::Elsewhere(_) => None,
+            Self::Held(_) => None,
         }
     }
 
     /// What the store itself holds, where the references are to be kept.
     pub fn held(&self) -> Option<&HeldRaster> {
         match self {
-            Self::File(_) | Self::Elsewhere(_) => None,
+            Self::File(_) => None,
             Self::Held(raster) => Some(raster),
         }
     }

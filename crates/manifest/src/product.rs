@@ -187,6 +187,15 @@ pub fn datastrip_start(datastrip_id: &str) -> Option<DateTime<Utc>> {
     datastrip_id.split('_').filter_map(|part| part.strip_prefix('S')).find_map(time)
 }
 
+/// How far the starts of one datastrip may lie apart in two processings of it. The halves of a datatake start at least some
+/// ten seconds apart.
+pub(crate) const SAME_DATASTRIP: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
+
+/// True where two products of a datatake are of one datastrip. Where one is unknown, nothing is known to be the same.
+pub fn same_datastrip(a: Option<DateTime<Utc>>, b: Option<DateTime<Utc>>) -> bool {
+    a.zip(b).is_some_and(|(a, b)| (a - b).abs() <= SAME_DATASTRIP)
+}
+
 /// What the names of all products of one datatake over one tile have in common: its halves, and all processings of each.
 /// One half's processings have the start of their datastrip in common as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,10 +207,10 @@ pub struct Datatake {
     tile: MgrsTile,
 }
 
-/// Sort key of precedence among products of one acquisition: the greatest wins (highest baseline, then latest
-/// generation, then the name, so that the outcome never depends on the order of arrival).
-pub fn precedence(id: ProductId) -> (Baseline, DateTime<Utc>, ProductId) {
-    (id.baseline(), id.discriminator(), id)
+/// Sort key of precedence among products of one acquisition: the greatest counts (an official one, then the highest
+/// baseline, then the latest generation, then the name, so that the outcome never depends on the order of arrival).
+pub fn precedence(id: ProductId) -> impl Ord {
+    (id.baseline().is_official(), id.baseline(), id.discriminator(), id)
 }
 
 #[cfg(test)]

@@ -32,6 +32,14 @@ pub enum Quantity {
     Classi,
 }
 
+impl Quantity {
+    /// True for what a product is asked for: reflectance, scene classification, aerosol and water vapour. A later processing
+    /// takes the place of an earlier one only where it has all of these that the earlier one has.
+    pub fn is_main(self) -> bool {
+        matches!(self, Self::Band(_) | Self::Scl | Self::Aot | Self::Wvp)
+    }
+}
+
 /// Samples of a raster, as its file holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampleShape {

@@ -11,9 +11,14 @@
 //! | anything else | the SAFE name inside an asset's href |
 
 mod cog;
+mod completeness;
+mod interval;
 mod load;
+#[cfg(feature = "io")]
+mod pages;
 mod query;
 mod reader;
+mod sensing;
 
 use std::collections::BTreeMap;
 
@@ -21,12 +26,17 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
-pub use cog::{CogFile, CogProblem, Cogs};
+pub use cog::{CogFile, CogProblem, Cogs, UNSHIFTED};
+pub use completeness::Completeness;
+pub use interval::{Interval, IntervalError};
 pub use load::{LoadNote, Refused, Rejected, StacLoad, StacLoader};
-pub use query::{Interval, IntervalError, Rejection, StacQuery};
+#[cfg(feature = "io")]
+pub(crate) use pages::{SavedPages, item_key, links, shortfall, stated_matches};
+pub use query::{Rejection, StacQuery};
 #[cfg(feature = "io")]
 pub(crate) use reader::PROPERTIES;
 use reader::{DATASTRIP_FIELDS, Reader};
+pub use sensing::{KnownTime, TimeVerdict, possible};
 
 use crate::ids::{Baseline, Level, MgrsTile};
 use crate::product::ProductId;
@@ -127,9 +137,10 @@ pub struct StacItem {
     pub collection: Option<String>,
     /// The product that the item stands for.
     pub product: ProductId,
-    /// `datetime`, else `start_datetime`: the datatake start at CDSE, the sensing time at Earth Search.
+    /// `datetime`, else `start_datetime`, else the datatake start in the name. Which time that is:
+    /// [`Self::known_time`].
     pub datetime: DateTime<Utc>,
-    /// Cloud cover, percent.
+    /// Cloud cover, percent; `None` where the item states none, or what no percentage can be.
     pub cloud_cover: Option<f64>,
     /// Datastrip identifier.
     pub datastrip_id: Option<String>,
@@ -169,9 +180,9 @@ impl StacItem {
             product,
             datetime: match reader.time("datetime")? {
                 Some(time) => time,
-                None => reader.time("start_datetime")?.ok_or_else(|| reader.field("datetime", "is missing"))?,
+                None => reader.time("start_datetime")?.unwrap_or_else(|| product.datatake_start()),
             },
-            cloud_cover: reader.number(&["eo:cloud_cover", "cloudCover"])?,
+            cloud_cover: reader.number(&["eo:cloud_cover", "cloudCover"])?.filter(|p| (0.0..=100.0).contains(p)),
             datastrip_id: reader.text(&DATASTRIP_FIELDS)?.map(|(_, id)| id.to_owned()),
             updated: reader.time("updated")?,
             created: reader.time("created")?,
@@ -187,9 +198,19 @@ impl StacItem {
         })
     }
 
+    /// What the item's `datetime` tells of the granule's sensing time.
+    pub fn known_time(&self) -> KnownTime {
+        KnownTime::of_item(self.product, self.datetime)
+    }
+
     /// When the item last changed, as far as it tells: `updated`, else `created`, else `published`.
     pub fn changed(&self) -> Option<DateTime<Utc>> {
         self.updated.or(self.created).or(self.published)
+    }
+
+    /// True where its collection is known to leave offsets in the numbers as the ground segment writes them.
+    pub fn is_unshifted(&self) -> bool {
+        self.collection.as_deref() == Some(UNSHIFTED)
     }
 
     /// MGRS tile of the product.

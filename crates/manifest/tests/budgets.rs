@@ -143,7 +143,7 @@ async fn a_date_counts_as_a_wait_and_listings_and_sizes_wait_too() {
         if what == "list" {
             assert_eq!(source.list("", 10).await.unwrap(), Vec::new());
         } else {
-            source.size("f").await.unwrap();
+            source.stat("f").await.unwrap();
         }
         assert!(start.elapsed() >= Duration::from_millis(990), "{what}: {:?}", start.elapsed());
     }

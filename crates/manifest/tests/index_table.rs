@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use s2ice_jpeg2000::{TlmEntry, TlmTable};
 use s2ice_manifest::prefixes::TilePrefixes;
@@ -179,7 +180,134 @@ async fn rows_are_filtered_collapsed_and_named() {
     );
     foreign(&file, columns(["index", "band_id", "path", "product_id"]), 100);
     let text = read(&file, &filter).await.unwrap_err().to_string();
-    assert!(text.contains("column product_id is Binary, not utf8"), "{text}");
+    assert!(text.contains("column index is Utf8, not binary"), "{text}");
+    foreign(&file, columns(["product_id", "band_id", "path", "path"]), 100);
+    let text = read(&file, &filter).await.unwrap_err().to_string();
+    assert!(text.contains("it has several columns path"), "{text}");
+}
+
+/// Files of pyarrow, made by `fixtures/index/make.py`: compressions, encodings, types, case of names, columns of others.
+#[tokio::test]
+async fn files_of_other_writers_are_read_or_refused_by_their_reason() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/index");
+    let filter = IndexFilter { tile: Some("29UNU".parse().unwrap()), ..IndexFilter::default() };
+    for name in ["dictionary_zstd", "view_gzip_v2", "large_lz4", "fixed_snappy", "binary_delta"] {
+        let (rows, report) = read(&folder.join(format!("{name}.parquet")), &filter).await.unwrap();
+        let assets: Vec<String> = rows.iter().map(|row| row.asset.name()).collect();
+        assert_eq!(assets, ["B03_10m", "B02_10m"], "{name}");
+        assert!(rows.iter().all(|row| row.index.cell() == cell(7) && row.product.to_string() == A), "{name}");
+        let counts = (report.rows, report.other_products, report.duplicates, report.rejected);
+        assert_eq!(counts, (40, 1, 24, 13), "{name}: every third has no path");
+        assert_eq!((report.rejected_by_kind.len(), report.rejected_by_kind[0].first.row), (1, 3), "{name}");
+    }
+    let text = read(&folder.join("brotli.parquet"), &filter).await.unwrap_err().to_string();
+    assert!(text.contains("column index is compressed with Brotli, which is not read here"), "{text}");
+}
+
+#[tokio::test]
+async fn every_compression_that_is_built_in_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("index.parquet");
+    let bytes = cell(7);
+    let path = format!("/x/{A}.SAFE/T29UNU_20221005T115411_B03_10m.jp2");
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("index", Arc::new(BinaryArray::from(vec![&bytes[..]]))),
+        ("product_id", texts(&[A])),
+        ("band_id", texts(&["B03"])),
+        ("path", texts(&[&path])),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    for codec in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        let properties = WriterProperties::builder().set_compression(codec).build();
+        let sink = std::fs::File::create(&file).unwrap();
+        let mut writer = ArrowWriter::try_new(sink, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let (rows, _) = read(&file, &IndexFilter::default()).await.unwrap();
+        assert_eq!(rows[0].index.cell(), &bytes[..], "{codec:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_differ_in_case_but_are_not_ambiguous() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("index.parquet");
+    let bytes = cell(7);
+    let path = format!("/x/{A}.SAFE/T29UNU_20221005T115411_B03_10m.jp2");
+    let write = |names: [&str; 3]| {
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("Index", Arc::new(BinaryArray::from(vec![&bytes[..]]))),
+            (names[0], texts(&[A])),
+            (names[1], texts(&[OTHER])),
+            ("band_id", texts(&["B03"])),
+            (names[2], texts(&[&path])),
+        ];
+        foreign(&file, columns, 10);
+    };
+    // The very name is preferred to one in other case.
+    for names in [["PRODUCT_ID", "other", "PATH"], ["product_id", "PRODUCT_ID", "path"]] {
+        write(names);
+        let (rows, _) = read(&file, &IndexFilter::default()).await.unwrap();
+        assert_eq!(rows[0].product.to_string(), A, "{names:?}");
+    }
+    write(["Product_Id", "PRODUCT_ID", "path"]);
+    let text = read(&file, &IndexFilter::default()).await.unwrap_err().to_string();
+    assert!(text.contains("it has several columns product_id"), "{text}");
+}
+
+#[tokio::test]
+async fn an_index_without_a_usable_row_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("index.parquet");
+    let filter = IndexFilter { tile: Some("29UNU".parse().unwrap()), ..IndexFilter::default() };
+    let why = async |products: &[&str], bands: &[&str], paths: &[&str]| {
+        let bytes = vec![cell(1); products.len()];
+        let index: ArrayRef = Arc::new(BinaryArray::from_iter_values(bytes));
+        let columns =
+            vec![("product_id", texts(products)), ("band_id", texts(bands)), ("path", texts(paths)), ("index", index)];
+        foreign(&file, columns, 2);
+        let (_, report) = read(&file, &filter).await.unwrap();
+        report.why_nothing("tile 29UNU at level L2A").unwrap_or_default().replace(file.to_str().unwrap(), "i.parquet")
+    };
+    let begin = "the index has no row of tile 29UNU at level L2A that can be used";
+    for (products, bands, paths, words) in [
+        (vec![], vec![], vec![], "the index has no rows at all".to_owned()),
+        (vec![A], vec!["B02"], vec!["/x_B02_10m.jp2"], String::new()),
+        (
+            vec![OTHER, OTHER],
+            vec!["B02", "B03"],
+            vec!["x", "x"],
+            "the index has no rows of tile 29UNU at level L2A, but 2 rows of others: name the index of this tile"
+                .to_owned(),
+        ),
+        (
+            vec![OTHER, A, A, A],
+            vec!["B02", "B02", "B03", "B04"],
+            vec!["x", "/x_B03_10m.jp2", "", ""],
+            format!(
+                "{begin} (4 rows in all): 1 row of others; row 3 of i.parquet, the first of 2 rows was refused: path is null or \
+                 empty; row 2 of i.parquet was refused: band_id \"B02\" contradicts raster B03_10m of path /x_B03_10m.jp2"
+            ),
+        ),
+        (
+            vec![A, A],
+            vec!["B02", "B02"],
+            vec!["/x_B02_10m.jp2", "/y_B02_10m.jp2"],
+            format!(
+                "{begin} (2 rows in all): 2 rows contradict each other, such as those of B02_10m of {A}: paths /x_B02_10m.jp2 and \
+                 /y_B02_10m.jp2"
+            ),
+        ),
+    ] {
+        assert_eq!(why(&products, &bands, &paths).await, words);
+    }
 }
 
 #[tokio::test]

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::facts::{FileRequest, file_record, product_metadata};
 use s2ice_manifest::source::index_writer::write_index;
 use s2ice_manifest::source::indexer::{IndexOptions, IndexProgress, IndexReport, index_paths};
 use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, SourceUrl};
+use s2ice_manifest::source::memory::{Memory, Place};
 use s2ice_manifest::source::tlm_parquet::{IndexFilter, read_index};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
@@ -187,7 +187,8 @@ async fn files_with_tlm_are_indexed_or_left_to_the_reader() {
 async fn a_rebuild_asks_for_nothing_twice() {
     let Some(data) = support::data() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("cache.ndjson");
+    let url = SourceUrl::parse(folder.path().to_str().unwrap()).unwrap();
+    let place = Place::beside(url, SourceOptions::default());
     let path = format!("/{NAME}.SAFE/{GRANULE}/IMG_DATA/R60m/T29UNU_20221005T115411_B09_60m.jp2");
     let size = std::fs::metadata(data.join("safe").join(&path[1..])).unwrap().len();
     let product = NAME.parse().unwrap();
@@ -197,24 +198,26 @@ async fn a_rebuild_asks_for_nothing_twice() {
     let mut first = None;
     for round in 0..3 {
         let source = open(&data.join("safe"));
-        let cache = FactCache::open(&file).unwrap();
-        let record = file_record(&source, &cache, request(Some(size), false)).await.unwrap();
-        let metadata = product_metadata(&source, &cache, product, &path).await.unwrap();
-        assert_eq!(source.stats().requests(), if round == 0 { 3 } else { 0 });
+        let memory = Memory::read(&place, chrono::Utc::now).await.unwrap();
+        let record = file_record(&source, &memory, request(Some(size), false)).await.unwrap();
+        let metadata = product_metadata(&source, &memory, product, &path).await.unwrap();
+        // The file is remembered; metadata never are beyond a run.
+        assert_eq!(source.stats().requests(), if round == 0 { 3 } else { 2 });
+        memory.save(&place, |_| false).await.unwrap();
         assert_eq!(*first.get_or_insert_with(|| (record.clone(), metadata.clone())), (record, metadata));
     }
     let source = open(&data.join("safe"));
-    let cache = FactCache::open(&file).unwrap();
+    let memory = Memory::read(&place, chrono::Utc::now).await.unwrap();
     // The index says another size, or the tile lengths are needed too: the file is asked again, once.
-    let record = file_record(&source, &cache, request(Some(size + 1), false)).await.unwrap();
+    let record = file_record(&source, &memory, request(Some(size + 1), false)).await.unwrap();
     assert_eq!((record.size, source.stats().requests()), (size, 1));
-    let record = file_record(&source, &cache, request(None, true)).await.unwrap();
+    let record = file_record(&source, &memory, request(None, true)).await.unwrap();
     let golden = data.join("golden/tlm-index/safe").join(&path[1..]).with_extension("tlm");
     assert_eq!(record.index.as_deref(), Some(&std::fs::read(golden).unwrap()[..]));
     let asked = source.stats().requests();
     let etag = record.etag.as_deref().unwrap().trim_matches('"');
     let same = FileRequest { etag: Some(etag), first_sot: Some(record.first_sot), ..request(Some(size), true) };
-    assert_eq!(file_record(&source, &cache, same).await.unwrap(), record);
+    assert_eq!(file_record(&source, &memory, same).await.unwrap(), record);
     assert_eq!(source.stats().requests(), asked);
     // The index was made of another file under the same name, or of this one after it was replaced.
     for other in [
@@ -222,7 +225,7 @@ async fn a_rebuild_asks_for_nothing_twice() {
         FileRequest { first_sot: Some(1), ..request(Some(size), false) },
     ] {
         let before = source.stats().requests();
-        file_record(&source, &cache, other).await.unwrap();
+        file_record(&source, &memory, other).await.unwrap();
         assert_eq!(source.stats().requests(), before + 1);
     }
 }
@@ -236,17 +239,17 @@ async fn a_local_file_that_was_replaced_is_read_again() {
     let file = folder.path().join(&path[1..]);
     std::fs::copy(&real, &file).unwrap();
     let source = open(folder.path());
-    let cache = FactCache::in_memory();
+    let memory = Memory::new(chrono::Utc::now);
     let asset = "B09_60m".parse().unwrap();
     let request =
         FileRequest { path, asset, size: None, first_sot: None, etag: None, last_modified: None, index: false };
-    let first = file_record(&source, &cache, request).await.unwrap();
-    assert_eq!(file_record(&source, &cache, request).await.unwrap(), first);
+    let first = file_record(&source, &memory, request).await.unwrap();
+    assert_eq!(file_record(&source, &memory, request).await.unwrap(), first);
     assert_eq!(source.stats().requests(), 1);
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
     std::fs::File::options().append(true).open(&file).unwrap().set_modified(later).unwrap();
-    let second = file_record(&source, &cache, request).await.unwrap();
+    let second = file_record(&source, &memory, request).await.unwrap();
     assert!(second.last_modified > first.last_modified && second.header == first.header);
     std::fs::remove_file(&file).unwrap();
-    file_record(&source, &cache, request).await.unwrap_err();
+    file_record(&source, &memory, request).await.unwrap_err();
 }

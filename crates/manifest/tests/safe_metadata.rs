@@ -191,6 +191,100 @@ fn radiometry_that_cannot_be_trusted_is_refused() {
     assert!(check_product(other, &facts, "x").unwrap_err().to_string().contains("PRODUCT_URI is"));
 }
 
+/// The names that PSD 14.2 gave to what is of level 2A (baselines 02.04 to 02.06, 2017), and those before and after.
+#[test]
+fn metadata_of_2017_are_read_like_the_others() {
+    const ID: &str = "S2A_MSIL2A_20170823T094031_N0205_R036_T34VFJ_20170823T094252";
+    const TILE: &str = "S2A_USER_MSI_L2A_TL_SGS__20170823T133142_A011330_T34VFJ_N02.05";
+    const STRIP: &str = "S2A_USER_MSI_L2A_DS_SGS__20170823T133142_S20170823T094252_N02.05";
+    let id: ProductId = ID.parse().unwrap();
+    let geocoding = s2ice_manifest::grid::TileGeocoding::of(id.tile());
+    let sizes: String = [(10, 10980), (20, 5490), (60, 1830)]
+        .map(|(r, n)| {
+            format!(
+                "<Size resolution=\"{r}\"><NROWS>{n}</NROWS><NCOLS>{n}</NCOLS></Size><Geoposition resolution=\"{r}\"><ULX>{}\
+                 </ULX><ULY>{}</ULY><XDIM>{r}</XDIM><YDIM>-{r}</YDIM></Geoposition>",
+                geocoding.ulx, geocoding.uly
+            )
+        })
+        .concat();
+    let granule = |psd: u8, ids: &str| {
+        let text = format!(
+            "<n1:Level-2A_Tile_ID xmlns:n1=\"https://psd-{psd}.sentinel2.eo.esa.int/PSD/S2_PDI_Level-2A_Tile_Metadata.xsd\">\
+             <n1:General_Info>{ids}<SENSING_TIME metadataLevel=\"Standard\">2017-08-23T09:42:52.000Z</SENSING_TIME></n1:General_Info>\
+             <n1:Geometric_Info><Tile_Geocoding><HORIZONTAL_CS_CODE>EPSG:{}</HORIZONTAL_CS_CODE>{sizes}</Tile_Geocoding>\
+             </n1:Geometric_Info><n1:Quality_Indicators_Info><L1C_Image_Content_QI/><L2A_Image_Content_QI>\
+             <CLOUD_COVERAGE_PERCENTAGE>8.1</CLOUD_COVERAGE_PERCENTAGE></L2A_Image_Content_QI></n1:Quality_Indicators_Info>\
+             </n1:Level-2A_Tile_ID>",
+            geocoding.epsg
+        );
+        let facts = parse_granule(text.as_bytes(), "MTD_TL.xml").unwrap().unwrap();
+        check_granule(id, &facts, "MTD_TL.xml").unwrap();
+        facts
+    };
+    let new = format!("<TILE_ID>{TILE}</TILE_ID><DATASTRIP_ID>{STRIP}</DATASTRIP_ID>");
+    let old = new.replace("_ID>", "_ID_2A>");
+    let of_1c = new.replace("L2A", "L1C");
+    let mut granules = Vec::new();
+    for ids in [new.clone(), old.clone(), of_1c.clone() + &old, old.clone() + &of_1c] {
+        for psd in [12, 13, 14] {
+            granules.push(granule(psd, &ids));
+        }
+    }
+    assert!(granules.iter().all(|facts| facts.tile_id == TILE && facts.datastrip_id.as_deref() == Some(STRIP)));
+
+    let list = |names: [&str; 2], class: &str| {
+        let images = format!("<{0}>GRANULE/g/IMG_DATA/R20m/L2A_T34VFJ_20170823T094031_B02_20m</{0}>", names[1]);
+        let (tile, strip) = (TILE.replace("USER", class), STRIP.replace("USER", class));
+        let inner =
+            format!("<{0} datastripIdentifier=\"{strip}\" granuleIdentifier=\"{tile}\">{images}</{0}>", names[0]);
+        format!("<Granule_List>{inner}</Granule_List>").repeat(3)
+    };
+    let uris = format!(
+        "<PRODUCT_URI_1C>{}</PRODUCT_URI_1C><PRODUCT_URI_2A>{ID}.SAFE</PRODUCT_URI_2A>",
+        ID.replace("L2A", "L1C")
+    );
+    let product = |uris: &str, list: &str, clouds: &str| {
+        let text = format!(
+            "<n1:Level-2A_User_Product xmlns:n1=\"x\"><n1:General_Info><L2A_Product_Info>{uris}<PROCESSING_LEVEL>Level-2Ap\
+             </PROCESSING_LEVEL><PROCESSING_BASELINE>02.05</PROCESSING_BASELINE><L2A_Product_Organisation>{list}\
+             </L2A_Product_Organisation></L2A_Product_Info><L2A_Product_Image_Characteristics><L1C_L2A_Quantification_Values_List>\
+             <L1C_TOA_QUANTIFICATION_VALUE>1000</L1C_TOA_QUANTIFICATION_VALUE><L2A_BOA_QUANTIFICATION_VALUE>10000\
+             </L2A_BOA_QUANTIFICATION_VALUE><L2A_AOT_QUANTIFICATION_VALUE>1000.0</L2A_AOT_QUANTIFICATION_VALUE>\
+             <L2A_WVP_QUANTIFICATION_VALUE>1000.0</L2A_WVP_QUANTIFICATION_VALUE></L1C_L2A_Quantification_Values_List>\
+             </L2A_Product_Image_Characteristics></n1:General_Info><n1:L2A_Quality_Indicators_Info>{clouds}\
+             </n1:L2A_Quality_Indicators_Info></n1:Level-2A_User_Product>"
+        );
+        let facts = parse_product(text.as_bytes(), Level::L2A, "MTD_MSIL2A.xml").unwrap();
+        check_product(id, &facts, "MTD_MSIL2A.xml").unwrap();
+        facts
+    };
+    let image =
+        "<L2A_Image_Content_QI><CLOUD_COVERAGE_PERCENTAGE>8.1</CLOUD_COVERAGE_PERCENTAGE></L2A_Image_Content_QI>";
+    let whole = |text: &str| format!("<Cloud_Coverage_Assessment>{text}</Cloud_Coverage_Assessment>");
+    for (clouds, expected) in [
+        (whole("9.5"), Some(9.5)),
+        (image.to_owned() + &whole("9.5"), Some(9.5)),
+        (image.to_owned() + &whole("N/A"), Some(8.1)),
+        (image.to_owned(), Some(8.1)),
+        (whole("N/A"), None),
+        (String::new(), None),
+    ] {
+        assert_eq!(product(&uris, "", &clouds).cloud_cover, expected, "{clouds}");
+    }
+    let paths = MetadataPaths::of_raster(id, "/tiles/34/V/FJ/2017/8/23/0/R10m/B02.jp2").unwrap();
+    for names in [["Granule", "IMAGE_FILE_2A"], ["Granule", "IMAGE_FILE"], ["Granules", "IMAGE_FILE_2A"]] {
+        for class in ["USER", "OPER"] {
+            let facts = product(&uris, &list(names, class), "");
+            assert_eq!((facts.add_offset, facts.quantification, facts.images.len()), (0, 10_000.0, 3));
+            assert_eq!(facts.product, Some(id));
+            assert!(granules.iter().all(|granule| check_belongs(granule, &facts, &paths).is_ok()), "{names:?} {class}");
+        }
+    }
+    let other = list(["Granule", "IMAGE_FILE_2A"], "USER").replace("A011330", "A011331");
+    assert!(check_belongs(&granules[0], &product(&uris, &other, ""), &paths).is_err());
+}
+
 #[test]
 fn metadata_lies_beside_the_granule() {
     let id: ProductId = "S2A_MSIL1C_20221005T115411_N0400_R023_T29UNU_20221005T164454".parse().unwrap();

@@ -9,15 +9,11 @@ use s2ice_manifest::source::stac_file::{StacLoadError, StacOptions, load_path, l
 use s2ice_manifest::stac::{LoadNote, Rejection, StacLoad, StacQuery};
 use serde_json::{Value, json};
 
+#[path = "../../../tests/support/real_data.rs"]
+mod real_data;
+
 fn recorded(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("S2ICE_TESTDATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let path = root.join("stac").join(path);
-    if !path.exists() {
-        eprintln!("SKIPPED: no recorded catalogue at {}", path.display());
-        return None;
-    }
-    Some(path)
+    real_data::real_data(&format!("stac/{path}"))
 }
 
 fn query(tile: &str) -> StacQuery {
@@ -102,13 +98,14 @@ fn what_is_broken_is_listed_with_its_place() {
 }
 
 #[test]
-fn a_saved_page_is_noted() {
+fn a_saved_page_is_incomplete() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("page.json");
     let page =
         json!({"type": "FeatureCollection", "features": [item(5, 1.0)], "links": [{"rel": "next", "href": "x"}]});
     fs::write(&path, page.to_string()).unwrap();
-    assert_eq!(load(&path, &query("29UNU")).notes, [LoadNote::PartOfResult { place: path.display().to_string() }]);
+    let reasons = load(&path, &query("29UNU")).completeness.reasons().join("|");
+    assert!(reasons.starts_with(&format!("{} is one page of a search result", path.display())), "{reasons}");
 }
 
 #[tokio::test]

@@ -8,15 +8,11 @@ use std::path::{Path, PathBuf};
 use s2ice_manifest::stac::StacItem;
 use serde_json::Value;
 
+#[path = "../../../tests/support/real_data.rs"]
+mod real_data;
+
 fn recorded() -> Option<PathBuf> {
-    let root = std::env::var_os("S2ICE_TESTDATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let stac = root.join("stac");
-    if !stac.is_dir() {
-        eprintln!("SKIPPED: no recorded catalogues at {}", stac.display());
-        return None;
-    }
-    Some(stac)
+    real_data::real_data("stac")
 }
 
 fn json_files(folder: &Path) -> Vec<PathBuf> {

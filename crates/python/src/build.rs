@@ -1,21 +1,22 @@
 //! `build` and `info` for Python: requests and reports travel as JSON text, so that their one description is the Rust
 //! type and its schema.
 
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::Utc;
 use pyo3::prelude::*;
-use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::decide::OnMismatch;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::era::OnMismatch;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
 use s2ice_manifest::source::mirror;
 use s2ice_store::Error;
-use s2ice_store::build::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
+use s2ice_store::build::{
+    BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
+};
 use s2ice_store::commit::{ChecksumPolicy, Spec};
 use s2ice_store::target::Target;
 use serde::{Deserialize, Serialize};
@@ -42,10 +43,8 @@ struct Request {
     resolutions: Resolutions,
     on_mismatch: OnMismatch,
     headers: HeaderPolicy,
-    /// A cache file, or
-    cache: Option<PathBuf>,
-    /// the folder for one of the usual name.
-    cache_folder: Option<PathBuf>,
+    /// Where what is learned of the source is remembered.
+    memory: MemoryPlace,
     source: String,
     source_options: SourceOptions,
     store: Option<String>,
@@ -54,6 +53,8 @@ struct Request {
     spec: u8,
     container: Option<String>,
     prune: bool,
+    accept_incomplete: bool,
+    recheck: Vec<String>,
     full: bool,
     dry_run: bool,
 }
@@ -74,8 +75,10 @@ impl Request {
             other => return Err(format!("spec {other} is unknown: 1 or 2")),
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let recheck: Result<Vec<Recheck>, _> = self.recheck.iter().map(|text| text.parse()).collect();
+        let recheck = recheck.map_err(|e| format!("recheck: {e}"))?;
         Ok(BuildSettings {
-            cache: self.cache.or_else(|| self.cache_folder.map(|f| f.join(format!("{tile}-{level}.ndjson")))),
+            memory: self.memory,
             tile,
             level,
             source_kind: self.source_kind,
@@ -101,10 +104,11 @@ impl Request {
             container: self.container,
             prune: self.prune,
             prune_limit: PRUNE_LIMIT,
+            accept_incomplete: self.accept_incomplete,
+            recheck,
             full: self.full,
             overlap: OVERLAP,
             lock_wait: LOCK_WAIT,
-            sample: SAMPLE,
             clock: Utc::now,
             dry_run: self.dry_run,
             run: format!("{}-{}", now.as_millis(), std::process::id()),

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import rasterio
 
+import real_data
 from support import Jp2, read_jp2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
 def testdata() -> Path:
     """The folder of real products, or skip."""
-    here = Path(__file__).resolve().parent
-    folder = Path(os.environ.get("S2ICE_TESTDATA") or here.joinpath("../../../../shared/data")).resolve()
-    if not (folder / "golden/decode.json").exists():
-        sys.stderr.write(f"SKIPPED: no real products at {folder}; set S2ICE_TESTDATA\n")
-        pytest.skip(f"no real products at {folder}")
-    return folder
+    return real_data.needed()
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def built(index: Path, testdata: Path, tmp_path_factory: pytest.TempPathFactory)
         index=index,
         source=testdata / SAFE,
         store=store,
-        cache=folder / "cache.ndjson",
+        memory=folder / "memory.parquet",
         progress=lambda *call: calls.append(call),
     )
     assert calls
@@ -112,7 +112,7 @@ def test_reflectance_of_baseline_four(built: tuple[Path, dict[str, Any]], produc
 def test_rebuild_asks_the_source_for_less(built: tuple[Path, dict[str, Any]], index: Path, testdata: Path) -> None:
     store, first = built
     again = s2ice.build(
-        tile="29UNU", index=[index], source=testdata / SAFE, cache=store.parent / "cache.ndjson", dry_run=True
+        tile="29UNU", index=[index], source=testdata / SAFE, memory=store.parent / "memory.parquet", dry_run=True
     )
     assert again["references"] == first["references"]
     assert again["source_use"]["requests"] < first["source_use"]["requests"]
@@ -120,7 +120,7 @@ def test_rebuild_asks_the_source_for_less(built: tuple[Path, dict[str, Any]], in
 
 
 def test_arrays_can_be_chosen(index: Path, testdata: Path) -> None:
-    report = s2ice.build(tile="29UNU", index=index, source=testdata / SAFE, arrays="**/scl", cache=False, dry_run=True)
+    report = s2ice.build(tile="29UNU", index=index, source=testdata / SAFE, arrays="**/scl", memory=False, dry_run=True)
     assert [array["asset"] for array in report["arrays"]] == ["SCL_20m"]
 
 
@@ -129,7 +129,9 @@ def test_an_exception_of_progress_stops_the_build(index: Path, testdata: Path, t
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        s2ice.build(tile="29UNU", index=index, source=testdata / SAFE, store=tmp_path / "s", cache=False, progress=stop)
+        s2ice.build(
+            tile="29UNU", index=index, source=testdata / SAFE, store=tmp_path / "s", memory=False, progress=stop
+        )
     with pytest.raises(StoreNotFoundError):
         s2ice.open(tmp_path / "s")
 
@@ -153,7 +155,7 @@ def test_an_exception_of_progress_stops_the_build(index: Path, testdata: Path, t
 )
 def test_bad_requests(changes: dict[str, Any], error: type[Exception], message: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    arguments = {"tile": "29UNU", "index": "i.parquet", "source": tmp_path, "store": store, "cache": False} | changes
+    arguments = {"tile": "29UNU", "index": "i.parquet", "source": tmp_path, "store": store, "memory": False} | changes
     with pytest.raises(error, match=message):
         s2ice.build(**arguments)
     assert not store.exists()
@@ -183,7 +185,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         script = (
             f"import s2ice; s2ice.build(tile='29UNU', index={url + 'i.parquet'!r}, source={url!r}, dry_run=True,"
-            " cache=False)"
+            " memory=False)"
         )
         process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
         silent.settimeout(60)

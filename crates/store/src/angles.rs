@@ -1,5 +1,7 @@
 //! Sun and viewing angles in a store: one chunk per array and time step, kept, written, moved or taken away.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -12,8 +14,9 @@ use s2ice_manifest::source::angle_chunks::decode;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::layout::geometry;
-use crate::plan::AngleReferences;
+use crate::layout::{geometry, place};
+use crate::plan::{AngleReferences, TreePlan};
+use crate::state::StoreState;
 use crate::update::Update;
 use crate::window::Windows;
 
@@ -38,9 +41,17 @@ pub enum AngleOperation<'a> {
 }
 
 /// What happens at a step, given what the store has there.
-pub fn operation(wanted: Option<&AnglePlacement>, step: usize, held: bool, anew: bool) -> AngleOperation<'_> {
+pub fn operation<'a>(
+    wanted: Option<&'a AnglePlacement>,
+    era: Option<&Era>,
+    step: usize,
+    held: bool,
+    anew: bool,
+) -> AngleOperation<'a> {
     match wanted {
-        Some(AnglePlacement::Held { step: from }) if !anew && usize::try_from(*from) == Ok(step) => {
+        Some(AnglePlacement::Held { era: from, step: at })
+            if !anew && from.as_ref() == era && usize::try_from(*at) == Ok(step) =>
+        {
             AngleOperation::Keep
         }
         Some(placement) => AngleOperation::Write(placement),
@@ -49,17 +60,19 @@ pub fn operation(wanted: Option<&AnglePlacement>, step: usize, held: bool, anew:
     }
 }
 
-/// The steps of an array at which something happens, and what.
+/// The steps of an array of a tree at which something happens, and what.
 pub(crate) fn operations<'a>(
     angles: &'a AngleReferences,
-    held: Option<&'a [bool]>,
+    era: Option<&'a Era>,
+    state: Option<&'a StoreState>,
     update: &Update,
 ) -> impl Iterator<Item = (usize, AngleOperation<'a>)> + use<'a> {
-    let anew = update.anew_angles.contains(&angles.array);
+    let anew = update.anew.contains(&angles.path);
+    let held = state.and_then(|state| state.tree(era)?.angles.get(&angles.array)).map(Vec::as_slice);
     let there = move |step: usize| !anew && held.is_some_and(|held| held.get(step) == Some(&true));
     let steps = angles.placements.iter().enumerate();
     steps
-        .map(move |(step, placement)| (step, operation(placement.as_ref(), step, there(step), anew)))
+        .map(move |(step, placement)| (step, operation(placement.as_ref(), era, step, there(step), anew)))
         .filter(|(_, operation)| !matches!(operation, AngleOperation::Keep | AngleOperation::Nothing))
 }
 
@@ -71,8 +84,8 @@ pub(crate) fn chunk(array: AngleArray, step: usize) -> ChunkIndices {
 }
 
 /// Path of an array in a repository.
-pub(crate) fn path(array: AngleArray, url: &impl ToString) -> Result<Path> {
-    let text = geometry::path(array);
+pub(crate) fn path(era: Option<&Era>, array: AngleArray, url: &impl ToString) -> Result<Path> {
+    let text = format!("/{}", place::within(era, &geometry::path(array)));
     let damaged = |_| Error::Damaged { url: url.to_string(), detail: format!("{text} is no path of an array") };
     text.as_str().try_into().map_err(damaged)
 }
@@ -93,11 +106,11 @@ impl Windows {
     ///
     /// # Errors
     /// [`Error::Icechunk`]; [`Error::Damaged`] where angles that are to be kept are not there.
-    pub(crate) async fn fill_angles(&self, session: &mut Session, steps: &std::ops::Range<usize>) -> Result<()> {
-        for angles in &self.plan.angles {
-            let path = path(angles.array, &self.url)?;
-            let held = self.state.as_ref().and_then(|state| state.angles.get(&angles.array)).map(Vec::as_slice);
-            let changes = operations(angles, held, &self.update).filter(|(step, _)| steps.contains(step));
+    pub(crate) async fn fill_angles(&self, session: &mut Session, tree: &TreePlan, steps: &Range<usize>) -> Result<()> {
+        let (era, state) = (tree.era.as_ref(), self.state.as_deref());
+        for angles in &tree.angles {
+            let path = path(era, angles.array, &self.url)?;
+            let changes = operations(angles, era, state, &self.update).filter(|(step, _)| steps.contains(step));
             let payloads: Vec<_> =
                 changes.map(|(step, operation)| self.payload(angles.array, step, operation)).collect();
             let mut payloads = stream::iter(payloads).buffered(self.options.concurrency);
@@ -121,15 +134,10 @@ impl Windows {
                 }
                 .boxed()
             }
-            AngleOperation::Write(AnglePlacement::Held { step: from }) => {
-                async move { Ok((chunk, Some(self.held_angles(array, *from).await?))) }.boxed()
+            // A chunk that is an object of its own is named by more than one array as well as by one.
+            AngleOperation::Write(AnglePlacement::Held { era, step }) => {
+                async move { Ok((chunk, Some(self.held_angles(era.as_ref(), array, *step).await?))) }.boxed()
             }
-            AngleOperation::Write(AnglePlacement::Elsewhere(places)) => async move {
-                let bytes = self.brought_angles(array, places).await?;
-                let payload = self.written(array, &chunk, bytes).await?;
-                Ok((chunk, Some(payload)))
-            }
-            .boxed(),
             AngleOperation::Clear | AngleOperation::Keep | AngleOperation::Nothing => {
                 async move { Ok((chunk, None)) }.boxed()
             }
@@ -149,33 +157,17 @@ impl Windows {
         Ok(ChunkPayload::Ref(ChunkRef { id, offset: 0, length }))
     }
 
-    /// The chunk of angles that another store of the tile holds.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] where there is none.
-    pub(crate) async fn brought_angles(&self, array: AngleArray, places: &[(Option<Era>, u32)]) -> Result<Bytes> {
-        let lost = || {
-            let detail =
-                format!("{} of another store of the tile is to be taken over but is not there", geometry::path(array));
-            Error::Damaged { url: self.url.to_string(), detail }
-        };
-        let (era, step) = places.first().ok_or_else(lost)?;
-        let store = self.elsewhere.get(era).ok_or_else(lost)?;
-        store.angle_bytes(array, usize::try_from(*step).unwrap_or(usize::MAX)).await?.ok_or_else(lost)
-    }
-
     /// What the store holds of an array of angles at a step.
     ///
     /// # Errors
     /// [`Error::Damaged`] where there is nothing.
-    pub(crate) async fn held_angles(&self, array: AngleArray, step: u32) -> Result<ChunkPayload> {
+    pub(crate) async fn held_angles(&self, era: Option<&Era>, array: AngleArray, step: u32) -> Result<ChunkPayload> {
         let lost = || {
             let detail = format!("{}, step {step}, is to be kept but is not there", geometry::path(array));
             Error::Damaged { url: self.url.to_string(), detail }
         };
         let store = self.held.as_ref().ok_or_else(lost)?;
-        let step = usize::try_from(step).unwrap_or(usize::MAX);
-        store.angles(array, step).await?.ok_or_else(lost)
+        store.angles(era, array, step).await?.ok_or_else(lost)
     }
 }
 
@@ -186,14 +178,16 @@ mod tests {
 
     #[test]
     fn what_happens_follows_from_what_is_there() {
-        let (new, kept) = (AnglePlacement::New(std::sync::Arc::from([1])), AnglePlacement::Held { step: 4 });
-        assert_eq!(operation(Some(&kept), 4, true, false), AngleOperation::Keep);
-        assert_eq!(operation(Some(&kept), 4, true, true), AngleOperation::Write(&kept));
-        assert_eq!(operation(Some(&kept), 5, false, false), AngleOperation::Write(&kept));
-        assert_eq!(operation(Some(&new), 4, true, false), AngleOperation::Write(&new));
-        assert_eq!(operation(None, 4, true, false), AngleOperation::Clear);
-        assert_eq!(operation(None, 4, true, true), AngleOperation::Nothing);
-        assert_eq!(operation(None, 4, false, false), AngleOperation::Nothing);
+        let (new, kept) = (AnglePlacement::New(std::sync::Arc::from([1])), AnglePlacement::Held { era: None, step: 4 });
+        assert_eq!(operation(Some(&kept), None, 4, true, false), AngleOperation::Keep);
+        let era: Era = "offset-0".parse().unwrap();
+        assert_eq!(operation(Some(&kept), Some(&era), 4, true, false), AngleOperation::Write(&kept));
+        assert_eq!(operation(Some(&kept), None, 4, true, true), AngleOperation::Write(&kept));
+        assert_eq!(operation(Some(&kept), None, 5, false, false), AngleOperation::Write(&kept));
+        assert_eq!(operation(Some(&new), None, 4, true, false), AngleOperation::Write(&new));
+        assert_eq!(operation(None, None, 4, true, false), AngleOperation::Clear);
+        assert_eq!(operation(None, None, 4, true, true), AngleOperation::Nothing);
+        assert_eq!(operation(None, None, 4, false, false), AngleOperation::Nothing);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Makes a store hold what a plan says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -11,7 +12,7 @@ use s2ice_manifest::ids::{Level, MgrsTile};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, icechunk_error};
-use crate::gate::{GateOptions, GateReport};
+use crate::gate::GateReport;
 use crate::held::HeldStore;
 use crate::housekeeping::{remove_stale_branches, tag_published};
 use crate::plan::StorePlan;
@@ -22,7 +23,7 @@ use crate::state::{self, StoreState};
 use crate::target::Target;
 use crate::unfinished::Unfinished;
 use crate::update::update;
-use crate::window::{Elsewhere, Windows};
+use crate::window::Windows;
 use crate::writer::Writer;
 
 /// What is written beside each reference so that a reader notices a changed file.
@@ -59,30 +60,14 @@ pub struct WriteOptions {
     pub run: String,
     /// The container behind the references.
     pub container: VirtualChunkContainer,
-    /// Those of other stores of the tile, from which references may come.
-    pub more_containers: Vec<VirtualChunkContainer>,
     /// Concurrent requests of a commit.
     pub concurrency: usize,
     /// Message of the commit that is published.
     pub message: String,
     /// The clock, for the tag of the published state.
     pub clock: fn() -> DateTime<Utc>,
-    /// What is checked before the state is published.
-    pub gate: GateOptions,
-}
-
-impl Written {
-    /// With what was written in the same run before.
-    pub(crate) fn after(self, before: Option<Self>) -> Self {
-        let Some(before) = before else { return self };
-        Self {
-            references: self.references + before.references,
-            moved: self.moved + before.moved,
-            commits: self.commits + before.commits,
-            created: self.created || before.created,
-            ..self
-        }
-    }
+    /// Number of references that each array shall have, by path. Arrays that are not there are not counted.
+    pub references: BTreeMap<String, u64>,
 }
 
 impl WriteOptions {
@@ -120,8 +105,6 @@ pub struct Loaded {
     /// What it holds; absent where nothing was published yet.
     pub state: Option<Arc<StoreState>>,
     held: Option<Arc<HeldStore>>,
-    /// The other stores of the tile from which references come.
-    pub(crate) elsewhere: Elsewhere,
 }
 
 impl Loaded {
@@ -226,7 +209,6 @@ pub async fn write(
         update: Arc::new(update),
         state: loaded.state,
         held,
-        elsewhere: loaded.elsewhere,
         options: Arc::new(options),
     };
     let writer = Writer { windows, main, progress };

@@ -11,12 +11,13 @@ use icechunk::format::{ByteRange, ChunkIndices, Path};
 use icechunk::repository::VersionInfo;
 use icechunk::session::Session;
 use s2ice_manifest::chunk::indices;
+use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::AngleArray;
-use s2ice_manifest::raster::Asset;
+use s2ice_manifest::manifest::HeldRaster;
 
 use crate::angles;
 use crate::error::{Error, Result, icechunk_error};
-use crate::layout::geometry;
+use crate::layout::{geometry, place};
 use crate::state::{HeldArray, StoreState};
 use crate::target::Target;
 
@@ -59,22 +60,36 @@ impl HeldStore {
         self.prefixes.get(name).cloned()
     }
 
-    /// The array of a raster.
-    pub(crate) fn array(&self, asset: Asset) -> Option<&HeldArray> {
-        self.state.arrays.get(&asset)
+    /// The array that holds a raster.
+    pub(crate) fn array(&self, raster: &HeldRaster) -> Option<&HeldArray> {
+        self.state.tree(raster.era.as_ref())?.arrays.get(&raster.asset)
     }
 
-    /// The chunk of an array of angles at a time step; `None` where the store has none.
-    pub(crate) async fn angles(&self, array: AngleArray, step: usize) -> Result<Option<ChunkPayload>> {
-        let path = angles::path(array, &self.url)?;
+    /// The references of a raster.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where there is no such array, or it cannot be read.
+    pub(crate) async fn of(&self, raster: &HeldRaster) -> Result<Vec<HeldReference>> {
+        let lost = || Error::Damaged {
+            url: self.url.clone(),
+            detail: format!("{} of {} is to be kept but is not there", raster.asset, place::root(raster.era.as_ref())),
+        };
+        let array = self.array(raster).ok_or_else(lost)?;
+        self.references(array, usize::try_from(raster.step).unwrap_or(usize::MAX)).await
+    }
+
+    /// The chunk of an array of angles of a tree at a time step; `None` where the store has none.
+    pub(crate) async fn angles(&self, era: Option<&Era>, array: AngleArray, step: u32) -> Result<Option<ChunkPayload>> {
+        let path = angles::path(era, array, &self.url)?;
+        let step = usize::try_from(step).unwrap_or(usize::MAX);
         let payload = self.session.get_chunk_ref(&path, &angles::chunk(array, step)).await;
         payload.map_err(|error| self.unreadable(array, &error))
     }
 
     /// The bytes of that chunk.
-    pub(crate) async fn angle_bytes(&self, array: AngleArray, step: usize) -> Result<Option<Bytes>> {
-        let path = angles::path(array, &self.url)?;
-        let chunk = angles::chunk(array, step);
+    pub(crate) async fn angle_bytes(&self, era: Option<&Era>, array: AngleArray, step: u32) -> Result<Option<Bytes>> {
+        let path = angles::path(era, array, &self.url)?;
+        let chunk = angles::chunk(array, usize::try_from(step).unwrap_or(usize::MAX));
         let reader = self.session.get_chunk_reader(&path, &chunk, &ByteRange::ALL).await;
         match reader.map_err(|error| self.unreadable(array, &error))? {
             None => Ok(None),

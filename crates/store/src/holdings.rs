@@ -1,52 +1,48 @@
-//! What all stores of a tile hold together: the main one and its eras, as one set of products.
+//! What a store holds, its eras included, as one set of products.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use s2ice_manifest::era::{Era, InEras};
+use s2ice_manifest::decide::{Standing, StandingRaster};
+use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::manifest::HeldRaster;
-use s2ice_manifest::product::{ProductId, ProductMetadata, precedence};
+use s2ice_manifest::product::{ProductId, ProductMetadata, precedence, same_datastrip};
+use s2ice_manifest::raster::Quantity;
 
-use sha2::{Digest, Sha256};
+use crate::state::{StoreState, TreeState};
 
-use crate::state::StoreState;
-
-/// What goes into the `inputs` of a product that several stores share, so that one of them alone is known to be a part.
-pub(crate) fn spread<'a>(places: impl Iterator<Item = Option<&'a Era>>) -> i64 {
-    let mut names: Vec<&str> = places.map(|era| era.map_or("", Era::name)).collect();
-    names.sort_unstable();
-    if names.len() < 2 {
-        return 0;
-    }
-    let digest = Sha256::digest(names.join("\n"));
-    digest.first_chunk::<8>().map_or(0, |head| i64::from_le_bytes(*head))
-}
-
-/// The states of a tile's stores.
+/// What a store holds, by product.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Holdings {
-    stores: Vec<Arc<StoreState>>,
-    /// Where each product is: number of the store and time step.
-    products: BTreeMap<ProductId, Vec<(usize, usize)>>,
+    state: Option<Arc<StoreState>>,
+    /// Where each product is: tree and time step. A product can have a share in several.
+    products: BTreeMap<ProductId, Vec<(Option<Era>, usize)>>,
 }
 
 impl Holdings {
-    /// Joins the states of the main store and its eras.
-    pub(crate) fn new(stores: Vec<Arc<StoreState>>) -> Self {
-        let mut products: BTreeMap<ProductId, Vec<(usize, usize)>> = BTreeMap::new();
-        for (number, store) in stores.iter().enumerate() {
-            for (step, held) in store.steps.iter().enumerate() {
-                products.entry(held.id).or_default().push((number, step));
+    /// Of a store; `None` where there is none yet.
+    pub(crate) fn new(state: Option<Arc<StoreState>>) -> Self {
+        let mut products: BTreeMap<ProductId, Vec<(Option<Era>, usize)>> = BTreeMap::new();
+        for tree in state.iter().flat_map(|state| state.trees.values()) {
+            for (step, held) in tree.steps.iter().enumerate() {
+                products.entry(held.id).or_default().push((tree.era.clone(), step));
             }
         }
-        Self { stores, products }
+        Self { state, products }
+    }
+
+    /// The places of a product.
+    fn places(&self, id: ProductId) -> impl Iterator<Item = (&TreeState, usize)> {
+        let places = self.products.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let trees = self.state.as_ref().map(|state| &state.trees);
+        places.iter().filter_map(move |(era, step)| Some((trees?.get(era)?, *step)))
     }
 
     /// True where there is no store yet.
     pub(crate) fn is_new(&self) -> bool {
-        self.stores.is_empty()
+        self.state.is_none()
     }
 
     /// Number of products.
@@ -59,79 +55,69 @@ impl Holdings {
         self.products.keys().copied()
     }
 
-    /// True where any of the stores has the product.
+    /// True where the store has the product.
     pub(crate) fn contains(&self, id: ProductId) -> bool {
         self.products.contains_key(&id)
     }
 
     /// What is known of a product.
     pub(crate) fn metadata(&self, id: ProductId) -> Option<&ProductMetadata> {
-        let (store, step) = *self.products.get(&id)?.first()?;
-        Some(&self.stores.get(store)?.steps.get(step)?.metadata)
+        self.places(id).find_map(|(tree, step)| Some(&tree.steps.get(step)?.metadata))
     }
 
     /// When the catalogue last changed the item of a product.
     pub(crate) fn updated(&self, id: ProductId) -> Option<String> {
-        let (store, step) = *self.products.get(&id)?.first()?;
-        self.stores.get(store)?.facts.get(step)?.updated.clone()
+        self.places(id).find_map(|(tree, step)| tree.facts.get(step)?.updated.clone())
     }
 
-    /// Fingerprint of the index rows that gave a product; 0 where a part of it is to be asked for again, or is missing
-    /// because a run was killed between two stores.
+    /// Fingerprint of the index rows that gave a product.
     pub(crate) fn inputs(&self, id: ProductId) -> i64 {
-        let places = self.products.get(&id).map(Vec::as_slice).unwrap_or_default();
-        let spread = spread(places.iter().map(|(store, _)| self.stores[*store].stamp.era.as_ref()));
-        let mut all = places.iter().map(|(store, step)| self.stores[*store].facts[*step].inputs);
-        match all.next() {
-            Some(first) if first != 0 && all.all(|inputs| inputs == first) => first ^ spread,
-            _ => 0,
-        }
+        self.places(id).find_map(|(tree, step)| Some(tree.facts.get(step)?.inputs)).unwrap_or_default()
     }
 
-    /// The rasters that the stores hold of a product, each once.
+    /// True where something of the product was refused.
+    pub(crate) fn is_partial(&self, id: ProductId) -> bool {
+        self.places(id).any(|(tree, step)| tree.facts.get(step).is_some_and(|facts| facts.partial))
+    }
+
+    /// The rasters that the store holds of a product.
     pub(crate) fn rasters(&self, id: ProductId) -> Vec<HeldRaster> {
-        let mut out: BTreeMap<_, HeldRaster> = BTreeMap::new();
-        for (store, step) in self.products.get(&id).map(Vec::as_slice).unwrap_or_default() {
-            for raster in self.stores[*store].rasters(*step) {
-                out.entry(raster.asset).or_insert(raster);
-            }
-        }
-        out.into_values().collect()
+        self.places(id).flat_map(|(tree, step)| tree.rasters(step)).collect()
     }
 
-    /// The rasters that eras hold.
-    pub(crate) fn in_eras(&self) -> InEras {
-        let mut out = InEras::new();
-        for store in &self.stores {
-            let Some(era) = &store.stamp.era else { continue };
-            for (step, held) in store.steps.iter().enumerate() {
-                for raster in store.rasters(step) {
-                    *out.entry((held.id, raster.asset)).or_default() |= era.is_of_profile();
-                }
-            }
-        }
-        out
+    /// What the decision has to know of it.
+    pub(crate) fn standing(&self) -> Standing {
+        let rasters = |id| {
+            let of = |raster: HeldRaster| (raster.asset, StandingRaster { era: raster.era, header: raster.header });
+            self.rasters(id).into_iter().map(of).collect()
+        };
+        let products = self.ids().map(|id| (id, rasters(id))).collect();
+        let accepted = self.state.as_ref().map(|state| state.stamp.accepted.clone()).unwrap_or_default();
+        Standing { products, accepted }
     }
 
-    /// Where the stores hold the angles of a product.
+    /// Where the store holds the angles of a product; each tree that has a share of it has them.
     pub(crate) fn angles(&self, id: ProductId) -> BTreeMap<AngleArray, AnglePlacement> {
-        let mut out: BTreeMap<AngleArray, Vec<(Option<Era>, u32)>> = BTreeMap::new();
-        for (store, step) in self.products.get(&id).map(Vec::as_slice).unwrap_or_default() {
-            let (state, number) = (&self.stores[*store], u32::try_from(*step).unwrap_or(u32::MAX));
-            for array in state.angles(*step).into_keys() {
-                out.entry(array).or_default().push((state.stamp.era.clone(), number));
-            }
-        }
-        out.into_iter().map(|(array, places)| (array, AnglePlacement::Elsewhere(places))).collect()
+        self.places(id).flat_map(|(tree, step)| tree.angles(step)).collect()
     }
 
-    /// The product that is a later processing of the same acquisition as one whose datastrip starts at `start`.
-    pub(crate) fn later_processing(&self, id: ProductId, start: DateTime<Utc>) -> Option<ProductId> {
+    /// The product that is a later processing of the same acquisition as one whose datastrip starts at `start`, and has all
+    /// the quantities that it could have.
+    pub(crate) fn supersedes(
+        &self,
+        id: ProductId,
+        start: DateTime<Utc>,
+        quantities: &BTreeSet<Quantity>,
+    ) -> Option<ProductId> {
         let later = |other: &ProductId| {
             other.datatake() == id.datatake()
                 && precedence(*other) > precedence(id)
-                && self.metadata(*other).and_then(ProductMetadata::datastrip_start) == Some(start)
+                && same_datastrip(self.metadata(*other).and_then(ProductMetadata::datastrip_start), Some(start))
         };
-        self.ids().find(later)
+        let has_all = |other: &ProductId| {
+            let rasters = self.rasters(*other);
+            quantities.iter().all(|quantity| rasters.iter().any(|raster| raster.asset.quantity == *quantity))
+        };
+        self.ids().filter(|_| !self.contains(id)).filter(later).find(has_all)
     }
 }

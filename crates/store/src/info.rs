@@ -1,14 +1,21 @@
 //! What is in a store, from its metadata and manifests alone: no chunk of the source is read.
 
+use std::collections::BTreeMap;
+
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::{ObjectStoreConfig, Repository};
+use s2ice_manifest::era::Era;
 use serde_json::Value;
 
 use crate::error::{Error, Result, icechunk_error};
 use crate::housekeeping::published;
-use crate::report::{AngleReport, Commit, Container, InfoArray, InfoReport, REPORT_VERSION, Times, rfc3339_ms};
+use crate::layout::{geometry, place};
+use crate::plan::EraStamp;
+use crate::report::{
+    AngleReport, Commit, Container, InfoArray, InfoEra, InfoReport, REPORT_VERSION, Times, rfc3339_ms,
+};
 use crate::repository::{Found, check_layout, read_stamp};
-use crate::state::{self, HeldArray, StoreState};
+use crate::state::{self, HeldArray, StoreState, TreeState};
 use crate::target::Target;
 
 /// Reads the state of branch `main`.
@@ -34,11 +41,7 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
     let commit = repository.lookup_snapshot(&state.snapshot).await.map_err(|e| failed(&e))?;
     let manifests = repository.lookup_manifest_files(&state.snapshot).await.map_err(|e| failed(&e))?;
     let manifest_bytes = manifests.map(|manifest| manifest.size_bytes).sum();
-    let mut arrays: Vec<InfoArray> = state.arrays.values().map(|array| described(&state, array)).collect();
-    arrays.sort_by(|a, b| a.path.cmp(&b.path));
-    let angles = state.angles.iter().map(|(array, present)| {
-        AngleReport::of(*array, state.steps.len(), present.iter().filter(|present| **present).count())
-    });
+    let arrays = arrays(&state);
     let stamp = &state.stamp;
     let containers = repository.config().virtual_chunk_containers().map(|container| Container {
         name: container.name().unwrap_or_default().to_owned(),
@@ -60,21 +63,16 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         level: stamp.level.clone(),
         layout: stamp.layout,
         writer: stamp.writer.clone(),
-        era: stamp.era.clone(),
-        eras: stamp.eras.clone(),
+        eras: eras(&state),
         headers: stamp.headers.clone(),
         metadata: stamp.metadata.clone(),
         spec: if repository.spec_version() >= SpecVersionBin::V2 { 2 } else { 1 },
-        times: Times {
-            count: state.steps.len(),
-            first: state.steps.first().map(|step| rfc3339_ms(step.time_ms)),
-            last: state.steps.last().map(|step| rfc3339_ms(step.time_ms)),
-        },
+        times: state.tree(None).map(times).unwrap_or_default(),
         references: arrays.iter().map(|a| a.references).sum(),
-        referenced_bytes: state.facts.iter().map(|fact| fact.bytes).fold(0, u64::saturating_add),
+        referenced_bytes: state.trees.values().flat_map(|t| &t.facts).map(|f| f.bytes).fold(0, u64::saturating_add),
         manifest_bytes,
+        angles: angles(&state),
         arrays,
-        angles: angles.collect(),
         containers: containers.collect(),
         last_commit: Commit {
             snapshot: commit.id.to_string(),
@@ -84,6 +82,39 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         branches: branches.into_iter().collect(),
         tags: tags.into_iter().collect(),
     })
+}
+
+/// The data arrays of all trees, by path.
+fn arrays(state: &StoreState) -> Vec<InfoArray> {
+    let arrays = state.trees.values().flat_map(|tree| tree.arrays.values());
+    let mut arrays: Vec<InfoArray> = arrays.map(|array| described(state, array)).collect();
+    arrays.sort_by(|a, b| a.path.cmp(&b.path));
+    arrays
+}
+
+fn angles(state: &StoreState) -> Vec<AngleReport> {
+    let angles = state.trees.values().flat_map(|tree| tree.angles.iter().map(move |(array, has)| (tree, *array, has)));
+    let of = |(tree, array, has): (&TreeState, _, &Vec<bool>)| {
+        let path = format!("/{}", place::within(tree.era.as_ref(), &geometry::path(array)));
+        AngleReport::new(path, array, tree.steps.len(), has.iter().filter(|has| **has).count())
+    };
+    angles.map(of).collect()
+}
+
+fn eras(state: &StoreState) -> BTreeMap<Era, InfoEra> {
+    let of = |(era, stamp): (&Era, &EraStamp)| {
+        let times = times(state.tree(Some(era))?);
+        Some((era.clone(), InfoEra { differs: stamp.differs.clone(), times }))
+    };
+    state.stamp.eras.iter().filter_map(of).collect()
+}
+
+fn times(tree: &TreeState) -> Times {
+    Times {
+        count: tree.steps.len(),
+        first: tree.steps.first().map(|step| rfc3339_ms(step.time_ms)),
+        last: tree.steps.last().map(|step| rfc3339_ms(step.time_ms)),
+    }
 }
 
 fn described(state: &StoreState, array: &HeldArray) -> InfoArray {

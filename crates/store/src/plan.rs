@@ -2,30 +2,32 @@
 //!
 //! Pure: the same inputs give the same plan, whatever the target held before.
 
-mod geometry;
+mod angles;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::{Assembly, Radiometry, Resolutions, Step};
+use s2ice_manifest::assemble::{Assembly, Step};
+use s2ice_manifest::decide::{Accepted, Resolutions};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::Era;
+use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::manifest::ChunkManifest;
 use s2ice_manifest::product::MetadataSource;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use self::tree::Tree;
 use crate::layout::document::ArrayDocument;
 use crate::layout::eopf::{ArrayKind, array_kind};
 use crate::layout::time::{self, StepFacts};
-use crate::layout::{attributes, codecs, multiscale};
+use crate::layout::{attributes, codecs, geometry, multiscale, place};
 
 /// Version of the store layout; raised when a reader or writer of the old one could go wrong.
-pub const LAYOUT_VERSION: u64 = 2;
+pub const LAYOUT_VERSION: u64 = 3;
 
 /// Name of the attribute of the root group (and of each data array) that belongs to s2ice.
 pub const STAMP: &str = "s2ice";
@@ -67,7 +69,7 @@ pub struct StoreStamp {
     pub headers: String,
     /// `product` where every product's XML was read, `item` where the catalogue's items told everything, else `name`.
     pub metadata: String,
-    /// Offset and scale that the reflectance of all products shares.
+    /// Offset and scale that the reflectance of all products of the main tree shares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub radiometry: Option<Radiometry>,
     /// Which copies of a raster the store takes.
@@ -76,19 +78,23 @@ pub struct StoreStamp {
     /// Up to when the catalogue was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueStamp>,
-    /// Which era of the tile the store is; absent in the main store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub era: Option<Era>,
-    /// In the main store: the eras of the tile. Each is a store at this one's address with `.era-` and its name behind.
+    /// By offset and raster, the header profiles (SHA-256) in use, in the order in which they were accepted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, Vec<String>>>")]
+    pub accepted: Accepted,
+    /// The eras of the tile, each a full tree at `/eras/<name>`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub eras: BTreeMap<Era, EraStamp>,
 }
 
-/// What the main store says of an era.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+/// What the root says of an era.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct EraStamp {
-    /// What its products and rasters differ in from those of the main store.
+    /// What its products and rasters differ in from those of the main tree.
     pub differs: Vec<String>,
+    /// Offset and scale that the reflectance of its products shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radiometry: Option<Radiometry>,
 }
 
 /// Up to when a catalogue was read, so that the next run asks for what changed since.
@@ -100,7 +106,7 @@ pub struct CatalogueStamp {
     pub watermark: String,
 }
 
-/// What the plan needs beside the assembly.
+/// What the plan needs beside the trees.
 #[derive(Debug, Clone)]
 pub struct PlanContext {
     /// MGRS tile.
@@ -115,16 +121,25 @@ pub struct PlanContext {
     pub writer: String,
     /// Containers that the store refers to already and what they stood for.
     pub sources: BTreeMap<String, String>,
-    /// What is remembered of each time step.
-    pub facts: Vec<StepFacts>,
     /// Which copies of a raster were taken.
     pub resolutions: Resolutions,
     /// Up to when the catalogue was read.
     pub catalogue: Option<CatalogueStamp>,
-    /// Which era the store is; `None` for the main store.
+    /// The header profiles in use.
+    pub accepted: Accepted,
+}
+
+/// What one tree shall hold.
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    /// Which era it is; `None` for the main tree.
     pub era: Option<Era>,
-    /// The eras that the main store names.
-    pub eras: BTreeMap<Era, EraStamp>,
+    /// What it differs in from the main tree.
+    pub differs: Vec<String>,
+    /// Time axis, manifests and angles.
+    pub assembly: Assembly,
+    /// What is remembered of each time step.
+    pub facts: Vec<StepFacts>,
 }
 
 /// Metadata of one node.
@@ -157,6 +172,8 @@ pub struct ArrayReferences {
 /// The angles of one array.
 #[derive(Debug, Clone)]
 pub struct AngleReferences {
+    /// Path of the array with a leading slash.
+    pub path: String,
     /// Which array.
     pub array: AngleArray,
     /// The angles of each time step; `None` where the product has none.
@@ -170,6 +187,21 @@ impl AngleReferences {
     }
 }
 
+/// One tree of the store.
+#[derive(Debug, Clone)]
+pub struct TreePlan {
+    /// Which era it is; `None` for the main tree.
+    pub era: Option<Era>,
+    /// Time axis.
+    pub steps: Vec<Step>,
+    /// What is remembered of each time step.
+    pub facts: Vec<StepFacts>,
+    /// References of the data arrays.
+    pub arrays: Vec<ArrayReferences>,
+    /// The arrays of angles, whose chunks are in the store.
+    pub angles: Vec<AngleReferences>,
+}
+
 /// Everything a store shall hold.
 #[derive(Debug, Clone)]
 pub struct StorePlan {
@@ -177,130 +209,162 @@ pub struct StorePlan {
     pub tile: MgrsTile,
     /// Processing level.
     pub level: Level,
-    /// Time axis.
-    pub steps: Vec<Step>,
-    /// What is remembered of each time step.
-    pub facts: Vec<StepFacts>,
+    /// The main tree first, then the eras by name.
+    pub trees: Vec<TreePlan>,
     /// Groups and arrays, parents first.
     pub nodes: Vec<Node>,
     /// Chunks of coordinates and columns: store key and encoded bytes.
     pub chunks: Vec<(String, Vec<u8>)>,
-    /// References of the data arrays.
-    pub arrays: Vec<ArrayReferences>,
-    /// The arrays of angles, whose chunks are in the store.
-    pub angles: Vec<AngleReferences>,
     /// What the root says.
     pub stamp: StoreStamp,
 }
 
 impl StorePlan {
-    /// Number of references to write; those that the store holds are not counted.
-    pub fn references(&self) -> u64 {
-        self.arrays.iter().map(|a| a.manifest.references()).sum()
+    /// The arrays of all trees.
+    pub fn arrays(&self) -> impl Iterator<Item = &ArrayReferences> {
+        self.trees.iter().flat_map(|tree| &tree.arrays)
     }
 
-    /// Up to when the catalogue was read, said otherwise than it was planned.
-    pub(crate) fn set_catalogue(&mut self, catalogue: Option<CatalogueStamp>) {
-        self.stamp.catalogue = catalogue;
-        let root = self.nodes.iter_mut().find(|node| node.path.is_empty());
-        if let Some(stamp) = root.and_then(|node| stamp_of_mut(&mut node.document)) {
-            *stamp = serde_json::to_value(&self.stamp).unwrap_or_default();
-        }
+    /// The time steps of all trees; a product can stand in several.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.trees.iter().flat_map(|tree| &tree.steps)
+    }
+
+    /// Number of products.
+    pub fn products(&self) -> usize {
+        self.steps().map(|step| step.id).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Number of references to write; those that the store holds are not counted.
+    pub fn references(&self) -> u64 {
+        self.arrays().map(|a| a.manifest.references()).sum()
     }
 
     /// Bytes that all references stand for.
+    pub fn referenced_bytes(&self) -> u64 {
+        self.trees.iter().map(TreePlan::referenced_bytes).fold(0, u64::saturating_add)
+    }
+}
+
+impl TreePlan {
+    /// Bytes that its references stand for.
     pub fn referenced_bytes(&self) -> u64 {
         self.facts.iter().map(|f| f.bytes).fold(0, u64::saturating_add)
     }
 }
 
-/// Builds the plan.
+/// Builds the plan of a store of these trees.
 ///
 /// # Errors
 /// Compressing a coordinate failed.
-pub fn plan(assembly: Assembly, context: &PlanContext) -> std::io::Result<StorePlan> {
+pub fn plan(trees: Vec<Desired>, context: &PlanContext) -> std::io::Result<StorePlan> {
     let geocoding = TileGeocoding::of(context.tile);
     let level = context.level;
-    let mut placed: Vec<(ArrayKind, ChunkManifest)> = assembly
-        .manifests
-        .into_iter()
-        .filter_map(|manifest| Some((array_kind(manifest.asset, level)?, manifest)))
-        .collect();
-    placed.sort_by(|a, b| a.0.place.cmp(&b.0.place));
-
-    let stamp = stamp(context, &assembly.steps, &placed, assembly.radiometry);
-    let mut tree = Tree::default();
+    let stamp = stamp(context, &trees);
+    let mut store = Tree::default();
     let mut root = multiscale::root(geocoding);
-    let era = context.era.as_ref().map(|era| format!(", era {era}")).unwrap_or_default();
-    root.insert("title".into(), format!("Sentinel-2 {level} of MGRS tile {}{era}", context.tile).into());
+    root.insert("title".into(), format!("Sentinel-2 {level} of MGRS tile {}", context.tile).into());
     root.insert("Conventions".into(), "CF-1.11".into());
     root.insert(STAMP.into(), serde_json::to_value(&stamp).unwrap_or_default());
-    tree.group("", root);
-
-    tree.column("", time::axis(&assembly.steps))?;
-    let root_columns = time::root(&assembly.steps, &context.facts);
-    for column in time::leaf(&assembly.steps).into_iter().chain(root_columns) {
-        tree.column("", column)?;
+    store.group("", root);
+    if !stamp.eras.is_empty() {
+        let title = "products of another radiometric offset and rasters of another main header, each era a full tree";
+        store.group(place::ERAS, Map::from_iter([("title".to_owned(), title.into())]));
     }
+    let mut planned = Vec::with_capacity(trees.len());
+    for desired in trees {
+        let (tree, era) = (tree(&desired, level, geocoding)?, desired.era.as_ref());
+        store.join(&place::root(era), tree);
+        if let Some(era) = era {
+            let mut group = multiscale::root(geocoding);
+            let title = format!("Sentinel-2 {level} of MGRS tile {}, era {era}", context.tile);
+            group.insert("title".into(), title.into());
+            store.group(&place::root(Some(era)), group);
+        }
+        planned.push(tree_plan(desired, level));
+    }
+    let nodes = store.nodes.into_iter().map(|(path, document)| Node { path, document }).collect();
+    Ok(StorePlan { tile: context.tile, level, trees: planned, nodes, chunks: store.chunks, stamp })
+}
 
-    let mut leaves: BTreeMap<&str, Vec<&(ArrayKind, ChunkManifest)>> = BTreeMap::new();
+/// The arrays of a tree in the order of their places.
+fn placed(assembly: &Assembly, level: Level) -> Vec<(ArrayKind, &ChunkManifest)> {
+    let kind = |manifest: &ChunkManifest| array_kind(manifest.asset, level);
+    let mut placed: Vec<_> = assembly.manifests.iter().filter_map(|m| Some((kind(m)?, m))).collect();
+    placed.sort_by(|a, b| a.0.place.cmp(&b.0.place));
+    placed
+}
+
+/// Nodes and small chunks of one tree, by paths in it.
+fn tree(desired: &Desired, level: Level, geocoding: TileGeocoding) -> std::io::Result<Tree> {
+    let Desired { assembly, facts, .. } = desired;
+    let placed = placed(assembly, level);
+    let mut tree = Tree::default();
+    tree.group(place::PRODUCTS, Map::from_iter([("title".to_owned(), "the products of each time".into())]));
+    tree.column(place::PRODUCTS, time::axis(&assembly.steps))?;
+    for column in time::leaf(&assembly.steps).into_iter().chain(time::table(&assembly.steps, facts)) {
+        tree.column(place::PRODUCTS, column)?;
+    }
+    let mut leaves: BTreeMap<&str, Vec<&(ArrayKind, &ChunkManifest)>> = BTreeMap::new();
     for entry in &placed {
         leaves.entry(&entry.0.place.group).or_default().push(entry);
     }
     for (path, members) in &leaves {
         tree.leaf(path.trim_start_matches('/'), members, &assembly.steps, geocoding)?;
     }
-    let angles: Vec<AngleReferences> = assembly
-        .angles
-        .into_iter()
-        .map(|(array, placements)| AngleReferences { array, placements })
-        .filter(|angles| angles.present() > 0)
-        .collect();
+    let angles = angles(desired);
     let mut groups: BTreeSet<&str> = leaves.keys().map(|path| path.trim_start_matches('/')).collect();
     if !angles.is_empty() {
         tree.geometry(&angles, &assembly.steps, geocoding)?;
-        groups.insert(crate::layout::geometry::GROUP);
+        groups.insert(geometry::GROUP);
     }
     tree.parents(geocoding, &groups);
     for (kind, manifest) in &placed {
-        let document = data_array(kind, manifest, context.level, assembly.radiometry, geocoding);
+        let document = data_array(kind, manifest, level, assembly.radiometry, geocoding);
         tree.nodes.insert(kind.place.path().trim_start_matches('/').to_owned(), document);
     }
-
-    let nodes = tree.nodes.into_iter().map(|(path, document)| Node { path, document }).collect();
-    let arrays = placed
-        .into_iter()
-        .map(|(kind, manifest)| ArrayReferences {
-            path: kind.place.path(),
-            has_components: kind.component_dimension.is_some(),
-            manifest,
-        })
-        .collect();
-    Ok(StorePlan {
-        tile: context.tile,
-        level,
-        steps: assembly.steps,
-        facts: context.facts.clone(),
-        nodes,
-        chunks: tree.chunks,
-        arrays,
-        angles,
-        stamp,
-    })
+    Ok(tree)
 }
 
-fn stamp(
-    context: &PlanContext,
-    steps: &[Step],
-    placed: &[(ArrayKind, ChunkManifest)],
-    radiometry: Option<Radiometry>,
-) -> StoreStamp {
-    let verified = placed.iter().all(|(_, manifest)| manifest.verified());
-    let source_kind = placed.first().map_or(SourceKind::Jp2, |(_, manifest)| manifest.header.encoding.kind());
-    let all_from = |source| steps.iter().all(|step| step.metadata.source == source);
+fn angles(desired: &Desired) -> Vec<AngleReferences> {
+    let path = |array| format!("/{}", place::within(desired.era.as_ref(), &geometry::path(array)));
+    let of = |(array, placements): (&AngleArray, &Vec<_>)| AngleReferences {
+        path: path(*array),
+        array: *array,
+        placements: placements.clone(),
+    };
+    desired.assembly.angles.iter().map(of).filter(|angles| angles.present() > 0).collect()
+}
+
+fn tree_plan(desired: Desired, level: Level) -> TreePlan {
+    let angles = angles(&desired);
+    let Desired { era, assembly, facts, .. } = desired;
+    let mut placed: Vec<_> =
+        assembly.manifests.into_iter().filter_map(|m| Some((array_kind(m.asset, level)?, m))).collect();
+    placed.sort_by(|a, b| a.0.place.cmp(&b.0.place));
+    let array = |(kind, manifest): (ArrayKind, ChunkManifest)| ArrayReferences {
+        path: format!("/{}", place::within(era.as_ref(), &kind.place.path())),
+        has_components: kind.component_dimension.is_some(),
+        manifest,
+    };
+    let arrays = placed.into_iter().map(array).collect();
+    TreePlan { steps: assembly.steps, facts, arrays, angles, era }
+}
+
+fn stamp(context: &PlanContext, trees: &[Desired]) -> StoreStamp {
+    let manifests = || trees.iter().flat_map(|tree| &tree.assembly.manifests);
+    let steps = || trees.iter().flat_map(|tree| &tree.assembly.steps);
+    let verified = manifests().all(ChunkManifest::verified);
+    let source_kind = manifests().next().map_or(SourceKind::Jp2, |manifest| manifest.header.encoding.kind());
+    let all_from = |source| steps().all(|step| step.metadata.source == source);
     let metadata = [MetadataSource::Product, MetadataSource::Item].into_iter().find(|source| all_from(*source));
     let mut sources = context.sources.clone();
     sources.insert(context.container.clone(), context.source_url.clone());
+    let main = trees.iter().find(|tree| tree.era.is_none());
+    let eras = trees.iter().filter_map(|tree| {
+        let stamp = EraStamp { differs: tree.differs.clone(), radiometry: tree.assembly.radiometry };
+        Some((tree.era.clone()?, stamp))
+    });
     StoreStamp {
         layout: LAYOUT_VERSION,
         writer: context.writer.clone(),
@@ -312,11 +376,11 @@ fn stamp(
         sources,
         headers: time::headers(verified).to_owned(),
         metadata: metadata.unwrap_or(MetadataSource::Name).to_string(),
-        radiometry,
+        radiometry: main.and_then(|tree| tree.assembly.radiometry),
         resolutions: context.resolutions,
         catalogue: context.catalogue.clone(),
-        era: context.era.clone(),
-        eras: context.eras.clone(),
+        accepted: context.accepted.clone(),
+        eras: eras.collect(),
     }
 }
 

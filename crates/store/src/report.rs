@@ -5,16 +5,17 @@ mod info;
 use std::collections::BTreeMap;
 
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
-use s2ice_manifest::era::{Era, Placed};
+use s2ice_manifest::decide::{self, Leaving, Placed};
+use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use self::info::{Commit, Container, InfoArray, InfoReport};
+pub use self::info::{Commit, Container, InfoArray, InfoEra, InfoReport};
 
 use crate::gate::GateReport;
-use crate::layout::geometry;
+use crate::plan::AngleReferences;
 
 /// Version of the reports below; raised when a field changes its meaning or goes away.
 pub const REPORT_VERSION: u32 = 1;
@@ -78,12 +79,18 @@ pub struct BuildReport {
     /// The catalogue; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stac: Option<StacReport>,
-    /// The stores beside the main one in which products of another offset and rasters of another main header stand.
+    /// The eras, in which products of another offset and rasters of another main header stand.
     pub eras: Vec<EraReport>,
     /// Products and rasters left out, with the reason.
     pub refused: Vec<Refusal>,
     /// How many were left out for each kind of reason.
     pub refused_counts: BTreeMap<RefusalKind, usize>,
+    /// Later processings that have less than what stands in their place, and therefore wait.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
+    /// Products and rasters that leave the store, each with its reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Left>,
     /// Requests to the source and bytes received from it.
     pub source_use: SourceUse,
 }
@@ -101,7 +108,7 @@ pub struct Changes {
     pub updated: Vec<String>,
     /// Products that are in the store no longer.
     pub removed: Vec<String>,
-    /// Products that came from, or went to, another store of the tile.
+    /// Products that came from, or went to, another era.
     pub moved: Vec<String>,
     /// Number of products that stay as they are.
     pub unchanged: usize,
@@ -110,7 +117,7 @@ pub struct Changes {
 }
 
 impl BuildReport {
-    /// The changes of the main store and of its eras.
+    /// The changes of the main tree and of the eras.
     pub fn all_changes(&self) -> impl Iterator<Item = &Changes> {
         std::iter::once(&self.changes).chain(self.eras.iter().map(|era| &era.changes))
     }
@@ -132,10 +139,47 @@ impl Changes {
             (self.replaced.len(), "replaced"),
             (self.updated.len(), "updated"),
             (self.removed.len(), "removed"),
-            (self.moved.len(), "moved between stores"),
+            (self.moved.len(), "moved between eras"),
         ];
         let parts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         if parts.is_empty() { "metadata only".to_owned() } else { parts.join(", ") }
+    }
+}
+
+/// A later processing that has less than what stands in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Incomplete {
+    /// Product name.
+    pub product: String,
+    /// Rasters that it lacks.
+    pub lacks: Vec<String>,
+    /// The product that stays.
+    pub stays: String,
+}
+
+impl From<&decide::Incomplete> for Incomplete {
+    fn from(found: &decide::Incomplete) -> Self {
+        let lacks = found.lacks.iter().map(ToString::to_string).collect();
+        Self { product: found.product.to_string(), lacks, stays: found.stays.to_string() }
+    }
+}
+
+/// What leaves the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Left {
+    /// Product name.
+    pub product: String,
+    /// Raster name; absent where the whole product leaves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raster: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<&Leaving> for Left {
+    fn from(leaving: &Leaving) -> Self {
+        let raster = leaving.raster.map(|raster| raster.to_string());
+        Self { product: leaving.product.to_string(), raster, reason: leaving.reason.to_string() }
     }
 }
 
@@ -163,29 +207,17 @@ pub struct CatalogueReport {
     pub pending: usize,
 }
 
-/// An era of the tile: a store of its own, with a time axis of its own.
+/// An era of the tile: a tree of its own at `/eras/<name>`, with a time axis of its own.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct EraReport {
     /// Its name.
     pub era: Era,
-    /// Its address; absent in a dry run without a store.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub store: Option<String>,
     /// What its products and rasters differ in from those of the main store.
     pub differs: Vec<String>,
     /// Products and rasters that are new in it, each with what differs.
     pub placed: Vec<Placed>,
     /// What changed, or in a dry run would change.
     pub changes: Changes,
-    /// What was committed; absent in a dry run and where the store held everything already.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub committed: Option<Committed>,
-    /// What was checked before that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gate: Option<GateReport>,
-    /// Tag of the state that was published.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub published: Option<String>,
     /// The time axis.
     pub times: Times,
     /// The arrays.
@@ -259,10 +291,15 @@ pub struct AngleReport {
 }
 
 impl AngleReport {
+    /// Of a planned array.
+    pub(crate) fn of(angles: &AngleReferences, steps: usize) -> Self {
+        Self::new(angles.path.clone(), angles.array, steps, angles.present())
+    }
+
     /// Of an array with angles at `present` of `steps` time steps.
-    pub(crate) fn of(array: AngleArray, steps: usize, present: usize) -> Self {
+    pub(crate) fn new(path: String, array: AngleArray, steps: usize, present: usize) -> Self {
         let lengths = array.dimensions().iter().map(|(_, length)| *length as u64);
-        Self { path: geometry::path(array), shape: std::iter::once(steps as u64).chain(lengths).collect(), present }
+        Self { path, shape: std::iter::once(steps as u64).chain(lengths).collect(), present }
     }
 }
 
@@ -323,6 +360,9 @@ pub struct StacReport {
     pub refused: Vec<String>,
     /// Things worth knowing.
     pub notes: Vec<String>,
+    /// Why there may be more than the catalogue answered: then nothing is pruned, and the next run asks again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<String>,
 }
 
 /// What was asked of the source.

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use icechunk::Repository;
 use icechunk::format::Path;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::repository::{RepositoryError, RepositoryErrorKind, VersionInfo};
 use icechunk::session::Session;
-use icechunk::virtual_chunks::VirtualChunkContainer;
-use icechunk::{Repository, RepositoryConfig};
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceUrl;
 
@@ -15,7 +14,7 @@ use crate::commit::{Spec, WriteOptions};
 use crate::config;
 use crate::error::{Error, Result, icechunk_error};
 use crate::plan::{LAYOUT_VERSION, StoreStamp, stamp_of};
-use crate::target::Target;
+use crate::target::{OWN_FILES, Target};
 
 /// Making a repository takes a handful of requests; together, the time that another run is given for them.
 const MAKING_TRIES: u32 = 15;
@@ -117,8 +116,7 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
         Spec::V1 => SpecVersionBin::V1,
         Spec::V2 => SpecVersionBin::V2,
     };
-    let mut persisted = config::repository(options.container.clone())?;
-    complete(&mut persisted, &options.more_containers);
+    let persisted = config::repository(options.container.clone())?;
     let make = |clean: bool| {
         let builder = Repository::create(target.storage()).spec_version(spec).config(persisted.clone());
         builder.check_clean_root(clean).execute()
@@ -143,23 +141,33 @@ pub(crate) async fn create(target: &Target, options: &WriteOptions) -> Result<Re
         }
         Err(error) => {
             // Files of a repository that was not finished would make the next run take the place for somebody else's.
-            // Elsewhere than under the lock of a local store they may be another run's.
-            if target.url().local_root().is_some() {
-                let _ = target.remove_all().await;
-            }
+            let _ = target.remove_made();
             Err(icechunk_error("creating the store", target.url(), &error))
         }
     }
 }
 
-/// Names at the top of every Icechunk repository, beside `repo`, which is what makes it one.
-const OF_REPOSITORIES: [&str; 9] =
-    ["config.yaml", "snapshots", "transactions", "manifests", "chunks", "attributes", "overwritten", "refs", "s2ice"];
+/// Name of the first snapshot of every Icechunk repository and of its transaction log.
+const FIRST: &str = "1CECHNKREP0F1RSTCMT0";
 
-/// True where a place without a repository holds anything but the first files of one.
+/// Files that Icechunk writes before the one by which a repository is known: each a beginning of a path.
+const FIRST_FILES: [&str; 3] = ["snapshots/", "transactions/", "refs/branch.main/"];
+
+/// More files than those of a repository that was not finished.
+const FEW: usize = 16;
+
+/// True where a place without a repository holds anything but the first files of one and what s2ice keeps beside it. A name
+/// alone proves nothing: somebody else may have folders of the same names.
 async fn holds_something_else(target: &Target) -> Result<bool> {
-    let names = target.names().await?;
-    Ok(names.iter().any(|name| !OF_REPOSITORIES.contains(&name.as_str())))
+    let files = target.files(FEW).await?;
+    let begun = files.iter().any(|file| file.strip_prefix(FIRST_FILES[0]).is_some_and(|name| name.starts_with(FIRST)));
+    let ours = |file: &String| {
+        let first = FIRST_FILES.iter().find_map(|folder| file.strip_prefix(folder));
+        OWN_FILES.contains(&file.as_str())
+            || (begun && file == "config.yaml")
+            || (begun && first.is_some_and(|name| name.starts_with(FIRST) || name.starts_with("ref.json")))
+    };
+    Ok(files.len() >= FEW || !files.iter().all(ours))
 }
 
 /// True where what stands in the way of a new repository turns out to be one that another run is making.
@@ -199,7 +207,6 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     containers.retain(|_, container| container.name() != options.container.name());
     containers.extend(wanted.virtual_chunk_containers.take().unwrap_or_default());
     wanted.virtual_chunk_containers = Some(containers);
-    complete(&mut wanted, &options.more_containers);
     let mut changed = wanted.virtual_chunk_containers != repository.config().virtual_chunk_containers
         || wanted.manifest != repository.config().manifest;
     if target.url().local_root().is_none() {
@@ -215,16 +222,6 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     let repository = plain.reopen(Some(wanted), None).await.map_err(failed)?;
     repository.save_config().await.map_err(failed)?;
     for_writing(repository, target).await
-}
-
-/// Adds containers whose names are not taken.
-fn complete(config: &mut RepositoryConfig, more: &[VirtualChunkContainer]) {
-    let containers = config.virtual_chunk_containers.get_or_insert_default();
-    for container in more {
-        if containers.values().all(|known| known.name() != container.name()) {
-            containers.entry(container.url_prefix().to_owned()).or_insert_with(|| container.clone());
-        }
-    }
 }
 
 /// Opens anew with what only a writer needs: a reopened repository would keep the caches of the first one.

@@ -11,7 +11,10 @@ use icechunk::format::snapshot::{NodeData, NodeSnapshot};
 use icechunk::format::{ByteRange, Path, SnapshotId};
 use icechunk::session::Session;
 use icechunk::{Repository, Store};
-use s2ice_manifest::assemble::{Assembly, Resolutions, Step};
+use s2ice_manifest::assemble::{Assembly, Step};
+use s2ice_manifest::decide::Resolutions;
+use s2ice_manifest::era::Era;
+use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::manifest::{ChunkManifest, HeldRaster, Placement};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
@@ -24,10 +27,14 @@ use tokio::sync::RwLock;
 pub use self::angles::HeldAngles;
 use crate::error::{Error, Result, icechunk_error};
 use crate::layout::codecs;
-use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u32};
+use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u16, decode_u32};
 use crate::layout::eopf::array_kind;
+use crate::layout::place;
 use crate::layout::time::{StepFacts, headers};
-use crate::plan::{StoreStamp, stamp_of};
+use crate::plan::{Desired, StoreStamp, stamp_of};
+
+/// Where eras stand in the main tree.
+const ERAS_FOLDER: &str = "eras/";
 
 /// Columns read at a time.
 const CONCURRENT_COLUMNS: usize = 16;
@@ -44,6 +51,19 @@ pub struct StoreState {
     pub flushed_at: DateTime<Utc>,
     /// What the root says.
     pub stamp: StoreStamp,
+    /// The main tree and those of eras.
+    pub trees: BTreeMap<Option<Era>, TreeState>,
+    /// `zarr.json` of every node, by path without leading or trailing slash.
+    pub documents: BTreeMap<String, Value>,
+}
+
+/// One tree of a store.
+#[derive(Debug, Clone)]
+pub struct TreeState {
+    /// Which era it is; `None` for the main tree.
+    pub era: Option<Era>,
+    /// Offset and scale of its reflectance.
+    pub radiometry: Option<Radiometry>,
     /// Time axis.
     pub steps: Vec<Step>,
     /// What is remembered of each time step.
@@ -52,8 +72,6 @@ pub struct StoreState {
     pub arrays: BTreeMap<Asset, HeldArray>,
     /// Arrays of angles, and at which time steps each has any.
     pub angles: HeldAngles,
-    /// `zarr.json` of every node, by path without leading or trailing slash.
-    pub documents: BTreeMap<String, Value>,
 }
 
 /// A data array of a store.
@@ -74,6 +92,29 @@ pub struct HeldArray {
 }
 
 impl StoreState {
+    /// A tree; nothing where the store has no such era.
+    pub fn tree(&self, era: Option<&Era>) -> Option<&TreeState> {
+        self.trees.get(&era.cloned())
+    }
+
+    /// True where it holds no product.
+    pub fn is_empty(&self) -> bool {
+        self.trees.values().all(|tree| tree.steps.is_empty())
+    }
+
+    /// The state as what a plan is made of, for the columns that it gave.
+    pub fn desired(&self) -> Vec<Desired> {
+        let of = |tree: &TreeState| Desired {
+            era: tree.era.clone(),
+            differs: Vec::new(),
+            assembly: tree.assembly(),
+            facts: tree.facts.clone(),
+        };
+        self.trees.values().map(of).collect()
+    }
+}
+
+impl TreeState {
     /// The time step of each product.
     pub fn products(&self) -> BTreeMap<ProductId, usize> {
         self.steps.iter().enumerate().map(|(step, s)| (s.id, step)).collect()
@@ -89,12 +130,12 @@ impl StoreState {
             header: Arc::clone(&array.header),
             verified: verified || array.verified,
             step: number,
-            era: self.stamp.era.clone(),
+            era: self.era.clone(),
         })
     }
 
-    /// The state as the outcome of an assembly, for the columns that it gave.
-    pub fn assembly(&self) -> Assembly {
+    /// The tree as the outcome of an assembly.
+    fn assembly(&self) -> Assembly {
         let mut manifests: BTreeMap<Asset, ChunkManifest> = self
             .arrays
             .iter()
@@ -114,8 +155,7 @@ impl StoreState {
             steps: self.steps.clone(),
             manifests: manifests.into_values().collect(),
             angles: self.angles.keys().map(|array| (*array, self.angle_placements(*array))).collect(),
-            radiometry: self.stamp.radiometry,
-            refused: Vec::new(),
+            radiometry: self.radiometry,
         }
     }
 }
@@ -162,22 +202,25 @@ pub(crate) async fn load(
         }
         documents.insert(path, document);
     }
-    let steps = documents.get("time").and_then(|d| d.pointer("/shape/0")).and_then(Value::as_u64);
-    let steps = steps.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| damaged("it has no time axis".to_owned()))?;
-    // A million acquisitions of one tile: far beyond any mission, and little enough to read.
-    if steps > 1 << 20 {
-        return Err(damaged(format!("its time axis has {steps} steps")));
+    let radiometry = |era: Option<&Era>| match era {
+        None => stamp.radiometry,
+        Some(era) => stamp.eras.get(era).and_then(|era| era.radiometry),
+    };
+    let mut trees = BTreeMap::new();
+    for era in std::iter::once(None).chain(stamp.eras.keys().cloned().map(Some)) {
+        let radiometry = radiometry(era.as_ref());
+        let columns = Columns { store: &store, base: place::root(era.as_ref()), steps: 0, url };
+        let tree = columns.tree(era.clone(), radiometry, &documents, &references, level, tile).await?;
+        trees.insert(era, tree);
     }
-    let columns = Columns { store, steps, url };
-    let quantification = stamp.radiometry.map_or(QUANTIFICATION, |r| r.quantification);
-    let table = columns.root(level, tile, quantification);
-    let arrays = columns.arrays(&documents, &references, level);
-    let (table, arrays, angles) = futures::try_join!(table, arrays, columns.angles(&documents, tile))?;
-    Ok(StoreState { snapshot, flushed_at, stamp, steps: table.0, facts: table.1, arrays, angles, documents })
+    Ok(StoreState { snapshot, flushed_at, stamp, trees, documents })
 }
 
+/// Reads the columns of one tree.
 struct Columns<'a> {
-    store: Store,
+    store: &'a Store,
+    /// Path of the tree.
+    base: String,
     steps: usize,
     url: &'a SourceUrl,
 }
@@ -185,6 +228,35 @@ struct Columns<'a> {
 impl Columns<'_> {
     fn damaged(&self, detail: String) -> Error {
         Error::Damaged { url: self.url.to_string(), detail }
+    }
+
+    async fn tree(
+        mut self,
+        era: Option<Era>,
+        radiometry: Option<Radiometry>,
+        documents: &BTreeMap<String, Value>,
+        references: &BTreeMap<String, u64>,
+        level: Level,
+        tile: MgrsTile,
+    ) -> Result<TreeState> {
+        let axis = self.path(&format!("{}/time", place::PRODUCTS));
+        let steps = documents.get(&axis).and_then(|d| d.pointer("/shape/0")).and_then(Value::as_u64);
+        let steps = steps.and_then(|n| usize::try_from(n).ok());
+        self.steps = steps.ok_or_else(|| self.damaged(format!("it has no time axis /{axis}")))?;
+        // A million acquisitions of one tile: far beyond any mission, and little enough to read.
+        if self.steps > 1 << 20 {
+            return Err(self.damaged(format!("its time axis /{axis} has {} steps", self.steps)));
+        }
+        let quantification = radiometry.map_or(QUANTIFICATION, |r| r.quantification);
+        let table = self.table(level, tile, quantification);
+        let arrays = self.arrays(documents, references, level);
+        let ((steps, facts), arrays, angles) = futures::try_join!(table, arrays, self.angles(documents, tile))?;
+        Ok(TreeState { era, radiometry, steps, facts, arrays, angles })
+    }
+
+    /// A path in the tree as one in the store.
+    fn path(&self, path: &str) -> String {
+        place::join(&self.base, path.trim_start_matches('/'))
     }
 
     async fn read<T>(&self, path: &str, decode: fn(&[u8]) -> std::io::Result<Vec<T>>) -> Result<Vec<T>> {
@@ -199,20 +271,39 @@ impl Columns<'_> {
         Ok(values)
     }
 
-    async fn root(&self, level: Level, tile: MgrsTile, quantification: f64) -> Result<(Vec<Step>, Vec<StepFacts>)> {
-        let (time, sensing, bytes, content, inputs, product, datastrip, source, updated, header, offset, cloud) = futures::try_join!(
-            self.read("time", decode_i64),
-            self.read("sensing_time_us", decode_i64),
-            self.read("referenced_bytes", decode_i64),
-            self.read("content", decode_i64),
-            self.read("inputs", decode_i64),
-            self.read("product_id", decode_text),
-            self.read("datastrip_id", decode_text),
-            self.read("metadata_source", decode_text),
-            self.read("source_updated", decode_text),
-            self.read("headers", decode_text),
-            self.read("boa_add_offset", decode_i32),
-            self.read("cloud_cover", decode_f32),
+    async fn column<T>(&self, name: &str, decode: fn(&[u8]) -> std::io::Result<Vec<T>>) -> Result<Vec<T>> {
+        self.read(&self.path(&format!("{}/{name}", place::PRODUCTS)), decode).await
+    }
+
+    async fn table(&self, level: Level, tile: MgrsTile, quantification: f64) -> Result<(Vec<Step>, Vec<StepFacts>)> {
+        let (
+            time,
+            sensing,
+            bytes,
+            content,
+            inputs,
+            product,
+            datastrip,
+            source,
+            updated,
+            header,
+            offset,
+            cloud,
+            partial,
+        ) = futures::try_join!(
+            self.column("time", decode_i64),
+            self.column("sensing_time_us", decode_i64),
+            self.column("referenced_bytes", decode_i64),
+            self.column("content", decode_i64),
+            self.column("inputs", decode_i64),
+            self.column("product_id", decode_text),
+            self.column("datastrip_id", decode_text),
+            self.column("metadata_source", decode_text),
+            self.column("source_updated", decode_text),
+            self.column("headers", decode_text),
+            self.column("boa_add_offset", decode_i32),
+            self.column("cloud_cover", decode_f32),
+            self.column("partial", decode_u16),
         )?;
         let text = |value: &String| Some(value.clone()).filter(|v| !v.is_empty());
         let mut steps: Vec<Step> = Vec::with_capacity(self.steps);
@@ -245,6 +336,7 @@ impl Columns<'_> {
                 updated: text(&updated[i]),
                 verified: header[i] == headers(true),
                 inputs: inputs[i],
+                partial: partial[i] != 0,
                 content: content[i],
                 bytes: u64::try_from(bytes[i]).unwrap_or_default(),
             });
@@ -260,13 +352,16 @@ impl Columns<'_> {
     ) -> Result<BTreeMap<Asset, HeldArray>> {
         let mut arrays = BTreeMap::new();
         let mut leaves: BTreeSet<String> = BTreeSet::new();
+        let base = if self.base.is_empty() { String::new() } else { format!("{}/", self.base) };
         for (path, document) in documents {
+            let inside = path.strip_prefix(&base).filter(|path| !path.starts_with(ERAS_FOLDER));
+            let Some(inside) = inside else { continue };
             let Some(ours) = stamp_of(document) else { continue };
             if document.get("node_type").and_then(Value::as_str) != Some("array") {
                 continue;
             }
             let (asset, array) =
-                held_array(path, document, ours, level).map_err(|e| self.damaged(format!("/{path}: {e}")))?;
+                held_array(path, inside, document, ours, level).map_err(|e| self.damaged(format!("/{path}: {e}")))?;
             leaves.extend(path.rsplit_once('/').map(|(group, _)| group.to_owned()));
             let references = references.get(path).copied().unwrap_or_default();
             arrays.insert(asset, HeldArray { references, ..array });
@@ -301,8 +396,10 @@ impl Columns<'_> {
     }
 }
 
+/// An array at `path` of the store, which is `inside` of its tree.
 fn held_array(
     path: &str,
+    inside: &str,
     document: &Value,
     ours: &Value,
     level: Level,
@@ -312,7 +409,7 @@ fn held_array(
     };
     let asset: Asset = text(ours.get("asset"), "raster")?.parse().map_err(|e| format!("{e}"))?;
     let kind = array_kind(asset, level).ok_or_else(|| format!("{asset} has no place at level {level}"))?;
-    if kind.place.path().trim_start_matches('/') != path {
+    if kind.place.path().trim_start_matches('/') != inside {
         return Err(format!("the place of {asset} is {}", kind.place.path()));
     }
     let header = Arc::new(codecs::profile(document, kind.component_dimension.is_some())?);
@@ -320,7 +417,7 @@ fn held_array(
         return Err(misfit);
     }
     let array = HeldArray {
-        path: kind.place.path(),
+        path: format!("/{path}"),
         has_components: kind.component_dimension.is_some(),
         header,
         present: Vec::new(),

@@ -1,6 +1,7 @@
 //! Where a store is written: the Icechunk storage behind an address, and the lock that local stores need.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,6 @@ use icechunk::storage::{
     new_azure_blob_storage, new_gcs_storage, new_http_storage, new_local_filesystem_storage,
     new_s3_object_store_storage,
 };
-use s2ice_manifest::era::Era;
 use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceError, SourceOptions, SourceUrl};
 
 use crate::error::{Error, Result, one_line};
@@ -20,13 +20,20 @@ use crate::error::{Error, Result, one_line};
 /// How often the lock of another process is looked at.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
+/// The folder beside a repository in which s2ice keeps files of its own. Icechunk knows no such name.
+const BESIDE: &str = "s2ice";
+
+/// Those files.
+pub(crate) const OWN_FILES: [&str; 2] = ["s2ice/last-run.json", "s2ice/memory.parquet"];
+
 /// An address at which a store is or shall be.
 pub struct Target {
     url: SourceUrl,
     options: SourceOptions,
     storage: Arc<dyn Storage + Send + Sync>,
-    /// True for a folder that was there before: it is the operator's, whatever becomes of the store in it.
-    kept: bool,
+    /// What was in a local folder before: it is the operator's, whatever becomes of the store in it. `None` where there was
+    /// no folder.
+    before: Option<BTreeSet<OsString>>,
 }
 
 impl Target {
@@ -36,35 +43,13 @@ impl Target {
     /// [`Error::Location`] for an address or options that cannot be used, [`Error::Icechunk`] where the client cannot
     /// be made.
     pub async fn open(url: SourceUrl, options: SourceOptions) -> Result<Self> {
-        let kept = url.local_root().is_some_and(|root| root.exists());
+        let before = url.local_root().and_then(|root| contents(&root).ok());
         let storage = storage(&url, &options).await.map_err(|detail| Error::Icechunk {
             what: "opening the storage",
             url: url.to_string(),
             detail,
         })?;
-        Ok(Self { url, options, storage, kept })
-    }
-
-    /// The place of an era of the store.
-    ///
-    /// # Errors
-    /// As [`Target::open`]; [`Error::Request`] where the store takes a whole bucket.
-    pub async fn era(&self, era: &Era) -> Result<Self> {
-        Self::open(self.era_url(era)?, self.options.clone()).await
-    }
-
-    /// The address of an era of the store.
-    ///
-    /// # Errors
-    /// [`Error::Request`] where the store takes a whole bucket.
-    pub(crate) fn era_url(&self, era: &Era) -> Result<SourceUrl> {
-        self.url.sibling(&format!(".era-{era}")).ok_or_else(|| {
-            Error::Request(format!(
-                "{} takes a whole bucket, so there is no place beside it for the era {era}: name a prefix in the bucket, \
-                 or use --on-mismatch refuse",
-                self.url
-            ))
-        })
+        Ok(Self { url, options, storage, before })
     }
 
     /// The address.
@@ -141,76 +126,67 @@ impl Target {
         }
     }
 
-    /// The names of files and folders at the top of the place; none where it is not there.
+    /// Paths of files below the place, `most` at the most; none where it is not there.
     ///
     /// # Errors
     /// [`Error::Location`] or [`Error::Icechunk`] where it cannot be listed.
-    pub(crate) async fn names(&self) -> Result<Vec<String>> {
-        if let Some(root) = self.url.local_root() {
-            let failed = |source| Error::File { what: "listing", path: root.display().to_string(), source };
-            return match std::fs::read_dir(&root) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-                Err(error) => Err(failed(error)),
-                Ok(entries) => entries
-                    .map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(failed))
-                    .collect(),
-            };
+    pub(crate) async fn files(&self, most: usize) -> Result<Vec<String>> {
+        use futures::{StreamExt, TryStreamExt};
+        if self.url.local_root().is_some_and(|root| !root.is_dir()) {
+            return Ok(Vec::new());
         }
         let source = Source::open(&self.url, &self.options)?;
         let prefix = object_store::path::Path::from_iter(self.url.segments().iter().map(String::as_str));
-        top(&source, &prefix).await.map_err(|error| Error::Icechunk {
+        let prefix = if self.url.local_root().is_some() { object_store::path::Path::default() } else { prefix };
+        let listed = source.store().list(Some(&prefix)).take(most).map_ok(|meta| meta.location);
+        let paths: Vec<object_store::path::Path> = listed.try_collect().await.map_err(|error| Error::Icechunk {
             what: "listing the store",
             url: self.url.to_string(),
             detail: one_line(&error),
-        })
+        })?;
+        let below = |path: &object_store::path::Path| {
+            let parts = path.prefix_match(&prefix)?.map(|part| part.as_ref().to_owned());
+            Some(parts.collect::<Vec<_>>().join("/"))
+        };
+        Ok(paths.iter().filter_map(below).collect())
     }
 
-    /// Removes what an unfinished first build left: everything below the address. Called only for a place that this
-    /// run found empty.
+    /// Removes what an unfinished first build made in a local folder, and nothing that was there before, nor what it has
+    /// learned of the source. Other places are
+    /// left as they are: what stands there may be another run's.
     ///
     /// # Errors
-    /// [`Error::Location`] where listing fails, [`Error::Icechunk`] where deleting does.
-    pub async fn remove_all(&self) -> Result<()> {
-        use futures::{StreamExt, TryStreamExt};
-        if let Some(root) = self.url.local_root() {
-            let removed = if self.kept { empty(&root) } else { std::fs::remove_dir_all(&root) };
-            return match removed {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    Err(Error::File { what: "removing", path: root.display().to_string(), source })
-                }
-                _ => Ok(()),
-            };
+    /// [`Error::File`].
+    pub fn remove_made(&self) -> Result<()> {
+        let Some(root) = self.url.local_root() else { return Ok(()) };
+        let removed = match &self.before {
+            None if !root.join(BESIDE).exists() => std::fs::remove_dir_all(&root),
+            None => remove_new(&root, &BTreeSet::new()),
+            Some(before) => remove_new(&root, before),
+        };
+        match removed {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::File { what: "removing", path: root.display().to_string(), source })
+            }
+            _ => Ok(()),
         }
-        let source = Source::open(&self.url, &self.options)?;
-        let prefix = object_store::path::Path::from_iter(self.url.segments().iter().map(String::as_str));
-        let store = Arc::clone(source.store());
-        let found = store.list(Some(&prefix)).map_ok(|meta| meta.location).boxed();
-        store.delete_stream(found).try_for_each(|_| async { Ok(()) }).await.map_err(|error| Error::Icechunk {
-            what: "removing an unfinished store",
-            url: self.url.to_string(),
-            detail: one_line(&error),
-        })
     }
 }
 
-/// The names at the top of a listing.
-async fn top(source: &Source, prefix: &object_store::path::Path) -> object_store::Result<Vec<String>> {
-    let listed = source.store().list_with_delimiter(Some(prefix)).await?;
-    let paths = listed.common_prefixes.into_iter().chain(listed.objects.into_iter().map(|object| object.location));
-    Ok(paths.filter_map(|path| path.filename().map(str::to_owned)).collect())
+/// Names of what is in a folder.
+fn contents(folder: &Path) -> std::io::Result<BTreeSet<OsString>> {
+    std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
-/// Removes what is in a folder, and leaves the folder.
-fn empty(folder: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            std::fs::remove_dir_all(entry.path())?;
-        } else {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+/// Removes what is in a folder, except what was there before and what is remembered of the source.
+fn remove_new(folder: &Path, before: &BTreeSet<OsString>) -> std::io::Result<()> {
+    let now = contents(folder)?;
+    let new = now.difference(before).filter(|name| *name != BESIDE);
+    new.map(|name| folder.join(name)).try_for_each(|path| remove(&path))
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    if path.symlink_metadata()?.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
 }
 
 /// Held while a local store is written. The operating system frees it when the process ends, however it ends.
@@ -321,20 +297,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_folder_that_was_not_there_is_removed_itself() {
+    async fn only_what_was_not_there_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, there) in [("old", true), ("new", false)] {
+        // Names that a repository has too are the operator's as well, where they were there before.
+        for (name, there) in [("old", vec!["notes", "s2ice/mine.txt", "config.yaml", "chunks/x"]), ("new", vec![])] {
             let path = folder.path().join(name);
-            if there {
-                std::fs::create_dir(&path).unwrap();
+            for file in &there {
+                std::fs::create_dir_all(path.join(file).parent().unwrap()).unwrap();
+                std::fs::write(path.join(file), "mine").unwrap();
             }
             let url = SourceUrl::parse(path.to_str().unwrap()).unwrap();
             let target = Target::open(url, SourceOptions::default()).await.unwrap();
-            std::fs::create_dir_all(path.join("chunks/a")).unwrap();
+            std::fs::create_dir_all(path.join("snapshots/a")).unwrap();
             std::fs::write(path.join("repo"), "").unwrap();
-            target.remove_all().await.unwrap();
-            assert_eq!(path.exists(), there);
-            assert!(!path.join("chunks").exists() && !path.join("repo").exists());
+            target.remove_made().unwrap();
+            assert_eq!(path.exists(), !there.is_empty());
+            assert!(!path.join("snapshots").exists() && !path.join("repo").exists());
+            for file in &there {
+                assert_eq!(std::fs::read_to_string(path.join(file)).unwrap(), "mine", "{file}");
+            }
         }
     }
 }

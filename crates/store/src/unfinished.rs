@@ -60,7 +60,7 @@ impl Traces<'_> {
         let alone = branches.iter().all(|name| name == "main" || *name == self.branch);
         let main = repository.lookup_branch("main").await.ok()?;
         if alone && self.made.as_ref() == Some(&main) {
-            self.target.remove_all().await.ok()
+            self.target.remove_made().ok()
         } else {
             repository.delete_branch(&self.branch).await.ok()
         }
@@ -70,7 +70,7 @@ impl Traces<'_> {
         let _ = self.remove().await;
         if self.made.is_some() && !matches!(Repository::exists(self.target.storage(), None).await, Ok(true)) {
             tokio::time::sleep(LATE_WRITES).await;
-            let _ = self.target.remove_all().await;
+            let _ = self.target.remove_made();
         }
     }
 }

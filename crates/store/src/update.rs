@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
+use s2ice_manifest::era::Era;
+use s2ice_manifest::geometry::AnglePlacement;
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::raster::Asset;
 use serde_json::{Map, Value};
 
 use crate::angles::{AngleOperation, operations};
 use crate::config::MANIFEST_SPLIT;
-use crate::layout::geometry;
-use crate::plan::{BOOKKEEPING, Node, PlanContext, StorePlan, plan, stamp_of_mut};
+use crate::plan::{BOOKKEEPING, Node, PlanContext, StorePlan, TreePlan, plan, stamp_of_mut};
 use crate::state::StoreState;
 
 /// What is to be done to a store.
@@ -26,13 +25,20 @@ pub struct Update {
     /// Coordinate chunks to write.
     pub chunks: Vec<(String, Vec<u8>)>,
     /// Aligned windows of time steps in which references change.
-    pub windows: Vec<Range<usize>>,
-    /// Arrays whose references all have to be written anew.
-    pub anew: BTreeSet<Asset>,
-    /// Arrays of angles whose chunks all have to be written anew.
-    pub anew_angles: BTreeSet<AngleArray>,
+    pub windows: Vec<Window>,
+    /// Paths (with a leading slash) of arrays whose chunks all have to be written anew.
+    pub anew: BTreeSet<String>,
     /// True where references that the store holds are moved or taken away, and therefore read.
     pub reads_held: bool,
+}
+
+/// Time steps of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Number of the tree in the plan.
+    pub tree: usize,
+    /// Its time steps.
+    pub steps: Range<usize>,
 }
 
 impl Update {
@@ -51,7 +57,7 @@ impl Update {
 pub enum Operation<'a> {
     /// The references are there.
     Keep,
-    /// References are written, from the file, from another step or from another store of the tile; what was there is overwritten.
+    /// References are written, from the file, from another step or from another tree; what was there is overwritten.
     Write(&'a Placement),
     /// The references that are there are taken away.
     Clear,
@@ -59,10 +65,20 @@ pub enum Operation<'a> {
     Nothing,
 }
 
-/// What happens at a step of an array, given what the store has there.
-pub fn operation(wanted: Option<&Placement>, step: usize, held: bool, anew: bool) -> Operation<'_> {
+/// What happens at a step of an array of a tree, given what the store has there.
+pub fn operation<'a>(
+    wanted: Option<&'a Placement>,
+    era: Option<&Era>,
+    step: usize,
+    held: bool,
+    anew: bool,
+) -> Operation<'a> {
     match wanted {
-        Some(Placement::Held(raster)) if !anew && usize::try_from(raster.step) == Ok(step) => Operation::Keep,
+        Some(Placement::Held(raster))
+            if !anew && raster.era.as_ref() == era && usize::try_from(raster.step) == Ok(step) =>
+        {
+            Operation::Keep
+        }
         Some(placement) => Operation::Write(placement),
         None if held && !anew => Operation::Clear,
         None => Operation::Nothing,
@@ -78,13 +94,13 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
     let Some(state) = state else {
         out.nodes.clone_from(&wanted.nodes);
         out.chunks.clone_from(&wanted.chunks);
-        out.windows = windows(&vec![true; wanted.steps.len()]);
+        let trees = wanted.trees.iter().enumerate();
+        out.windows = trees.flat_map(|(number, tree)| windows(number, &vec![true; tree.steps.len()])).collect();
         return Ok(out);
     };
     let held_chunks: BTreeMap<String, Vec<u8>> =
-        plan(state.assembly(), &context(state, wanted))?.chunks.into_iter().collect();
+        plan(state.desired(), &context(state, wanted))?.chunks.into_iter().collect();
 
-    let shorter = wanted.steps.len() < state.steps.len();
     let mut written: BTreeSet<&str> = BTreeSet::new();
     for node in &wanted.nodes {
         let Some(held) = state.documents.get(&node.path) else {
@@ -99,7 +115,7 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
         if must_be_made_anew(held, &node.document) {
             out.gone.push(Node { path: node.path.clone(), document: held.clone() });
             out.nodes.push(node.clone());
-        } else if shorter && node.document.pointer("/shape").is_some() {
+        } else if is_shorter(&node.document, held) {
             out.late.push(node.clone());
         } else {
             out.nodes.push(node.clone());
@@ -111,19 +127,13 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
         out.gone.push(Node { path: path.clone(), document: document.clone() });
     }
 
-    for array in &wanted.arrays {
-        let path = array.path.trim_start_matches('/');
-        if out.gone.iter().any(|node| node.path == path) || !state.arrays.contains_key(&array.manifest.asset) {
-            out.anew.insert(array.manifest.asset);
-        }
-    }
-    for angles in &wanted.angles {
-        let path = geometry::path(angles.array);
-        let gone = out.gone.iter().any(|node| node.path == path.trim_start_matches('/'));
-        if gone || !state.angles.contains_key(&angles.array) {
-            out.anew_angles.insert(angles.array);
-        }
-    }
+    let paths = wanted.arrays().map(|array| &array.path);
+    let paths = paths.chain(wanted.trees.iter().flat_map(|tree| &tree.angles).map(|angles| &angles.path));
+    let is_anew = |path: &&String| {
+        let path = path.trim_start_matches('/');
+        !state.documents.contains_key(path) || out.gone.iter().any(|node| node.path == path)
+    };
+    out.anew = paths.filter(is_anew).cloned().collect();
     for (key, bytes) in &wanted.chunks {
         let node = key.rsplit_once("/c").map_or(key.as_str(), |(node, _)| node);
         let anew = !state.documents.contains_key(node) || out.gone.iter().any(|gone| gone.path == node);
@@ -131,32 +141,41 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
             out.chunks.push((key.clone(), bytes.clone()));
         }
     }
-    let mut changed = vec![false; wanted.steps.len()];
-    for array in &wanted.arrays {
-        let asset = array.manifest.asset;
-        let anew = out.anew.contains(&asset);
-        for (step, changed) in changed.iter_mut().enumerate() {
-            let there = !anew && state.arrays.get(&asset).is_some_and(|a| a.present.get(step) == Some(&true));
-            match operation(array.manifest.at(step), step, there, anew) {
-                Operation::Keep | Operation::Nothing => continue,
-                Operation::Clear | Operation::Write(Placement::Held(_)) => out.reads_held = true,
-                Operation::Write(Placement::File(_) | Placement::Elsewhere(_)) => out.reads_held |= there,
-            }
-            *changed = true;
-        }
+    for (number, tree) in wanted.trees.iter().enumerate() {
+        let changed = changed(state, tree, &mut out);
+        out.windows.extend(windows(number, &changed));
     }
-    for angles in &wanted.angles {
-        let held = state.angles.get(&angles.array).map(Vec::as_slice);
-        for (step, operation) in operations(angles, held, &out).collect::<Vec<_>>() {
-            out.reads_held |= matches!(operation, AngleOperation::Write(AnglePlacement::Held { .. }));
-            changed[step] = true;
-        }
-    }
-    out.windows = windows(&changed);
     if out.only_bookkeeping(state) {
         return Ok(Update::default());
     }
     Ok(out)
+}
+
+/// The time steps of a tree at which chunks change.
+fn changed(state: &StoreState, tree: &TreePlan, out: &mut Update) -> Vec<bool> {
+    let era = tree.era.as_ref();
+    let held = state.tree(era);
+    let mut all = vec![false; tree.steps.len()];
+    for array in &tree.arrays {
+        let anew = out.anew.contains(&array.path);
+        let held = held.and_then(|held| held.arrays.get(&array.manifest.asset)).filter(|_| !anew);
+        for (step, changed) in all.iter_mut().enumerate() {
+            let there = held.is_some_and(|held| held.present.get(step) == Some(&true));
+            match operation(array.manifest.at(step), era, step, there, anew) {
+                Operation::Keep | Operation::Nothing => continue,
+                Operation::Clear | Operation::Write(Placement::Held(_)) => out.reads_held = true,
+                Operation::Write(Placement::File(_)) => out.reads_held |= there,
+            }
+            *changed = true;
+        }
+    }
+    for angles in &tree.angles {
+        for (step, operation) in operations(angles, era, Some(state), out).collect::<Vec<_>>() {
+            out.reads_held |= matches!(operation, AngleOperation::Write(AnglePlacement::Held { .. }));
+            all[step] = true;
+        }
+    }
+    all
 }
 
 impl Update {
@@ -176,11 +195,17 @@ impl Update {
     }
 }
 
-/// The aligned windows in which a step changes.
-fn windows(changed: &[bool]) -> Vec<Range<usize>> {
+/// The aligned windows of a tree in which a step changes.
+fn windows(tree: usize, changed: &[bool]) -> Vec<Window> {
     let length = MANIFEST_SPLIT as usize;
     let all = (0..changed.len()).step_by(length).map(|start| start..changed.len().min(start + length));
-    all.filter(|window| changed[window.clone()].contains(&true)).collect()
+    all.filter(|steps| changed[steps.clone()].contains(&true)).map(|steps| Window { tree, steps }).collect()
+}
+
+/// True for an array that loses time steps.
+fn is_shorter(wanted: &Value, held: &Value) -> bool {
+    let length = |document: &Value| document.pointer("/shape/0").and_then(Value::as_u64);
+    length(wanted).zip(length(held)).is_some_and(|(wanted, held)| wanted < held)
 }
 
 /// Only the attributes and the length of the time axis may change in place.
@@ -228,10 +253,8 @@ fn context(state: &StoreState, wanted: &StorePlan) -> PlanContext {
         source_url: String::new(),
         writer: String::new(),
         sources: BTreeMap::new(),
-        facts: state.facts.clone(),
         resolutions: state.stamp.resolutions,
         catalogue: None,
-        era: None,
-        eras: BTreeMap::new(),
+        accepted: BTreeMap::new(),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A window is prepared while the one before it is committed: both are work for a processor, and there are at least two.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use icechunk::store::SetVirtualRefsResult;
 use icechunk::{Repository, Store};
 use s2ice_manifest::chunk::{Chunk, indices};
 use s2ice_manifest::era::Era;
-use s2ice_manifest::manifest::{HeldRaster, Placement, RasterFile};
+use s2ice_manifest::manifest::{Placement, RasterFile};
 use s2ice_manifest::source::location::SourceUrl;
 use tokio::sync::RwLock;
 
@@ -23,10 +23,7 @@ use crate::held::{HeldReference, HeldStore};
 use crate::plan::{ArrayReferences, StorePlan};
 use crate::reference::Referencing;
 use crate::state::StoreState;
-use crate::update::{Operation, Update, operation};
-
-/// References of other stores of the same tile, by era.
-pub(crate) type Elsewhere = BTreeMap<Option<Era>, Arc<HeldStore>>;
+use crate::update::{Operation, Update, Window, operation};
 
 /// Fills sessions on the run's branch.
 #[derive(Clone)]
@@ -41,8 +38,6 @@ pub(crate) struct Windows {
     pub(crate) state: Option<Arc<StoreState>>,
     /// Its references, where any of them is moved or taken away.
     pub(crate) held: Option<Arc<HeldStore>>,
-    /// The other stores of the tile from which references come.
-    pub(crate) elsewhere: Elsewhere,
     pub(crate) options: Arc<WriteOptions>,
     pub(crate) referencing: Arc<Referencing>,
 }
@@ -74,18 +69,20 @@ impl Windows {
     }
 
     /// A new session with the references of these time steps. The arrays must be on the branch.
-    pub(crate) async fn prepare(self, steps: Range<usize>) -> Result<Filled> {
+    pub(crate) async fn prepare(self, window: Window) -> Result<Filled> {
         let session = self.session().await?;
-        self.fill(session, steps).await
+        self.fill(session, Some(&window)).await
     }
 
-    /// Puts what changes in these time steps into a session.
-    pub(crate) async fn fill(&self, session: Session, steps: Range<usize>) -> Result<Filled> {
+    /// Puts what changes in these time steps into a session; without any, the session stays as it is.
+    pub(crate) async fn fill(&self, session: Session, window: Option<&Window>) -> Result<Filled> {
+        let tree = window.and_then(|window| Some((self.plan.trees.get(window.tree)?, &window.steps)));
+        let Some((tree, steps)) = tree else { return Ok(Filled { session, references: 0, moved: 0 }) };
         let shared = Arc::new(RwLock::new(session));
         let store = Store::from_session(Arc::clone(&shared)).await;
         let (mut references, mut moved) = (0, 0);
-        for array in &self.plan.arrays {
-            let changes = self.changes(array, steps.clone()).await?;
+        for array in &tree.arrays {
+            let changes = self.changes(tree.era.as_ref(), array, steps.clone()).await?;
             references += changes.written;
             moved += changes.moved;
             let path: Path = array.path.as_str().try_into().map_err(|_| Error::Damaged {
@@ -99,42 +96,37 @@ impl Windows {
             self.set(&store, &path, array, changes.references).await?;
         }
         drop(store);
-        self.fill_angles(&mut *shared.write().await, &steps).await?;
+        self.fill_angles(&mut *shared.write().await, tree, steps).await?;
         Ok(Filled { session: self.reclaim(shared)?, references, moved })
     }
 
-    async fn changes(&self, array: &ArrayReferences, steps: Range<usize>) -> Result<Changes> {
-        let asset = array.manifest.asset;
-        let anew = self.update.anew.contains(&asset);
-        let array_held = self.state.as_ref().and_then(|state| state.arrays.get(&asset));
-        let held = self.held.as_ref().zip(array_held);
+    async fn changes(&self, era: Option<&Era>, array: &ArrayReferences, steps: Range<usize>) -> Result<Changes> {
+        let anew = self.update.anew.contains(&array.path);
+        let tree = self.state.as_ref().and_then(|state| state.tree(era));
+        let array_held = tree.and_then(|tree| tree.arrays.get(&array.manifest.asset)).filter(|_| !anew);
         let mut out = Changes::default();
         // Where a window is moved by one step, what one step gives up is what the next one takes.
         let mut recent: Option<(usize, Arc<Vec<HeldReference>>)> = None;
         for step in steps {
-            let there = !anew && array_held.is_some_and(|held| held.present.get(step) == Some(&true));
+            let there = array_held.is_some_and(|held| held.present.get(step) == Some(&true));
             let time = u32::try_from(step).unwrap_or(u32::MAX);
             let first = out.references.len();
-            match operation(array.manifest.at(step), step, there, anew) {
+            match operation(array.manifest.at(step), era, step, there, anew) {
                 Operation::Keep | Operation::Nothing => continue,
                 Operation::Clear => {}
                 Operation::Write(Placement::File(raster)) => {
                     self.references(raster, array.has_components, time, &mut out.references)?;
                     out.written += (out.references.len() - first) as u64;
                 }
-                Operation::Write(Placement::Elsewhere(raster)) => {
-                    for found in self.elsewhere(array, raster).await? {
-                        let chunk = indices(array.has_components, time, found.row, found.column);
-                        out.references.push((ChunkIndices(chunk), found.reference));
-                    }
-                    out.moved += (out.references.len() - first) as u64;
-                }
                 Operation::Write(Placement::Held(raster)) => {
-                    let (store, held) = held.ok_or_else(|| self.lost(array))?;
-                    let from = usize::try_from(raster.step).unwrap_or(usize::MAX);
+                    let store = self.held.as_ref().ok_or_else(|| self.lost(array))?;
                     let found = match &recent {
-                        Some((step, found)) if *step == from => Arc::clone(found),
-                        _ => Arc::new(store.references(held, from).await?),
+                        Some((step, found))
+                            if raster.era.as_ref() == era && usize::try_from(raster.step) == Ok(*step) =>
+                        {
+                            Arc::clone(found)
+                        }
+                        _ => Arc::new(store.of(raster).await?),
                     };
                     for found in found.iter() {
                         let chunk = indices(array.has_components, time, found.row, found.column);
@@ -146,7 +138,7 @@ impl Windows {
             if !there {
                 continue;
             }
-            let (store, held) = held.ok_or_else(|| self.lost(array))?;
+            let (store, held) = self.held.as_ref().zip(array_held).ok_or_else(|| self.lost(array))?;
             let written: HashSet<&ChunkIndices> = out.references[first..].iter().map(|(chunk, _)| chunk).collect();
             let given_up = Arc::new(store.references(held, step).await?);
             for found in given_up.iter() {
@@ -179,13 +171,6 @@ impl Windows {
             }
             Err(error) => Err(self.failed("writing references", &error)),
         }
-    }
-
-    /// The references of a raster that another store of the tile holds.
-    pub(crate) async fn elsewhere(&self, array: &ArrayReferences, raster: &HeldRaster) -> Result<Vec<HeldReference>> {
-        let store = self.elsewhere.get(&raster.era).ok_or_else(|| self.lost(array))?;
-        let held = store.array(raster.asset).ok_or_else(|| self.lost(array))?;
-        store.references(held, usize::try_from(raster.step).unwrap_or(usize::MAX)).await
     }
 
     fn lost(&self, array: &ArrayReferences) -> Error {

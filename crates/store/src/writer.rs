@@ -16,6 +16,7 @@ use crate::gate::{self, GateReport};
 use crate::housekeeping::promote;
 use crate::plan::Node;
 use crate::progress::{Phase, Progress};
+use crate::update::Window;
 use crate::window::{Filled, Windows};
 
 /// Writes one plan.
@@ -71,12 +72,12 @@ impl Writer<'_> {
         let session = self.write_nodes(session, &update.nodes, &update.chunks).await?;
         // Where no reference changes, one commit of an empty window carries the metadata.
         let last = update.windows.len().saturating_sub(1);
-        let window = |number: usize| update.windows.get(number).cloned().unwrap_or(0..0);
-        let mut filled = self.windows.fill(session, window(0)).await?;
+        let window = |number: usize| update.windows.get(number).cloned();
+        let mut filled = self.windows.fill(session, update.windows.first()).await?;
         for number in 0..=last {
             // Arrays are on the branch after the first commit: only then can a window be prepared ahead.
-            let following = Some(number + 1).filter(|next| number > 0 && *next <= last);
-            let ahead = following.map(|next| Ahead(tokio::spawn(self.windows.clone().prepare(window(next)))));
+            let following = window(number + 1).filter(|_| number > 0);
+            let ahead = following.map(|next| Ahead(tokio::spawn(self.windows.clone().prepare(next))));
             total.references += filled.references;
             total.moved += filled.moved;
             let mut session = filled.session;
@@ -91,7 +92,7 @@ impl Writer<'_> {
                 return Ok((tip, total));
             }
             filled = match ahead {
-                None => self.windows.clone().prepare(window(number + 1)).await?,
+                None => self.windows.fill(self.windows.session().await?, window(number + 1).as_ref()).await?,
                 Some(ahead) => self.rebase(ahead.finish().await?).await?,
             };
         }
@@ -138,23 +139,24 @@ impl Writer<'_> {
     async fn commit(&self, mut session: Session, number: usize, total: &Total) -> Result<SnapshotId> {
         let Windows { plan, update, options, .. } = &self.windows;
         let message = match update.windows.get(number) {
-            Some(window) if number + 1 < update.windows.len() => {
-                format!("Part of {}: products {} to {}", options.run, window.start + 1, window.end)
+            Some(Window { tree, steps }) if number + 1 < update.windows.len() => {
+                let era = plan.trees.get(*tree).and_then(|tree| tree.era.as_ref());
+                let era = era.map(|era| format!(" of era {era}")).unwrap_or_default();
+                format!("Part of {}: products {} to {}{era}", options.run, steps.start + 1, steps.end)
             }
             _ => options.message.clone(),
         };
-        let time = |step: Option<&s2ice_manifest::assemble::Step>| step.map(|s| s.time_ms);
         let properties: SnapshotProperties = [
             ("s2ice:writer", json!(plan.stamp.writer)),
             ("s2ice:run", json!(options.run)),
             ("s2ice:tile", json!(plan.stamp.tile)),
             ("s2ice:level", json!(plan.stamp.level)),
-            ("s2ice:products", json!(plan.steps.len())),
+            ("s2ice:products", json!(plan.products())),
             ("s2ice:references_written", json!(total.references)),
             ("s2ice:references_moved", json!(total.moved)),
             ("s2ice:referenced_bytes", json!(plan.referenced_bytes())),
-            ("s2ice:first_time_ms", json!(time(plan.steps.first()))),
-            ("s2ice:last_time_ms", json!(time(plan.steps.last()))),
+            ("s2ice:first_time_ms", json!(plan.steps().map(|step| step.time_ms).min())),
+            ("s2ice:last_time_ms", json!(plan.steps().map(|step| step.time_ms).max())),
         ]
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use s2ice_jpeg2000::TileSpan;
-use s2ice_manifest::assemble::{ProductRecord, Resolutions, assemble};
+use s2ice_manifest::assemble::ProductRecord;
+use s2ice_manifest::decide::Resolutions;
+use s2ice_manifest::decide::{Policy, Standing, decide};
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_store::layout::time::StepFacts;
-use s2ice_store::plan::{PlanContext, StorePlan, plan};
+use s2ice_store::plan::{Desired, PlanContext, StorePlan, plan};
 use serde_json::Value;
 
 fn raster(asset: &str) -> RasterFile {
@@ -64,13 +66,13 @@ fn sample() -> StorePlan {
         source_url: "s3://eodata/".into(),
         writer: "s2ice test".into(),
         sources: BTreeMap::new(),
-        facts: vec![StepFacts::default(); 2],
         resolutions: Resolutions::Best,
         catalogue: None,
-        era: None,
-        eras: BTreeMap::new(),
+        accepted: BTreeMap::new(),
     };
-    plan(assemble(products, Resolutions::Best), &context).unwrap()
+    let assembly = decide(products, &Standing::default(), &Policy::default()).parts.remove(0).assembly;
+    let facts = vec![StepFacts::default(); 2];
+    plan(vec![Desired { assembly, facts, ..Desired::default() }], &context).unwrap()
 }
 
 fn node<'a>(plan: &'a StorePlan, path: &str) -> &'a Value {
@@ -113,7 +115,7 @@ fn attributes_are_as_reviewed() {
         ("cld", "quality/probability/r20m/cld"),
         ("tci", "quality/l2a_quicklook/r10m/tci"),
         ("present", "measurements/reflectance/r10m/present"),
-        ("time", "time"),
+        ("products/time", "time"),
     ] {
         insta::assert_json_snapshot!(name, node(&plan, path)["attributes"]);
     }
@@ -162,5 +164,6 @@ fn angles_stand_in_a_group_of_their_own() {
     assert_eq!(mapping["attributes"]["GeoTransform"], "397460 5000 0 5302540 0 -5000");
     let group = &document("conditions/geometry").unwrap()["attributes"];
     assert_eq!(group["spatial:transform"], serde_json::json!([5000, 0, 399_960, 0, -5000, 5_300_040]));
-    assert_eq!((plan.angles.len(), plan.angles[0].present(), plan.angles[0].placements.len()), (1, 1, 2));
+    let angles = &plan.trees[0].angles;
+    assert_eq!((angles.len(), angles[0].present(), angles[0].placements.len()), (1, 1, 2));
 }

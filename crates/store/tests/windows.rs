@@ -10,7 +10,9 @@ use icechunk::format::Path;
 use icechunk::format::manifest::ChunkPayload;
 use icechunk::repository::VersionInfo;
 use s2ice_jpeg2000::TileSpan;
-use s2ice_manifest::assemble::{ProductRecord, Resolutions, assemble};
+use s2ice_manifest::assemble::ProductRecord;
+use s2ice_manifest::decide::Resolutions;
+use s2ice_manifest::decide::{Policy, Standing, decide};
 use s2ice_manifest::ids::Level;
 use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
@@ -18,9 +20,8 @@ use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
 use s2ice_store::commit::{ChecksumPolicy, Spec, WriteOptions, Written, load, write};
-use s2ice_store::gate::GateOptions;
 use s2ice_store::layout::time::StepFacts;
-use s2ice_store::plan::{PlanContext, StorePlan, plan};
+use s2ice_store::plan::{Desired, PlanContext, StorePlan, plan};
 use s2ice_store::progress::Silent;
 use s2ice_store::target::Target;
 
@@ -63,7 +64,8 @@ fn product(day: u32) -> ProductRecord {
 }
 
 fn planned(days: u32) -> StorePlan {
-    let assembly = assemble((0..days).map(product).collect(), Resolutions::Best);
+    let assembly =
+        decide((0..days).map(product).collect(), &Standing::default(), &Policy::default()).parts.remove(0).assembly;
     let bytes = |step: usize| {
         let rasters = assembly.manifests.iter().filter_map(|m| m.at(step)?.file());
         rasters.map(RasterFile::referenced_bytes).sum()
@@ -77,13 +79,11 @@ fn planned(days: u32) -> StorePlan {
         source_url: "s3://archive/".into(),
         writer: "s2ice test".into(),
         sources: BTreeMap::new(),
-        facts,
         resolutions: Resolutions::Best,
         catalogue: None,
-        era: None,
-        eras: BTreeMap::new(),
+        accepted: BTreeMap::new(),
     };
-    plan(assembly, &context).unwrap()
+    plan(vec![Desired { assembly, facts, ..Desired::default() }], &context).unwrap()
 }
 
 fn options(run: &str) -> WriteOptions {
@@ -93,11 +93,10 @@ fn options(run: &str) -> WriteOptions {
         spec: Spec::V2,
         run: run.to_owned(),
         container: s2ice_store::config::container("archive", &source, &Effective::default()).unwrap(),
-        more_containers: Vec::new(),
         concurrency: 4,
         message: "test".to_owned(),
         clock: chrono::Utc::now,
-        gate: GateOptions::default(),
+        references: BTreeMap::new(),
     }
 }
 
@@ -110,7 +109,7 @@ type References = BTreeMap<(String, Vec<u32>), (String, u64, u64)>;
 
 fn wanted(plan: &StorePlan) -> References {
     let mut out = References::new();
-    for array in &plan.arrays {
+    for array in plan.arrays() {
         for (step, raster) in array.manifest.rasters.iter().enumerate() {
             let Some(file) = raster.as_ref().and_then(Placement::file) else { continue };
             for (row, column, chunk) in file.chunks() {
@@ -150,11 +149,11 @@ async fn every_reference_of_every_window_arrives() {
     for (run, days) in [("a", 437), ("b", 1), ("c", 300)] {
         let plan = planned(days);
         let wanted = wanted(&plan);
-        let arrays: Vec<String> = plan.arrays.iter().map(|a| a.path.clone()).collect();
+        let arrays: Vec<String> = plan.arrays().map(|a| a.path.clone()).collect();
         let bytes = plan.referenced_bytes();
         let mut options = options(run);
         for (array, _) in wanted.keys() {
-            *options.gate.references.entry(array.clone()).or_default() += 1;
+            *options.references.entry(array.clone()).or_default() += 1;
         }
         let written = put(&target, plan, options).await.unwrap().expect("something to write");
         assert_eq!(written.references, wanted.len() as u64);

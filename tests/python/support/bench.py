@@ -35,7 +35,7 @@ class Bench:
             "--index": self.index,
             "--source": self.source,
             "--store": self.store,
-            "--cache": "none",
+            "--memory": "none",
         }
         options |= {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
         pairs = [item for name, value in options.items() if value is not None for item in (name, value)]

@@ -55,7 +55,7 @@ class Living:
             else stac or None,
             "source": self.archive.root,
             "store": self.store,
-            "cache": "none",
+            "memory": "none",
         }
         given |= options
         pairs = [(f"--{name.replace('_', '-')}", value) for name, value in given.items() if value is not None]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use s2ice_tests::calendar::Day;
-use s2ice_tests::{Baseline, Level, Resolutions, SampleSpec, TileParts, TlmChoice, truth, write_products};
+use s2ice_tests::{Baseline, Headers, Level, Resolutions, SampleSpec, TileParts, TlmChoice, truth, write_products};
 
 /// Write sample Sentinel-2 products: real geometry, made-up land, the same bytes every time.
 #[derive(Parser)]
@@ -83,6 +83,8 @@ enum Kind {
     Usual,
     /// Headers as in early 2016: 12 bits, tiles of 2048.
     Early,
+    /// Headers of an encoder that made no product.
+    Unknown,
     /// Two tile-parts per tile, one after the other.
     Split,
     /// Two tile-parts per tile, the second ones after all the first ones.
@@ -113,11 +115,15 @@ impl Args {
                 Copies::Best => Resolutions::Best,
                 Copies::All => Resolutions::All,
             },
-            early_headers: self.products == Kind::Early,
+            headers: match self.products {
+                Kind::Early => Headers::Early,
+                Kind::Unknown => Headers::Unknown,
+                Kind::Usual | Kind::Split | Kind::Interleaved => Headers::GroundSegment,
+            },
             tile_parts: match self.products {
                 Kind::Split => TileParts::Adjacent,
                 Kind::Interleaved => TileParts::Interleaved,
-                Kind::Usual | Kind::Early => TileParts::One,
+                Kind::Usual | Kind::Early | Kind::Unknown => TileParts::One,
             },
             swath_edge: !self.no_swath_edge,
             seed: self.seed,

@@ -1,8 +1,8 @@
 //! Options with a few named values, and what they stand for.
 
 use clap::ValueEnum;
-use s2ice_manifest::assemble::Resolutions;
-use s2ice_manifest::era::OnMismatch;
+use s2ice_manifest::decide::OnMismatch;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_store::build::HeaderPolicy;
 use s2ice_store::commit::ChecksumPolicy;
 
@@ -29,7 +29,7 @@ pub enum OnMismatchArg {
 /// Origins of main headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HeadersArg {
-    /// One ranged request per raster to the file itself (or the cache).
+    /// One ranged request per raster to the file itself (or the memory).
     Read,
     /// From the index where it has them, else from the file.
     Index,

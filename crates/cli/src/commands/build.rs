@@ -60,22 +60,14 @@ fn searched(catalogue: &CatalogueReport) -> String {
     out
 }
 
-/// A store beside the main one, in words.
+/// An era, in words.
 fn render_era(era: &EraReport) -> String {
-    let mut out = format!("era {}", era.era);
-    if let Some(store) = &era.store {
-        let _ = write!(out, " at {store}");
-    }
-    out.push('\n');
+    let mut out = format!("era {0} at /eras/{0}\n", era.era);
     let times = match (&era.times.first, &era.times.last) {
         (Some(first), Some(last)) => format!("{}, {first} to {last}", era.times.count),
         _ => "none any more".to_owned(),
     };
-    let changes = match &era.committed {
-        Some(committed) if committed.created => "new store".to_owned(),
-        _ if era.changes.is_empty() => "none".to_owned(),
-        _ => era.changes.sentence(),
-    };
+    let changes = if era.changes.is_empty() { "none".to_owned() } else { era.changes.sentence() };
     let mut rows = vec![
         ("times", times),
         ("references", format!("{} to {}", text::number(era.references), text::bytes(era.referenced_bytes))),
@@ -111,7 +103,7 @@ pub fn render(report: &BuildReport) -> String {
         (
             "source",
             format!(
-                "{} requests, {} received, {} facts from the cache",
+                "{} requests, {} received, {} facts remembered",
                 text::number(report.source_use.requests),
                 text::bytes(report.source_use.bytes),
                 text::number(report.source_use.from_cache)
@@ -146,12 +138,8 @@ pub fn render(report: &BuildReport) -> String {
         rows.push(("catalogue", searched(catalogue)));
     }
     if let Some(gate) = &report.gate {
-        let sampled = match &gate.skipped {
-            Some(why) => format!("no samples: {why}"),
-            None => format!("{} at the source", text::count(gate.sampled, "sample")),
-        };
         let references = text::number(gate.references_compared);
-        rows.push(("checked", format!("{}, {references} references, {sampled}", text::count(gate.nodes, "node"))));
+        rows.push(("checked", format!("{}, {references} references", text::count(gate.nodes, "node"))));
     }
     if let Some(committed) = &report.committed {
         let commits = text::count(usize::try_from(committed.commits).unwrap_or(usize::MAX), "commit");
@@ -209,6 +197,7 @@ pub fn render(report: &BuildReport) -> String {
     list(format!("index rows not understood: {}", report.index.rejected), rejected);
     if let Some(stac) = &report.stac {
         list(format!("STAC items not understood: {}", stac.refused.len()), stac.refused.clone());
+        list("the answer of the catalogue is incomplete".to_owned(), stac.incomplete.clone());
         list("notes on the catalogue".to_owned(), stac.notes.clone());
     }
     list(

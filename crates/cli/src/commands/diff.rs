@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn differences_are_told_by_kind() {
         let time = |second: u8| Some(format!("2024-05-01T10:06:0{second}.000Z"));
-        let product = |name: &str, left, right| ProductDifference { product: name.to_owned(), left, right };
+        let product = |name: &str, left, right| ProductDifference { product: name.to_owned(), era: None, left, right };
         let reference = |offset| ReferenceValue {
             location: "s3://eodata/x.jp2".to_owned(),
             offset,

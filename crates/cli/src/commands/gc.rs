@@ -21,14 +21,13 @@ pub async fn run(args: GcArgs, global: &Global) -> Result<(), Failure> {
     };
     let report = gc(&target, options).await?;
     summarise(&report, global, render)?;
-    let failed = std::iter::once(&report).chain(&report.eras).find(|report| report.failed_objects > 0);
-    match failed.and_then(|report| Some((report, report.failures.first()?))) {
-        Some((report, reason)) => Err(Failure::fault(format!(
+    match report.failures.first().filter(|_| report.failed_objects > 0) {
+        Some(reason) => Err(Failure::fault(format!(
             "{} objects of {} could not be deleted and are left to the next gc: {reason}",
             text::number(report.failed_objects),
             report.store
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -43,10 +42,6 @@ pub fn age(text: &str) -> Result<TimeDelta, String> {
 }
 
 fn render(report: &GcReport) -> String {
-    std::iter::once(report).chain(&report.eras).map(render_store).collect()
-}
-
-fn render_store(report: &GcReport) -> String {
     let Collected { snapshots, transaction_logs, manifests, chunks, bytes } = report.collected;
     let collected =
         [(snapshots, "snapshot"), (transaction_logs, "transaction log"), (manifests, "manifest"), (chunks, "chunk")];
@@ -111,7 +106,6 @@ mod tests {
             failed_objects: 0,
             failures: Vec::new(),
             postponed: None,
-            eras: Vec::new(),
         };
         assert_eq!(
             render(&report),

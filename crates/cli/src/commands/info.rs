@@ -2,8 +2,7 @@
 
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use s2ice_store::housekeeping::published_at;
-use s2ice_store::plan::EraStamp;
-use s2ice_store::report::InfoReport;
+use s2ice_store::report::{InfoEra, InfoReport};
 use s2ice_store::target::Target;
 
 use super::{print, print_json};
@@ -27,8 +26,8 @@ pub async fn run(args: InfoArgs, global: &Global) -> Result<(), Failure> {
 }
 
 /// What an era differs in, short.
-fn summary(stamp: &EraStamp) -> String {
-    match stamp.differs.as_slice() {
+fn summary(era: &InfoEra) -> String {
+    match era.differs.as_slice() {
         [] => String::new(),
         [only] => only.clone(),
         [first, more @ ..] => format!("{first}; and {} more", more.len()),
@@ -62,11 +61,9 @@ fn render(report: &InfoReport) -> String {
             format!("{} at {}: {}", report.last_commit.snapshot, report.last_commit.time, report.last_commit.message),
         ),
     ];
-    if let Some(era) = &report.era {
-        rows.push(("era", format!("{era} of the main store, whose address lacks .era-{era}")));
-    }
-    for (era, stamp) in &report.eras {
-        rows.push(("era", format!("{era} at {}.era-{era}: {}", report.store.trim_end_matches('/'), summary(stamp))));
+    for (name, era) in &report.eras {
+        let times = text::count(era.times.count, "time");
+        rows.push(("era", format!("{name} at /eras/{name}, {times}: {}", summary(era))));
     }
     if !newest.is_empty() {
         let states = text::count(published.len(), "state");

@@ -19,10 +19,6 @@ pub async fn run(args: RollbackArgs, global: &Global) -> Result<(), Failure> {
 }
 
 fn render(report: &RollbackReport) -> String {
-    std::iter::once(report).chain(&report.eras).map(render_store).collect()
-}
-
-fn render_store(report: &RollbackReport) -> String {
     let outcome = match (report.moved, report.dry_run) {
         _ if report.from.snapshot == report.to.snapshot => "main is at this state already",
         (true, _) => "main was moved; the next build will again make the store hold what its inputs say",
@@ -86,7 +82,6 @@ mod tests {
             moved: true,
             from: state(None, 12, false),
             to: state(Some("published/20261120T184818123Z"), 1, true),
-            eras: Vec::new(),
         };
         assert_eq!(
             render(&report),

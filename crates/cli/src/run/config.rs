@@ -270,7 +270,7 @@ pub fn schema() -> Value {
     schema["title"] = json!("s2ice run configuration");
     schema["description"] = json!(
         "The file of `s2ice run`: settings of every tile by the long names of `s2ice build`, the tiles, and how to run \
-         them. {tile} and {level} are filled in in index, write-index, store, stac, cache, source and container."
+         them. {tile} and {level} are filled in in index, write-index, store, stac, memory, source and container."
     );
     schema["$defs"] = Value::Object(definitions);
     schema

@@ -16,7 +16,7 @@ pub fn fill(file: &mut FileConfig, tile: MgrsTile, level: Level) -> Result<(), W
     for (key, text) in [
         ("store", &mut file.store),
         ("stac", &mut file.stac),
-        ("cache", &mut file.cache),
+        ("memory", &mut file.memory),
         ("source", &mut file.source),
         ("container", &mut file.container),
     ] {

@@ -192,8 +192,7 @@ impl Ended {
 }
 
 fn is_changed(report: &BuildReport) -> bool {
-    let committed = report.committed.is_some() || report.eras.iter().any(|era| era.committed.is_some());
-    committed || report.all_changes().any(|changes| !changes.is_empty())
+    report.committed.is_some() || report.all_changes().any(|changes| !changes.is_empty())
 }
 
 /// Products without index rows. A catalogue that was asked only for what changed says nothing of those that were missing

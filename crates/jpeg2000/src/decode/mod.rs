@@ -182,7 +182,7 @@ impl TileCodec {
     /// No SOT there, or a tile outside the grid.
     pub fn tile_index(&self, chunk: &[u8]) -> Result<u32> {
         let sot = crate::segment::sot::Sot::parse(chunk)?;
-        crate::tile::tile_rect(&self.header, sot.tile, 0)?;
+        crate::tile_part::tile_rect(&self.header, sot.tile, 0)?;
         Ok(u32::from(sot.tile))
     }
 

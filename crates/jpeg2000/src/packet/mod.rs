@@ -12,7 +12,7 @@ use crate::grid::Rect;
 use crate::header::MainHeader;
 use crate::marker::Marker;
 use crate::segment::cod::Progression;
-use crate::tile::{TilePartHeader, tile_rect};
+use crate::tile_part::{TilePartHeader, tile_rect};
 use layout::Layout;
 use walk::Walker;
 

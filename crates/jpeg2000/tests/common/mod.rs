@@ -1,18 +1,16 @@
 //! Where the real files are, and what is known about them.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
 
+#[path = "../../../../tests/support/real_data.rs"]
+mod real_data;
+
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Folder of the real data, or `None` with a note on stderr.
 pub fn data() -> Option<PathBuf> {
-    let dir = std::env::var_os("S2ICE_TESTDATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    if dir.join("golden/decode.json").is_file() {
-        return Some(dir);
-    }
-    eprintln!("SKIPPED: no real data at {}", dir.display());
-    None
+    real_data::real_data("golden/decode.json")?;
+    real_data::real_data("")
 }
 
 /// One file of golden/decode.json.

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use crate::ids::Level;
 use crate::product::ProductId;
 
-use super::cache::{CacheError, FactCache};
 use super::location::{Listed, Source, SourceError};
+use super::memory::Memory;
 use super::mirror::{aws_day, aws_folder};
 use super::safe_tree::{FileState, FoundRaster, is_jp2};
 use super::safe_xml::{MetadataError, read_metadata};
@@ -25,9 +25,6 @@ pub enum AwsError {
     /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The cache cannot be written.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
     /// There is nothing.
     #[error("no files lie in {folder}, where Amazon's layout has the products of that tile and day")]
     Nothing {
@@ -42,7 +39,7 @@ pub enum AwsError {
     },
 }
 
-/// Finds the rasters of a product and reads its metadata, which go to the cache. `named` are addresses below the source
+/// Finds the rasters of a product and reads its metadata, which go to the memory. `named` are addresses below the source
 /// that a catalogue gives, which say where to look first, and what there is where the source cannot be listed.
 ///
 /// One listing and two reads as a rule.
@@ -51,7 +48,7 @@ pub enum AwsError {
 /// [`AwsError`].
 pub async fn find_product(
     source: &Source,
-    cache: &FactCache,
+    memory: &Memory,
     product: ProductId,
     named: &[String],
 ) -> Result<Vec<FoundRaster>, AwsError> {
@@ -92,7 +89,7 @@ pub async fn find_product(
         let Some(first) = rasters.first() else { continue };
         match read_metadata(source, product, &first.path).await {
             Ok(metadata) => {
-                cache.put_product(&source.cache_prefix(), product, metadata)?;
+                memory.put_product(&source.cache_prefix(), product, metadata);
                 return Ok(rasters);
             }
             Err(MetadataError::Source(error)) if !matches!(error, SourceError::Missing { .. }) => {

@@ -1,4 +1,4 @@
-//! Asking for a file's or a product's facts: the cache first, the source only where it must.
+//! Asking for a file's or a product's facts: the memory first, the source only where it must.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::raster::Asset;
 use crate::tlm::IndexBytesError;
 
 use super::angle_chunks::encode;
-use super::cache::{CacheError, FactCache, FileRecord};
 use super::jp2_header::{FileError, FileFacts, read_head};
 use super::jp2_walk::walk;
 use super::location::Source;
+use super::memory::{FileRecord, FirstSot, Memory};
 use super::safe_xml::{GranuleFile, MetadataError, read_granule_file, read_metadata, read_metadata_and_granule};
 
 /// What a file is asked for.
@@ -35,7 +35,7 @@ pub struct FileRequest<'a> {
     pub index: bool,
 }
 
-/// A failure of the source, the file or the cache.
+/// A failure of the source, the file or the memory.
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
     /// The file cannot be read or referenced.
@@ -44,9 +44,6 @@ pub enum FactsError {
     /// The product's metadata cannot be used.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// The cache cannot be written.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
 }
 
 impl FileRequest<'_> {
@@ -100,14 +97,14 @@ pub fn same_etag(a: &str, b: &str) -> bool {
 /// Facts of a file: remembered, or read now and remembered.
 ///
 /// # Errors
-/// [`FactsError::File`] and [`FactsError::Cache`].
+/// [`FactsError::File`].
 pub async fn file_record(
     source: &Source,
-    cache: &FactCache,
+    memory: &Memory,
     request: FileRequest<'_>,
 ) -> Result<Arc<FileRecord>, FactsError> {
     let key = source.cache_key(request.path).map_err(FileError::from)?;
-    if let Some(known) = cache.file(&key)
+    if let Some(known) = memory.file(&key)
         && request.is_answered_by(&known)
         && source.is_unchanged(request.path, known.etag.as_deref()).await
     {
@@ -115,7 +112,7 @@ pub async fn file_record(
     }
     let facts = read_head(source, request.path).await?;
     let record = record_of(source, &facts, request).await?;
-    Ok(cache.put_file(&key, record)?)
+    Ok(memory.put_file(&key, record))
 }
 
 async fn record_of(source: &Source, facts: &FileFacts, request: FileRequest<'_>) -> Result<FileRecord, FileError> {
@@ -130,60 +127,49 @@ async fn record_of(source: &Source, facts: &FileFacts, request: FileRequest<'_>)
         etag: facts.etag.clone(),
         last_modified: facts.last_modified,
         first_sot: facts.head.first_sot,
+        sot: facts.first_sot.map(|seen| FirstSot::from(seen.sot)),
         header: facts.head.header.codec_header().into(),
         index: entry.map(|e| e.write()).transpose().map_err(unwritable)?.map(Arc::from),
         nodata,
     })
 }
 
-/// Metadata of a product: remembered, or read now and remembered. `raster_path` is the path of any of its rasters.
+/// Metadata of a product, as read in this run. `raster_path` is the path of any of its rasters.
 ///
 /// # Errors
-/// [`FactsError::Metadata`] and [`FactsError::Cache`].
+/// [`FactsError::Metadata`].
 pub async fn product_metadata(
     source: &Source,
-    cache: &FactCache,
+    memory: &Memory,
     product: ProductId,
     raster_path: &str,
 ) -> Result<ProductMetadata, FactsError> {
-    let prefix = source.cache_prefix();
-    if let Some(known) = cache.product(&prefix, product) {
-        return Ok(known);
+    match memory.product(&source.cache_prefix(), product) {
+        Some(known) => Ok(known),
+        None => Ok(read_metadata(source, product, raster_path).await?),
     }
-    let metadata = read_metadata(source, product, raster_path).await?;
-    cache.put_product(&prefix, product, metadata.clone())?;
-    Ok(metadata)
 }
 
-/// Metadata and angles of a product: remembered, or read now and remembered. Angles that cannot be read are an answer of
-/// their own, since everything else of the product can be used without them.
+/// Metadata and angles of a product. Angles that cannot be read are an answer of their own, since everything else of the
+/// product can be used without them.
 ///
 /// # Errors
 /// As [`product_metadata`].
 pub async fn product_with_angles(
     source: &Source,
-    cache: &FactCache,
+    memory: &Memory,
     product: ProductId,
     raster_path: &str,
 ) -> Result<(ProductMetadata, Result<Arc<AngleChunks>, MetadataError>), FactsError> {
-    let prefix = source.cache_prefix();
-    let (metadata, file) = match (cache.product(&prefix, product), cache.angles(&prefix, product)) {
-        (Some(metadata), Some(angles)) => return Ok((metadata, Ok(angles))),
-        (Some(metadata), None) => (metadata, read_granule_file(source, product, raster_path).await),
-        (None, _) => {
-            let (metadata, file) = read_metadata_and_granule(source, product, raster_path).await?;
-            cache.put_product(&prefix, product, metadata.clone())?;
-            (metadata, file)
-        }
+    let (metadata, file) = match memory.product(&source.cache_prefix(), product) {
+        Some(known) => (known, read_granule_file(source, product, raster_path).await),
+        None => read_metadata_and_granule(source, product, raster_path).await?,
     };
     let angles = match file {
-        Ok(file) => chunks(file, product).await,
+        Ok(file) => chunks(file, product).await.map(Arc::new),
         Err(error) => Err(error),
     };
-    Ok(match angles {
-        Ok(chunks) => (metadata, Ok(cache.put_angles(&prefix, product, chunks)?)),
-        Err(error) => (metadata, Err(error)),
-    })
+    Ok((metadata, angles))
 }
 
 /// Parsing and compressing take some milliseconds of a processor, which other products' requests shall not wait for.

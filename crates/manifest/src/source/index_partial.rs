@@ -18,7 +18,7 @@ use crate::product::ProductId;
 use crate::raster::Asset;
 use crate::tlm::{IndexRow, TileIndex};
 
-use super::cache::{base64_bytes, base64_option};
+use super::base64::{base64_bytes, base64_option};
 use super::index_writer::IndexWriteError;
 use super::safe_tree::FileState;
 

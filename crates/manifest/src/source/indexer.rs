@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::tlm::{IndexRow, TileIndex};
 
-use super::cache::FileRecord;
 use super::jp2_header::{FIRST_READ, FileError, read_head_ahead};
 use super::jp2_walk::{Walked, walk};
 use super::location::{Source, SourceError};
+use super::memory::{FileRecord, FirstSot};
 use super::safe_tree::{FoundRaster, LeftOut, find_rasters};
 
 /// How to index.
@@ -181,6 +181,7 @@ pub async fn index_file(source: &Source, raster: &FoundRaster, options: IndexOpt
         etag: facts.etag.clone(),
         last_modified: facts.last_modified,
         first_sot: facts.head.first_sot,
+        sot: facts.first_sot.map(|seen| FirstSot::from(seen.sot)),
         header: facts.head.header.codec_header().into(),
         index: Some(cell.as_slice().into()),
         nodata: nodata.clone(),

@@ -6,6 +6,9 @@ use s2ice_jpeg2000::{
     CodecConfig, Error as CodestreamError, FileHead, MainHeader, Scan, Sot, TileCodec, TlmTable, scan_file_head,
 };
 
+use s2ice_jpeg2000::segment::sot::SOT_BYTES;
+
+use crate::proof::SeenSot;
 use crate::tlm::IndexEntry;
 
 use super::location::{Fetched, Source, SourceError};
@@ -75,6 +78,8 @@ pub struct FileFacts {
     pub last_modified: Option<DateTime<Utc>>,
     /// Tile-part lengths, where the file carries TLM.
     pub index: Option<IndexEntry>,
+    /// The header of the first tile-part; `None` where the bytes that were read end in front of it.
+    pub first_sot: Option<SeenSot>,
     /// The first bytes of the file, as far as they were read.
     pub(super) prefix: Bytes,
 }
@@ -120,7 +125,8 @@ pub async fn read_head_ahead(source: &Source, path: &str, first_read: u64) -> Re
         }
     };
     let Fetched { bytes, etag, last_modified, size } = fetched;
-    let mut facts = FileFacts { head, file_size: size, etag, last_modified, index: None, prefix: bytes };
+    let first_sot = first_sot(&head, &bytes).map_err(wrong)?;
+    let mut facts = FileFacts { head, file_size: size, etag, last_modified, index: None, first_sot, prefix: bytes };
     if let Some(tlm) = facts.head.header.tlm() {
         facts.index = Some(own_index(&facts, tlm.clone(), path)?);
     }
@@ -150,6 +156,12 @@ async fn extend(source: &Source, path: &str, have: Fetched, up_to: u64) -> Resul
     Ok(Fetched { bytes, ..have })
 }
 
+fn first_sot(head: &FileHead, prefix: &[u8]) -> Result<Option<SeenSot>, CodestreamError> {
+    let offset = head.first_sot;
+    let bytes = usize::try_from(offset).ok().and_then(|at| prefix.get(at..)).filter(|b| b.len() >= SOT_BYTES);
+    bytes.map(|bytes| Sot::parse_at(bytes, offset).map(|sot| SeenSot { offset, sot })).transpose()
+}
+
 /// The file's own TLM as index, after checking it against the codestream's end and the first SOT.
 fn own_index(facts: &FileFacts, mut tlm: TlmTable, path: &str) -> Result<IndexEntry, FileError> {
     let refuse = |reason: String| FileError::Refused { path: path.to_owned(), reason };
@@ -162,12 +174,7 @@ fn own_index(facts: &FileFacts, mut tlm: TlmTable, path: &str) -> Result<IndexEn
         return Err(refuse(format!("its TLM reaches to byte {reaches}, its codestream to byte {end}")));
     }
     resolve_open_end(&mut tlm, reaches, facts);
-    let at = usize::try_from(first_sot).unwrap_or(usize::MAX);
-    if let Some(bytes) = facts.prefix.get(at..).filter(|b| b.len() >= 12)
-        && let Some(first) = tlm.entries.first()
-    {
-        let sot = Sot::parse_at(bytes, first_sot)
-            .map_err(|source| FileError::Codestream { path: path.to_owned(), source })?;
+    if let (Some(SeenSot { sot, .. }), Some(first)) = (facts.first_sot, tlm.entries.first()) {
         let same_length = sot.psot == first.length || sot.psot == 0 || first.length == 0;
         if sot.tile != first.tile || !same_length {
             return Err(refuse(format!(

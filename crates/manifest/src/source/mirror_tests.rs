@@ -75,7 +75,7 @@ fn what_does_not_follow_is_an_error() {
 
 #[test]
 fn every_place_in_recorded_answers_of_the_data_space_follows_from_the_name() {
-    let Some(folder) = data().map(|data| data.join("stac")) else { return };
+    let Some(folder) = crate::real_data::real_data("stac") else { return };
     let mut checked = 0;
     for file in files(&folder) {
         let Ok(text) = std::fs::read_to_string(file) else { continue };
@@ -88,16 +88,6 @@ fn every_place_in_recorded_answers_of_the_data_space_follows_from_the_name() {
         }
     }
     assert!(checked > 500, "{checked}");
-}
-
-/// The folder of real data, or `None` (said on stderr) where it is absent.
-fn data() -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("S2ICE_TESTDATA")
-        .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data").into(), std::path::PathBuf::from);
-    if !path.is_dir() {
-        eprintln!("SKIPPED: no real data at {}", path.display());
-    }
-    path.is_dir().then_some(path)
 }
 
 fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -1,37 +1,27 @@
 //! Search of a STAC API for the items of one tile.
 //!
-//! Bounding box and, where the API offers one, a filter by tile are both sent; what comes back is checked again in any
-//! case. Catalogues keep the tile in different properties (`grid:code`, or `s2:mgrs_tile` at Planetary Computer), and a
-//! filter on a property that does not exist gives nothing, not an error: an empty answer is believed only when the
-//! property is seen to work. The same goes for the time of the last change, which not every catalogue states.
-
-use std::collections::HashSet;
+//! Where the API filters by properties it is asked for the tile, and not for an area: an item with a wrong polygon, or
+//! none, is of the tile all the same. Catalogues keep the tile in different properties (`grid:code`, or `s2:mgrs_tile`
+//! at Planetary Computer), and a filter on a property that does not exist gives nothing, not an error: an empty answer
+//! is believed only when the property is seen to work. A filter that lets other tiles through is ignored by the server,
+//! which would then go on for the whole world. Where no property works, the search is by bounding box. The same goes
+//! for the time of the last change, which not every catalogue states.
+//!
+//! Cloud cover is never sent: a server drops the items that do not state theirs, and says nothing of them.
 
 use chrono::{DateTime, Days, Utc};
 use serde_json::Value;
-use stac::Link;
 use stac::api::{Filter, GetSearch, Search};
 use url::Url;
 
 use super::stac_error::{StacLoadError, shown};
 use super::stac_filter::{Conditions, FilterSupport, TileProperty};
 use super::stac_http::{Client, Request};
+use super::stac_pages::{Known, Walk, read_pages};
 use crate::grid::TileGeocoding;
 use crate::ids::Level;
-use crate::stac::{LoadNote, StacLoader, StacQuery};
+use crate::stac::{LoadNote, StacItem, StacLoader, StacQuery, links};
 use crate::utm::{LonLatBox, granule_boxes};
-
-/// Headers that a next link may not set: they belong to the client, or carry the operator's credentials.
-const OWN_HEADERS: [&str; 8] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "cookie",
-    "host",
-    "transfer-encoding",
-    "user-agent",
-];
 
 /// A STAC API, known by its landing page.
 #[derive(Debug)]
@@ -43,15 +33,15 @@ pub(super) struct StacApi<'c> {
     children: Vec<String>,
 }
 
+/// What a search is limited to.
+enum Where<'a> {
+    Tile(&'a Conditions),
+    Area(LonLatBox),
+}
+
 /// True for the landing page of an API: it declares conformance or links to a search.
 pub(super) fn is_landing_page(document: &Value) -> bool {
     document.get("conformsTo").is_some_and(Value::is_array) || links(document, "search").next().is_some()
-}
-
-/// The links of a document with a relation.
-pub(super) fn links<'a>(document: &'a Value, rel: &'a str) -> impl Iterator<Item = &'a Value> {
-    let links = document.get("links").and_then(Value::as_array).into_iter().flatten();
-    links.filter(move |link| link.get("rel").and_then(Value::as_str) == Some(rel))
 }
 
 impl<'c> StacApi<'c> {
@@ -99,50 +89,13 @@ impl<'c> StacApi<'c> {
         self.children.iter().find(any).cloned().unwrap_or(usual)
     }
 
-    /// Searches and hands every item to the loader.
+    /// Searches and hands every item to the loader: by tile where the catalogue can, by area where it cannot.
     pub(super) async fn search(&self, query: &StacQuery, loader: &mut StacLoader<'_>) -> Result<(), StacLoadError> {
-        let before = loader.seen();
-        self.search_by_tile(query, loader).await?;
-        if loader.seen() == before && query.collection.is_none() && !loader.is_incremental() {
-            loader.note(LoadNote::UsualCollectionEmpty { collection: self.usual_collection(query.level) });
-        }
-        Ok(())
-    }
-
-    async fn search_by_tile(&self, query: &StacQuery, loader: &mut StacLoader<'_>) -> Result<(), StacLoadError> {
         // What an attempt that is not believed gave is kept, and not handed on again.
-        let mut known = HashSet::new();
-        let mut found = false;
-        let properties: &[_] = if self.filter == FilterSupport::None { &[] } else { &TileProperty::ALL };
-        for &property in properties {
-            let (tile, max_cloud_cover) = (query.tile, query.max_cloud_cover);
-            let all = Conditions { property, tile, max_cloud_cover, updated_since: None };
-            let before = loader.seen();
-            found = match query.updated_since {
-                Some(since) => {
-                    let changed = Conditions { updated_since: Some(since), ..all };
-                    self.search_changed(query, changed, &mut known, loader).await?
-                }
-                None => false,
-            };
-            if !found {
-                found = match self.search_boxes(query, Some(&all), &mut known, loader).await {
-                    Ok(()) => loader.seen() > before || self.knows(query, all).await?,
-                    // Some servers do say that they do not know a property.
-                    Err(StacLoadError::Status { status: 400 | 422, .. }) => false,
-                    Err(error) => return Err(error),
-                };
-            }
-            if found {
-                if max_cloud_cover.is_some() {
-                    loader.cloud_cover_filtered();
-                }
-                break;
-            }
-        }
-        if !found {
+        let mut known = Known::new();
+        if !self.search_tile(query, &mut known, loader).await? {
             loader.note(LoadNote::NoTileFilter { place: shown(&self.search) });
-            self.search_boxes(query, None, &mut known, loader).await?;
+            self.search_area(query, &mut known, loader).await?;
         }
         if let (Some(since), false) = (query.updated_since, loader.is_incremental()) {
             loader.note(LoadNote::NoChangeFilter { place: shown(&self.search), since });
@@ -150,18 +103,77 @@ impl<'c> StacApi<'c> {
         Ok(())
     }
 
-    /// Searches for what has changed; false where the answer is not believed and the full search has to follow.
+    /// Searches by the properties that may hold the tile; false where none of them is seen to work.
+    async fn search_tile(
+        &self,
+        query: &StacQuery,
+        known: &mut Known,
+        loader: &mut StacLoader<'_>,
+    ) -> Result<bool, StacLoadError> {
+        let properties: &[_] = if self.filter == FilterSupport::None { &[] } else { &TileProperty::ALL };
+        for &property in properties {
+            let all = Conditions { property, tile: query.tile, updated_since: None };
+            if let Some(since) = query.updated_since {
+                let changed = Conditions { updated_since: Some(since), ..all };
+                if self.search_changed(query, changed, known, loader).await? {
+                    return Ok(true);
+                }
+            }
+            match self.walk(query, Where::Tile(&all), known, loader).await {
+                Ok(walk) if walk.strayed => {}
+                Ok(walk) if walk.received > 0 || self.knows(query, all).await? => {
+                    walk.missing.into_iter().for_each(|missing| loader.incomplete(missing));
+                    return Ok(true);
+                }
+                Ok(_) => {}
+                // Some servers do say that they do not know a property.
+                Err(StacLoadError::Status { status: 400 | 422, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Searches by the bounding box of the tile, or its two where it lies across 180 degrees.
+    async fn search_area(
+        &self,
+        query: &StacQuery,
+        known: &mut Known,
+        loader: &mut StacLoader<'_>,
+    ) -> Result<(), StacLoadError> {
+        let mut received = 0;
+        for area in granule_boxes(TileGeocoding::of(query.tile)) {
+            let walk = self.walk(query, Where::Area(area), known, loader).await?;
+            received += walk.received;
+            walk.missing.into_iter().for_each(|missing| loader.incomplete(missing));
+        }
+        if received == 0 {
+            let collection = self.collection(query);
+            loader.incomplete(format!(
+                "{} gave nothing of the tile's area, and nothing shows that it has a collection {collection:?}",
+                shown(&self.search)
+            ));
+            if query.collection.is_none() {
+                loader.note(LoadNote::UsualCollectionEmpty { collection });
+            }
+        }
+        Ok(())
+    }
+
+    /// Searches for what has changed; false where the answer is not believed, or not all, and the full search has to
+    /// follow.
     async fn search_changed(
         &self,
         query: &StacQuery,
         changed: Conditions,
-        known: &mut HashSet<(String, String)>,
+        known: &mut Known,
         loader: &mut StacLoader<'_>,
     ) -> Result<bool, StacLoadError> {
         let before = loader.wanted();
-        let found = match self.search_boxes(query, Some(&changed), known, loader).await {
-            Ok(()) if loader.wanted() > before => true,
-            Ok(()) => is_yes(self.knows(query, changed).await)?,
+        let found = match self.walk(query, Where::Tile(&changed), known, loader).await {
+            Ok(walk) if walk.strayed || walk.missing.is_some() => false,
+            Ok(_) if loader.wanted() > before => true,
+            Ok(_) => is_yes(self.knows(query, changed).await)?,
             Err(error) => is_yes(Err(error))?,
         };
         // Items that have not changed since: the filter is ignored, or is coarser than the time that was sent. It is
@@ -179,41 +191,40 @@ impl<'c> StacApi<'c> {
         Ok(found)
     }
 
-    /// Whether a filter by tile, and by the last change where that is asked for, finds anything, of whatever time and
-    /// cloud cover.
+    /// Whether a filter by tile, and by the last change where that is asked for, finds an item of the tile, of whatever
+    /// time.
     async fn knows(&self, query: &StacQuery, conditions: Conditions) -> Result<bool, StacLoadError> {
         let mut search = Search::new().collections(vec![self.collection(query)]).limit(1);
-        self.filter_by(&mut search, &Conditions { max_cloud_cover: None, ..conditions });
+        self.filter_by(&mut search, &conditions);
         let page = self.client.json(&self.request(search)?).await?;
-        Ok(page.get("features").and_then(Value::as_array).is_some_and(|features| !features.is_empty()))
+        let mut items = page.get("features").and_then(Value::as_array).into_iter().flatten();
+        Ok(items.any(|item| StacItem::from_json(item).is_ok_and(|item| item.tile() == query.tile)))
     }
 
     fn collection(&self, query: &StacQuery) -> String {
         query.collection.clone().unwrap_or_else(|| self.usual_collection(query.level))
     }
 
-    async fn search_boxes(
+    async fn walk(
         &self,
         query: &StacQuery,
-        conditions: Option<&Conditions>,
-        known: &mut HashSet<(String, String)>,
+        place: Where<'_>,
+        known: &mut Known,
         loader: &mut StacLoader<'_>,
-    ) -> Result<(), StacLoadError> {
-        // A granule across 180 degrees needs two searches, which may give the same item twice.
-        for LonLatBox { west, south, east, north } in granule_boxes(TileGeocoding::of(query.tile)) {
-            let mut search = Search::new().collections(vec![self.collection(query)]);
-            search = search.bbox(stac::Bbox::new(west, south, east, north));
-            search = search.limit(u64::from(self.client.options().page_size.max(1)));
-            if let Some(interval) = query.datetime {
-                search = search.datetime(interval);
-            }
-            if let Some(conditions) = conditions {
-                self.filter_by(&mut search, conditions);
-            }
-            let request = self.request(search)?;
-            read_pages(self.client, request, None, known, loader).await?;
+    ) -> Result<Walk, StacLoadError> {
+        let mut search = Search::new().collections(vec![self.collection(query)]);
+        search = search.limit(u64::from(self.client.options().page_size.max(1)));
+        if let Some(interval) = query.search_interval() {
+            search = search.datetime(interval);
         }
-        Ok(())
+        match place {
+            Where::Tile(conditions) => self.filter_by(&mut search, conditions),
+            Where::Area(LonLatBox { west, south, east, north }) => {
+                search = search.bbox(stac::Bbox::new(west, south, east, north));
+            }
+        }
+        let request = self.request(search)?;
+        read_pages(self.client, request, None, matches!(place, Where::Tile(_)), known, loader).await
     }
 
     fn filter_by(&self, search: &mut Search, conditions: &Conditions) {
@@ -267,88 +278,6 @@ pub(super) fn below(url: &Url, name: &str) -> Url {
         segments.pop_if_empty().push(name);
     }
     below
-}
-
-/// Reads the pages of a search, beginning with `first` if it was read already, until no next link is left.
-///
-/// `known` holds the items that were seen in earlier searches and are not handed on again.
-pub(super) async fn read_pages(
-    client: &Client,
-    mut request: Request,
-    first: Option<Value>,
-    known: &mut HashSet<(String, String)>,
-    loader: &mut StacLoader<'_>,
-) -> Result<(), StacLoadError> {
-    let place = shown(&request.url);
-    let mut asked = HashSet::new();
-    let mut here = HashSet::new();
-    let mut first = first;
-    loop {
-        let circular = LoadNote::CircularPages { place: place.clone(), pages: asked.len() };
-        let body = request.body.as_ref().map(|body| Value::Object(body.clone()).to_string());
-        if !asked.insert((request.url.to_string(), body)) {
-            loader.note(circular);
-            return Ok(());
-        }
-        let page = match first.take() {
-            Some(page) => page,
-            None => client.json(&request).await?,
-        };
-        let Some(features) = page.get("features").and_then(Value::as_array) else {
-            let found = page.get("type").map_or_else(|| "JSON without features".to_owned(), Value::to_string);
-            return Err(StacLoadError::NotItems { place, found });
-        };
-        let mut fresh = false;
-        for item in features {
-            let text = |key| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let key = (text("collection"), text("id"));
-            let nameless = key.1.is_empty();
-            fresh |= here.insert(key.clone()) || nameless;
-            if known.insert(key) || nameless {
-                loader.push(item, || place.clone());
-            }
-        }
-        let limit = client.options().max_items;
-        if loader.seen() > limit {
-            return Err(StacLoadError::TooManyItems { place, limit });
-        }
-        let next = links(&page, "next").next();
-        match next {
-            Some(next) if fresh => request = follow(client, &request, next)?,
-            // Pages that bring nothing new under ever new addresses would never end.
-            Some(_) if !features.is_empty() => {
-                loader.note(circular);
-                return Ok(());
-            }
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// The request of a next link: GET with the link's address, or POST with its body, merged into the last one's where
-/// the link says so.
-fn follow(client: &Client, last: &Request, link: &Value) -> Result<Request, StacLoadError> {
-    let bad = |problem: String| StacLoadError::BadUrl { input: format!("next link of {}", shown(&last.url)), problem };
-    let link: Link = serde_json::from_value(link.clone()).map_err(|error| bad(error.to_string()))?;
-    let url = client.link(&last.url, &link.href)?;
-    let method = link.method.as_deref().unwrap_or("GET");
-    let body = if method.eq_ignore_ascii_case("POST") {
-        let mut body = last.body.clone().unwrap_or_default();
-        match link.body {
-            Some(next) if link.merge == Some(true) => body.extend(next),
-            Some(next) => body = next,
-            None => {}
-        }
-        Some(body)
-    } else if method.eq_ignore_ascii_case("GET") {
-        None
-    } else {
-        return Err(bad(format!("method {method:?} is neither GET nor POST")));
-    };
-    let headers =
-        link.headers.into_iter().flatten().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())));
-    let headers = headers.filter(|(name, _)| !OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()));
-    Ok(Request { url, body, headers: headers.collect() })
 }
 
 #[cfg(test)]

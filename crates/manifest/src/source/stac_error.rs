@@ -64,20 +64,12 @@ pub enum StacLoadError {
         target: String,
     },
     /// More bytes than allowed.
-    #[error("{place} has more than {limit} bytes: raise max_bytes if it is right")]
+    #[error("{place} has more than {limit} bytes, the most that are read: split it")]
     TooLarge {
         /// File or address.
         place: String,
         /// The limit.
         limit: u64,
-    },
-    /// More items than allowed.
-    #[error("{place} gives more than {limit} items: narrow the search by datetime or collection, or raise max_items")]
-    TooManyItems {
-        /// Address.
-        place: String,
-        /// The limit.
-        limit: usize,
     },
     /// Not JSON.
     #[error("{place} is not JSON: {problem}")]
@@ -94,6 +86,12 @@ pub enum StacLoadError {
         place: String,
         /// What it is.
         found: String,
+    },
+    /// A FeatureCollection without its member.
+    #[error("{place} is a FeatureCollection without features")]
+    NoFeatures {
+        /// File or address.
+        place: String,
     },
     /// A folder without JSON files.
     #[error("the folder {path} holds no .json or .geojson file")]

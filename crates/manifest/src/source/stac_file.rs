@@ -1,6 +1,5 @@
 //! Items from wherever they are: an API, a web page, a file, a folder, object storage.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -9,12 +8,13 @@ use serde_json::Value;
 use url::Url;
 
 use super::location::{Source, SourceUrl};
-use super::stac_api::{StacApi, below, is_landing_page, links, read_pages};
+use super::stac_api::{StacApi, below, is_landing_page};
 use super::stac_error::shown;
 use super::stac_http::{Client, Request};
+use super::stac_pages::{Known, read_pages};
 use super::stac_parquet;
 pub use super::{stac_error::StacLoadError, stac_http::StacOptions};
-use crate::stac::{LoadNote, StacError, StacLoad, StacLoader, StacQuery};
+use crate::stac::{LoadNote, SavedPages, StacError, StacLoad, StacLoader, StacQuery, links};
 
 /// Loads the items of a catalogue and applies a query to them. `input` is one of
 ///
@@ -23,7 +23,8 @@ use crate::stac::{LoadNote, StacError, StacLoad, StacLoader, StacQuery};
 /// - a file: an item, an item collection, a JSON list or ndjson of items, or stac-geoparquet;
 /// - a folder: every `.json` and `.geojson` in it and below.
 ///
-/// Items that are not understood are listed in the result, not fatal.
+/// Items that are not understood are listed in the result, not fatal. Where anything says that the answer is not all
+/// that there is, the result says so.
 ///
 /// # Errors
 /// When the input cannot be read or holds no items at all.
@@ -52,12 +53,14 @@ pub async fn load_stac(input: &str, query: &StacQuery, options: &StacOptions) ->
 /// When it cannot be read or holds no items at all.
 pub fn load_path(path: &Path, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
     let mut loader = StacLoader::new(query);
+    let mut saved = SavedPages::default();
     let metadata = fs::metadata(path).map_err(|source| cannot_read(path, source))?;
     if metadata.is_dir() {
-        read_folder(path, &mut loader, options)?;
+        read_folder(path, &mut saved, &mut loader, options)?;
     } else {
-        read_file(path, &mut loader, options)?;
+        read_file(path, &mut saved, &mut loader, options)?;
     }
+    saved.missing().into_iter().for_each(|missing| loader.incomplete(missing));
     Ok(loader.finish())
 }
 
@@ -123,7 +126,11 @@ async fn answer(
         return StacApi::new(client, &url, &document)?.search(query, loader).await;
     }
     match document.get("type").and_then(Value::as_str) {
-        Some("FeatureCollection") => read_pages(client, request, Some(document), &mut HashSet::new(), loader).await,
+        Some("FeatureCollection") => {
+            let walk = read_pages(client, request, Some(document), false, &mut Known::new(), loader).await?;
+            walk.missing.into_iter().for_each(|missing| loader.incomplete(missing));
+            Ok(())
+        }
         Some("Collection") if links(&document, "items").next().is_some() => {
             let (root, id) = api_of(client, &url, &document)?;
             let landing = client.json(&Request::get(root.clone())).await?;
@@ -134,7 +141,7 @@ async fn answer(
             let query = StacQuery { collection, ..query.clone() };
             StacApi::new(client, &root, &landing)?.search(&query, loader).await
         }
-        _ => push_document(&document, &place, loader),
+        _ => push_document(&document, &place, &mut SavedPages::default(), loader),
     }
 }
 
@@ -160,8 +167,9 @@ async fn load_object(input: &str, query: &StacQuery, options: &StacOptions) -> R
     let (folder, name) = SourceUrl::parse_file(input)?;
     let source = Source::open(&folder, &options.source)?;
     let bytes = source.get_all(&format!("/{name}"), options.max_bytes).await?.bytes;
-    let mut loader = StacLoader::new(query);
-    read_document(&bytes, input, &mut loader)?;
+    let (mut loader, mut saved) = (StacLoader::new(query), SavedPages::default());
+    read_document(&bytes, input, &mut saved, &mut loader)?;
+    saved.missing().into_iter().for_each(|missing| loader.incomplete(missing));
     Ok(loader.finish())
 }
 
@@ -169,7 +177,12 @@ fn cannot_read(path: &Path, source: std::io::Error) -> StacLoadError {
     StacLoadError::File { path: path.display().to_string(), source }
 }
 
-fn read_file(path: &Path, loader: &mut StacLoader<'_>, options: &StacOptions) -> Result<(), StacLoadError> {
+fn read_file(
+    path: &Path,
+    saved: &mut SavedPages,
+    loader: &mut StacLoader<'_>,
+    options: &StacOptions,
+) -> Result<(), StacLoadError> {
     let place = path.display().to_string();
     let failed = |source| cannot_read(path, source);
     let mut file = fs::File::open(path).map_err(failed)?;
@@ -184,54 +197,74 @@ fn read_file(path: &Path, loader: &mut StacLoader<'_>, options: &StacOptions) ->
     if bytes.len() as u64 > limit {
         return Err(StacLoadError::TooLarge { place, limit });
     }
-    read_document(&bytes, &place, loader)
+    read_document(&bytes, &place, saved, loader)
 }
 
 /// Every `.json` and `.geojson` file below a folder, in the order of their paths. Links to folders are not followed.
-fn read_folder(folder: &Path, loader: &mut StacLoader<'_>, options: &StacOptions) -> Result<(), StacLoadError> {
-    let mut folders = vec![folder.to_owned()];
-    let mut files = Vec::new();
+/// What cannot be read, among what can, leaves the answer incomplete.
+fn read_folder(
+    folder: &Path,
+    saved: &mut SavedPages,
+    loader: &mut StacLoader<'_>,
+    options: &StacOptions,
+) -> Result<(), StacLoadError> {
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
+    let mut failed = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(|source| cannot_read(&folder, source))? {
-            let entry = entry.map_err(|source| cannot_read(&folder, source))?;
-            let path = entry.path();
-            let kind = entry.file_type().map_err(|source| cannot_read(&path, source))?;
-            let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
-            if kind.is_dir() {
-                folders.push(path);
-            } else if matches!(suffix, "json" | "geojson") {
-                files.push(path);
-            }
-        }
-    }
-    if files.is_empty() {
-        return Err(StacLoadError::EmptyFolder { path: folder.display().to_string() });
+        list_folder(&folder, &mut folders, &mut files)
+            .unwrap_or_else(|source| failed.push(cannot_read(&folder, source)));
     }
     files.sort();
-    let mut others = 0;
+    let (mut read, mut others) = (0, 0);
     for path in files {
-        match read_file(&path, loader, options) {
-            Ok(()) => {}
+        match read_file(&path, saved, loader, options) {
+            Ok(()) => read += 1,
             Err(StacLoadError::NotItems { .. }) => others += 1,
             // One broken file among many is listed like one broken item among many.
             Err(StacLoadError::NotJson { place, problem }) => {
+                read += 1;
                 loader.refuse(place, StacError::NotAnItem { problem: format!("not JSON: {problem}") });
             }
-            Err(error) => return Err(error),
+            Err(error) => failed.push(error),
         }
     }
+    if read + others == 0 {
+        let path = folder.display().to_string();
+        return Err(failed.into_iter().next().unwrap_or(StacLoadError::EmptyFolder { path }));
+    }
+    failed.iter().for_each(|error| loader.incomplete(error.to_string()));
     if others > 0 {
         loader.note(LoadNote::OtherDocuments { place: folder.display().to_string(), count: others });
     }
     Ok(())
 }
 
-fn read_document(bytes: &[u8], place: &str, loader: &mut StacLoader<'_>) -> Result<(), StacLoadError> {
+/// Adds what a folder holds; what was read before a failure stays.
+fn list_folder(folder: &Path, folders: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
+        if entry.file_type()?.is_dir() {
+            folders.push(path);
+        } else if matches!(suffix, "json" | "geojson") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read_document(
+    bytes: &[u8],
+    place: &str,
+    saved: &mut SavedPages,
+    loader: &mut StacLoader<'_>,
+) -> Result<(), StacLoadError> {
     if stac_parquet::is_parquet(bytes) {
         return stac_parquet::read_bytes(bytes.to_vec(), place, loader);
     }
     match parse(bytes) {
-        Parsed::Document(document) => push_document(&document, place, loader),
+        Parsed::Document(document) => push_document(&document, place, saved, loader),
         Parsed::Lines => read_lines(bytes, place, loader),
         Parsed::Bad(problem) => Err(StacLoadError::NotJson { place: place.to_owned(), problem }),
     }
@@ -278,21 +311,26 @@ fn read_lines(bytes: &[u8], place: &str, loader: &mut StacLoader<'_>) -> Result<
     Ok(())
 }
 
-fn push_document(document: &Value, place: &str, loader: &mut StacLoader<'_>) -> Result<(), StacLoadError> {
+fn push_document(
+    document: &Value,
+    place: &str,
+    saved: &mut SavedPages,
+    loader: &mut StacLoader<'_>,
+) -> Result<(), StacLoadError> {
     let not_items = || StacLoadError::NotItems { place: place.to_owned(), found: what_it_is(document) };
     let items = match document {
         Value::Array(items) => items,
         _ => match document.get("type").and_then(Value::as_str) {
             Some("Feature") => std::slice::from_ref(document),
             Some("FeatureCollection") => {
-                document.get("features").and_then(Value::as_array).ok_or_else(not_items)?.as_slice()
+                let bare = || StacLoadError::NoFeatures { place: place.to_owned() };
+                let items = document.get("features").and_then(Value::as_array).ok_or_else(bare)?;
+                saved.add(place, document);
+                items
             }
             _ => return Err(not_items()),
         },
     };
-    if links(document, "next").next().is_some() {
-        loader.note(LoadNote::PartOfResult { place: place.to_owned() });
-    }
     for (number, item) in items.iter().enumerate() {
         loader.push(item, || if items.len() == 1 { place.to_owned() } else { format!("{place}, item {number}") });
     }
@@ -302,7 +340,6 @@ fn push_document(document: &Value, place: &str, loader: &mut StacLoader<'_>) -> 
 fn what_it_is(document: &Value) -> String {
     match document {
         Value::Object(members) => match members.get("type").and_then(Value::as_str) {
-            Some("FeatureCollection") => "a FeatureCollection without features".to_owned(),
             Some(kind @ ("Catalog" | "Collection")) => format!("a STAC {kind} without a search"),
             Some(kind) => format!("JSON of type {:?}", kind.chars().take(60).collect::<String>()),
             None => "a JSON object without a type".to_owned(),

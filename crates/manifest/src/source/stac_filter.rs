@@ -7,7 +7,6 @@ use crate::ids::MgrsTile;
 
 /// The property that tells when an item last changed.
 const UPDATED: &str = "updated";
-const CLOUD_COVER: &str = "eo:cloud_cover";
 
 /// How an API filters by properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +50,6 @@ impl TileProperty {
 pub(super) struct Conditions {
     pub(super) property: TileProperty,
     pub(super) tile: MgrsTile,
-    /// Percent.
-    pub(super) max_cloud_cover: Option<f64>,
     /// Last change at this time or later.
     pub(super) updated_since: Option<DateTime<Utc>>,
 }
@@ -68,9 +65,8 @@ impl Conditions {
         let values = self.property.values(self.tile);
         let equal = |value: &String| compare("=", self.property.name(), value.as_str().into());
         let tile = all("or", values.iter().map(equal).collect());
-        let cloud = self.max_cloud_cover.map(|max| compare("<=", CLOUD_COVER, max.into()));
         let since = self.updated_since.map(|time| compare(">=", UPDATED, since_text(time).into()));
-        let filter = all("and", std::iter::once(tile).chain(cloud).chain(since).collect());
+        let filter = all("and", std::iter::once(tile).chain(since).collect());
         filter.as_object().cloned().unwrap_or_default()
     }
 
@@ -79,9 +75,6 @@ impl Conditions {
         let values = self.property.values(self.tile);
         let tile = if let [value] = &values[..] { json!({"eq": value}) } else { json!({"in": values}) };
         let mut filter = Map::from_iter([(self.property.name().to_owned(), tile)]);
-        if let Some(max) = self.max_cloud_cover {
-            filter.insert(CLOUD_COVER.to_owned(), json!({"lte": max}));
-        }
         if let Some(time) = self.updated_since {
             filter.insert(UPDATED.to_owned(), json!({"gte": since_text(time)}));
         }
@@ -104,7 +97,7 @@ mod tests {
     use super::*;
 
     fn conditions(property: TileProperty, tile: &str) -> Conditions {
-        Conditions { property, tile: tile.parse().unwrap(), max_cloud_cover: None, updated_since: None }
+        Conditions { property, tile: tile.parse().unwrap(), updated_since: None }
     }
 
     fn time(text: &str) -> Option<DateTime<Utc>> {
@@ -115,16 +108,12 @@ mod tests {
     fn filters_are_basic_cql2() {
         let one = conditions(TileProperty::GridCode, "33TVN").cql2();
         assert_eq!(Value::Object(one), json!({"op": "=", "args": [{"property": "grid:code"}, "MGRS-33TVN"]}));
-        let all = Conditions {
-            max_cloud_cover: Some(20.0),
-            updated_since: time("2026-01-01T00:00:00Z"),
-            ..conditions(TileProperty::MgrsTile, "01VCG")
-        };
+        let all =
+            Conditions { updated_since: time("2026-01-01T00:00:00Z"), ..conditions(TileProperty::MgrsTile, "01VCG") };
         let args = json!([
             {"op": "or", "args": [
                 {"op": "=", "args": [{"property": "s2:mgrs_tile"}, "01VCG"]},
                 {"op": "=", "args": [{"property": "s2:mgrs_tile"}, "1VCG"]}]},
-            {"op": "<=", "args": [{"property": "eo:cloud_cover"}, 20.0]},
             {"op": ">=", "args": [{"property": "updated"}, "2026-01-01T00:00:00.000000Z"]}]);
         assert_eq!(Value::Object(all.cql2()), json!({"op": "and", "args": args}));
     }

@@ -36,8 +36,10 @@ pub struct StacOptions {
     pub longest_wait_seconds: f64,
     /// Items per page to ask for.
     pub page_size: u32,
-    /// Most items that a search may give before it is taken for a mistake.
+    /// Most items of one search; what is beyond leaves the answer incomplete.
     pub max_items: usize,
+    /// Most pages of one search, likewise.
+    pub max_pages: usize,
     /// Most bytes of one response, or of one JSON file.
     pub max_bytes: u64,
     /// Further headers of every request, such as `authorization`; they go to the named host only.
@@ -56,6 +58,7 @@ impl Default for StacOptions {
             longest_wait_seconds: 120.0,
             page_size: 250,
             max_items: 10_000,
+            max_pages: 1_000,
             max_bytes: 512 << 20,
             headers: BTreeMap::new(),
             source: SourceOptions::default(),
@@ -274,7 +277,7 @@ fn hint(status: StatusCode) -> &'static str {
     match status.as_u16() {
         401 | 403 => " (not allowed: the catalogue may need an authorization header)",
         404 | 405 => " (no such address: is this the root of a STAC API?)",
-        429 => " (too many requests: lower requests_per_second)",
+        429 => " (too many requests: try again later)",
         _ => "",
     }
 }

@@ -10,8 +10,14 @@ use crate::ids::{Band, Resolution};
 use crate::product::{ProductId, ProductMetadata};
 use crate::raster::{Asset, Quantity};
 
-/// Says whether the offset was taken out of the numbers already (`sentinel-2-l2a` of Earth Search).
+/// The collection of GeoTIFFs that have the numbers of the ground segment.
+pub const UNSHIFTED: &str = "sentinel-2-c1-l2a";
+
+/// Property of Earth Search's older collection `sentinel-2-l2a`, of some of its files true and of some not.
 pub(super) const OFFSET_APPLIED: &str = "earthsearch:boa_offset_applied";
+
+/// Where that collection keeps its files.
+const OLDER_PLACES: [&str; 2] = ["sentinel-cogs", "sentinel-s2-l2a-cogs"];
 
 /// AOT and WVP: digital numbers per unit (PSD).
 const ATMOSPHERE_SCALE: f64 = 0.001;
@@ -52,7 +58,8 @@ pub struct Cogs {
     pub files: Vec<CogFile>,
     /// What looks like a raster and is left out.
     pub problems: Vec<CogProblem>,
-    offset_applied: Option<bool>,
+    /// Of Earth Search's older collection.
+    older: bool,
 }
 
 impl Cogs {
@@ -60,9 +67,10 @@ impl Cogs {
         assets: impl Iterator<Item = (&'a str, &'a Map<String, Value>)>,
         properties: &Map<String, Value>,
     ) -> Self {
-        let offset_applied = properties.get(OFFSET_APPLIED).and_then(Value::as_bool);
-        let mut out = Self { offset_applied, ..Self::default() };
+        let place = properties.get("earthsearch:s3_path").and_then(Value::as_str).is_some_and(is_older_place);
+        let mut out = Self { older: place || properties.contains_key(OFFSET_APPLIED), ..Self::default() };
         for (key, fields) in assets {
+            out.older |= fields.get("href").and_then(Value::as_str).is_some_and(is_older_place);
             match file(fields) {
                 Ok(Some(file)) => out.files.push(file),
                 Ok(None) => {}
@@ -83,8 +91,15 @@ impl Cogs {
     /// Offset in digital numbers and digital numbers per unit of reflectance that all bands of the item state.
     ///
     /// # Errors
-    /// Bands disagree, none says anything, or the offset is not that of the product's baseline; in words.
+    /// Bands disagree, none says anything, the offset is not that of the product's baseline, or the item is of a collection
+    /// whose offsets cannot be believed; in words.
     pub fn radiometry(&self, product: ProductId) -> Result<(i32, f64), String> {
+        if self.older {
+            return Err(format!(
+                "its item is of Earth Search's older collection sentinel-2-l2a, where the offset is in the numbers of some \
+                 files and not of others, whatever {OFFSET_APPLIED} says: take collection {UNSHIFTED}"
+            ));
+        }
         let bands = self.files.iter().filter(|file| matches!(file.asset.quantity, Quantity::Band(_)));
         let mut found: Option<(Asset, Stated)> = None;
         for file in bands.filter(|file| file.stated.scale.is_some() && file.stated.offset.is_some()) {
@@ -107,17 +122,20 @@ impl Cogs {
         let (add_offset, quantification) = numbers(scale, offset)
             .ok_or_else(|| format!("its item states scale {scale} and offset {offset} for {asset}, which cannot be"))?;
         let by_name = ProductMetadata::from_name(product).add_offset;
-        let expected = if self.offset_applied == Some(true) { 0 } else { by_name };
-        if add_offset != expected {
-            let why = if self.offset_applied == Some(true) {
-                format!("{OFFSET_APPLIED} says that it is in the numbers already")
-            } else {
-                format!("products of baseline {} have {expected}", product.baseline())
-            };
-            return Err(format!("its item states the radiometric offset {add_offset}, but {why}"));
+        if add_offset != by_name {
+            return Err(format!(
+                "its item states the radiometric offset {add_offset}, but products of baseline {} have {by_name}",
+                product.baseline()
+            ));
         }
         Ok((add_offset, quantification))
     }
+}
+
+/// A part of the address is one of those places: the bucket alone, or as the first name of a host.
+fn is_older_place(href: &str) -> bool {
+    let parts = href.split('/').map(|part| part.split('.').next().unwrap_or_default());
+    parts.into_iter().any(|part| OLDER_PLACES.contains(&part))
 }
 
 impl CogFile {

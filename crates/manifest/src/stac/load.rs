@@ -7,7 +7,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Rejection, StacError, StacItem, StacQuery, product_in};
+use super::completeness::Completeness;
+use super::reader::Reader;
+use super::{Rejection, StacError, StacItem, StacQuery};
 use crate::ids::MgrsTile;
 use crate::product::ProductId;
 
@@ -16,7 +18,7 @@ use crate::product::ProductId;
 pub struct Refused {
     /// Where it stands: a file and place in it, or an URL.
     pub place: String,
-    /// The product it claims to be, where its id says so.
+    /// The product it claims to be, where it says so.
     pub product: Option<ProductId>,
     /// What is wrong with it.
     pub error: StacError,
@@ -35,22 +37,8 @@ pub struct Rejected {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "note")]
 pub enum LoadNote {
-    /// A saved search result with a link to a next page that is not in it.
-    #[error("{place} is one page of a search result and links to a next page: the items there are not known")]
-    PartOfResult {
-        /// File or URL.
-        place: String,
-    },
-    /// Next links led back to a page that was already read.
-    #[error("the next links of {place} run in a circle: stopped after {pages} pages")]
-    CircularPages {
-        /// URL of the search.
-        place: String,
-        /// Pages read.
-        pages: usize,
-    },
-    /// The API was asked for a bounding box only: it offers no filter that knows the tile.
-    #[error("{place} cannot filter by tile: the search was by bounding box")]
+    /// The API was asked for a bounding box: it offers no filter by a property that holds the tile.
+    #[error("{place} finds nothing by tile: the search was by bounding box")]
     NoTileFilter {
         /// URL of the search.
         place: String,
@@ -97,8 +85,8 @@ pub struct StacLoad {
     pub duplicates: usize,
     /// How many items were seen in all.
     pub seen: usize,
-    /// True when the server filtered by cloud cover, so that cloudy items are not even in `rejected`.
-    pub cloud_cover_filtered: bool,
+    /// Whether this is all that the query, or the question for changes, admits.
+    pub completeness: Completeness,
     /// True when the server gave only what changed ([`StacQuery::updated_since`]), so that products that are not here
     /// may still be in the catalogue; false when this is all that the query admits.
     pub incremental: bool,
@@ -129,7 +117,7 @@ impl<'q> StacLoader<'q> {
         match StacItem::from_json(value) {
             Ok(item) => self.push_item(item),
             Err(error) => {
-                let product = value.get("id").and_then(Value::as_str).and_then(product_in);
+                let product = Reader::new(value).and_then(|reader| reader.product()).ok();
                 self.load.seen += 1;
                 self.load.refused.push(Refused { place: place(), product, error });
             }
@@ -161,11 +149,16 @@ impl<'q> StacLoader<'q> {
             }
             Entry::Occupied(mut entry) => {
                 self.load.duplicates += 1;
-                if supersedes(&item, entry.get()) {
+                if supersedes(self.query, &item, entry.get()) {
                     entry.insert(item);
                 }
             }
         }
+    }
+
+    /// How many items of other tiles were added.
+    pub fn outside(&self) -> usize {
+        self.load.outside_tile.values().sum()
     }
 
     /// How many items were added.
@@ -190,9 +183,9 @@ impl<'q> StacLoader<'q> {
         }
     }
 
-    /// Records that the server filtered by cloud cover.
-    pub fn cloud_cover_filtered(&mut self) {
-        self.load.cloud_cover_filtered = true;
+    /// Records that something is missing.
+    pub fn incomplete(&mut self, reason: String) {
+        self.load.completeness.add(reason);
     }
 
     /// Records that the server gave only what changed.
@@ -215,14 +208,26 @@ impl<'q> StacLoader<'q> {
             }
         }
         load.refused.sort_by(|a, b| a.place.cmp(&b.place));
+        // What was not understood may be of the tile, unless it says otherwise.
+        let (tile, level) = (self.query.tile, self.query.level);
+        let ours = |r: &&Refused| r.product.is_none_or(|product| (product.tile(), product.level()) == (tile, level));
+        let mut ours = load.refused.iter().filter(ours);
+        if let Some(first) = ours.next() {
+            let (place, error, more) = (&first.place, &first.error, ours.count());
+            let others = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            load.completeness.add(format!("{place} was not understood{others}: {error}"));
+        }
         load
     }
 }
 
-/// Of two items of one product the one that changed last counts; where that does not tell them apart, the collection
-/// and the id do, so that the order of arrival never matters.
-fn supersedes(item: &StacItem, other: &StacItem) -> bool {
-    let key = |i: &StacItem| (i.updated, i.published, i.created, i.collection.clone(), i.id.clone());
+/// Of two items of one product the one that changed last counts, among those of the collection asked for; where that
+/// does not tell them apart, the collection and the id do, so that the order of arrival never matters.
+fn supersedes(query: &StacQuery, item: &StacItem, other: &StacItem) -> bool {
+    let key = |i: &StacItem| {
+        let wanted = query.collection.is_none() || i.collection.is_none() || i.collection == query.collection;
+        (wanted, i.updated, i.published, i.created, i.collection.clone(), i.id.clone())
+    };
     key(item) > key(other)
 }
 
@@ -255,6 +260,35 @@ mod tests {
             let load = loader.finish();
             assert_eq!((load.items.len(), load.duplicates, load.seen), (0, 1, 2));
             assert_eq!(load.rejected[0].rejection, Rejection::CloudCover { percent: 30.0 });
+        }
+    }
+
+    #[test]
+    fn an_item_of_another_collection_displaces_none_of_the_one_asked_for() {
+        let query = StacQuery { collection: Some("a".to_owned()), ..query() };
+        let wanted = item(NAME, "a", "2023-01-01T00:00:00Z", 10.0);
+        let other = item(NAME, "b", "2023-01-02T00:00:00Z", 10.0);
+        for order in [[&wanted, &other], [&other, &wanted]] {
+            let mut loader = StacLoader::new(&query);
+            order.iter().for_each(|value| loader.push(value, String::new));
+            assert_eq!(loader.finish().items.len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_was_not_understood_makes_the_answer_incomplete_unless_it_is_of_no_concern() {
+        let query = query();
+        for (name, of_concern) in [
+            (NAME.to_owned(), true),
+            ("S2A_29UNU_20221005_0_L2A".to_owned(), true),
+            (NAME.replace("29UNU", "29UPU"), false),
+            (NAME.replace("MSIL2A", "MSIL1C"), false),
+        ] {
+            let mut loader = StacLoader::new(&query);
+            loader.push(&item(&name, "a", "yesterday", 1.0), || "there".to_owned());
+            let load = loader.finish();
+            assert_eq!(load.completeness.is_complete(), !of_concern, "{name}");
+            assert!(load.completeness.reasons().iter().all(|reason| reason.starts_with("there was not understood: ")));
         }
     }
 

@@ -1,139 +1,12 @@
 //! What is asked of a catalogue: tile, level, time, cloud cover.
 
-use std::fmt;
-use std::str::FromStr;
-
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::StacItem;
+use super::interval::Interval;
+use super::sensing::{EARLIEST, KnownTime, LATEST, TimeVerdict};
 use crate::ids::{Level, MgrsTile};
-
-/// A closed interval of time, open at one end at most; both ends in whole milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Interval {
-    start: Option<DateTime<Utc>>,
-    end: Option<DateTime<Utc>>,
-}
-
-/// A text that is not an interval of time.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IntervalError {
-    /// No `/`, or more than one.
-    #[error("{text:?} is not an interval: write A/B, with dates, RFC 3339 times or `..` for an open end")]
-    Shape {
-        /// What was given.
-        text: String,
-    },
-    /// One end is neither a date nor a time.
-    #[error("{text:?} is neither a date (2023-08-13), nor an RFC 3339 time (2023-08-13T10:07:53Z), nor `..`")]
-    End {
-        /// The end that was not understood.
-        text: String,
-    },
-    /// Both ends open: the same as no interval.
-    #[error("an interval needs a start or an end: leave it out to take every date")]
-    Unbounded,
-    /// The end comes before the start.
-    #[error("the interval ends ({end}) before it starts ({start})")]
-    Reversed {
-        /// Start.
-        start: DateTime<Utc>,
-        /// End.
-        end: DateTime<Utc>,
-    },
-}
-
-impl Interval {
-    /// The interval between two times, both included.
-    ///
-    /// # Errors
-    /// When both are open, or the end comes before the start.
-    pub fn new(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> Result<Self, IntervalError> {
-        let (start, end) = (start.map(whole_milliseconds), end.map(whole_milliseconds));
-        match (start, end) {
-            (None, None) => Err(IntervalError::Unbounded),
-            (Some(start), Some(end)) if end < start => Err(IntervalError::Reversed { start, end }),
-            _ => Ok(Self { start, end }),
-        }
-    }
-
-    /// First instant, `None` where open.
-    pub fn start(self) -> Option<DateTime<Utc>> {
-        self.start
-    }
-
-    /// Last instant (included), `None` where open.
-    pub fn end(self) -> Option<DateTime<Utc>> {
-        self.end
-    }
-
-    /// True when a time, cut to milliseconds, lies within.
-    pub fn contains(self, time: DateTime<Utc>) -> bool {
-        let time = whole_milliseconds(time);
-        self.start.is_none_or(|start| start <= time) && self.end.is_none_or(|end| time <= end)
-    }
-}
-
-fn whole_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
-}
-
-fn date(text: &str) -> Option<NaiveDate> {
-    (text.len() == 10 && text.starts_with(|c: char| c.is_ascii_digit())).then(|| text.parse().ok())?
-}
-
-impl FromStr for Interval {
-    type Err = IntervalError;
-
-    /// Reads `A/B`. A date alone stands for its first millisecond at the start, its last at the end; `..` or nothing
-    /// leaves an end open; a single date without `/` is that whole day.
-    fn from_str(text: &str) -> Result<Self, IntervalError> {
-        let short = |text: &str| text.chars().take(80).collect::<String>();
-        let mut parts = text.trim().split('/').map(str::trim);
-        let (start, end) = match (parts.next(), parts.next(), parts.next()) {
-            (Some(day), None, _) if date(day).is_some() => (day, day),
-            (Some(start), Some(end), None) => (start, end),
-            _ => return Err(IntervalError::Shape { text: short(text) }),
-        };
-        let instant = |text: &str, is_end: bool| {
-            if matches!(text, "" | "..") {
-                return Ok(None);
-            }
-            let found = match date(text) {
-                Some(day) if is_end => day
-                    .checked_add_days(Days::new(1))
-                    .map(|next| next.and_time(NaiveTime::MIN).and_utc() - TimeDelta::milliseconds(1)),
-                Some(day) => Some(day.and_time(NaiveTime::MIN).and_utc()),
-                None => DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()),
-            };
-            found.map(Some).ok_or_else(|| IntervalError::End { text: short(text) })
-        };
-        Self::new(instant(start, false)?, instant(end, true)?)
-    }
-}
-
-impl fmt::Display for Interval {
-    /// As the `datetime` parameter of a STAC search: `2023-08-13T00:00:00.000Z/..`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |end: Option<DateTime<Utc>>| {
-            end.map_or_else(|| "..".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
-        };
-        write!(f, "{}/{}", text(self.start), text(self.end))
-    }
-}
-
-impl Serialize for Interval {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Interval {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// What is wanted of a catalogue, whatever its form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -142,9 +15,9 @@ pub struct StacQuery {
     pub tile: MgrsTile,
     /// The one processing level of the store.
     pub level: Level,
-    /// Bounds of the item's `datetime`; of the datatake start where there is no catalogue.
+    /// Bounds of the granule's sensing time.
     pub datetime: Option<Interval>,
-    /// Greatest cloud cover, percent. Items that do not state theirs are left out.
+    /// Greatest cloud cover, percent. Items that do not state theirs are admitted: their product's XML has to be asked.
     pub max_cloud_cover: Option<f64>,
     /// Collection to search and to accept; `None`: an API's usual one, any in a file.
     pub collection: Option<String>,
@@ -181,7 +54,7 @@ pub enum Rejection {
     /// Outside the interval asked for.
     #[error("its time {datetime} lies outside the interval")]
     OutsideInterval {
-        /// The item's `datetime`, or the datatake start.
+        /// The sensing time, or the datatake start where that is enough to tell.
         datetime: DateTime<Utc>,
     },
     /// Cloudier than asked for.
@@ -190,44 +63,76 @@ pub enum Rejection {
         /// The item's cloud cover.
         percent: f64,
     },
-    /// A greatest cloud cover is asked for and the item states none.
-    #[error("it states no cloud cover")]
-    CloudCoverUnknown,
 }
 
 impl StacQuery {
-    /// Whether an item is wanted; the first reason against it otherwise.
+    /// Whether an item is wanted as far as it tells; the first reason against it otherwise. What it leaves open is asked
+    /// of the product's XML: [`Self::judge_time`] says whether the time is, and a cloud cover that is not stated always.
     ///
     /// # Errors
     /// The reason.
     pub fn admits(&self, item: &StacItem) -> Result<(), Rejection> {
-        self.admits_name(item.product.tile(), item.product.level(), item.datetime)?;
+        self.admits_name(item.product.tile(), item.product.level(), item.known_time())?;
         if let (Some(wanted), Some(collection)) = (&self.collection, &item.collection)
             && wanted != collection
         {
             return Err(Rejection::OtherCollection { collection: collection.clone() });
         }
         match (self.max_cloud_cover, item.cloud_cover) {
-            (Some(_), None) => Err(Rejection::CloudCoverUnknown),
             (Some(max), Some(percent)) if percent > max => Err(Rejection::CloudCover { percent }),
             _ => Ok(()),
         }
     }
 
-    /// Whether a product is wanted as far as tile, level and a time tell.
+    /// Whether a product may be wanted as far as tile, level and what is known of its time tell.
     ///
     /// # Errors
     /// The reason against it.
-    pub fn admits_name(&self, tile: MgrsTile, level: Level, datetime: DateTime<Utc>) -> Result<(), Rejection> {
+    pub fn admits_name(&self, tile: MgrsTile, level: Level, known: KnownTime) -> Result<(), Rejection> {
         if tile != self.tile {
             Err(Rejection::OtherTile { tile })
         } else if level != self.level {
             Err(Rejection::OtherLevel { level })
-        } else if self.datetime.is_some_and(|interval| !interval.contains(datetime)) {
-            Err(Rejection::OutsideInterval { datetime })
+        } else if self.judge_time(known) == TimeVerdict::Outside {
+            Err(Rejection::OutsideInterval { datetime: known.time() })
         } else {
             Ok(())
         }
+    }
+
+    /// Whether a granule of this sensing time is wanted: the last word, once the product's XML is read.
+    ///
+    /// # Errors
+    /// The reason against it.
+    pub fn admits_time(&self, sensing_time: DateTime<Utc>) -> Result<(), Rejection> {
+        if self.datetime.is_none_or(|interval| interval.contains(sensing_time)) {
+            Ok(())
+        } else {
+            Err(Rejection::OutsideInterval { datetime: sensing_time })
+        }
+    }
+
+    /// What can be said of a granule's time before its XML is read.
+    pub fn judge_time(&self, known: KnownTime) -> TimeVerdict {
+        let Some(interval) = self.datetime else { return TimeVerdict::Inside };
+        match known {
+            KnownTime::Sensing(time) if interval.contains(time) => TimeVerdict::Inside,
+            KnownTime::Sensing(_) => TimeVerdict::Outside,
+            KnownTime::Datatake(start) if !interval.widened(LATEST, EARLIEST).contains(start) => TimeVerdict::Outside,
+            // An interval is convex: what holds both ends holds all between.
+            KnownTime::Datatake(start)
+                if [start - EARLIEST, start + LATEST].iter().all(|end| interval.contains(*end)) =>
+            {
+                TimeVerdict::Inside
+            }
+            KnownTime::Datatake(_) => TimeVerdict::AskXml,
+        }
+    }
+
+    /// The interval of an item's `datetime` in which a search finds every granule that [`Self::admits_time`], whether
+    /// the catalogue keeps the sensing time there or the datatake start.
+    pub fn search_interval(&self) -> Option<Interval> {
+        self.datetime.map(|interval| interval.widened(LATEST, EARLIEST))
     }
 }
 
@@ -237,56 +142,62 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn time(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn dates_take_the_whole_day() {
-        let interval: Interval = "2023-08-10/2023-08-13".parse().unwrap();
-        assert_eq!(interval.to_string(), "2023-08-10T00:00:00.000Z/2023-08-13T23:59:59.999Z");
-        assert!(interval.contains(time("2023-08-10T00:00:00Z")));
-        assert!(interval.contains(time("2023-08-13T23:59:59.999999Z")));
-        assert!(!interval.contains(time("2023-08-14T00:00:00Z")));
-        assert!(!interval.contains(time("2023-08-09T23:59:59.999999Z")));
-        assert_eq!("2023-08-13".parse::<Interval>(), "2023-08-13/2023-08-13".parse());
-    }
-
-    #[test]
-    fn ends_may_be_open_and_have_offsets() {
-        let interval: Interval = "../2023-08-13T10:00:00+02:00".parse().unwrap();
-        assert_eq!(interval.to_string(), "../2023-08-13T08:00:00.000Z");
-        assert!(interval.contains(time("1990-01-01T00:00:00Z")));
-        assert_eq!("2023-08-13/".parse::<Interval>().unwrap().end(), None);
-    }
-
-    #[test]
-    fn what_is_not_an_interval_is_refused() {
-        for text in ["", "x", "2023", "a/b/c", "2023-08-13T00:00:00Z", "2023-13-01/..", "2023-8-1/..", "+12345-01-1/.."]
-        {
-            assert!(text.parse::<Interval>().is_err(), "{text}");
+    fn query(datetime: &str) -> StacQuery {
+        StacQuery {
+            tile: "01WCQ".parse().unwrap(),
+            level: Level::L2A,
+            datetime: (!datetime.is_empty()).then(|| datetime.parse().unwrap()),
+            max_cloud_cover: None,
+            collection: None,
+            updated_since: None,
         }
-        assert_eq!("../..".parse::<Interval>(), Err(IntervalError::Unbounded));
-        assert!(matches!("2023-08-13/2023-08-12".parse::<Interval>(), Err(IntervalError::Reversed { .. })));
+    }
+
+    #[test]
+    fn what_is_known_of_the_time_decides_or_leaves_it_to_the_xml() {
+        use KnownTime::{Datatake, Sensing};
+        use TimeVerdict::{AskXml, Inside, Outside};
+        type Kind = fn(DateTime<Utc>) -> KnownTime;
+        for (datetime, kind, time, expected) in [
+            ("", Datatake as Kind, "2024-05-01T23:57:00Z", Inside),
+            ("2024-05-02", Sensing, "2024-05-02T00:00:00Z", Inside),
+            ("2024-05-02", Sensing, "2024-05-02T23:59:59.999999Z", Inside),
+            ("2024-05-02", Sensing, "2024-05-01T23:59:59.999999Z", Outside),
+            ("2024-05-02", Sensing, "2024-05-03T00:00:00Z", Outside),
+            // A datatake that begins before midnight gives granules of the next day.
+            ("2024-05-02", Datatake, "2024-05-01T23:57:00Z", AskXml),
+            ("2024-05-01", Datatake, "2024-05-01T23:57:00Z", AskXml),
+            ("2024-05-02", Datatake, "2024-05-01T22:30:00Z", Outside),
+            ("2024-05-01", Datatake, "2024-05-01T22:30:00Z", Inside),
+            // A granule that was sensed just before its datatake's nominal start.
+            ("2024-05-01", Datatake, "2024-05-02T00:00:00Z", AskXml),
+            ("2024-05-01", Datatake, "2024-05-02T00:02:00Z", Outside),
+            ("2024-05-02", Datatake, "2024-05-02T12:00:00Z", Inside),
+            ("2024-05-02/..", Datatake, "2030-01-01T00:00:00Z", Inside),
+            ("../2024-05-02", Datatake, "2030-01-01T00:00:00Z", Outside),
+        ] {
+            let known = kind(time.parse().unwrap());
+            assert_eq!(query(datetime).judge_time(known), expected, "{datetime:?} {known:?}");
+        }
     }
 
     proptest! {
+        /// Whatever can be sensed after a datatake's start agrees with what was said of the start, and the search finds it.
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC*") {
-            let _ = text.parse::<Interval>();
-        }
-
-        #[test]
-        fn what_prints_reads_back(start in 0_i64..4_000_000_000_000, length in 0_i64..10_000_000_000, open in 0..3) {
-            let at = DateTime::from_timestamp_millis;
-            let interval = match open {
-                0 => Interval::new(at(start), None),
-                1 => Interval::new(None, at(start)),
-                _ => Interval::new(at(start), at(start + length)),
-            }.unwrap();
-            prop_assert_eq!(interval.to_string().parse::<Interval>().unwrap(), interval);
-            prop_assert!(interval.contains(at(start).unwrap()));
-            prop_assert_eq!(interval.contains(at(start - 1).unwrap()), open == 1);
+        fn what_is_certain_of_a_datatake_holds_for_its_granules(
+            start in 0_i64..200_000, first in 0_i64..200_000, length in 0_i64..100_000, after in -60_i64..=3600
+        ) {
+            let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+            let mut query = query("");
+            query.datetime = Some(Interval::new(Some(at(first)), Some(at(first + length))).unwrap());
+            let inside = query.admits_time(at(start + after)).is_ok();
+            match query.judge_time(KnownTime::Datatake(at(start))) {
+                TimeVerdict::Inside => prop_assert!(inside),
+                TimeVerdict::Outside => prop_assert!(!inside),
+                TimeVerdict::AskXml => {}
+            }
+            let searched = query.search_interval().unwrap();
+            prop_assert!(!inside || (searched.contains(at(start)) && searched.contains(at(start + after))));
         }
     }
 }

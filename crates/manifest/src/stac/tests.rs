@@ -91,7 +91,6 @@ fn a_projection_that_is_not_the_tiles_is_refused() {
 fn fields_of_the_wrong_type_are_named() {
     for (properties, text) in [
         (json!({"datetime": 5}), "datetime is not a text"),
-        (json!({"datetime": null}), "datetime is missing"),
         (json!({"updated": "soon"}), "updated is \"soon\", not an RFC 3339 time"),
         (json!({"eo:cloud_cover": "5"}), "eo:cloud_cover is not a number"),
         (json!({"s2:datastrip_id": 5}), "s2:datastrip_id is not a text"),
@@ -105,6 +104,20 @@ fn fields_of_the_wrong_type_are_named() {
     {
         assert!(matches!(StacItem::from_json(&value), Err(StacError::NotAnItem { .. })));
     }
+}
+
+#[test]
+fn what_an_item_lacks_is_unknown() {
+    for cover in [json!(null), json!(-1), json!(100.5), json!(255)] {
+        assert_eq!(named(json!({"eo:cloud_cover": cover}), json!({})).unwrap().cloud_cover, None);
+    }
+    assert_eq!(named(json!({"eo:cloud_cover": 0}), json!({})).unwrap().cloud_cover, Some(0.0));
+    let start: DateTime<Utc> = "2022-10-05T11:54:11Z".parse().unwrap();
+    let untimed = named(json!({"datetime": null}), json!({})).unwrap();
+    assert_eq!((untimed.datetime, untimed.known_time()), (start, KnownTime::Datatake(start)));
+    let sensed = "2022-10-05T11:56:49.581Z".parse().unwrap();
+    let item = named(json!({"datetime": "2022-10-05T11:56:49.581Z"}), json!({})).unwrap();
+    assert_eq!(item.known_time(), KnownTime::Sensing(sensed));
 }
 
 #[test]

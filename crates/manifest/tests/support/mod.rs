@@ -1,6 +1,9 @@
 //! A tiny HTTP server and the place of the real data, for the tests of the readers.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
 
+#[path = "../../../../tests/support/real_data.rs"]
+mod real_data;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +13,8 @@ use tokio::net::TcpListener;
 
 /// The folder of real data, or `None` (said on stderr) where it is absent.
 pub fn data() -> Option<PathBuf> {
-    let path = std::env::var_os("S2ICE_TESTDATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    if path.join("golden").is_dir() {
-        return Some(path.canonicalize().unwrap());
-    }
-    eprintln!("SKIPPED: no real data at {}", path.display());
-    None
+    real_data::real_data("golden")?;
+    Some(real_data::real_data("")?.canonicalize().unwrap())
 }
 
 /// An answer: status line, further headers, body.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from s2ice import _s2ice
@@ -41,10 +40,12 @@ def build(
     checksum: Literal["etag", "modified", "none"] = "etag",
     spec: Literal[1, 2] = 2,
     container: str | None = None,
-    cache: PathLike | Literal[False] | None = None,
+    memory: PathLike | Literal[False] | None = None,
     source_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     prune: bool = False,
+    accept_incomplete: bool = False,
+    recheck: bool | Sequence[str] = False,
     full: bool = False,
     dry_run: bool = False,
     progress: Callable[[str, int, int | None], object] | None = None,
@@ -90,16 +91,17 @@ def build(
         store's: ``"era"`` puts them into stores of their own beside it, ``"refuse"`` leaves them out, ``"auto"`` puts
         them there unless an unknown encoder made them.
     headers
-        Where main headers come from. ``"read"``: from each file, by one ranged request, or the cache; ``"index"``: from
-        the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped as unverified.
+        Where main headers come from. ``"read"``: from each file, by one ranged request, or the memory; ``"index"``:
+        from the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped as unverified.
     checksum
         What readers check a file against: its ETag, its modification time, or nothing.
     spec
         Icechunk format of a new store; 1 is read by every version of Icechunk.
     container
         Name under which readers re-point the store to a mirror; the bucket's by default.
-    cache
-        File that remembers headers and metadata. By default one in the user's cache folder; ``False`` for none.
+    memory
+        Where what is learned of the source is remembered between builds: a path or URL. Beside the store by default;
+        ``False`` for nowhere.
     source_options, storage_options
         How to reach the source and the store: ``endpoint_url``, ``region``, ``anonymous``, ``requester_pays``,
         ``force_path_style``, ``allow_http``, ``access_key_id``, ``secret_access_key``, ``session_token``,
@@ -107,6 +109,10 @@ def build(
         credentials come from the environment.
     prune
         Take away products and rasters that the inputs no longer have; otherwise they stay.
+    accept_incomplete
+        Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
+    recheck
+        Ask the files of every product (``True``), or of the products named, again, whatever was known of them.
     full
         Ask the STAC API for every item, not only for what changed since the last build of this store.
     dry_run
@@ -142,8 +148,7 @@ def build(
         "resolutions": resolutions,
         "on_mismatch": on_mismatch,
         "headers": headers,
-        "cache": os.fspath(cache) if cache else None,
-        "cache_folder": str(_cache_folder()) if cache is None else None,
+        "memory": "none" if memory is False else "store" if memory is None else os.fspath(memory),
         "source": os.fspath(source),
         "source_options": _options(source_options),
         "store": None if store is None else os.fspath(store),
@@ -152,6 +157,8 @@ def build(
         "spec": spec,
         "container": container,
         "prune": prune,
+        "accept_incomplete": accept_incomplete,
+        "recheck": ["all"] if recheck is True else list(recheck or []),
         "full": full,
         "dry_run": dry_run,
     }
@@ -187,11 +194,6 @@ def info(store: PathLike, *, storage_options: Mapping[str, Any] | None = None) -
 
 def _several(value: Any) -> list[Any]:
     return [value] if isinstance(value, str | os.PathLike) else list(value)
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "s2ice"
 
 
 def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""The stores of a tile as one cube.
+"""The trees of a store as one cube.
 
-Products of another radiometric offset, and rasters of another main header, stand in stores of their own beside the main
-one: its eras. Reflectance of all of them is on one scale once it is decoded, so here they become one time axis again.
+Products of another radiometric offset, and rasters of another main header, stand in trees of their own below ``/eras``.
+Reflectance of all of them is on one scale once it is decoded, so here they become one time axis again.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,57 +24,57 @@ if TYPE_CHECKING:
 
 TIME = "time"
 PRESENT = "present"
-_NAME = re.compile(r"offset-[a-z0-9.-]{0,57}")
-
-
-def is_name(text: str) -> bool:
-    """Tell whether a text may be part of an era's address."""
-    return _NAME.fullmatch(text) is not None
+MAIN = "main"
+ERAS = "eras"
+PRODUCTS = "products"
+PRODUCT = "product_id"
 
 
 def names(root: zarr.Group) -> dict[str, list[str]]:
-    """Return the eras that a main store names, and what each differs in."""
+    """Return the eras that a store names, and what each differs in."""
     stamp = root.attrs.get("s2ice")
     listed = stamp.get("eras", {}) if isinstance(stamp, dict) else {}
     if not isinstance(listed, dict):
         raise S2iceError("the store's list of eras cannot be understood")
-    out = {}
-    for name, era in listed.items():
-        # The name becomes part of an address: what a store says must not lead anywhere else.
-        if not is_name(name):
-            raise S2iceError(f"the store names an era {name!r}, which is no name of an era")
-        differs = era.get("differs", []) if isinstance(era, dict) else []
-        out[name] = [str(text) for text in differs]
-    return out
+    differs = {name: era.get("differs", []) if isinstance(era, dict) else [] for name, era in listed.items()}
+    return {name: [str(text) for text in texts] for name, texts in differs.items()}
+
+
+def base_of(era: str) -> str:
+    """Return the path of an era's tree, or of the main one."""
+    return "" if era == MAIN else f"{ERAS}/{era}"
+
+
+def within(base: str, path: str) -> str:
+    """Return the path in the store of a path in a tree."""
+    return f"{base}/{path}".strip("/")
 
 
 class Axis(NamedTuple):
-    """One time axis over several stores."""
+    """One time axis over several trees."""
 
-    times: np.ndarray[Any, Any]
+    trees: list[str]
+    """Names of the trees."""
+    times: xr.Variable
     """Times, strictly increasing."""
-    places: list[np.ndarray[Any, Any]]
-    """For each store, the step at which it has the product of each time; -1 where it does not have it."""
-
-    def first(self) -> np.ndarray[Any, Any]:
-        """Return the number of the first store that has each product."""
-        return np.argmax(np.stack(self.places) >= 0, axis=0)
+    places: np.ndarray[Any, Any]
+    """For each tree and time, the step at which the tree has the product; -1 where it does not have it."""
 
 
-def axis_of(columns: Sequence[xr.Dataset]) -> Axis:
-    """Join the time axes of several stores by product: a product of which several hold rasters is one step.
+def axis_of(tables: Mapping[str, xr.Dataset]) -> Axis:
+    """Join the time axes of several trees by product: a product of which several hold rasters is one step.
 
     Parameters
     ----------
-    columns
-        The root group of each store, with ``time`` and ``product_id``.
+    tables
+        The products of each tree, with ``time`` and ``product_id``.
     """
     found: dict[str, tuple[Any, list[int]]] = {}
-    for number, root in enumerate(columns):
-        if TIME not in root.variables or "product_id" not in root.variables:
-            raise S2iceError("a store of the tile has no time or product_id at its root: it was not written by s2ice")
-        for step, (time, product) in enumerate(zip(root[TIME].values, root["product_id"].values, strict=True)):
-            earliest, places = found.setdefault(str(product), (time, [-1] * len(columns)))
+    for number, (tree, table) in enumerate(tables.items()):
+        if TIME not in table.variables or PRODUCT not in table.variables:
+            raise S2iceError(f"the products of {tree} have no {TIME} or {PRODUCT}: the store was not written by s2ice")
+        for step, (time, product) in enumerate(zip(table[TIME].values, table[PRODUCT].values, strict=True)):
+            earliest, places = found.setdefault(str(product), (time, [-1] * len(tables)))
             places[number] = step
             found[str(product)] = (min(earliest, time), places)
     ordered = sorted(found.items(), key=lambda entry: (entry[1][0], entry[0]))
@@ -82,28 +82,88 @@ def axis_of(columns: Sequence[xr.Dataset]) -> Axis:
     for _, (time, _) in ordered:
         # As in a store: a tie moves the later product by a millisecond.
         times.append(time if not times or time > times[-1] else times[-1] + np.timedelta64(1, "ms"))
-    table = np.array([places for _, (_, places) in ordered], dtype=int).reshape(-1, len(columns))
-    dtype = columns[0][TIME].dtype
-    return Axis(np.array(times, dtype=dtype), [table[:, number] for number in range(len(columns))])
+    first = next(iter(tables.values()))[TIME].variable
+    steps = np.array([places for _, (_, places) in ordered], dtype=int).reshape(-1, len(tables)).T
+    return Axis(list(tables), xr.Variable(TIME, np.array(times, first.dtype), first.attrs, first.encoding), steps)
+
+
+class _Flags:
+    """Which arrays of a group have data, by time, of each tree; read when it is first needed."""
+
+    def __init__(self, variables: Sequence[xr.Variable | None], places: np.ndarray[Any, Any]) -> None:
+        self.variables = variables
+        self.places = places
+        self.masks = [_masks(variable) if variable is not None else {} for variable in variables]
+        self.names = list(dict.fromkeys(name for masks in self.masks for name in masks))
+
+    @cached_property
+    def values(self) -> list[np.ndarray[Any, Any]]:
+        """Flags of each tree on the joined axis."""
+        out = np.zeros(self.places.shape, dtype=np.uint32)
+        for flags, variable, places in zip(out, self.variables, self.places, strict=True):
+            if variable is not None:
+                flags[places >= 0] = variable.values[places[places >= 0]]
+        return list(out)
+
+    def of(self, name: str) -> np.ndarray[Any, Any]:
+        """Tell for each tree and time whether there are data of an array."""
+        masks = [np.uint32(masks.get(name, 0)) for masks in self.masks]
+        return np.stack([flags & mask != 0 for flags, mask in zip(self.values, masks, strict=True)])
+
+
+def _masks(variable: xr.Variable) -> dict[str, int]:
+    meanings = str(variable.attrs.get("flag_meanings", "")).split()
+    return dict(zip(meanings, np.atleast_1d(variable.attrs.get("flag_masks", [])), strict=False))
+
+
+class _JoinedFlags(BackendArray):
+    """The flags of all trees, with bits of their own where these have others."""
+
+    def __init__(self, flags: _Flags) -> None:
+        self.flags = flags
+        self.shape = flags.places.shape[1:]
+        self.dtype = np.dtype(np.uint32)
+
+    def __getitem__(self, key: Any) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        values = np.zeros(self.shape, dtype=self.dtype)
+        for bit, name in enumerate(self.flags.names):
+            values |= np.where(self.flags.of(name).any(axis=0), 1 << bit, 0).astype(self.dtype)
+        return values[key]
+
+    def variable(self, like: xr.Variable) -> xr.Variable:
+        masks = [1 << bit for bit in range(len(self.flags.names))]
+        attrs = {**like.attrs, "flag_masks": masks, "flag_meanings": " ".join(self.flags.names)}
+        return xr.Variable(TIME, indexing.LazilyIndexedArray(self), attrs, like.encoding)
 
 
 class _Joined(BackendArray):
-    """An array along the joined time axis, read lazily from the stores that have it.
+    """An array along the joined time axis, read lazily from the trees that have it.
 
-    Nothing is read before it is indexed, and then only what is asked for: one request per chunk, as from one store.
+    Nothing is read before it is indexed, and then only what is asked for: one request per chunk, as from one tree.
     """
 
     def __init__(
-        self, parts: Sequence[xr.Variable | None], sources: np.ndarray[Any, Any], steps: Any, fill: Any
+        self, name: str, parts: Sequence[xr.Variable | None], places: np.ndarray[Any, Any], flags: _Flags | None
     ) -> None:
         there = [part for part in parts if part is not None]
+        self.name = name
         self.parts = parts
-        # For each time, the part to read (-1 for none) and the step there.
-        self.sources = sources
-        self.steps = steps
-        self.fill = fill
-        self.shape = (len(sources), *there[0].shape[1:])
+        self.places = places
+        self.flags = flags
+        self.fill = _fill(there[0])
+        self.shape = (places.shape[1], *there[0].shape[1:])
         self.dtype = np.result_type(*(part.dtype for part in there))
+
+    @cached_property
+    def where(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """For each time, the part to read (-1 for none) and the step there."""
+        has = self.places >= 0 if self.flags is None else self.flags.of(self.name)
+        has = has & np.array([part is not None for part in self.parts])[:, None]
+        sources = np.where(has.any(axis=0), np.argmax(has, axis=0), -1)
+        return sources, self.places[np.maximum(sources, 0), np.arange(self.shape[0])]
 
     def __getitem__(self, key: Any) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -112,12 +172,13 @@ class _Joined(BackendArray):
         wanted = np.arange(self.shape[0])[key[0]]
         times = np.atleast_1d(wanted)
         rest = tuple(key[1:])
+        all_sources, all_steps = self.where
         out: np.ndarray[Any, Any] | None = None
         for number, part in enumerate(self.parts):
-            (at,) = np.nonzero(self.sources[times] == number)
+            (at,) = np.nonzero(all_sources[times] == number)
             if part is None or at.size == 0:
                 continue
-            steps = self.steps[times[at]]
+            steps = all_steps[times[at]]
             chosen = dict(zip(part.dims, (_slice(steps), *rest), strict=True))
             values = part.isel(chosen).values
             if out is None:
@@ -136,108 +197,58 @@ def _slice(steps: np.ndarray[Any, Any]) -> Any:
     return slice(first, first + len(steps)) if np.array_equal(steps, first + np.arange(len(steps))) else steps
 
 
-def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis) -> xr.Dataset:
-    """Join one group of several stores, the main one first; ``None`` where a store does not have it."""
-    there = [(number, dataset) for number, dataset in enumerate(datasets) if dataset is not None]
-    if not any(TIME in dataset.dims for _, dataset in there):
-        return there[0][1]
-    variables: dict[str, xr.Variable] = {}
-    coordinates: set[str] = set()
-    arrays = _names(dataset for _, dataset in there)
-    present = _present(datasets, axis)
-    for name in arrays:
+def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis, *, indexes: bool = True) -> xr.Dataset:
+    """Join one group of several trees, the main one first; ``None`` where a tree does not have it.
+
+    The datasets are without ``time``, which is the axis, and without indexes, since making these reads coordinates: the
+    grid of a group is the same in all trees, so it is read of the first that has it.
+    """
+    there = [dataset for dataset in datasets if dataset is not None]
+    if not any(TIME in dataset.dims for dataset in there):
+        return there[0]
+    variables = {TIME: axis.times}
+    coordinates = {TIME}.union(*(map(str, dataset.coords) for dataset in there))
+    all_flags = [dataset.variables.get(PRESENT) if dataset is not None else None for dataset in datasets]
+    flagged = sum(flags is not None for flags in all_flags) == len(there)
+    flags = _Flags(all_flags, axis.places) if flagged else None
+    for name in _names(there):
         parts = [dataset.variables.get(name) if dataset is not None else None for dataset in datasets]
-        first = next(part for part in parts if part is not None)
-        coordinates |= {name for _, dataset in there if name in dataset.coords}
-        if name == TIME:
-            variables[name] = xr.Variable(TIME, axis.times, first.attrs, first.encoding)
-        elif name == PRESENT and present is not None:
-            variables[name] = present.variable(first)
+        first = _checked(name, parts, axis.trees)
+        if name == PRESENT and flags is not None:
+            variables[name] = _JoinedFlags(flags).variable(first)
         elif TIME in first.dims:
-            variables[name] = _join(name, parts, axis, present)
+            flag = flags if flags is not None and name in flags.names else None
+            lazy = indexing.LazilyIndexedArray(_Joined(name, parts, axis.places, flag))
+            # Not the packing: the trees have different ones, and these values are unpacked.
+            encoding = {key: first.encoding[key] for key in ("chunks", "preferred_chunks") if key in first.encoding}
+            variables[name] = xr.Variable(first.dims, lazy, first.attrs, encoding)
         else:
-            if any(part is not None and not np.array_equal(part.values, first.values) for part in parts):
-                raise S2iceError(f"{name} is not the same in all stores of the tile")
             variables[name] = first
-    dataset = xr.Dataset({}, attrs=dict(there[0][1].attrs))
-    dataset = dataset.assign({name: variable for name, variable in variables.items() if name not in coordinates})
-    return dataset.assign_coords({name: variables[name] for name in arrays if name in coordinates})
+    coords = {name: variable for name, variable in variables.items() if name in coordinates}
+    data = {name: variable for name, variable in variables.items() if name not in coordinates}
+    return xr.Dataset(data, coords if indexes else xr.Coordinates(coords, indexes={}), dict(there[0].attrs))
 
 
 def _names(datasets: Iterable[xr.Dataset]) -> list[str]:
     return list(dict.fromkeys(str(name) for dataset in datasets for name in dataset.variables))
 
 
-class _Flags(NamedTuple):
-    """Which arrays of a group have data, by time, of each store."""
-
-    size: int
-    names: list[str]
-    by_store: list[dict[str, np.ndarray[Any, Any]]]
-
-    def of(self, name: str, number: int) -> np.ndarray[Any, Any] | None:
-        return self.by_store[number].get(name)
-
-    def variable(self, like: xr.Variable) -> xr.Variable:
-        """Return the flags of all stores, with bits of their own where these have others."""
-        masks = [1 << bit for bit in range(len(self.names))]
-        values = np.zeros(self.size, dtype=np.uint32)
-        for name, mask in zip(self.names, masks, strict=True):
-            flags = [store[name] for store in self.by_store if name in store]
-            values |= np.where(np.any(flags, axis=0), mask, 0).astype(np.uint32)
-        attrs = {**like.attrs, "flag_masks": masks, "flag_meanings": " ".join(self.names)}
-        return xr.Variable(TIME, values, attrs, like.encoding)
-
-
-def _present(datasets: Sequence[xr.Dataset | None], axis: Axis) -> _Flags | None:
-    by_store: list[dict[str, np.ndarray[Any, Any]]] = []
-    size = len(axis.times)
-    for dataset, places in zip(datasets, axis.places, strict=True):
-        flags: dict[str, np.ndarray[Any, Any]] = {}
-        if dataset is not None:
-            if PRESENT not in dataset.variables:
-                return None
-            variable = dataset.variables[PRESENT]
-            values, meanings = variable.values, str(variable.attrs.get("flag_meanings", "")).split()
-            for name, mask in zip(meanings, np.atleast_1d(variable.attrs.get("flag_masks", [])), strict=False):
-                flags[name] = np.zeros(size, dtype=bool)
-                (at,) = np.nonzero(places >= 0)
-                flags[name][at] = values[places[at]] & np.uint32(mask) != 0
-        by_store.append(flags)
-    return _Flags(size, list(dict.fromkeys(name for flags in by_store for name in flags)), by_store)
-
-
-def _join(name: str, parts: Sequence[xr.Variable | None], axis: Axis, present: _Flags | None) -> xr.Variable:
-    there = [part for part in parts if part is not None]
-    first = there[0]
-    _check(name, there)
-    sources = np.full(len(axis.times), -1)
-    for number in reversed(range(len(parts))):
-        if parts[number] is None:
-            continue
-        flags = present.of(name, number) if present is not None else None
-        sources[axis.places[number] >= 0 if flags is None else flags] = number
-    steps = np.stack(axis.places)[np.maximum(sources, 0), np.arange(len(sources))]
-    lazy = _Joined(parts, sources, steps, _fill(first))
-    data = indexing.LazilyIndexedArray(lazy)
-    # Not the packing: the stores have different ones, and these values are unpacked.
-    encoding = {key: first.encoding[key] for key in ("chunks", "preferred_chunks") if key in first.encoding}
-    return xr.Variable(first.dims, data, first.attrs, encoding)
-
-
-def _check(name: str, parts: Sequence[xr.Variable]) -> None:
-    """Refuse what would not be one array: other shapes, or digital numbers of different scales."""
-    first = parts[0]
-    for part in parts[1:]:
-        if part.dims != first.dims or part.shape[1:] != first.shape[1:]:
-            raise S2iceError(f"{name} is {first.shape[1:]} in one store of the tile and {part.shape[1:]} in another")
+def _checked(name: str, parts: Sequence[xr.Variable | None], trees: Sequence[str]) -> xr.Variable:
+    """Return the first part; refuse what would not be one array: other shapes, or numbers of different scales."""
+    there = [(tree, part) for tree, part in zip(trees, parts, strict=True) if part is not None]
+    own, first = there[0]
+    skipped = 1 if TIME in first.dims else 0
+    for tree, part in there[1:]:
+        if part.dims != first.dims or part.shape[skipped:] != first.shape[skipped:]:
+            raise S2iceError(f"{name} is {first.shape[skipped:]} in {own} and {part.shape[skipped:]} in {tree}")
         for key in ("scale_factor", "add_offset"):
             # Where xarray has decoded the values, these are in the encoding.
             if part.attrs.get(key) != first.attrs.get(key):
                 raise S2iceError(
-                    f"the digital numbers of {name} have another {key} in another era: they can be merged as "
-                    'reflectance only. Leave mask_and_scale=False out, or open the eras one by one with eras="<name>"'
+                    f"the digital numbers of {name} have another {key} in {tree} than in {own}, so only decoded values "
+                    f'make one cube: leave mask_and_scale=False out, or open one of them, eras="{own}" or eras="{tree}"'
                 )
+    return first
 
 
 def _fill(variable: xr.Variable) -> Any:
@@ -251,13 +262,10 @@ def _fill(variable: xr.Variable) -> Any:
     return 0 if value is None else value
 
 
-def join_trees(trees: Sequence[xr.DataTree], axis: Axis) -> xr.DataTree:
-    """Join all groups of several stores."""
-    groups: list[Mapping[str, xr.Dataset]] = [
-        {node.path: node.to_dataset(inherit=False) for node in tree.subtree} for tree in trees
-    ]
-    paths = list(dict.fromkeys(path for group in groups for path in group))
-    return xr.DataTree.from_dict({path: join_group([group.get(path) for group in groups], axis) for path in paths})
+def join_trees(trees: Sequence[Mapping[str, xr.Dataset]], axis: Axis, *, indexes: bool = True) -> dict[str, xr.Dataset]:
+    """Join all groups of several trees, by path."""
+    paths = list(dict.fromkeys(path for groups in trees for path in groups))
+    return {path: join_group([groups.get(path) for groups in trees], axis, indexes=indexes) for path in paths}
 
 
 def with_chunks(dataset: xr.Dataset, chunks: Any) -> xr.Dataset:

@@ -24,12 +24,10 @@ class LimitedStore(WrapperStore[Store]):
     # Zarr would otherwise be free to read through the wrapped store's synchronous methods, past the limit.
     _supports_sync_io = False
 
-    def __init__(self, store: Store, connections: int, *, shared: LimitedStore | None = None) -> None:
+    def __init__(self, store: Store, connections: int) -> None:
         super().__init__(store)
         self.connections = connections
-        # Stores opened together share their connections until they are pickled.
-        self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
-        self._slots = WeakKeyDictionary() if shared is None else shared._slots
+        self._slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Fetch a value when one of the connections is free."""

@@ -92,13 +92,12 @@ def open(
     chunks
         As in `xarray.open_zarr`. ``None`` reads lazily without dask; ``{}`` makes dask arrays with one task per tile.
     eras
-        What the tile's other stores are to be: products before baseline 04.00 have another radiometric offset, and
-        some rasters another main header, so they stand in stores of their own, which `eras` lists. ``"merge"`` gives
-        one cube of all of them, decoded to one scale; a name such as ``"offset-0"`` opens that era alone; without, only
-        the main store is opened. Goes with the store's address and, of the versions, with `as_of`.
+        Products before baseline 04.00 have another radiometric offset, and some rasters another main header, so they
+        stand in trees of their own, the eras, which `eras` lists. Without, all of them are one cube, decoded to one
+        scale; ``"main"`` opens the main tree alone and a name such as ``"offset-0"`` that era alone.
     **kwargs
-        For `xarray.open_datatree` or `xarray.open_zarr`: ``mask_and_scale=False`` gives the digital numbers as stored,
-        ``drop_variables`` leaves arrays out, ...
+        For `xarray.open_datatree` or `xarray.open_zarr`: ``mask_and_scale=False`` gives the digital numbers as stored
+        (of one era where these have other offsets), ``drop_variables`` leaves arrays out, ...
 
     Returns
     -------
@@ -111,7 +110,7 @@ def open(
     RefNotFoundError
         There is no such branch, tag or snapshot.
     GroupNotFoundError
-        There is no such group; the message lists the groups.
+        There is no such group or era; the message lists them.
     CredentialsError
         The store or its source asks for credentials.
     SourceError
@@ -128,11 +127,6 @@ def open(
     access = Access(credentials, anonymous, source, allow_file)
     if max_connections is not None and max_connections < 1:
         raise ValueError(f"max_connections must be 1 or more, not {max_connections}")
-    if eras is not None:
-        if not isinstance(store, str | os.PathLike) or any(ref is not None for ref in (branch, tag, snapshot)):
-            raise ValueError("eras goes with the address of the main store and, of the versions, with as_of")
-        if eras != "merge":
-            store = _beside(str(store), eras)
     if isinstance(store, icechunk.Session):
         _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
         session = store
@@ -150,29 +144,30 @@ def open(
             stacklevel=2,
         )
     path = (group or "").strip("/")
-    if eras == "merge":
-        roots = [root]
-        for name in _eras.names(root):
-            repository = _repository(_beside(str(store), name), access._replace(partly=True), storage_options)
-            other: Any = _session(repository, None, None, None, as_of).store
-            limited = max_connections is not None
-            roots.append(_root(LimitedStore(other, zarr_store.connections, shared=zarr_store) if limited else other))
-        return _merge(roots, path, chunks, kwargs)
+    named = _eras.names(root)
+    if eras not in (None, _eras.MAIN, *named):
+        listed = ", ".join(map(repr, (_eras.MAIN, *named)))
+        raise GroupNotFoundError(f"the store has no era {eras!r}; eras is one of {listed}, or None for all of them")
+    trees = [_eras.MAIN, *named] if eras is None else [eras]
+    # The path of a group in an era is taken as it stands.
+    if len(trees) > 1 and path.partition("/")[0] != _eras.ERAS:
+        return _joined(root, trees, path, chunks, kwargs)
+    base = _eras.base_of(trees[0])
+    if path == "" and named:
+        return xr.DataTree.from_dict(_groups(root, base, chunks=chunks, **kwargs))
     if path == "":
         return xr.open_datatree(zarr_store, engine="zarr", consolidated=False, chunks=chunks, **kwargs)
-    path = _existing(root, path)
+    path = _eras.within(base, _existing(root, [base], path))
     dataset: xr.Dataset = xr.open_zarr(zarr_store, group=path, consolidated=False, chunks=chunks, **kwargs)
     return dataset
 
 
-def eras(store: str | os.PathLike[str], *, storage_options: Options | None = None) -> dict[str, list[str]]:
-    """List the eras of a tile: the stores beside the main one, and what each differs in.
+def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[str, list[str]]:
+    """List the eras of a store: the trees beside the main one, and what each differs in.
 
     Parameters
     ----------
-    store
-        Address of the main store.
-    storage_options
+    store, storage_options
         As in `open`.
 
     Returns
@@ -180,15 +175,12 @@ def eras(store: str | os.PathLike[str], *, storage_options: Options | None = Non
     dict
         Sentences by name; `open` takes the name as `eras`.
     """
-    storage, name, _ = locate(store, storage_options, None)
-    return _eras.names(_root(_session(_opened(storage, name), None, None, None, None).store))
-
-
-def _beside(store: str, era: str) -> str:
-    """Return the address of an era."""
-    if not _eras.is_name(era):
-        raise ValueError(f'eras is "merge" or the name of an era such as "offset-0", not {era!r}')
-    return f"{store.rstrip('/')}.era-{era}"
+    if isinstance(store, icechunk.Session):
+        return _eras.names(_root(store.store))
+    if not isinstance(store, icechunk.Repository):
+        storage, name, _ = _located(store, storage_options, None)
+        store = _opened(storage, name)
+    return _eras.names(_root(store.readonly_session("main").store))
 
 
 def _root(store: Any) -> zarr.Group:
@@ -198,46 +190,77 @@ def _root(store: Any) -> zarr.Group:
         raise GroupNotFoundError("this version of the store is empty: it has no root group") from None
 
 
-def _merge(roots: list[zarr.Group], path: str, chunks: Any, kwargs: dict[str, Any]) -> xr.DataTree | xr.Dataset:
-    """Open a group, or the tree, of several stores as one."""
+def _groups(root: zarr.Group, base: str, **kwargs: Any) -> dict[str, xr.Dataset]:
+    """Open the groups of one tree, by their paths in it; those of eras are not in the main one."""
+    tree = _tree(root, base)
+    out = {"/": xr.Dataset(attrs=tree.attrs.asdict())}
+    store: Any = root.store
+    for name in sorted(tree.group_keys()):
+        if (base, name) != ("", _eras.ERAS):
+            group = _eras.within(base, name)
+            opened = xr.open_datatree(store, engine="zarr", consolidated=False, group=group, **kwargs)
+            out |= {f"/{name}{node.path}".rstrip("/"): node.to_dataset(inherit=False) for node in opened.subtree}
+    return out
+
+
+def _joined(
+    root: zarr.Group, trees: list[str], path: str, chunks: Any, kwargs: dict[str, Any]
+) -> xr.DataTree | xr.Dataset:
+    """Open a group, or everything, of several trees as one."""
     for option in ("decode_times", "decode_cf"):
         if kwargs.get(option) is False:
-            raise ValueError(
-                f'eras="merge" joins decoded values: leave {option}=False out, or open the eras one by one'
-            )
-    # What tells where a product has data is needed here, whoever drops it.
+            raise ValueError(f'several eras are joined by decoded values: leave {option}=False out, or say eras="main"')
     dropped = kwargs.pop("drop_variables", None) or []
     dropped = [dropped] if isinstance(dropped, str) else list(dropped)
-    kwargs["drop_variables"] = [name for name in dropped if name not in ("present", "time")]
-    columns = [xr.open_zarr(root.store, consolidated=False, chunks=None) for root in roots]
-    axis = _eras.axis_of(columns)
+    indexes = kwargs.pop("create_default_indexes", True)
+    # What tells where a product has data is needed here, whoever drops it; times come from the products.
+    wanted = [_eras.TIME, *(name for name in dropped if name != _eras.PRESENT)]
+    lazily: dict[str, Any] = {"drop_variables": wanted, "create_default_indexes": False, "chunks": None}
+    bases = [_eras.base_of(tree) for tree in trees]
+    times: dict[str, Any] = {name: kwargs[name] for name in ("decode_times", "use_cftime") if name in kwargs}
+    axis = _eras.axis_of({tree: _products(root, base, times) for tree, base in zip(trees, bases, strict=True)})
     if path == "":
-        opened: list[Any] = [root.store for root in roots]
-        trees = [xr.open_datatree(store, engine="zarr", consolidated=False, chunks=None, **kwargs) for store in opened]
-        tree = _eras.join_trees(trees, axis)
-        return tree.map_over_datasets(_eras.finished, kwargs={"dropped": dropped, "chunks": chunks})
-    there = [isinstance(root.get(path), zarr.Group) for root in roots]
-    if not any(there):
-        _existing(roots[0], path)
+        groups = _eras.join_trees([_groups(root, base, **kwargs, **lazily) for base in bases], axis, indexes=indexes)
+        return xr.DataTree.from_dict({at: _eras.finished(group, dropped, chunks) for at, group in groups.items()})
+    path = _existing(root, bases, path)
     datasets = [
-        xr.open_zarr(root.store, group=_existing(root, path), consolidated=False, chunks=None, **kwargs)
-        if has
+        xr.open_zarr(root.store, group=_eras.within(base, path), consolidated=False, **kwargs, **lazily)
+        if isinstance(_tree(root, base).get(path), zarr.Group)
         else None
-        for root, has in zip(roots, there, strict=True)
+        for base in bases
     ]
-    return _eras.finished(_eras.join_group(datasets, axis), dropped, chunks)
+    return _eras.finished(_eras.join_group(datasets, axis, indexes=indexes), dropped, chunks)
+
+
+def _products(root: zarr.Group, base: str, times: dict[str, Any]) -> xr.Dataset:
+    """Open what makes the time axis of a tree; other columns are not looked at."""
+    path = _eras.within(base, _existing(root, [base], _eras.PRODUCTS))
+    others = [name for name in _tree(root, path).array_keys() if name not in (_eras.TIME, _eras.PRODUCT)]
+    options: dict[str, Any] = {"drop_variables": others, "create_default_indexes": False, **times}
+    table: xr.Dataset = xr.open_zarr(root.store, group=path, consolidated=False, chunks=None, **options)
+    return table
+
+
+def _tree(root: zarr.Group, base: str) -> zarr.Group:
+    tree = root.get(base) if base else root
+    if not isinstance(tree, zarr.Group):
+        raise S2iceError(f"the store names an era, but has no group {base}")
+    return tree
 
 
 def _repository(store: Any, access: Access, options: Options | None) -> icechunk.Repository:
     if isinstance(store, icechunk.Repository):
         _refuse("a repository", Access(), storage_options=options)
         return authorise(store, access, local=False) if access != Access() else store
+    storage, name, local = _located(store, options, access.anonymous)
+    return authorise(_opened(storage, name), access, local=local)
+
+
+def _located(store: Any, options: Options | None, anonymous: bool | None) -> tuple[icechunk.Storage, str, bool]:
     if isinstance(store, icechunk.Storage):
         _refuse("an Icechunk storage", Access(), storage_options=options)
-        storage, name, local = store, str(store), False
-    else:
-        storage, name, local = locate(store, options, access.anonymous)
-    return authorise(_opened(storage, name), access, local=local)
+        return store, str(store), False
+    return locate(store, options, anonymous)
 
 
 def _opened(storage: icechunk.Storage, name: str) -> icechunk.Repository:
@@ -276,23 +299,24 @@ def _session(
         ) from None
 
 
-def _existing(root: zarr.Group, path: str) -> str:
-    """Return the path of a group that holds arrays, or say which there are."""
-    try:
-        node = root[path]
-    except KeyError:
-        node = None
-    if isinstance(node, zarr.Group) and any(True for _ in node.array_keys()):
+def _existing(root: zarr.Group, bases: list[str], path: str) -> str:
+    """Return the path of a group that holds arrays in one of the trees, or say which there are."""
+    nodes = [root.get(_eras.within(base, path)) for base in bases]
+    groups = [node for node in nodes if isinstance(node, zarr.Group)]
+    if any(True for group in groups for _ in group.array_keys()):
         return path
-    nodes = list(root.members(max_depth=None))
-    leaves = sorted({name.rpartition("/")[0] for name, member in nodes if isinstance(member, zarr.Array)} - {""})
-    if isinstance(node, zarr.Array):
+    if any(isinstance(node, zarr.Array) for node in nodes):
         reason = f"{path} is an array; open its group"
-    elif node is not None:
+    elif groups:
         reason = f"the group {path} holds no arrays itself"
     else:
         reason = f"there is no group {path}"
-    raise GroupNotFoundError(f"{reason}. The groups with arrays are: {', '.join(leaves) or 'none'}")
+    leaves: set[str] = set()
+    for base in bases:
+        arrays = [name for name, node in _tree(root, base).members(max_depth=None) if isinstance(node, zarr.Array)]
+        inside = {name.rpartition("/")[0] for name in arrays if base or not name.startswith(f"{_eras.ERAS}/")}
+        leaves |= inside - {""}
+    raise GroupNotFoundError(f"{reason}. The groups with arrays are: {', '.join(sorted(leaves)) or 'none'}")
 
 
 def _refuse(what: str, access: Access, *refs: Any, storage_options: Options | None = None) -> None:

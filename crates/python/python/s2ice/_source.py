@@ -43,8 +43,6 @@ class Access(NamedTuple):
     anonymous: bool | None = None
     source: Source | Mapping[str, Source] | None = None
     allow_file: bool = False
-    partly: bool = False
-    """Sources that the store does not have may be named: another store of the tile has them."""
 
 
 def authorise(repository: icechunk.Repository, access: Access, *, local: bool) -> icechunk.Repository:
@@ -88,9 +86,9 @@ def _moves(access: Access, names: list[str]) -> dict[str, Source]:
     if not isinstance(source, Mapping):
         raise SourceError(f"source must be a URL or a mapping from name to URL, not {source!r}")
     unknown = sorted(set(source) - set(names))
-    if unknown and not access.partly:
+    if unknown:
         raise SourceError(f"the store has no source {', '.join(unknown)}; its sources are {listed}")
-    return {name: place for name, place in source.items() if name in names}
+    return dict(source)
 
 
 def _moved(container: icechunk.VirtualChunkContainer, target: Source) -> icechunk.VirtualChunkContainer:

@@ -21,6 +21,7 @@ pub fn query(settings: &BuildSettings) -> Option<String> {
     let stac = settings.stac.as_ref()?;
     let mut texts = vec![
         stac.clone(),
+        format!("{:?}", settings.index),
         format!("{:?}", settings.collection),
         settings.tile.to_string(),
         settings.level.to_string(),
@@ -44,7 +45,7 @@ pub fn query(settings: &BuildSettings) -> Option<String> {
 ///
 /// Only a store that this very question filled can be brought up to date by changes alone; pruning needs the whole answer.
 pub fn since(settings: &BuildSettings, state: Option<&StoreState>) -> Option<DateTime<Utc>> {
-    let stamp = state.filter(|s| !s.steps.is_empty())?.stamp.catalogue.as_ref()?;
+    let stamp = state.filter(|s| !s.is_empty())?.stamp.catalogue.as_ref()?;
     if settings.full || settings.prune || query(settings)? != stamp.query {
         return None;
     }
@@ -65,6 +66,8 @@ pub fn outcome(
     let known: Option<DateTime<Utc>> = before.as_ref().and_then(|stamp| stamp.watermark.parse().ok());
     // A time in the future would hide everything that changes until then.
     let newest = load.latest_change.map(|t| t.min((settings.clock)())).max(known);
+    // What was not shown is asked for again.
+    let newest = if load.incomplete.is_empty() { newest } else { known };
     let watermark = newest.map(|newest| {
         let oldest_pending = pending.values().copied().filter(|changed| *changed >= newest - PATIENCE).min();
         oldest_pending.map_or(newest, |pending| pending.min(newest))

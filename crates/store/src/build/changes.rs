@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::{Refusal, RefusalKind, Step};
+use s2ice_manifest::assemble::Step;
+use s2ice_manifest::decide::{Leaving, LeavingReason};
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::{ProductId, precedence};
+use s2ice_manifest::product::ProductId;
 
 use crate::commit::Loaded;
 use crate::error::Result;
 use crate::holdings::Holdings;
-use crate::plan::StorePlan;
+use crate::plan::{ArrayReferences, StorePlan, TreePlan};
 use crate::report::{Changes, Replaced};
-use crate::state::StoreState;
+use crate::state::TreeState;
 use crate::target::Target;
 
-/// What all stores of the tile hold and shall hold: a product may go from one to another.
+/// What all trees hold and shall hold: a product may go from one to another.
 pub struct Tile<'a> {
     /// Before the run.
     pub held: &'a Holdings,
@@ -22,21 +23,24 @@ pub struct Tile<'a> {
     pub wanted: &'a BTreeSet<ProductId>,
 }
 
-/// Compares the time axes of a store and of a plan.
+/// Compares the time axes of a tree of the store and of a plan.
 pub fn changes(
-    state: Option<&StoreState>,
-    plan: &StorePlan,
+    state: Option<&TreeState>,
+    plan: &TreePlan,
     in_input: impl Fn(ProductId) -> bool,
-    refused: &[Refusal],
+    leaving: &[Leaving],
     tile: &Tile<'_>,
 ) -> Changes {
     let wanted: BTreeSet<ProductId> = plan.steps.iter().map(|step| step.id).collect();
-    let held = state.map(StoreState::products).unwrap_or_default();
+    let held = state.map(TreeState::products).unwrap_or_default();
     let last = state.and_then(|s| s.steps.last()).map_or(i64::MIN, |step| step.time_ms);
-    let superseded: BTreeSet<&str> = refused
+    let by: BTreeMap<ProductId, ProductId> = leaving
         .iter()
-        .filter(|refusal| refusal.kind == RefusalKind::Superseded && refusal.raster.is_none())
-        .map(|refusal| refusal.product.as_str())
+        .filter(|leaving| leaving.raster.is_none())
+        .filter_map(|leaving| match leaving.reason {
+            LeavingReason::Superseded { by } => Some((leaving.product, by)),
+            _ => None,
+        })
         .collect();
     let mut out = Changes::default();
     let before = state.map(|state| state.steps.as_slice()).unwrap_or_default();
@@ -45,8 +49,7 @@ pub fn changes(
             out.moved.push(id.to_string());
             continue;
         }
-        let by = tile.wanted.iter().copied().filter(|other| other.datatake() == id.datatake());
-        match by.max_by_key(|other| precedence(*other)).filter(|_| superseded.contains(id.to_string().as_str())) {
+        match by.get(&id) {
             Some(by) => out.replaced.push(Replaced { product: id.to_string(), by: by.to_string() }),
             None => out.removed.push(id.to_string()),
         }
@@ -96,33 +99,33 @@ pub async fn references(
     plan: &StorePlan,
 ) -> Result<BTreeMap<String, u64>> {
     let mut out = BTreeMap::new();
-    let state = loaded.state.clone();
-    for array in &plan.arrays {
-        let mut count = array.manifest.references();
-        for raster in array.manifest.rasters.iter().flatten() {
-            let Placement::Elsewhere(raster) = raster else { continue };
-            let Some(store) = loaded.elsewhere.get(&raster.era) else { continue };
-            let Some(held) = store.array(raster.asset) else { continue };
-            let step = usize::try_from(raster.step).unwrap_or(usize::MAX);
-            count += store.references(held, step).await?.len() as u64;
+    for tree in &plan.trees {
+        for array in &tree.arrays {
+            out.insert(array.path.clone(), count(loaded, target, tree, array).await?);
         }
-        if let Some(held) = state.as_ref().and_then(|state| state.arrays.get(&array.manifest.asset)) {
-            let kept: BTreeSet<usize> = array
-                .manifest
-                .rasters
-                .iter()
-                .flatten()
-                .filter_map(|raster| usize::try_from(raster.held()?.step).ok())
-                .collect();
-            let mut there = held.references;
-            for step in (0..held.present.len()).filter(|step| held.present[*step] && !kept.contains(step)) {
-                let Some(target) = target else { break };
-                let Some(store) = loaded.held(target).await? else { break };
-                there = there.saturating_sub(store.references(held, step).await?.len() as u64);
-            }
-            count += if kept.is_empty() { 0 } else { there };
-        }
-        out.insert(array.path.clone(), count);
     }
     Ok(out)
+}
+
+/// References of one array: new ones, those it keeps, and those it takes over from other trees.
+async fn count(loaded: &mut Loaded, target: Option<&Target>, tree: &TreePlan, array: &ArrayReferences) -> Result<u64> {
+    let mut count = array.manifest.references();
+    let Some(target) = target else { return Ok(count) };
+    let held = array.manifest.rasters.iter().flatten().filter_map(Placement::held);
+    let (own, others): (Vec<_>, Vec<_>) = held.partition(|raster| raster.era == tree.era);
+    for raster in others {
+        if let Some(store) = loaded.held(target).await? {
+            count += store.of(raster).await?.len() as u64;
+        }
+    }
+    let state = loaded.state.clone();
+    let there = state.as_ref().and_then(|state| state.tree(tree.era.as_ref())?.arrays.get(&array.manifest.asset));
+    let Some(there) = there.filter(|_| !own.is_empty()) else { return Ok(count) };
+    let kept: BTreeSet<usize> = own.iter().filter_map(|raster| usize::try_from(raster.step).ok()).collect();
+    let mut stays = there.references;
+    for step in (0..there.present.len()).filter(|step| there.present[*step] && !kept.contains(step)) {
+        let Some(store) = loaded.held(target).await? else { break };
+        stays = stays.saturating_sub(store.references(there, step).await?.len() as u64);
+    }
+    Ok(count + stays)
 }

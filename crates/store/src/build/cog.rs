@@ -1,41 +1,38 @@
 //! The input of a build from GeoTIFFs: the catalogue names products and files, and there is no index to join.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use futures::StreamExt as _;
+use async_trait::async_trait;
+use chrono::SecondsFormat;
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::Level;
-use s2ice_manifest::manifest::{RasterFile, TileTable};
+use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::raster::Asset;
-use s2ice_manifest::source::cache::FactCache;
+use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::cog_href::below;
 use s2ice_manifest::source::location::{Source, SourceUrl};
-use s2ice_manifest::source::tiff::{TiffRequest, tiff_record};
+use s2ice_manifest::source::memory::Memory;
+use s2ice_manifest::source::tiff::{TiffRequest, tiff_offset, tiff_record};
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
-use s2ice_manifest::stac::StacItem;
+use s2ice_manifest::stac::{StacItem, possible};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
+use super::evidence::{Angles, ReadProduct, Reader, not_admitted};
 use super::gather::{CatalogueLoad, Gathered, Inputs, Standing, catalogue};
-use super::resolve::{Resolved, loses};
 use super::trouble::{Trouble, whole};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
-use crate::holdings::Holdings;
 use crate::layout::eopf::array_kind;
-use crate::progress::{Phase, Progress};
+use crate::progress::Progress;
 use crate::report::ProductsReport;
 use crate::state::StoreState;
-
-/// From the start of a datatake to the sensing of its last granule.
-const DATATAKE: TimeDelta = TimeDelta::hours(1);
 
 /// What an item states of its product: there is nothing else that could be asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +43,8 @@ pub struct Stated {
     pub changed: Option<String>,
     /// Sizes of its files in bytes, where it states them.
     pub sizes: BTreeMap<Asset, u64>,
+    /// True where nothing but the pixels could speak against its offset.
+    pub unshifted: bool,
 }
 
 /// What cannot be asked for together with GeoTIFFs.
@@ -105,11 +104,18 @@ pub async fn gather(
         changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
         without_index: Vec::new(),
         backlog: false,
+        incomplete: load.completeness.reasons().to_vec(),
     };
     let counts = ProductsReport { matched: load.items.len(), ..ProductsReport::default() };
     let (mut products, mut refused) = (Vec::new(), Vec::new());
+    let (rejected, not_understood, seen) = (load.rejected, load.refused, load.seen);
     for item in load.items {
-        products.extend(product(item, source, &wanted, &mut refused));
+        let Some(product) = product(item, source, &wanted, &mut refused) else { continue };
+        // There is no XML to ask what the item leaves open.
+        match product.stated.as_ref().and_then(|stated| not_admitted(settings, &product, &stated.metadata)) {
+            Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
+            None => products.push(product),
+        }
     }
     if products.is_empty() && !standing.may_be_empty {
         let first = refused.first().map(|refusal| match &refusal.raster {
@@ -123,11 +129,35 @@ pub async fn gather(
                 "none of the {} items of {input} names a GeoTIFF of the arrays asked for: check --arrays and --collection",
                 counts.matched
             ),
-            None => format!("{input} has no item of tile {} that the filters admit", settings.tile),
+            None => match (rejected.first(), not_understood.first()) {
+                (Some(first), _) => format!(
+                    "{input} has {} items of tile {}, and the filters admit none of them; {}: {}",
+                    rejected.len(),
+                    settings.tile,
+                    first.product,
+                    first.rejection
+                ),
+                (None, Some(first)) => format!(
+                    "{input} has no item of tile {} that can be used: {} were not understood, the first: {}",
+                    settings.tile,
+                    not_understood.len(),
+                    first.error
+                ),
+                (None, None) => format!("{input} has no item of tile {} ({seen} of others)", settings.tile),
+            },
         }));
     }
     let index = IndexReadReport::default();
-    Ok(Inputs { products, index, stac, counts, catalogue: Some(catalogue), indexed: None, refused })
+    Ok(Inputs {
+        products,
+        index,
+        stac,
+        counts,
+        catalogue: Some(catalogue),
+        indexed: None,
+        refused,
+        present: BTreeSet::new(),
+    })
 }
 
 /// An item as a product with files; `None` where nothing of it can be asked for.
@@ -166,13 +196,12 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
             nodata: None,
         });
     }
-    if rows.is_empty() {
-        return None;
-    }
+    let anchor = rows.first()?.path.clone();
     match metadata(&item) {
         Ok(metadata) => {
             let changed = item.changed().map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
-            Some(Gathered { id, rows, stated: Some(Stated { metadata, changed, sizes }), item: Some(item) })
+            let stated = Stated { metadata, changed, sizes, unshifted: item.is_unshifted() };
+            Some(Gathered { id, rows, anchor, stated: Some(stated), item: Some(item), known: None })
         }
         Err(reason) => {
             refused.push(whole(id, RefusalKind::Metadata, reason));
@@ -183,8 +212,8 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
 
 fn metadata(item: &StacItem) -> std::result::Result<ProductMetadata, String> {
     let id = item.product;
-    let start: DateTime<Utc> = id.datatake_start();
-    if !(start..start + DATATAKE).contains(&item.datetime) {
+    if !possible(id).contains(&item.datetime) {
+        let start = id.datatake_start();
         return Err(format!("its item says that it was sensed at {}, its name {start}", item.datetime));
     }
     let (add_offset, quantification) = item.cogs.radiometry(id)?;
@@ -198,84 +227,54 @@ fn metadata(item: &StacItem) -> std::result::Result<ProductMetadata, String> {
     })
 }
 
-/// Reads the tables of every file that is not known yet, and checks everything.
-pub async fn resolve(
-    settings: &BuildSettings,
-    cache: &FactCache,
-    source: Option<&Source>,
-    held: &Holdings,
-    mut products: Vec<Gathered>,
-    progress: &dyn Progress,
-) -> Result<Resolved> {
-    let Some(source) = source else { return Err(Error::Request("the source is not open".to_owned())) };
-    let mut refused = Vec::new();
-    // What is pruned takes nobody's place.
-    if !settings.prune {
-        products.retain(|product| {
-            let refusal = product.stated.as_ref().and_then(|stated| loses(held, product, &stated.metadata));
-            let keep = refusal.is_none();
-            refused.extend(refusal);
-            keep
-        });
-    }
-    let job = Job { settings, cache, source, profiles: Mutex::default(), from_cache: AtomicU64::new(0) };
-    let mut records = Vec::with_capacity(products.len());
-    let mut rows = Vec::new();
-    for product in products {
-        let Some(stated) = product.stated else { continue };
-        let stated = Arc::new(stated);
-        let metadata = stated.metadata.clone();
-        records.push(ProductRecord {
-            id: product.id,
-            metadata,
-            rasters: Vec::with_capacity(product.rows.len()),
-            angles: BTreeMap::new(),
-        });
-        rows.extend(product.rows.into_iter().map(|row| (records.len() - 1, row, Arc::clone(&stated))));
-    }
-    progress.begin(Phase::Headers, Some(rows.len() as u64));
-    let asked = &job;
-    let mut answers = futures::stream::iter(rows)
-        .map(|(record, row, stated)| async move {
-            let answer = asked.raster(&row, &stated).await;
-            progress.advance(1);
-            (record, row, answer)
-        })
-        // The source bounds its own connections; a few waiting requests keep them busy.
-        .buffered(settings.source_options.at_once() * 2);
-    while let Some((record, row, answer)) = answers.next().await {
-        match answer {
-            Ok(raster) => records[record].rasters.push(raster.into()),
-            Err(trouble) => refused.push(trouble.of_raster(row.product, row.asset)?),
-        }
-    }
-    drop(answers);
-    progress.end();
-    let empty = |id: ProductId| whole(id, RefusalKind::Empty, "no raster of this product can be referenced".to_owned());
-    refused.extend(records.iter().filter(|record| record.rasters.is_empty()).map(|record| empty(record.id)));
-    records.retain(|record| !record.rasters.is_empty());
-    Ok(Resolved { products: records, refused, from_cache: job.from_cache.into_inner() })
-}
-
-struct Job<'a> {
+/// Reads products that a catalogue names, with GeoTIFFs.
+pub struct CogReader<'a> {
     settings: &'a BuildSettings,
-    cache: &'a FactCache,
+    memory: &'a Memory,
     source: &'a Source,
+    /// What the items say.
+    stated: BTreeMap<ProductId, Arc<Stated>>,
     /// A handful serve all files.
     profiles: Mutex<HashMap<String, Arc<HeaderProfile>>>,
     from_cache: AtomicU64,
 }
 
-impl Job<'_> {
-    async fn raster(&self, row: &IndexRow, stated: &Stated) -> std::result::Result<RasterFile, Trouble> {
+impl<'a> CogReader<'a> {
+    /// Of the source of these products.
+    pub fn new(settings: &'a BuildSettings, memory: &'a Memory, source: &'a Source, products: &[Gathered]) -> Self {
+        let stated = products.iter().filter_map(|product| Some((product.id, Arc::new(product.stated.clone()?))));
+        let (stated, profiles) = (stated.collect(), Mutex::default());
+        Self { settings, memory, source, stated, profiles, from_cache: AtomicU64::new(0) }
+    }
+
+    fn stated(&self, id: ProductId) -> std::result::Result<&Stated, Trouble> {
+        let nothing = || Trouble::Refused(RefusalKind::Metadata, "its item is not at hand".to_owned());
+        self.stated.get(&id).map(Arc::as_ref).ok_or_else(nothing)
+    }
+
+    fn profile(&self, profile: HeaderProfile) -> Arc<HeaderProfile> {
+        let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = known.entry(profile.fingerprint.clone());
+        Arc::clone(entry.or_insert_with(|| Arc::new(profile)))
+    }
+}
+
+#[async_trait]
+impl Reader for CogReader<'_> {
+    async fn read_product(&self, product: &Gathered) -> std::result::Result<ReadProduct, Trouble> {
+        Ok((self.stated(product.id)?.metadata.clone(), Ok(Angles::new())))
+    }
+
+    async fn read_raster(&self, row: &IndexRow) -> std::result::Result<RasterFile, Trouble> {
         let refused = |kind: RefusalKind, reason: String| Trouble::Refused(kind, reason);
+        let stated = self.stated(row.product)?;
         let asset = row.asset;
         let path = self.source.url().encoded_path(&row.path);
         let path = path.map_err(|error| refused(RefusalKind::Source, error.to_string()))?;
         let size = stated.sizes.get(&asset).copied();
         let request = TiffRequest { path: &row.path, size, item: stated.changed.as_deref() };
-        let known = self.source.cache_key(&row.path).ok().and_then(|key| self.cache.tiff(&key));
-        let record = tiff_record(self.source, self.cache, request).await?;
+        let known = self.source.cache_key(&row.path).ok().and_then(|key| self.memory.tiff(&key));
+        let record = tiff_record(self.source, self.memory, request).await?;
         if known.is_some_and(|known| Arc::ptr_eq(&known, &record)) {
             self.from_cache.fetch_add(1, Ordering::Relaxed);
         }
@@ -325,9 +324,24 @@ impl Job<'_> {
         Ok(raster)
     }
 
-    fn profile(&self, profile: HeaderProfile) -> Arc<HeaderProfile> {
-        let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = known.entry(profile.fingerprint.clone());
-        Arc::clone(entry.or_insert_with(|| Arc::new(profile)))
+    /// Whether pixels contradict the offset that the item states: those of the coarsest band, of these the bluest.
+    async fn judge(&self, record: &ProductRecord) -> std::result::Result<(), Trouble> {
+        let stated = self.stated(record.id)?;
+        let offset = record.metadata.add_offset;
+        let bands = record.rasters.iter().filter_map(Placement::file);
+        let bands = bands.filter(|raster| matches!(raster.asset.quantity, Quantity::Band(_)));
+        let Some(band) = bands.max_by_key(|band| (band.asset.resolution.metres(), Reverse(band.asset))) else {
+            return Ok(());
+        };
+        let Some(path) = SourceUrl::decoded_path(&band.path).filter(|_| offset != 0) else { return Ok(()) };
+        let size = stated.sizes.get(&band.asset).copied();
+        let request = TiffRequest { path: &path, size, item: stated.changed.as_deref() };
+        let tally = tiff_offset(self.source, self.memory, request, offset).await?;
+        let wrong = |reason: String| Trouble::Refused(RefusalKind::Metadata, format!("{}: {reason}", band.asset));
+        tally.check(stated.unshifted).map_err(wrong)
+    }
+
+    fn remembered(&self) -> u64 {
+        self.from_cache.load(Ordering::Relaxed)
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
+use s2ice_manifest::decide::{Leaving, LeavingReason, Resolutions};
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::{ProductId, datastrip_start};
+use s2ice_manifest::product::{ProductId, ProductMetadata, datastrip_start};
 use s2ice_manifest::raster::Asset;
 
 use super::fingerprint::{Salt, of_product};
@@ -27,13 +28,25 @@ pub struct Difference {
     pub refused: Vec<Refusal>,
 }
 
+/// What of the input a run takes.
+pub struct Choice<'a> {
+    /// What gives other references from the same rows.
+    pub salt: &'a Salt,
+    /// Take away what the input does not have.
+    pub prune: bool,
+    /// Which copies of a raster.
+    pub resolutions: Resolutions,
+    /// Which arrays of angles.
+    pub angles: &'a BTreeSet<AngleArray>,
+}
+
 /// Compares the input with what the store holds.
 pub fn difference(
     held: &Holdings,
     products: Vec<Gathered>,
-    salt: &Salt,
-    prune: bool,
-    admits: impl Fn(&Gathered, Option<f64>) -> Option<String>,
+    choice: &Choice<'_>,
+    rechecks: impl Fn(ProductId) -> bool,
+    admits: impl Fn(&Gathered, &ProductMetadata) -> Option<String>,
 ) -> Difference {
     let mut out = Difference {
         changed: Vec::new(),
@@ -43,34 +56,55 @@ pub fn difference(
         refused: Vec::new(),
     };
     for product in products {
-        let fingerprint = of_product(salt, &product);
+        let fingerprint = of_product(choice.salt, &product);
         out.inputs.insert(product.id, fingerprint);
         let Some(metadata) = held.metadata(product.id) else {
             // Where the item tells the datastrip, no file has to be asked. What is pruned takes nobody's place.
             let start = product.item.as_ref().and_then(|item| datastrip_start(item.datastrip_id.as_deref()?));
-            let later = start.filter(|_| !prune).and_then(|start| held.later_processing(product.id, start));
+            let quantities: BTreeSet<_> =
+                product.rows.iter().map(|row| row.asset.quantity).filter(|q| q.is_main()).collect();
+            let later =
+                start.filter(|_| !choice.prune).and_then(|start| held.supersedes(product.id, start, &quantities));
             match later {
                 Some(later) => out.refused.push(Refusal::superseded(product.id, later)),
                 None => out.changed.push(product),
             }
             continue;
         };
-        if let Some(reason) = admits(&product, metadata.cloud_cover) {
+        if let Some(reason) = admits(&product, metadata) {
             // As if the input did not have it: it goes only where that is asked for.
             out.inputs.remove(&product.id);
-            if prune {
+            if choice.prune {
                 out.refused.push(whole(product.id, RefusalKind::Filtered, reason));
             }
         } else {
             out.asked.insert(product.id, product.rows.iter().map(|row| row.asset).collect());
-            if fingerprint == held.inputs(product.id) {
-                out.unchanged.insert(product.id);
-            } else {
+            if fingerprint != held.inputs(product.id) || rechecks(product.id) {
                 out.changed.push(product);
+                continue;
+            }
+            out.unchanged.insert(product.id);
+            if held.is_partial(product.id) {
+                out.changed.extend(rest(held, product, choice));
             }
         }
     }
     out
+}
+
+/// Of a product whose rows are those that gave what the store has of it, what it does not have; `None` where nothing is
+/// missing that these rows could give.
+fn rest(held: &Holdings, mut product: Gathered, choice: &Choice<'_>) -> Option<Gathered> {
+    let there: Vec<Asset> = held.rasters(product.id).iter().map(|raster| raster.asset).collect();
+    product.rows.retain(|row| match choice.resolutions {
+        Resolutions::All => !there.contains(&row.asset),
+        Resolutions::Best => there.iter().all(|asset| asset.quantity != row.asset.quantity),
+    });
+    let known = held.angles(product.id);
+    if choice.angles.iter().all(|array| known.contains_key(array)) {
+        product.known = held.metadata(product.id).cloned();
+    }
+    (!product.rows.is_empty() || product.known.is_none()).then_some(product)
 }
 
 impl Difference {
@@ -93,29 +127,37 @@ impl Difference {
         refused: &[Refusal],
         angles: &BTreeSet<AngleArray>,
         prune: bool,
-    ) -> Vec<ProductRecord> {
+    ) -> (Vec<ProductRecord>, Vec<Leaving>) {
         let mut records: BTreeMap<ProductId, ProductRecord> = resolved.into_iter().map(|r| (r.id, r)).collect();
         let refusals = Refusals::of(refused);
+        let mut leaving = Vec::new();
         for id in held.ids() {
             let Some(metadata) = held.metadata(id) else { continue };
-            let filtered = refusals.product(id, |kind| kind == RefusalKind::Filtered);
-            if prune && (filtered || !self.inputs.contains_key(&id)) {
+            let mut leaves = |raster, reason| leaving.push(Leaving { product: id, raster, reason });
+            let filtered = refusals.find(&id.to_string(), None, |kind| kind == RefusalKind::Filtered);
+            if prune && (filtered.is_some() || !self.inputs.contains_key(&id)) {
+                let why = filtered.map_or_else(|| NOT_IN_INPUTS.to_owned(), |refusal| refusal.reason.clone());
+                leaves(None, LeavingReason::Pruned { why });
                 continue;
             }
             let asked = self.asked.get(&id);
-            let stays = |asset: Asset| match asked {
-                Some(asked) if asked.contains(&asset) => !refusals.raster(id, asset, proves_another_file),
-                Some(_) => !prune,
-                None => true,
-            };
             let known: BTreeSet<Asset> =
                 records.get(&id).map(|r| r.rasters.iter().map(Placement::asset).collect()).unwrap_or_default();
-            let kept: Vec<Placement> = held
-                .rasters(id)
-                .into_iter()
-                .filter(|raster| !known.contains(&raster.asset) && stays(raster.asset))
-                .map(Placement::Held)
-                .collect();
+            let mut kept: Vec<Placement> = Vec::new();
+            for raster in held.rasters(id).into_iter().filter(|raster| !known.contains(&raster.asset)) {
+                let asset = raster.asset;
+                let in_input = asked.is_none_or(|asked| asked.contains(&asset));
+                let other_file = refusals.find(&id.to_string(), Some(&asset.name()), proves_another_file);
+                match other_file.filter(|_| asked.is_some() && in_input) {
+                    Some(refusal) => {
+                        leaves(Some(asset), LeavingReason::AnotherFile { why: refusal.reason.clone() });
+                    }
+                    None if prune && !in_input => {
+                        leaves(Some(asset), LeavingReason::Pruned { why: NOT_IN_INPUTS.to_owned() });
+                    }
+                    None => kept.push(Placement::Held(raster)),
+                }
+            }
             if kept.is_empty() && !records.contains_key(&id) {
                 continue;
             }
@@ -133,35 +175,31 @@ impl Difference {
                 }
             }
         }
-        records.into_values().collect()
+        (records.into_values().collect(), leaving)
     }
 }
+
+/// Why something is pruned that no filter keeps out.
+const NOT_IN_INPUTS: &str = "the inputs no longer have it";
 
 /// A file that is not the one whose tiles were referenced: what the store holds of it cannot be read any more.
 fn proves_another_file(kind: RefusalKind) -> bool {
     matches!(kind, RefusalKind::Changed | RefusalKind::Header)
 }
 
-struct Refusals<'a>(BTreeMap<(&'a str, Option<&'a str>), Vec<RefusalKind>>);
+struct Refusals<'a>(BTreeMap<(&'a str, Option<&'a str>), Vec<&'a Refusal>>);
 
 impl<'a> Refusals<'a> {
     fn of(refused: &'a [Refusal]) -> Self {
-        let mut map: BTreeMap<_, Vec<RefusalKind>> = BTreeMap::new();
+        let mut map: BTreeMap<_, Vec<&Refusal>> = BTreeMap::new();
         for refusal in refused {
-            map.entry((refusal.product.as_str(), refusal.raster.as_deref())).or_default().push(refusal.kind);
+            map.entry((refusal.product.as_str(), refusal.raster.as_deref())).or_default().push(refusal);
         }
         Self(map)
     }
 
-    fn product(&self, id: ProductId, is: impl Fn(RefusalKind) -> bool) -> bool {
-        self.any(&id.to_string(), None, is)
-    }
-
-    fn raster(&self, id: ProductId, asset: Asset, is: impl Fn(RefusalKind) -> bool) -> bool {
-        self.any(&id.to_string(), Some(&asset.name()), is)
-    }
-
-    fn any(&self, product: &str, raster: Option<&str>, is: impl Fn(RefusalKind) -> bool) -> bool {
-        self.0.get(&(product, raster)).is_some_and(|kinds| kinds.iter().any(|kind| is(*kind)))
+    /// The refusal of a product or raster for reasons of a kind.
+    fn find(&self, product: &str, raster: Option<&str>, is: impl Fn(RefusalKind) -> bool) -> Option<&'a Refusal> {
+        self.0.get(&(product, raster))?.iter().copied().find(|refusal| is(refusal.kind))
     }
 }

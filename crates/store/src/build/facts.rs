@@ -2,9 +2,10 @@
 
 use s2ice_jpeg2000::{MainHeader, TileSpan};
 use s2ice_manifest::assemble::RefusalKind;
-use s2ice_manifest::source::cache::FileRecord;
+use s2ice_manifest::proof::SeenSot;
 use s2ice_manifest::source::facts::{Version, same_etag};
 use s2ice_manifest::source::jp2_walk::NODATA_BYTES;
+use s2ice_manifest::source::memory::FileRecord;
 use s2ice_manifest::tlm::{IndexEntry, IndexRow};
 
 use super::trouble::Trouble;
@@ -16,6 +17,8 @@ pub(super) struct Facts {
     pub(super) last_modified: Option<chrono::DateTime<chrono::Utc>>,
     pub(super) size: Option<u64>,
     pub(super) first_sot: Option<u64>,
+    /// The first tile-part header, where it was read.
+    pub(super) sot: Option<SeenSot>,
     /// Index bytes from the file's own TLM.
     pub(super) own_index: Option<Vec<u8>>,
     pub(super) nodata: Option<Vec<u32>>,
@@ -31,6 +34,7 @@ impl Facts {
             last_modified: row.last_modified,
             size: None,
             first_sot: None,
+            sot: None,
             own_index: None,
             nodata: None,
             verified,
@@ -50,6 +54,7 @@ impl From<&FileRecord> for Facts {
             last_modified: record.last_modified,
             size: Some(record.size),
             first_sot: Some(record.first_sot),
+            sot: record.seen_sot(),
             own_index: record.index.as_ref().map(|bytes| bytes.to_vec()),
             nodata: record.nodata.clone(),
             verified: true,
@@ -155,6 +160,7 @@ mod tests {
             last_modified: None,
             size: Some(1),
             first_sot: Some(0),
+            sot: None,
             own_index: None,
             nodata,
             verified: true,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::tlm::IndexRow;
 use sha2::{Digest, Sha256};
@@ -56,7 +56,7 @@ pub fn inputs(salt: &Salt, rows: &[IndexRow]) -> i64 {
 /// Fingerprint of a product: of its rows, and of what its item states where that is all there is.
 pub fn of_product(salt: &Salt, product: &Gathered) -> i64 {
     let rows = inputs(salt, &product.rows);
-    let Some(Stated { metadata, changed, sizes }) = &product.stated else { return rows };
+    let Some(Stated { metadata, changed, sizes, .. }) = &product.stated else { return rows };
     let mut hash = Fields::new("item", salt);
     hash.number(rows);
     hash.text(changed.as_deref().unwrap_or_default());
@@ -77,6 +77,13 @@ pub fn of_texts(texts: &[String]) -> String {
     let mut hash = Fields(Sha256::new());
     texts.iter().for_each(|text| hash.text(text));
     hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first bytes of that hash as a number.
+pub fn number_of_texts(texts: &[String]) -> i64 {
+    let mut hash = Fields(Sha256::new());
+    texts.iter().for_each(|text| hash.text(text));
+    hash.finish()
 }
 
 /// Hashes fields so that no two lists of them run together.

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
-use s2ice_manifest::product::ProductId;
-use s2ice_manifest::source::cache::FactCache;
+use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::source::index_writer::merge_index;
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
 use s2ice_manifest::source::tlm_parquet::{IndexFilter, IndexReadReport, read_index};
 use s2ice_manifest::stac::{StacItem, StacLoad, StacQuery};
@@ -26,12 +26,16 @@ use crate::report::{IndexedReport, ProductsReport, StacReport, Unmatched};
 pub struct Gathered {
     /// Product name.
     pub id: ProductId,
-    /// Its rows, each raster at most once.
+    /// The rows of the rasters that are wanted, each raster at most once.
     pub rows: Vec<IndexRow>,
+    /// Path of any raster of the product below the source: its metadata lie beside it.
+    pub anchor: String,
     /// Its item; `None` without a catalogue.
     pub item: Option<StacItem>,
     /// What its item alone states, for GeoTIFFs.
     pub stated: Option<Stated>,
+    /// What the store knows of it, where only rasters are wanted that the store does not have.
+    pub known: Option<ProductMetadata>,
 }
 
 /// What index and catalogue gave.
@@ -51,6 +55,8 @@ pub struct Inputs {
     pub indexed: Option<IndexedReport>,
     /// Rasters that could not be.
     pub refused: Vec<Refusal>,
+    /// Products that the catalogue has and the index lacks, which the store holds already.
+    pub present: BTreeSet<ProductId>,
 }
 
 /// What a run needs to know of the catalogue's answer.
@@ -68,6 +74,8 @@ pub struct CatalogueLoad {
     pub without_index: Vec<ProductId>,
     /// True where a limit kept products from being indexed.
     pub backlog: bool,
+    /// Why there may be more than it answered; empty for a complete answer.
+    pub incomplete: Vec<String>,
 }
 
 /// What a store that is there already means for the input.
@@ -79,13 +87,15 @@ pub struct Standing {
     pub may_be_empty: bool,
     /// The products in it.
     pub held: BTreeSet<ProductId>,
+    /// Those of them of which something was refused.
+    pub partial: BTreeSet<ProductId>,
 }
 
 /// How files are asked that the index does not have.
 #[derive(Clone, Copy)]
 pub struct Reach<'a> {
     /// What is known of files.
-    pub cache: &'a FactCache,
+    pub memory: &'a Memory,
     /// The files themselves; `None` where they are not to be asked.
     pub source: Option<&'a Source>,
 }
@@ -130,24 +140,27 @@ pub async fn gather(
         )));
     }
     if by_product.is_empty() && !standing.may_be_empty && !settings.index_missing {
-        return Err(Error::Nothing(format!(
-            "the index has no rows of tile {} at level {} ({} rows in {}): name the index of this tile",
-            settings.tile,
-            settings.level,
-            index.rows,
-            settings.index.join(", ")
-        )));
+        let why = index.why_nothing(&format!("tile {} at level {}", settings.tile, settings.level));
+        return Err(Error::Nothing(why.unwrap_or_default()));
     }
 
     let known: BTreeMap<ProductId, usize> = by_product.iter().map(|(id, rows)| (*id, rows.len())).collect();
     let Joined { mut join, mut catalogue, stac, missing } =
-        join_catalogue(settings, &known, &standing, progress).await?;
+        join_catalogue(settings, &known, &standing, reach.memory, progress).await?;
     let (mut indexed, mut refused, mut left) = (None, Vec::new(), BTreeMap::new());
+    let mut present = BTreeSet::new();
     if let (true, Some(source)) = (settings.index_missing, reach.source) {
-        let asked = |item: &&StacItem| settings.full || settings.prune || !standing.held.contains(&item.product);
-        let items: Vec<&StacItem> = missing.iter().filter(asked).collect();
+        // What the store holds is not asked for again, except for what was refused of it.
+        let asked = |item: &&StacItem| {
+            let id = item.product;
+            !standing.held.contains(&id) || (standing.partial.contains(&id) && reach.memory.is_worth_asking(id))
+        };
+        let mut items: Vec<&StacItem> = missing.iter().filter(asked).collect();
+        // New ones first: the limit is for them.
+        items.sort_by_key(|item| standing.held.contains(&item.product));
+        present.extend(missing.iter().map(|item| item.product).filter(|id| standing.held.contains(id)));
         let mut learned =
-            index_missing(settings, reach.cache, source, items, |asset| wanted.admits(asset), progress).await?;
+            index_missing(settings, reach.memory, source, items, |asset| wanted.admits(asset), progress).await?;
         learned.report.index_rows = write_back(settings, &learned).await?;
         // The store has the others, and nobody asked to look at them again.
         let held = |id| standing.held.contains(&id) && !learned.left.contains_key(&id);
@@ -157,19 +170,13 @@ pub async fn gather(
             load.backlog = learned.backlog;
         }
         join.without_index.retain(|only| !settled(only.product));
+        join.matched.retain(|matched| !learned.rows.contains_key(&matched.product));
         join.matched.extend(missing.into_iter().filter_map(|item| {
             let (product, rows) = (item.product, learned.rows.get(&item.product)?.len());
             Some(Matched { product, rows, item: Some(item) })
         }));
         join.matched.sort_by_key(|matched| matched.product);
         by_product.extend(learned.rows);
-        if settings.prune && learned.left.keys().any(|id| standing.held.contains(id)) {
-            return Err(Error::Nothing(
-                "--prune would take away products of the store that were not indexed this time: raise \
-                 --index-missing-limit, or give an index that has them"
-                    .to_owned(),
-            ));
-        }
         (indexed, refused, left) = (Some(learned.report), learned.refused, learned.left);
     }
     let counts = ProductsReport {
@@ -188,14 +195,15 @@ pub async fn gather(
         .filter_map(|matched| {
             let mut rows = by_product.remove(&matched.product)?;
             rows.retain(|row| wanted.admits(row.asset));
-            (!rows.is_empty()).then_some(Gathered { id: matched.product, rows, item: matched.item, stated: None })
+            let anchor = rows.first()?.path.clone();
+            Some(Gathered { id: matched.product, rows, anchor, item: matched.item, stated: None, known: None })
         })
         .collect::<Vec<_>>();
     if products.is_empty() && !standing.may_be_empty {
         return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));
     }
     refused.extend(misplaced);
-    Ok(Inputs { products, index, stac, counts, catalogue, indexed, refused })
+    Ok(Inputs { products, index, stac, counts, catalogue, indexed, refused, present })
 }
 
 /// A local index that is not there or is a folder, before it is opened as what it is not.
@@ -248,6 +256,23 @@ async fn write_back(settings: &BuildSettings, learned: &Missing) -> Result<Optio
     merge_index(path, rows).await.map(Some).map_err(|error| Error::Input(error.to_string()))
 }
 
+/// Fingerprint of what is remembered of products that the catalogue does not have, whatever their rows.
+const ABSENT: i64 = 0;
+
+fn is_absence(reason: &WithoutProduct) -> bool {
+    matches!(reason, WithoutProduct::NotInCatalogue)
+}
+
+/// That a product of the index was looked for in the whole catalogue, and why it is not taken.
+fn absent(only: &IndexOnly) -> Refusal {
+    let (product, reason) = (only.product.to_string(), only.reason.to_string());
+    Refusal { product, raster: None, kind: RefusalKind::Filtered, reason }
+}
+
+fn lost(settings: &BuildSettings) -> Error {
+    Error::Input(format!("{} does not answer any more", settings.stac.as_deref().unwrap_or_default()))
+}
+
 struct Joined {
     join: Join,
     catalogue: Option<CatalogueLoad>,
@@ -260,39 +285,58 @@ async fn join_catalogue(
     settings: &BuildSettings,
     known: &BTreeMap<ProductId, usize>,
     standing: &Standing,
+    memory: &Memory,
     progress: &dyn Progress,
 ) -> Result<Joined> {
-    let query = query(settings, standing);
-    let (Some(load), report) = catalogue(settings, standing, progress).await? else {
+    let query = query_of(settings, standing);
+    let (Some(mut load), mut report) = catalogue(settings, standing, progress).await? else {
         let join = join_index_alone(known, &query);
         return Ok(Joined { join, catalogue: None, stac: None, missing: Vec::new() });
     };
     let mut joined = join(known, &load, &query);
+    let mut since = standing.since;
+    // Of an index that grew by what the catalogue has had for long, an answer about changes says nothing.
+    let unexplained = |only: &IndexOnly| {
+        is_absence(&only.reason) && !standing.held.contains(&only.product) && !memory.knows(only.product)
+    };
+    if load.incremental && joined.without_product.iter().any(unexplained) {
+        since = None;
+        let whole = Standing { since, ..standing.clone() };
+        let (Some(again), told) = catalogue(settings, &whole, progress).await? else { return Err(lost(settings)) };
+        (load, report) = (again, told);
+        joined = join(known, &load, &query_of(settings, &whole));
+    }
+    if !load.incremental && load.completeness.is_complete() {
+        for only in &joined.without_product {
+            memory.refuse(&absent(only), ABSENT, None);
+        }
+    }
     if load.incremental {
         // Absence from an answer about changes says nothing.
-        let is_absence = |reason: &WithoutProduct| {
-            matches!(reason, WithoutProduct::NotInCatalogue | WithoutProduct::NotInFilteredCatalogue { .. })
-        };
         let (silent, told): (Vec<IndexOnly>, _) =
             joined.without_product.into_iter().partition(|only| is_absence(&only.reason));
         joined.without_product = told;
-        // Of what the store holds, the index may have news although the catalogue has none. (Without the product's XML the
-        // item would be needed.)
-        let held = silent.into_iter().filter(|only| standing.held.contains(&only.product));
+        // Of what the store holds, or was refused for now, the index may have news although the catalogue has none. (Without
+        // the product's XML the item would be needed.)
+        let admitted = |id: ProductId| standing.held.contains(&id) || memory.knows_other_than(id, ABSENT);
+        let held = silent.into_iter().filter(|only| admitted(only.product));
         if settings.headers != HeaderPolicy::Assume {
             joined.matched.extend(held.map(|only| Matched { product: only.product, rows: only.rows, item: None }));
         }
     }
     let catalogue = CatalogueLoad {
-        since: standing.since,
+        since,
         incremental: load.incremental,
         latest_change: load.latest_change,
         changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
         without_index: joined.without_index.iter().map(|only| only.product).collect(),
         backlog: false,
+        incomplete: load.completeness.reasons().to_vec(),
     };
     let missing = if settings.index_missing {
-        let ids: BTreeSet<ProductId> = catalogue.without_index.iter().copied().collect();
+        let mut ids: BTreeSet<ProductId> = catalogue.without_index.iter().copied().collect();
+        // The index may have a product and lack what was refused of it.
+        ids.extend(standing.partial.iter().copied().filter(|id| memory.is_worth_asking(*id)));
         load.items.into_iter().filter(|item| ids.contains(&item.product)).collect()
     } else {
         Vec::new()
@@ -300,7 +344,7 @@ async fn join_catalogue(
     Ok(Joined { join: joined, catalogue: Some(catalogue), stac: report, missing })
 }
 
-fn query(settings: &BuildSettings, standing: &Standing) -> StacQuery {
+fn query_of(settings: &BuildSettings, standing: &Standing) -> StacQuery {
     StacQuery {
         tile: settings.tile,
         level: settings.level,
@@ -320,7 +364,7 @@ pub(super) async fn catalogue(
     let Some(input) = &settings.stac else { return Ok((None, None)) };
     progress.begin(Phase::Stac, None);
     let options = StacOptions { source: sharing(settings), ..StacOptions::default() };
-    let loaded = load_stac(input, &query(settings, standing), &options).await;
+    let loaded = load_stac(input, &query_of(settings, standing), &options).await;
     progress.end();
     let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
     let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
@@ -335,6 +379,7 @@ pub(super) async fn catalogue(
         admitted: load.items.len(),
         refused: load.refused.iter().map(|r| format!("{}: {}", r.place, r.error)).collect(),
         notes: load.notes.iter().map(ToString::to_string).collect(),
+        incomplete: load.completeness.reasons().to_vec(),
     };
     Ok((Some(load), Some(report)))
 }

@@ -1,16 +1,14 @@
 //! What a run must not do without being told to: take most of a store away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::decide::{Leaving, LeavingReason, Standing};
+use s2ice_manifest::product::ProductId;
 
 use super::BuildSettings;
 use crate::error::{Error, Result};
-use crate::holdings::Holdings;
-use crate::report::Changes;
-use crate::state::StoreState;
 
-/// Fewer losses than this are no accident of a whole store: they are made, and named in the report.
+/// Fewer products than this lose their files by no accident of a whole store: they leave, and are named in the report.
 const MANY: usize = 10;
 
 /// Rows and items of the input that were not understood.
@@ -21,61 +19,73 @@ pub struct Damaged {
     pub items: usize,
 }
 
-/// Refuses a run that would take too much away: by pruning, since an input that suddenly lacks most of a store is more
-/// likely broken than true; or because a newcomer's offset or main header would displace what is there.
+/// Refuses a run that would take too much away and put nothing in its place: an input that suddenly lacks most of a store,
+/// or calls most of its files others, is more likely broken than true. Rasters count, since a product can lose all but one.
 ///
 /// # Errors
 /// [`Error::Nothing`], with what to do.
-pub fn check<'a>(
-    settings: &BuildSettings,
-    holdings: &Holdings,
-    main: Option<&StoreState>,
-    changes: impl Iterator<Item = &'a Changes>,
-    refused: &[Refusal],
-    damaged: &Damaged,
-) -> Result<()> {
-    let Some(state) = main else { return Ok(()) };
-    let gone: BTreeSet<&String> = changes.flat_map(|changes| &changes.removed).collect();
-    let (held, removed, limit) = (holdings.len(), gone.len(), usize::from(settings.prune_limit));
+pub fn check(settings: &BuildSettings, standing: &Standing, leaving: &[Leaving], damaged: &Damaged) -> Result<()> {
+    let limit = usize::from(settings.prune_limit);
     let too_many = |lost: usize, of: usize| lost * 100 > of * limit;
-    if settings.prune && removed > 0 && (damaged.rows > 0 || damaged.items > 0) {
+    let held: usize = standing.products.values().map(|rasters| rasters.len()).sum();
+    let pruned = Lost::of(standing, leaving, |reason| matches!(reason, LeavingReason::Pruned { .. }));
+    let products = standing.products.len();
+    if pruned.rasters > 0 && (damaged.rows > 0 || damaged.items > 0) {
         return Err(Error::Nothing(format!(
-            "--prune would remove {removed} products while {} rows and {} items of the input were not understood: what \
-             they name cannot be told from what is gone; mend them first",
-            damaged.rows, damaged.items
+            "--prune would remove {} while {} rows and {} items of the input were not understood: what they name cannot be \
+             told from what is gone; mend them first",
+            pruned.words(),
+            damaged.rows,
+            damaged.items
         )));
     }
-    if settings.prune && too_many(removed, held) {
+    if too_many(pruned.whole, products) {
         return Err(Error::Nothing(format!(
-            "--prune would remove {removed} of {held} products, more than {limit} %: check the inputs, or raise \
-             --prune-limit"
+            "--prune would remove {} of {products} products, more than {limit} %: check the inputs, or raise \
+             --prune-limit",
+            pruned.whole
         )));
     }
-    let products: BTreeSet<String> = holdings.ids().map(|id| id.to_string()).collect();
-    let of_the_store = |refusal: &&Refusal| products.contains(&refusal.product);
-    let displaced = |kind: RefusalKind| refused.iter().filter(move |refusal| refusal.kind == kind).filter(of_the_store);
-    let offsets = displaced(RefusalKind::Radiometry).count();
-    if offsets >= MANY && too_many(offsets, held) {
+    if too_many(pruned.rasters, held) {
         return Err(Error::Nothing(format!(
-            "the store would lose {offsets} of {held} products to one with another radiometric offset, which cannot stand \
-             beside them: leave that out (--datetime, the index), raise --prune-limit, or let them have an era \
-             (--on-mismatch era)"
+            "--prune would remove {} of {held} rasters, more than {limit} %: check the inputs and --arrays, or raise \
+             --prune-limit",
+            pruned.rasters
         )));
     }
-    let mut rasters: BTreeMap<&str, usize> = BTreeMap::new();
-    for refusal in displaced(RefusalKind::HeaderProfile) {
-        *rasters.entry(refusal.raster.as_deref().unwrap_or_default()).or_default() += 1;
-    }
-    for (asset, array) in &state.arrays {
-        let present = array.present.iter().filter(|present| **present).count();
-        let lost = rasters.get(asset.name().as_str()).copied().unwrap_or_default();
-        if lost >= MANY && too_many(lost, present) {
-            return Err(Error::Nothing(format!(
-                "{} would lose {lost} of {present} rasters to one with another main header, which cannot stand beside \
-                 them: leave that out (--datetime, --arrays, the index), or raise --prune-limit",
-                array.path
-            )));
-        }
+    let others = Lost::of(standing, leaving, |reason| matches!(reason, LeavingReason::AnotherFile { .. }));
+    if others.products.len() >= MANY && too_many(others.rasters, held) {
+        return Err(Error::Nothing(format!(
+            "{} of the {held} rasters of the store would leave, since their files are said to be others by now: check that \
+             index and source belong together, or raise --prune-limit",
+            others.rasters
+        )));
     }
     Ok(())
+}
+
+/// What leaves for reasons of a kind.
+#[derive(Default)]
+struct Lost {
+    products: BTreeSet<ProductId>,
+    /// Products that leave as a whole.
+    whole: usize,
+    rasters: usize,
+}
+
+impl Lost {
+    fn of(standing: &Standing, leaving: &[Leaving], is: impl Fn(&LeavingReason) -> bool) -> Self {
+        let mut lost = Self::default();
+        for leaving in leaving.iter().filter(|leaving| is(&leaving.reason)) {
+            lost.products.insert(leaving.product);
+            let all = standing.products.get(&leaving.product).map_or(0, |rasters| rasters.len());
+            lost.whole += usize::from(leaving.raster.is_none());
+            lost.rasters += if leaving.raster.is_none() { all } else { 1 };
+        }
+        lost
+    }
+
+    fn words(&self) -> String {
+        format!("{} products and {} rasters", self.whole, self.rasters)
+    }
 }

@@ -1,21 +1,22 @@
 //! Products of the catalogue that the index lacks: their files are found at the source and indexed on the fly.
 //!
 //! A file that carries TLM (baseline 05.12 and later) tells everything in one request; older ones are walked. What is
-//! learned goes to the cache of facts, so that the rest of the build asks the file for nothing more.
+//! learned goes to the memory of facts, so that the rest of the build asks the file for nothing more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
-use s2ice_manifest::assemble::{Refusal, RefusalKind, Resolutions};
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::ids::Level;
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::aws_tree::find_product;
-use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::indexer::{IndexOptions, index_file};
 use s2ice_manifest::source::jp2_header::READ_AHEAD;
 use s2ice_manifest::source::location::{Source, SourceError};
+use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::mirror::Layout;
 use s2ice_manifest::source::safe_tree::{FoundRaster, find_rasters};
 use s2ice_manifest::stac::StacItem;
@@ -23,7 +24,7 @@ use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::BuildSettings;
 use super::trouble::Trouble;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::{Phase, Progress};
 use crate::report::IndexedReport;
 
@@ -46,10 +47,10 @@ pub struct Missing {
 /// takes; where the rows are written to an index, all rasters are indexed.
 ///
 /// # Errors
-/// The source cannot be used at all, or the cache cannot be written.
+/// The source cannot be used at all, or the memory cannot be written.
 pub async fn index_missing(
     settings: &BuildSettings,
-    cache: &FactCache,
+    memory: &Memory,
     source: &Source,
     mut items: Vec<&StacItem>,
     wanted: impl Fn(Asset) -> bool,
@@ -66,7 +67,7 @@ pub async fn index_missing(
     }
     let parallel = settings.source_options.at_once() * 2;
     let layout = settings.source_options.layout.unwrap_or_default();
-    let places = Places { source, cache, layout, depth: AtomicUsize::new(usize::MAX) };
+    let places = Places { source, memory, layout, depth: AtomicUsize::new(usize::MAX) };
     // Collected first: a stream over borrowed items is not `Send` enough for callers that hand the build to a thread.
     let asked: Vec<_> = items.iter().map(|item| places.files(item)).collect();
     let found: Vec<_> = futures::stream::iter(asked).buffered(parallel).collect().await;
@@ -84,11 +85,12 @@ pub async fn index_missing(
                 rasters.extend(files);
             }
             Err(Trouble::Fatal(error)) => return Err(error),
+            Err(Trouble::Silent(error)) => drop(out.left.insert(item.product, error.to_string())),
             Err(Trouble::Refused(_, reason)) => drop(out.left.insert(item.product, reason)),
         }
     }
     progress.begin(Phase::Files, Some(rasters.len() as u64));
-    let job = Job { settings, cache, source };
+    let job = Job { settings, memory, source };
     let mut answers = futures::stream::iter(rasters)
         .map(|raster| async {
             let answer = job.row(&raster).await;
@@ -135,7 +137,7 @@ fn only_best(files: &mut Vec<FoundRaster>, resolutions: Resolutions) {
 
 struct Job<'a> {
     settings: &'a BuildSettings,
-    cache: &'a FactCache,
+    memory: &'a Memory,
     source: &'a Source,
 }
 
@@ -148,9 +150,9 @@ enum Origin {
 impl Job<'_> {
     async fn row(&self, raster: &FoundRaster) -> std::result::Result<(IndexRow, Origin), Trouble> {
         let key = self.source.cache_key(&raster.path)?;
-        // An index that others shall use also has what the cache does not keep (prefix lengths).
+        // An index that others shall use also has what the memory does not keep (prefix lengths).
         if self.settings.write_index.is_none()
-            && let Some(known) = self.cache.file(&key)
+            && let Some(known) = self.memory.file(&key)
             && let Some(cell) = &known.index
             && raster.listed.as_ref().is_none_or(|listed| listed.size == known.size)
             && self.source.is_unchanged(&raster.path, known.etag.as_deref()).await
@@ -170,7 +172,7 @@ impl Job<'_> {
         }
         let options = IndexOptions { read_ahead: READ_AHEAD, ..IndexOptions::default() };
         let indexed = index_file(self.source, raster, options).await?;
-        self.cache.put_file(&key, indexed.record).map_err(|error| Trouble::Fatal(Error::Input(error.to_string())))?;
+        self.memory.put_file(&key, indexed.record);
         Ok((indexed.row, if indexed.own_tlm { Origin::Native } else { Origin::Walked }))
     }
 }
@@ -178,7 +180,7 @@ impl Job<'_> {
 /// Where the files of a product lie below the source.
 struct Places<'a> {
     source: &'a Source,
-    cache: &'a FactCache,
+    memory: &'a Memory,
     layout: Layout,
     /// How many leading segments of a foreign address were left out where a product was found last: mirrors keep one
     /// layout for all.
@@ -193,7 +195,7 @@ impl Places<'_> {
         let below: Vec<String> =
             item.images.iter().filter_map(|href| below(href, &prefix)).map(|path| format!("/{path}")).collect();
         if self.layout == Layout::Aws {
-            return Ok(find_product(self.source, self.cache, item.product, &below).await?);
+            return Ok(find_product(self.source, self.memory, item.product, &below).await?);
         }
         if let Some(folder) = below.iter().find_map(|path| safe_folder(path, item.product)) {
             return match self.list(folder, item.product).await {

@@ -4,45 +4,41 @@ mod catalogue;
 mod changes;
 mod cog;
 mod difference;
+mod evidence;
 mod facts;
-mod family;
 mod fingerprint;
 mod gather;
 mod guard;
+mod jp2;
 mod missing;
-mod order;
 mod prepare;
-mod resolve;
 mod settings;
 mod settle;
 mod trouble;
+mod waiting;
 mod wanted;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use s2ice_manifest::era::Era;
-use s2ice_manifest::source::cache::FactCache;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
+use s2ice_manifest::source::memory::{Memory, MemoryError, Place};
 
 #[cfg(test)]
 pub(crate) use self::changes::references as array_references;
-pub use self::settings::{BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, OVERLAP, PRUNE_LIMIT, SAMPLE};
+pub use self::settings::{
+    BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
+};
 
-use self::family::Family;
-use self::order::in_order;
-use self::prepare::{Prepared, Share, one_store, prepare, used};
-use self::resolve::open_cache;
-use crate::commit::{self, WriteOptions, Written};
+use self::prepare::{Prepared, one_store, prepare, used};
+use crate::commit::{self, Loaded, WriteOptions, Written};
 use crate::error::{Error, Result};
-use crate::gate::GateOptions;
 use crate::plan::StorePlan;
 use crate::progress::Progress;
-use crate::report::{BuildReport, Changes, Committed};
+use crate::report::{BuildReport, Committed};
 use crate::target::Target;
 
 /// Concurrent requests of a commit to a remote store.
@@ -55,15 +51,19 @@ const ATTEMPTS: u32 = 20;
 /// Waiting time after a lost race, times the number of the attempt.
 const BACKOFF: Duration = Duration::from_millis(100);
 
+/// How often what is learned is saved while a run goes on.
+const SAVE_EVERY: Duration = Duration::from_secs(15);
+
+/// Facts that are worth a request to save: some products.
+const WORTH_SAVING: usize = 100;
+
 /// A branch of a run on an object store counts as abandoned when nothing happened on it for so long.
 const ABANDONED: TimeDelta = TimeDelta::hours(1);
 
-/// Makes the stores of a tile, the main one and its eras, hold what the inputs say, or, in a dry run, works out what would
-/// change.
+/// Makes the store of a tile hold what the inputs say, or, in a dry run, works out what would change.
 ///
 /// # Errors
-/// An input cannot be read, nothing is left to store, or a store cannot be written. Each store's `main` is then as it was,
-/// or as the run wants it; the next run goes on from there.
+/// An input cannot be read, nothing is left to store, or the store cannot be written. Its `main` is then as it was.
 pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<BuildReport> {
     let target = match (&settings.store, settings.dry_run) {
         (Some(url), dry_run) => {
@@ -82,37 +82,50 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         Some(target) => Some(target.lock_within(settings.lock_wait).await?),
         None => None,
     };
-    let mut cache = open_cache(settings)?;
-    let mut trusted = settings.headers == HeaderPolicy::Read;
+    let place = place(settings)?;
+    let memory = recall(settings, place.as_ref()).await;
     let mut cleaned = Vec::new();
-    let mut done = Done::new();
     let mut attempt = 1;
-    let mut first: Option<BuildReport> = None;
     loop {
         // Before thousands of files are asked for their headers.
-        let mut family = Family::load(settings, target.as_ref()).await?;
-        let writes = target.is_some() && !settings.dry_run;
-        if writes {
-            cleaned.extend(family.clean_up(|target| abandoned_before(settings, target)).await?);
+        let mut loaded = match &target {
+            Some(target) => commit::load(target, settings.tile, settings.level).await?,
+            None => Loaded::default(),
+        };
+        let writes = if settings.dry_run { None } else { target.clone() };
+        if let Some(target) = &writes {
+            let before = abandoned_before(settings, target);
+            cleaned.extend(loaded.clean_up(target, before).await?);
         }
-        let mut prepared = prepare(settings, &cache, &mut family, progress).await?;
-        let source = prepared.source.clone();
-        let mut report = prepared.report.clone();
+        let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, progress);
+        let prepared = keeping(place.as_ref().filter(|_| writes.is_some()), &memory, preparing).await?;
+        let Prepared { plan, references, mut report, container, source, addresses, .. } = prepared;
         report.target.clone_from(&settings.store);
         report.attempts = attempt;
         report.cleaned.clone_from(&cleaned);
-        if !writes {
-            return Ok(report);
-        }
-        // Until an era is empty the main store names it; then once more without it.
-        let emptied = prepared.shares.iter().any(|share| share.era.is_some() && share.plan.steps.is_empty());
-        match write(settings, &mut family, &mut prepared, &mut done, progress).await {
-            Ok(()) if emptied && first.is_none() => first = Some(report),
-            Ok(()) => {
+        let Some(target) = writes else { return Ok(report) };
+        let options = WriteOptions {
+            checksum: settings.checksum,
+            spec: settings.spec,
+            run: settings.run.clone(),
+            container,
+            concurrency: COMMIT_CONCURRENCY,
+            message: message(&plan, &report, loaded.state.is_some()),
+            clock: settings.clock,
+            references,
+        };
+        match commit::write(&target, loaded, plan, options, progress).await {
+            Ok(written) => {
                 drop(lock);
-                let mut report = first.unwrap_or(report);
                 (report.source_use.requests, report.source_use.bytes) = used(source.as_ref());
-                tell(&mut report, done);
+                if let Some(place) = &place {
+                    warn(memory.save(place, |address| addresses.contains(address)).await);
+                }
+                if let Some(written) = written {
+                    report.published.clone_from(&written.tag);
+                    report.gate = Some(written.gate.clone());
+                    report.committed = Some(committed(&written));
+                }
                 return Ok(report);
             }
             Err(Error::Conflict { .. }) if attempt < ATTEMPTS => {
@@ -120,71 +133,62 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
                 tokio::time::sleep(BACKOFF * attempt).await;
                 attempt += 1;
             }
-            // A file may have changed since the cache learned of it: asked again, it alone is left out.
-            Err(Error::Gate { detail, .. }) if trusted => {
-                tracing::info!("{detail}; asking the source for everything once more");
-                (cache, trusted) = (FactCache::in_memory(), false);
-                attempt += 1;
-            }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// What was written to each store, over all attempts.
-type Done = BTreeMap<Option<Era>, Written>;
-
-/// Writes every store of which anything differs.
-async fn write(
-    settings: &BuildSettings,
-    family: &mut Family,
-    prepared: &mut Prepared,
-    done: &mut Done,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let (spec, more_containers) = (family.spec(settings.spec), family.containers());
-    let before = family.main().and_then(|state| state.stamp.catalogue.clone());
-    let shares = in_order(std::mem::take(&mut prepared.shares), before.as_ref());
-    for Share { member, era, plan, changes, references, .. } in shares {
-        let Some(member) = family.members.get_mut(member) else { continue };
-        let Some(target) = member.target.clone() else { continue };
-        let loaded = std::mem::take(&mut member.loaded);
-        let options = WriteOptions {
-            checksum: settings.checksum,
-            spec,
-            run: settings.run.clone(),
-            container: prepared.container.clone(),
-            more_containers: more_containers.clone(),
-            concurrency: COMMIT_CONCURRENCY,
-            message: message(&plan, &changes, &references, loaded.state.is_some()),
-            clock: settings.clock,
-            gate: GateOptions {
-                references,
-                // Whoever assumes headers promises that nothing is asked of the source.
-                source: prepared.source.clone().filter(|_| settings.headers != HeaderPolicy::Assume),
-                sample: settings.sample,
-            },
-        };
-        if let Some(written) = commit::write(&target, loaded, plan, options, progress).await? {
-            let written = written.after(done.remove(&era));
-            done.insert(era, written);
+/// Where the memory lies; `None` for nowhere.
+fn place(settings: &BuildSettings) -> Result<Option<Place>> {
+    Ok(match (&settings.memory, &settings.store) {
+        (MemoryPlace::Nowhere, _) | (MemoryPlace::Store, None) => None,
+        (MemoryPlace::Store, Some(store)) => {
+            Some(Place::beside(SourceUrl::parse(store)?, settings.store_options.clone()))
         }
-    }
-    Ok(())
+        (MemoryPlace::At(address), _) => Some(Place::at(address, settings.store_options.clone())?),
+    })
 }
 
-/// Puts into the report what was written.
-fn tell(report: &mut BuildReport, mut done: Done) {
-    if let Some(written) = done.remove(&None) {
-        report.published.clone_from(&written.tag);
-        report.gate = Some(written.gate.clone());
-        report.committed = Some(committed(&written));
+/// What is remembered. A memory that cannot be read costs requests, no build.
+async fn recall(settings: &BuildSettings, place: Option<&Place>) -> Memory {
+    let nothing = || Memory::new(settings.clock);
+    let Some(place) = place.filter(|_| settings.headers != HeaderPolicy::Assume) else { return nothing() };
+    match Memory::read(place, settings.clock).await {
+        Ok(memory) => {
+            if let Some(problem) = memory.problem() {
+                tracing::warn!("{problem}");
+            }
+            memory
+        }
+        Err(error) => {
+            tracing::warn!("{error}; what it holds is asked for again");
+            nothing()
+        }
     }
-    for era in &mut report.eras {
-        if let Some(written) = done.remove(&Some(era.era.clone())) {
-            era.published.clone_from(&written.tag);
-            era.gate = Some(written.gate.clone());
-            era.committed = Some(committed(&written));
+}
+
+fn warn(saved: std::result::Result<(), MemoryError>) {
+    if let Err(error) = saved {
+        tracing::warn!("{error}; what was learned is asked for again by the next run");
+    }
+}
+
+/// Saves what is learned now and then while a run prepares, so that one that is interrupted can be gone on with.
+async fn keeping<T>(place: Option<&Place>, memory: &Memory, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            outcome = &mut work => {
+                if let (Err(_), Some(place)) = (&outcome, place.filter(|_| memory.unsaved() >= WORTH_SAVING)) {
+                    warn(memory.save(place, |_| false).await);
+                }
+                return outcome;
+            }
+            () = tokio::time::sleep(SAVE_EVERY) => {
+                if let Some(place) = place.filter(|_| memory.unsaved() >= WORTH_SAVING) {
+                    warn(memory.save(place, |_| false).await);
+                }
+            }
         }
     }
 }
@@ -205,15 +209,17 @@ fn abandoned_before(settings: &BuildSettings, target: &Target) -> DateTime<Utc> 
     if target.url().local_root().is_some() { now } else { now - ABANDONED }
 }
 
-fn message(plan: &StorePlan, changes: &Changes, references: &BTreeMap<String, u64>, exists: bool) -> String {
+fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {
     let count = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
-    let products = count(plan.steps.len(), "product");
+    let products = count(plan.products(), "product");
     let (tile, level) = (plan.tile, plan.level);
     if exists {
-        return format!("Update {tile} {level}: {}; {products}", changes.sentence());
+        let eras = report.eras.iter().filter(|era| !era.changes.is_empty());
+        let eras: String = eras.map(|era| format!("; era {}: {}", era.era, era.changes.sentence())).collect();
+        return format!("Update {tile} {level}: {}{eras}; {products}", report.changes.sentence());
     }
-    let arrays = count(plan.arrays.len(), "array");
-    let references: u64 = references.values().sum();
+    let arrays = count(plan.arrays().count(), "array");
+    let references = report.references + report.eras.iter().map(|era| era.references).sum::<u64>();
     format!("Build {tile} {level}: {products}, {arrays}, {references} references")
 }
 
@@ -224,18 +230,17 @@ fn message(plan: &StorePlan, changes: &Changes, references: &BTreeMap<String, u6
 /// As [`build`].
 pub async fn manifest(settings: &BuildSettings, output: Option<&Path>, progress: &dyn Progress) -> Result<BuildReport> {
     let settings = &one_store(settings);
-    let cache = open_cache(settings)?;
-    let mut family = Family::load(settings, None).await?;
-    let prepared = prepare(settings, &cache, &mut family, progress).await?;
+    let memory = Memory::new(settings.clock);
+    let prepared = prepare(settings, &memory, None, &mut Loaded::default(), progress).await?;
     let mut report = prepared.report;
-    let plan = prepared.shares.first().map(|share| &share.plan);
-    if let (Some(output), Some(plan)) = (output.filter(|_| !settings.dry_run), plan) {
-        let arrays: Vec<NamedManifest<'_>> = plan
+    let tree = prepared.plan.trees.iter().find(|tree| tree.era.is_none());
+    if let (Some(output), Some(tree)) = (output.filter(|_| !settings.dry_run), tree) {
+        let arrays: Vec<NamedManifest<'_>> = tree
             .arrays
             .iter()
             .map(|a| NamedManifest { path: &a.path, has_components: a.has_components, manifest: &a.manifest })
             .collect();
-        write_manifest(output, &arrays, &plan.steps, &prepared.source_url, &settings.writer)
+        write_manifest(output, &arrays, &tree.steps, &prepared.source_url, &settings.writer)
             .map_err(|error| Error::Input(error.to_string()))?;
         report.target = Some(output.display().to_string());
     }

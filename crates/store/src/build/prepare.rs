@@ -1,86 +1,62 @@
-//! Everything up to the writing: what each store of the tile shall hold, and the report of it.
+//! Everything up to the writing: what the store shall hold, and the report of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use icechunk::virtual_chunks::VirtualChunkContainer;
-use s2ice_manifest::assemble::{Assembly, Refusal, RefusalKind};
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::decide::{Decision, Leaving, OnMismatch, Part, Policy, decide};
 use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::era::{Era, OnMismatch, Part, Partition, Placed, partition};
-use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::{MetadataSource, ProductId};
-use s2ice_manifest::source::cache::FactCache;
+use s2ice_manifest::era::Era;
+use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
+use s2ice_manifest::source::memory::Memory;
 
 use super::changes::{self, Tile};
-use super::difference::difference;
-use super::family::Family;
+use super::cog::CogReader;
+use super::difference::{Choice, difference};
+use super::evidence::{Evidence, Reader, evidence, not_admitted};
 use super::fingerprint::Salt;
 use super::gather::{Gathered, Inputs, Reach, Standing, gather};
-use super::resolve::{Resolved, conflict, resolve, too_cloudy};
+use super::jp2::{SafeReader, conflict};
 use super::settle::{Known, settle};
+use super::waiting::{hold_back, remember};
 use super::wanted::wanted_angles;
 use super::{BuildSettings, HeaderPolicy, catalogue, cog, guard};
+use crate::commit::Loaded;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::holdings::{Holdings, spread};
-use crate::plan::{ArrayReferences, CatalogueStamp, EraStamp, PlanContext, StorePlan, plan};
+use crate::holdings::Holdings;
+use crate::plan::{ArrayReferences, Desired, PlanContext, StorePlan, TreePlan, plan};
 use crate::progress::Progress;
 use crate::reference::Referencing;
 use crate::report::{
-    AngleReport, ArrayReport, BuildReport, Changes, EraReport, REPORT_VERSION, SourceUse, Times, rfc3339_ms,
+    AngleReport, ArrayReport, BuildReport, Changes, EraReport, Incomplete, Left, REPORT_VERSION, SourceUse, Times,
+    rfc3339_ms,
 };
-use crate::state;
-
-/// How often eras may turn up that the main store does not name: each time one run was killed.
-const SURPRISES: usize = 8;
-
-/// What one store shall hold.
-pub(super) struct Share {
-    /// Number of the member of the family.
-    pub(super) member: usize,
-    /// True where no state was published yet.
-    pub(super) is_new: bool,
-    pub(super) era: Option<Era>,
-    pub(super) plan: StorePlan,
-    pub(super) changes: Changes,
-    /// Number of references that each array will have, by path.
-    pub(super) references: BTreeMap<String, u64>,
-    differs: Vec<String>,
-    placed: Vec<Placed>,
-}
+use crate::state::{self, StoreState};
+use crate::target::Target;
 
 /// What a run is about to write.
 pub(super) struct Prepared {
-    /// The main store's first.
-    pub(super) shares: Vec<Share>,
+    pub(super) plan: StorePlan,
+    /// Number of references that each array will have, by path.
+    pub(super) references: BTreeMap<String, u64>,
     pub(super) report: BuildReport,
     pub(super) container: VirtualChunkContainer,
     pub(super) source_url: SourceUrl,
     pub(super) source: Option<Source>,
+    /// Addresses of the files that the plan refers to anew: the store will know them.
+    pub(super) addresses: HashSet<String>,
 }
 
-/// Works out what every store of the tile shall hold. Eras that turn out to be needed join the family.
+/// Works out what the store shall hold.
 pub(super) async fn prepare(
     settings: &BuildSettings,
-    cache: &FactCache,
-    family: &mut Family,
+    memory: &Memory,
+    target: Option<&Target>,
+    loaded: &mut Loaded,
     progress: &dyn Progress,
 ) -> Result<Prepared> {
-    for _ in 0..SURPRISES {
-        if let Some(prepared) = attempt(settings, cache, family, progress).await? {
-            return Ok(prepared);
-        }
-    }
-    Err(Error::Nothing("stores of other eras keep turning up beside this one: another run is writing them".to_owned()))
-}
-
-/// `None` where an era had to join that holds products already, left by a killed run: they count, too.
-async fn attempt(
-    settings: &BuildSettings,
-    cache: &FactCache,
-    family: &mut Family,
-    progress: &dyn Progress,
-) -> Result<Option<Prepared>> {
     let source_url = SourceUrl::parse(&settings.source)?;
     let source = match settings.headers {
         // Nothing is asked of the source, which therefore need not exist.
@@ -91,7 +67,7 @@ async fn attempt(
     let name = settings.container.clone().unwrap_or_else(|| config::default_container_name(&source_url));
     let container = config::container(&name, &source_url, &effective)?;
 
-    if let Some(known) = family.containers().iter().find(|known| known.url_prefix() == container.url_prefix())
+    if let Some(known) = loaded.containers().iter().find(|known| known.url_prefix() == container.url_prefix())
         && let Some(other) = known.name().filter(|known| *known != name)
     {
         return Err(Error::Request(format!(
@@ -100,21 +76,30 @@ async fn attempt(
             container.url_prefix()
         )));
     }
-    let held = family.holdings();
-    let main = family.main();
-    let main = main.as_deref();
+    let held = Holdings::new(loaded.state.clone());
+    let state = loaded.state.clone();
+    let main = state.as_deref();
     cog::check_kind(settings, main)?;
     let standing = Standing {
         since: catalogue::since(settings, main),
         may_be_empty: !held.is_new() && !settings.prune,
         held: held.ids().collect(),
+        partial: held.ids().filter(|id| held.is_partial(*id)).collect(),
     };
-    let reach = Reach { cache, source: source.as_ref() };
+    let reach = Reach { memory, source: source.as_ref() };
     let inputs = match settings.source_kind {
         SourceKind::Jp2 => gather(settings, standing, reach, progress).await?,
         SourceKind::Cog => cog::gather(settings, standing, &source_url, progress).await?,
     };
-    let Inputs { products, index, stac, mut counts, catalogue, indexed, refused: unindexed } = inputs;
+    let Inputs { products, index, stac, mut counts, catalogue, indexed, refused: unindexed, present } = inputs;
+    let gaps = catalogue.as_ref().map(|load| load.incomplete.clone()).unwrap_or_default();
+    for reason in &gaps {
+        tracing::warn!("the answer of the catalogue is incomplete: {reason}");
+    }
+    if settings.prune && !gaps.is_empty() {
+        tracing::warn!("nothing is pruned, since the answer of the catalogue is incomplete");
+    }
+    let settings = &BuildSettings { prune: settings.prune && gaps.is_empty(), ..settings.clone() };
     let updated: BTreeMap<ProductId, String> = products
         .iter()
         .filter_map(|p| Some((p.id, p.item.as_ref()?.updated?.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))))
@@ -122,35 +107,42 @@ async fn attempt(
     let resolutions = state::resolutions(main, settings.resolutions, settings.prune);
     let angles = wanted_angles(settings)?;
     let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions, &angles);
-    let admits = |product: &Gathered, cover: Option<f64>| too_cloudy(settings, product, cover);
-    let mut split = difference(&held, products, &salt, settings.prune, admits);
+    let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata);
+    let choice = Choice { salt: &salt, prune: settings.prune, resolutions, angles: &angles };
+    let mut split = difference(&held, products, &choice, |id| settings.rechecks(id), admits);
+    for id in present {
+        split.inputs.entry(id).or_insert_with(|| held.inputs(id));
+    }
     let changed = std::mem::take(&mut split.changed);
-    let Resolved { products: resolved, mut refused, from_cache } = match settings.source_kind {
-        SourceKind::Jp2 => resolve(settings, reach, &source_url, &held, changed, &angles, progress).await?,
-        SourceKind::Cog => cog::resolve(settings, cache, source.as_ref(), &held, changed, progress).await?,
+    let (changed, waiting) = hold_back(settings, memory, &held, &split.inputs, changed);
+    let reader: Box<dyn Reader> = match (settings.source_kind, source.as_ref()) {
+        (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, memory, source, &changed)),
+        (SourceKind::Cog, None) => return Err(Error::Request("the source is not open".to_owned())),
+        (SourceKind::Jp2, source) => Box::new(SafeReader::new(settings, &angles, &source_url, source, memory)),
     };
+    let evidence = evidence(settings, reader.as_ref(), &held, changed, resolutions, progress).await?;
+    drop(reader);
+    let Evidence { products: resolved, mut refused, from_cache } = evidence;
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
+    refused.extend(waiting);
     if split.lost_all(&resolved, &held) {
         return Err(nothing(&refused));
     }
-    let records = split.merge(&held, resolved, &refused, &angles, settings.prune);
+    let (records, given) = split.merge(&held, resolved, &refused, &angles, settings.prune);
 
-    let divided = partition(records, resolutions, settings.on_mismatch, &held.in_eras());
-    let mut surprise = false;
-    for era in divided.parts.iter().filter_map(|part| part.era.clone()) {
-        if family.members.iter().all(|member| member.era.as_ref() != Some(&era)) {
-            surprise |= family.join(settings, era).await?;
-        }
-    }
-    if surprise {
-        return Ok(None);
-    }
-    let Partition { parts, refused: more } = divided;
+    let standing = held.standing();
+    let policy =
+        Policy { resolutions, on_mismatch: settings.on_mismatch, accept_incomplete: settings.accept_incomplete };
+    let decision = decide(records, &standing, &policy);
+    let leaving = decision.account(&standing, &given).map_err(|error| Error::Nothing(error.to_string()))?;
+    let Decision { parts, refused: more, incomplete, accepted, .. } = decision;
     refused.extend(more);
     refused.extend(index.conflicts.iter().map(conflict));
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     refused.dedup();
+    let wanted: BTreeSet<ProductId> = parts.iter().flat_map(|part| &part.assembly.steps).map(|step| step.id).collect();
+    remember(settings, memory, &split.inputs, &refused, &incomplete, &wanted);
     if parts.is_empty() {
         return Err(nothing(&refused));
     }
@@ -163,47 +155,75 @@ async fn attempt(
         }
         None => (main.and_then(|s| s.stamp.catalogue.clone()), None),
     };
-    let sources = family.members.iter().filter_map(|member| member.state());
-    let base = PlanContext {
+    let known = Known {
+        target,
+        held: &held,
+        referencing: &Referencing {
+            container: container.clone(),
+            checksum: settings.checksum,
+            relative: loaded.knows_relative(settings.spec),
+        },
+        refused: &refused,
+        inputs: &split.inputs,
+        updated: &updated,
+    };
+    let (mut trees, mut placed) = (Vec::with_capacity(parts.len()), BTreeMap::new());
+    for Part { era, mut assembly, differs, placed: new } in parts {
+        let facts = settle(&mut assembly, era.as_ref(), loaded, &known).await?;
+        placed.extend(era.clone().map(|era| (era, new)));
+        trees.push(Desired { era, differs, assembly, facts });
+    }
+    let context = PlanContext {
         tile: settings.tile,
         level: settings.level,
         container: name.clone(),
         source_url: source_url.prefix(),
         writer: settings.writer.clone(),
-        sources: sources.flat_map(|state| state.stamp.sources.clone()).collect(),
-        facts: Vec::new(),
+        sources: main.map(|state| state.stamp.sources.clone()).unwrap_or_default(),
         resolutions,
-        catalogue: None,
-        era: None,
-        eras: BTreeMap::new(),
-    };
-    let dividing = Dividing {
-        settings,
-        held: &held,
-        container: &container,
-        inputs: &split.inputs,
-        updated: &updated,
-        refused: &refused,
-        base,
         catalogue: stamp,
+        accepted,
     };
-    let shares = dividing.shares(family, parts).await?;
+    let plan = plan(trees, &context).map_err(Error::Encode)?;
+    let references = changes::references(loaded, target, &plan).await?;
+    let mut shares = shares(main, &plan, &held, &split.inputs, &leaving);
     let damaged = guard::Damaged {
         rows: index.rejected + index.conflicting,
         items: stac.as_ref().map_or(0, |stac| stac.refused.len()),
     };
-    guard::check(settings, &held, main, shares.iter().map(|share| &share.changes), &refused, &damaged)?;
+    guard::check(settings, &standing, &leaving, &damaged)?;
 
     let mut refused_counts = BTreeMap::new();
     for refusal in &refused {
         *refused_counts.entry(refusal.kind).or_insert(0) += 1;
     }
-    let steps = || shares.iter().flat_map(|share| &share.plan.steps);
-    counts.stored = steps().map(|step| step.id).collect::<BTreeSet<_>>().len();
-    let by_name = steps().filter(|step| step.metadata.source == MetadataSource::Name).map(|step| step.id);
+    counts.stored = plan.products();
+    let by_name = plan.steps().filter(|step| step.metadata.source == MetadataSource::Name).map(|step| step.id);
     counts.metadata_from_name = by_name.collect::<BTreeSet<_>>().len();
     let (requests, bytes) = used(source.as_ref());
-    let Some(share) = shares.first() else { return Err(nothing(&refused)) };
+    let empty = TreePlan { era: None, steps: Vec::new(), facts: Vec::new(), arrays: Vec::new(), angles: Vec::new() };
+    let main_tree = plan.trees.iter().find(|tree| tree.era.is_none()).unwrap_or(&empty);
+    let told = |tree: &TreePlan| Told::of(tree, &references);
+    let Told { times, arrays, angles: of_angles, references: count, referenced_bytes } = told(main_tree);
+    let main_changes = shares.remove(&None).unwrap_or_default();
+    let eras = shares.into_iter().filter_map(|(era, changes)| {
+        let tree = plan.trees.iter().find(|tree| tree.era == era);
+        let stamp = era.as_ref().and_then(|era| plan.stamp.eras.get(era));
+        let Told { times, arrays, angles, references, referenced_bytes } = told(tree.unwrap_or(&empty));
+        let era = era?;
+        Some(EraReport {
+            differs: stamp.map(|stamp| stamp.differs.clone()).unwrap_or_default(),
+            placed: placed.remove(&era).unwrap_or_default(),
+            changes,
+            times,
+            arrays,
+            angles,
+            references,
+            referenced_bytes,
+            era,
+        })
+    });
+    let eras = eras.collect();
     let report = BuildReport {
         kind: "s2ice.build".to_owned(),
         version: REPORT_VERSION,
@@ -213,157 +233,87 @@ async fn attempt(
         source: source_url.prefix(),
         container: name,
         dry_run: settings.dry_run,
-        changes: share.changes.clone(),
+        changes: main_changes,
         committed: None,
         gate: None,
         published: None,
         catalogue,
         cleaned: Vec::new(),
         attempts: 1,
-        times: times(&share.plan),
-        arrays: share.arrays(),
-        angles: share.angles(),
-        references: share.references.values().sum(),
-        referenced_bytes: share.plan.referenced_bytes(),
+        times,
+        arrays,
+        angles: of_angles,
+        references: count,
+        referenced_bytes,
         products: counts,
         index,
         indexed,
         stac,
-        eras: shares.iter().filter_map(|share| share.report(family)).collect(),
+        eras,
         refused,
         refused_counts,
+        incomplete: incomplete.iter().map(Incomplete::from).collect(),
+        leaving: leaving.iter().map(Left::from).collect(),
         source_use: SourceUse { requests, bytes, from_cache },
     };
-    Ok(Some(Prepared { shares, report, container, source_url, source }))
+    let addresses = addresses(&plan, source.as_ref());
+    Ok(Prepared { plan, references, report, container, source_url, source, addresses })
 }
 
-/// What the plans of all stores are made from.
-struct Dividing<'a> {
-    settings: &'a BuildSettings,
-    held: &'a Holdings,
-    container: &'a VirtualChunkContainer,
-    inputs: &'a BTreeMap<ProductId, i64>,
-    updated: &'a BTreeMap<ProductId, String>,
-    refused: &'a [Refusal],
-    base: PlanContext,
-    catalogue: Option<CatalogueStamp>,
+fn addresses(plan: &StorePlan, source: Option<&Source>) -> HashSet<String> {
+    let Some(prefix) = source.map(Source::cache_prefix) else { return HashSet::new() };
+    plan.arrays().flat_map(|array| array.manifest.files()).map(|file| format!("{prefix}{}", file.path)).collect()
 }
 
-impl Dividing<'_> {
-    /// Plans every store of the family; an era without products any more is emptied.
-    async fn shares(self, family: &mut Family, parts: Vec<Part>) -> Result<Vec<Share>> {
-        let givers = parts.iter().flat_map(|part| &part.assembly.manifests).flat_map(|m| m.rasters.iter().flatten());
-        let givers = givers.filter_map(|raster| match raster {
-            Placement::Elsewhere(raster) => Some(raster.era.clone()),
-            _ => None,
-        });
-        let angles = parts.iter().flat_map(|part| part.assembly.angles.values().flatten().flatten());
-        let givers = givers.chain(angles.filter_map(|placement| placement.giver().cloned()));
-        family.give(&givers.collect()).await?;
-        let wanted: BTreeSet<ProductId> =
-            parts.iter().flat_map(|part| part.assembly.steps.iter().map(|step| step.id)).collect();
-        let mut places: BTreeMap<ProductId, Vec<Option<&Era>>> = BTreeMap::new();
-        for part in &parts {
-            for step in &part.assembly.steps {
-                places.entry(step.id).or_default().push(part.era.as_ref());
-            }
+/// What changes in every tree, those that the store has and shall not have any more included.
+fn shares(
+    state: Option<&StoreState>,
+    plan: &StorePlan,
+    held: &Holdings,
+    inputs: &BTreeMap<ProductId, i64>,
+    leaving: &[Leaving],
+) -> BTreeMap<Option<Era>, Changes> {
+    let wanted: BTreeSet<ProductId> = plan.steps().map(|step| step.id).collect();
+    let tile = Tile { held, wanted: &wanted };
+    let of = |era: &Option<Era>, tree: &TreePlan| {
+        let before = state.and_then(|state| state.tree(era.as_ref()));
+        changes::changes(before, tree, |id| inputs.contains_key(&id), leaving, &tile)
+    };
+    let mut out: BTreeMap<Option<Era>, Changes> =
+        plan.trees.iter().map(|tree| (tree.era.clone(), of(&tree.era, tree))).collect();
+    for era in state.iter().flat_map(|state| state.trees.keys()) {
+        let empty = || TreePlan { era: era.clone(), steps: vec![], facts: vec![], arrays: vec![], angles: vec![] };
+        out.entry(era.clone()).or_insert_with(|| of(era, &empty()));
+    }
+    out
+}
+
+/// What the report says of a tree.
+struct Told {
+    times: Times,
+    arrays: Vec<ArrayReport>,
+    angles: Vec<AngleReport>,
+    references: u64,
+    referenced_bytes: u64,
+}
+
+impl Told {
+    fn of(tree: &TreePlan, references: &BTreeMap<String, u64>) -> Self {
+        let steps = &tree.steps;
+        let times = Times {
+            count: steps.len(),
+            first: steps.first().map(|s| rfc3339_ms(s.time_ms)),
+            last: steps.last().map(|s| rfc3339_ms(s.time_ms)),
+        };
+        let arrays: Vec<ArrayReport> = tree.arrays.iter().map(|array| array_report(array, references)).collect();
+        let angles = tree.angles.iter().map(|angles| AngleReport::of(angles, steps.len()));
+        Self {
+            times,
+            references: arrays.iter().map(|array| array.references).sum(),
+            arrays,
+            angles: angles.collect(),
+            referenced_bytes: tree.referenced_bytes(),
         }
-        let several = places.into_iter().filter(|(_, eras)| eras.len() > 1);
-        let spread: BTreeMap<ProductId, i64> = several.map(|(id, eras)| (id, spread(eras.into_iter()))).collect();
-        let mut eras: BTreeMap<Era, EraStamp> = parts
-            .iter()
-            .filter_map(|part| Some((part.era.clone()?, EraStamp { differs: part.differs.clone() })))
-            .collect();
-        // One that is about to be emptied is named until it is: if the run were killed, its products would come back.
-        for member in &family.members {
-            if let (Some(era), Some(state)) = (&member.era, member.state())
-                && !state.steps.is_empty()
-            {
-                eras.entry(era.clone()).or_insert_with(|| EraStamp { differs: Vec::new() });
-            }
-        }
-        let spec = family.spec(self.settings.spec);
-        let mut parts: BTreeMap<Option<Era>, Part> = parts.into_iter().map(|part| (part.era.clone(), part)).collect();
-        let mut shares = Vec::with_capacity(family.members.len());
-        for (number, member) in family.members.iter_mut().enumerate() {
-            let Part { era, mut assembly, differs, placed } = match parts.remove(&member.era) {
-                Some(part) => part,
-                None if member.state().is_some() => emptied(member.era.clone()),
-                None => continue,
-            };
-            let relative = member.loaded.knows_relative(spec);
-            let checksum = self.settings.checksum;
-            let referencing = Referencing { container: self.container.clone(), checksum, relative };
-            let target = member.target.as_deref();
-            let known = Known {
-                target,
-                held: self.held,
-                spread: &spread,
-                referencing: &referencing,
-                refused: self.refused,
-                inputs: self.inputs,
-                updated: self.updated,
-            };
-            let facts = settle(&mut assembly, &mut member.loaded, &known).await?;
-            let is_main = era.is_none();
-            let context = PlanContext {
-                facts,
-                era: era.clone(),
-                eras: if is_main { eras.clone() } else { BTreeMap::new() },
-                catalogue: self.catalogue.clone().filter(|_| is_main),
-                ..self.base.clone()
-            };
-            let plan = plan(assembly, &context).map_err(Error::Encode)?;
-            let tile = Tile { held: self.held, wanted: &wanted };
-            let in_input = |id| self.inputs.contains_key(&id);
-            let changes = changes::changes(member.loaded.state.as_deref(), &plan, in_input, self.refused, &tile);
-            let references = changes::references(&mut member.loaded, target, &plan).await?;
-            let is_new = member.state().is_none();
-            shares.push(Share { member: number, is_new, era, plan, changes, references, differs, placed });
-        }
-        Ok(shares)
-    }
-}
-
-fn emptied(era: Option<Era>) -> Part {
-    Part { era, assembly: Assembly::default(), differs: Vec::new(), placed: Vec::new() }
-}
-
-impl Share {
-    fn arrays(&self) -> Vec<ArrayReport> {
-        self.plan.arrays.iter().map(|array| array_report(array, &self.references)).collect()
-    }
-
-    fn angles(&self) -> Vec<AngleReport> {
-        let steps = self.plan.steps.len();
-        self.plan.angles.iter().map(|angles| AngleReport::of(angles.array, steps, angles.present())).collect()
-    }
-
-    fn report(&self, family: &Family) -> Option<EraReport> {
-        let target = family.members.get(self.member)?.target.as_ref();
-        Some(EraReport {
-            era: self.era.clone()?,
-            store: target.map(|target| target.url().to_string()),
-            differs: self.differs.clone(),
-            placed: self.placed.clone(),
-            changes: self.changes.clone(),
-            committed: None,
-            gate: None,
-            published: None,
-            times: times(&self.plan),
-            arrays: self.arrays(),
-            angles: self.angles(),
-            references: self.references.values().sum(),
-            referenced_bytes: self.plan.referenced_bytes(),
-        })
-    }
-}
-
-fn times(plan: &StorePlan) -> Times {
-    Times {
-        count: plan.steps.len(),
-        first: plan.steps.first().map(|s| rfc3339_ms(s.time_ms)),
-        last: plan.steps.last().map(|s| rfc3339_ms(s.time_ms)),
     }
 }
 

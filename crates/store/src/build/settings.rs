@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use s2ice_manifest::assemble::Resolutions;
+use s2ice_manifest::decide::OnMismatch;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::era::OnMismatch;
-use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::ids::{Level, MgrsTile, NameError};
+use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::stac::Interval;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,56 @@ pub enum HeaderPolicy {
     Index,
     /// From the index or the known Sentinel-2 header classes, without touching the source.
     Assume,
+}
+
+/// Where what is learned of the source is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(from = "String", into = "String")]
+pub enum MemoryPlace {
+    /// Beside the store.
+    #[default]
+    Store,
+    /// Nowhere.
+    Nowhere,
+    /// A file or object of this address.
+    At(String),
+}
+
+impl From<String> for MemoryPlace {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "store" => Self::Store,
+            "none" => Self::Nowhere,
+            _ => Self::At(text),
+        }
+    }
+}
+
+impl From<MemoryPlace> for String {
+    fn from(place: MemoryPlace) -> Self {
+        match place {
+            MemoryPlace::Store => "store".to_owned(),
+            MemoryPlace::Nowhere => "none".to_owned(),
+            MemoryPlace::At(address) => address,
+        }
+    }
+}
+
+/// Products whose files are to be asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recheck {
+    /// Every product.
+    All,
+    /// One product.
+    Product(ProductId),
+}
+
+impl std::str::FromStr for Recheck {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::Product) }
+    }
 }
 
 /// Everything a build needs; nothing is read from the environment any more, credentials excepted.
@@ -62,8 +113,8 @@ pub struct BuildSettings {
     pub on_mismatch: OnMismatch,
     /// Where main headers come from.
     pub headers: HeaderPolicy,
-    /// File that remembers headers and metadata.
-    pub cache: Option<PathBuf>,
+    /// Where what is learned of the source is remembered.
+    pub memory: MemoryPlace,
     /// Prefix of the product files.
     pub source: String,
     /// How to reach them.
@@ -82,14 +133,16 @@ pub struct BuildSettings {
     pub prune: bool,
     /// Greatest part of a store's products that may be pruned, percent.
     pub prune_limit: u8,
+    /// Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
+    pub accept_incomplete: bool,
+    /// Products whose files are asked again, whatever was known of them.
+    pub recheck: Vec<Recheck>,
     /// Ask the catalogue for everything, not only for what changed since the last run.
     pub full: bool,
     /// How far before the last change seen the catalogue is asked again.
     pub overlap: Duration,
     /// How long to wait for another process that writes the same local store.
     pub lock_wait: Duration,
-    /// References whose bytes are looked at before the store is published.
-    pub sample: usize,
     /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Work everything out, write nothing.
@@ -98,6 +151,13 @@ pub struct BuildSettings {
     pub run: String,
     /// Writer and version.
     pub writer: String,
+}
+
+impl BuildSettings {
+    /// True for a product whose files are to be asked again.
+    pub(super) fn rechecks(&self, id: ProductId) -> bool {
+        self.recheck.iter().any(|recheck| matches!(recheck, Recheck::All) || *recheck == Recheck::Product(id))
+    }
 }
 
 /// Some days of a tile. Walking old products costs some thousand requests each.
@@ -111,6 +171,3 @@ pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 /// Long enough for a run that is about to end.
 pub const LOCK_WAIT: Duration = Duration::from_secs(60);
-
-/// A dozen small requests: enough to notice an index that is off.
-pub const SAMPLE: usize = 12;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{Assembly, Refusal};
+use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::AnglePlacement;
 use s2ice_manifest::manifest::{HeldRaster, Placement};
 use s2ice_manifest::product::ProductId;
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::holdings::Holdings;
 use crate::layout::time::StepFacts;
 use crate::reference::{Referencing, held_fingerprint};
-use crate::state::StoreState;
+use crate::state::TreeState;
 use crate::target::Target;
 
 /// What the facts of a run are made of.
@@ -21,10 +22,8 @@ use crate::target::Target;
 pub struct Known<'a> {
     /// Where the store is; `None` without one.
     pub target: Option<&'a Target>,
-    /// What all stores of the tile hold.
+    /// What the store holds.
     pub held: &'a Holdings,
-    /// Of products that several stores will share, what says so in their `inputs`.
-    pub spread: &'a BTreeMap<ProductId, i64>,
     /// How references are written.
     pub referencing: &'a Referencing,
     /// What was left out of the input.
@@ -40,13 +39,22 @@ pub struct Known<'a> {
 ///
 /// # Errors
 /// References that the store holds cannot be read.
-pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<'_>) -> Result<Vec<StepFacts>> {
+pub async fn settle(
+    assembly: &mut Assembly,
+    era: Option<&Era>,
+    loaded: &mut Loaded,
+    known: &Known<'_>,
+) -> Result<Vec<StepFacts>> {
     let state = loaded.state.clone();
-    let held = state.as_ref().map(|state| state.products()).unwrap_or_default();
+    let state = state.as_ref().and_then(|state| state.tree(era));
+    let held = state.map(TreeState::products).unwrap_or_default();
     let refused: BTreeSet<String> = known.refused.iter().map(|refusal| refusal.product.clone()).collect();
+    if let Some(state) = state {
+        prefer_own(assembly, state);
+    }
     let mut facts = Vec::with_capacity(assembly.steps.len());
     for (number, step) in assembly.steps.clone().iter().enumerate() {
-        let before = state.as_deref().zip(held.get(&step.id).copied());
+        let before = state.zip(held.get(&step.id).copied());
         let untouched = before.filter(|(state, from)| is_untouched(assembly, number, state, *from));
         let (mut fact, is_new) = match untouched {
             Some((state, from)) => (state.facts[from].clone(), false),
@@ -62,20 +70,17 @@ pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<
                     None => {
                         let updated = known.held.updated(step.id);
                         let verified = rasters.iter().all(|raster| raster.verified());
-                        (StepFacts { updated, verified, inputs: 0, content, bytes }, true)
+                        (StepFacts { updated, verified, content, bytes, ..StepFacts::default() }, true)
                     }
                 }
             }
         };
         let given = known.inputs.get(&step.id).copied();
-        let inputs = match (refused.contains(&step.id.to_string()), is_new) {
-            (true, true) => 0,
+        (fact.inputs, fact.partial) = match (given, refused.contains(&step.id.to_string())) {
+            (Some(given), refused) if is_new || !refused => (given, refused),
             // What the store holds was not made of these rows: they differ from the remembered ones and come again.
-            (true, false) => known.held.inputs(step.id),
-            (false, _) => given.unwrap_or_else(|| known.held.inputs(step.id)),
+            _ => (known.held.inputs(step.id), known.held.is_partial(step.id)),
         };
-        let spread = known.spread.get(&step.id).copied().unwrap_or_default();
-        fact.inputs = if inputs == 0 { 0 } else { inputs ^ spread };
         if let Some(updated) = known.updated.get(&step.id) {
             fact.updated = Some(updated.clone());
         }
@@ -84,13 +89,29 @@ pub async fn settle(assembly: &mut Assembly, loaded: &mut Loaded, known: &Known<
     Ok(facts)
 }
 
+/// Where several trees have the angles of a product, each keeps its own.
+fn prefer_own(assembly: &mut Assembly, state: &TreeState) {
+    let held = state.products();
+    for (number, step) in assembly.steps.iter().enumerate() {
+        let Some(from) = held.get(&step.id) else { continue };
+        for (array, own) in state.angles(*from) {
+            let slot = assembly.angles.get_mut(&array).and_then(|steps| steps.get_mut(number));
+            if let Some(slot @ Some(AnglePlacement::Held { .. })) = slot {
+                *slot = Some(own);
+            }
+        }
+    }
+}
+
 /// True where a step is what the store has of that product, no more and no less.
-fn is_untouched(assembly: &Assembly, number: usize, state: &StoreState, from: usize) -> bool {
+fn is_untouched(assembly: &Assembly, number: usize, state: &TreeState, from: usize) -> bool {
     let mut rasters = assembly.manifests.iter().filter_map(|m| m.at(number));
     let angles: BTreeMap<_, _> = assembly.angles_at(number);
     let same_angles = angles.into_iter().eq(state.angles(from).iter().map(|(array, held)| (*array, held)));
     same_angles
-        && rasters.all(|raster| raster.held().is_some_and(|held| usize::try_from(held.step) == Ok(from)))
+        && rasters.all(|raster| {
+            raster.held().is_some_and(|held| held.era == state.era && usize::try_from(held.step) == Ok(from))
+        })
         && assembly.manifests.iter().filter(|m| m.at(number).is_some()).count() == state.rasters(from).count()
 }
 
@@ -104,17 +125,10 @@ async fn measure_angles(assembly: &Assembly, step: usize, loaded: &mut Loaded, k
         };
         content = content.wrapping_add(match placement {
             AnglePlacement::New(bytes) => of_chunk(bytes)?,
-            AnglePlacement::Held { .. } | AnglePlacement::Elsewhere(_) => {
-                let (store, step) = match (placement, known.target) {
-                    (AnglePlacement::Held { step }, Some(target)) => (loaded.held(target).await?, *step),
-                    (AnglePlacement::Elsewhere(places), _) => match places.first() {
-                        Some((era, step)) => (loaded.elsewhere.get(era).cloned(), *step),
-                        None => continue,
-                    },
-                    _ => continue,
-                };
-                let Some(store) = store else { continue };
-                let bytes = store.angle_bytes(array, usize::try_from(step).unwrap_or(usize::MAX)).await?;
+            AnglePlacement::Held { era, step } => {
+                let Some(target) = known.target else { continue };
+                let Some(store) = loaded.held(target).await? else { continue };
+                let bytes = store.angle_bytes(era.as_ref(), array, *step).await?;
                 let Some(bytes) = bytes else { continue };
                 of_chunk(&bytes)?
             }
@@ -124,7 +138,7 @@ async fn measure_angles(assembly: &Assembly, step: usize, loaded: &mut Loaded, k
 }
 
 /// Marks the rasters and angles of a step as those of the store.
-fn hold(assembly: &mut Assembly, number: usize, state: &StoreState, from: usize) {
+fn hold(assembly: &mut Assembly, number: usize, state: &TreeState, from: usize) {
     let held: BTreeMap<_, HeldRaster> = state.rasters(from).map(|raster| (raster.asset, raster)).collect();
     for manifest in &mut assembly.manifests {
         let raster = held.get(&manifest.asset);
@@ -149,16 +163,10 @@ async fn measure(rasters: &[&Placement], loaded: &mut Loaded, known: &Known<'_>)
                 let fingerprint = known.referencing.fingerprint(file);
                 (fingerprint.map_err(|error| Error::Input(error.to_string()))?, file.referenced_bytes())
             }
-            Placement::Held(held) | Placement::Elsewhere(held) => {
-                let store = match (raster, known.target) {
-                    (Placement::Elsewhere(_), _) => loaded.elsewhere.get(&held.era).cloned(),
-                    (_, Some(target)) => loaded.held(target).await?,
-                    (_, None) => None,
-                };
-                let Some(store) = store else { continue };
-                let Some(array) = store.array(held.asset) else { continue };
-                let step = usize::try_from(held.step).unwrap_or(usize::MAX);
-                let references = store.references(array, step).await?;
+            Placement::Held(held) => {
+                let Some(target) = known.target else { continue };
+                let Some(store) = loaded.held(target).await? else { continue };
+                let references = store.of(held).await?;
                 let length = references.iter().map(|found| found.reference.length).fold(0, u64::saturating_add);
                 (held_fingerprint(raster, &references, |name| store.prefix(name)), length)
             }

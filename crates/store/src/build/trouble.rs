@@ -15,6 +15,8 @@ use crate::layout::geometry;
 /// A raster or product that is left out, or a source that cannot be used at all.
 pub enum Trouble {
     Refused(RefusalKind, String),
+    /// No answer in time: of one file, or of the whole source.
+    Silent(Error),
     Fatal(Error),
 }
 
@@ -28,16 +30,17 @@ impl Trouble {
             Self::Refused(kind, reason) => {
                 Ok(Refusal { product: product.to_string(), raster: Some(asset.to_string()), kind, reason })
             }
-            Self::Fatal(error) => Err(error),
+            Self::Silent(error) | Self::Fatal(error) => Err(error),
         }
     }
 }
 
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
-        match error.concerns_whole_source() {
-            true => Self::Fatal(error.into()),
-            false => Self::Refused(RefusalKind::Source, error.to_string()),
+        match error {
+            SourceError::Timeout { .. } => Self::Silent(error.into()),
+            error if error.concerns_whole_source() => Self::Fatal(error.into()),
+            error => Self::Refused(RefusalKind::Source, error.to_string()),
         }
     }
 }
@@ -58,7 +61,6 @@ impl From<FactsError> for Trouble {
             FactsError::File(error) => error.into(),
             FactsError::Metadata(MetadataError::Source(error)) => error.into(),
             FactsError::Metadata(error) => Self::Refused(RefusalKind::Metadata, error.to_string()),
-            _ => Self::Fatal(Error::Input(error.to_string())),
         }
     }
 }
@@ -67,7 +69,6 @@ impl From<AwsError> for Trouble {
     fn from(error: AwsError) -> Self {
         match error {
             AwsError::Source(error) => error.into(),
-            AwsError::Cache(_) => Self::Fatal(Error::Input(error.to_string())),
             AwsError::NotProven { .. } => Self::Refused(RefusalKind::Metadata, error.to_string()),
             _ => Self::Refused(RefusalKind::Source, error.to_string()),
         }

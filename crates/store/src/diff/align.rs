@@ -30,14 +30,14 @@ impl Alignment {
             }
             let (left, right) = (time(left, step), other.and_then(|other| time(right, other)));
             if left != right {
-                differences.push(ProductDifference { product: product.0.to_owned(), left, right });
+                differences.push(ProductDifference { product: product.0.to_owned(), era: None, left, right });
             }
         }
         let mut rest: Vec<usize> = steps.into_values().collect();
         rest.sort_unstable();
         differences.extend(rest.into_iter().filter_map(|step| {
             let product = right.products.get(step)?.clone();
-            Some(ProductDifference { product, left: None, right: time(right, step) })
+            Some(ProductDifference { product, era: None, left: None, right: time(right, step) })
         }));
         (Self { pairs, identity: left.products == right.products }, differences)
     }

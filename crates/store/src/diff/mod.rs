@@ -15,6 +15,7 @@ mod small;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -28,18 +29,18 @@ use report::{
     ColumnDifference, DIFF_REPORT_VERSION, DiffReport, DiffSide, MetadataDifference, NodeDifference, NodeKind, OnlyIn,
     ReferenceDifference,
 };
-use side::{Side, failure};
+use side::{Side, failure, tree};
 
 use crate::config;
 use crate::error::{Error, Result};
 use crate::plan::STAMP;
 use crate::target::Target;
 
-/// Column of the root that says how a store came to be and nothing of what is in it.
-const INPUTS: &str = "/inputs";
+/// Columns of products that say how a store came to be and nothing of what is in it.
+const HISTORY: [&str; 2] = ["/products/inputs", "/products/partial"];
 
-/// Column of the root that sums up the references of a step: their sources and checksums among others.
-const CONTENT: &str = "/content";
+/// Column of products that sums up the references of a step: their sources and checksums among others.
+const CONTENT: &str = "/products/content";
 
 /// Arrays compared at a time: enough to hide the latency of a remote store.
 const CONCURRENCY: usize = 8;
@@ -63,7 +64,8 @@ pub struct DiffOptions {
 impl DiffOptions {
     /// True for the nodes that are compared at all.
     fn compares(&self, path: &str) -> bool {
-        path != INPUTS && !(path == CONTENT && (self.ignore_sources || self.ignore_checksums))
+        !HISTORY.iter().any(|column| path.ends_with(column))
+            && !(path.ends_with(CONTENT) && (self.ignore_sources || self.ignore_checksums))
     }
 }
 
@@ -132,7 +134,7 @@ async fn resolve(repository: &Repository, at: &str, name: &str) -> Result<Versio
 async fn compare(mut left: Side, mut right: Side, options: &DiffOptions) -> Result<DiffReport> {
     let of_other_things = identity(&left, &right);
     if of_other_things.is_empty() {
-        tokio::try_join!(left.read_axis(), right.read_axis())?;
+        tokio::try_join!(left.read_axes(), right.read_axes())?;
     }
     let mut report = DiffReport {
         kind: "s2ice.diff".to_owned(),
@@ -152,16 +154,23 @@ async fn compare(mut left: Side, mut right: Side, options: &DiffOptions) -> Resu
     if !report.metadata.is_empty() {
         return Ok(report.counted());
     }
-    let (alignment, products) = Alignment::of(&left.axis, &right.axis);
-    report.products = products;
-    report.nodes = one_sided(&left, &right, options);
+    let trees: BTreeSet<&String> = left.axes.keys().chain(right.axes.keys()).collect();
+    let mut alignments = BTreeMap::new();
+    for tree in trees {
+        let (alignment, products) = Alignment::of(left.axis(tree), right.axis(tree));
+        alignments.insert(tree.clone(), alignment);
+        report.products.extend(products.into_iter().map(|product| product.in_tree(tree)));
+    }
+    let shared = Arc::new(Pair { left, right, alignments, options: options.clone() });
+    let Pair { left, right, .. } = shared.as_ref();
+    report.nodes = one_sided(left, right, options);
     let mut paths = Vec::new();
     for (path, node) in left.nodes.iter().filter(|(path, _)| options.compares(path)) {
         let Some(other) = right.nodes.get(path) else { continue };
-        let ours = documents::comparable(path, &node.document, left.axis.times.len(), options);
-        let theirs = documents::comparable(path, &other.document, right.axis.times.len(), options);
+        let ours = documents::comparable(path, &node.document, left.axis(path).times.len(), options);
+        let theirs = documents::comparable(path, &other.document, right.axis(path).times.len(), options);
         documents::compare(path, &ours, &theirs, &mut report.metadata);
-        let unchanged = alignment.identity
+        let unchanged = shared.alignment(path).identity
             && node.document == other.document
             && left.containers == right.containers
             && node.same_manifests(other);
@@ -169,7 +178,6 @@ async fn compare(mut left: Side, mut right: Side, options: &DiffOptions) -> Resu
             paths.push(path.clone());
         }
     }
-    let shared = Arc::new(Pair { left, right, alignment, options: options.clone() });
     let mut found = futures::stream::iter(paths)
         .map(|path| tokio::spawn(Arc::clone(&shared).array(path)))
         .buffered(CONCURRENCY)
@@ -204,7 +212,7 @@ fn summary(side: &Side) -> DiffSide {
         snapshot: side.snapshot(),
         tile: side.stamp.tile.clone(),
         level: side.stamp.level.clone(),
-        times: side.axis.times.len(),
+        times: side.axis("").times.len(),
         arrays: side.data_arrays(),
     }
 }
@@ -226,11 +234,18 @@ fn one_sided(left: &Side, right: &Side, options: &DiffOptions) -> Vec<NodeDiffer
 struct Pair {
     left: Side,
     right: Side,
-    alignment: Alignment,
+    /// Of each tree, by its path.
+    alignments: BTreeMap<String, Alignment>,
     options: DiffOptions,
 }
 
 impl Pair {
+    /// The alignment of the tree in which a node stands.
+    fn alignment(&self, path: &str) -> &Alignment {
+        static NONE: Alignment = Alignment { pairs: Vec::new(), identity: true };
+        self.alignments.get(tree(path)).unwrap_or(&NONE)
+    }
+
     /// The differences of an array that both have.
     async fn array(self: Arc<Self>, path: String) -> Result<(Vec<ColumnDifference>, Vec<ReferenceDifference>)> {
         let (Some(ours), Some(theirs)) = (self.left.nodes.get(&path), self.right.nodes.get(&path)) else {
@@ -238,10 +253,10 @@ impl Pair {
         };
         let (left, right) = ((&self.left, ours), (&self.right, theirs));
         if ours.kind() == NodeKind::DataArray || theirs.kind() == NodeKind::DataArray {
-            let found = references::compare(&path, left, right, &self.alignment, &self.options).await?;
+            let found = references::compare(&path, left, right, self.alignment(&path), &self.options).await?;
             return Ok((Vec::new(), found));
         }
-        Ok((small::compare(&path, left, right, &self.alignment).await?, Vec::new()))
+        Ok((small::compare(&path, left, right, self.alignment(&path)).await?, Vec::new()))
     }
 
     /// Looks up the first chunk behind a difference.
@@ -251,8 +266,9 @@ impl Pair {
         else {
             return Ok(());
         };
-        let product = |side: &Side, step: usize| side.axis.products.get(step) == difference.product.as_ref();
-        let steps = self.alignment.pairs.iter().find(|(l, _)| product(&self.left, *l));
+        let product =
+            |side: &Side, step: usize| side.axis(&difference.path).products.get(step) == difference.product.as_ref();
+        let steps = self.alignment(&difference.path).pairs.iter().find(|(l, _)| product(&self.left, *l));
         if let Some(&(l, r)) = steps {
             let (left, right) = ((&self.left, ours, l), (&self.right, theirs, r));
             difference.first = references::first_difference(left, right, &self.options).await?;

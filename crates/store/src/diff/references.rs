@@ -27,7 +27,7 @@ pub(super) async fn compare(
 ) -> Result<Vec<ReferenceDifference>> {
     let by_step = is_by_step(left.1) && is_by_step(right.1);
     let (ours, theirs) =
-        tokio::try_join!(digests(left.0, left.1, by_step, options), digests(right.0, right.1, by_step, options),)?;
+        tokio::try_join!(digests(path, left, by_step, options), digests(path, right, by_step, options))?;
     let whole = [(0, 0)];
     let pairs: &[(usize, usize)] = if by_step { &alignment.pairs } else { &whole };
     let mut out = Vec::new();
@@ -36,7 +36,7 @@ pub(super) async fn compare(
         if ours != theirs {
             out.push(ReferenceDifference {
                 path: path.to_owned(),
-                product: left.0.axis.products.get(l).filter(|_| by_step).cloned(),
+                product: left.0.axis(path).products.get(l).filter(|_| by_step).cloned(),
                 left: ours.count,
                 right: theirs.count,
                 first: None,
@@ -70,8 +70,13 @@ fn is_by_step(node: &Node) -> bool {
     is_along_time(&node.document) && length == Some(1)
 }
 
-async fn digests(side: &Side, node: &Node, by_step: bool, options: &DiffOptions) -> Result<Vec<Digest>> {
-    let mut digests = vec![Digest::default(); if by_step { side.axis.times.len() } else { 1 }];
+async fn digests(
+    path: &str,
+    (side, node): (&Side, &Node),
+    by_step: bool,
+    options: &DiffOptions,
+) -> Result<Vec<Digest>> {
+    let mut digests = vec![Digest::default(); if by_step { side.axis(path).times.len() } else { 1 }];
     // The chunks of one raster stand together and lie in one file: its name is resolved once.
     let mut last = (String::new(), fingerprint(&resolve(side, "", options)));
     side.each_chunk(node, |chunk| {

@@ -75,12 +75,22 @@ pub struct DiffSide {
 pub struct ProductDifference {
     /// Product name.
     pub product: String,
+    /// The era on whose time axis it is; absent for that of the main tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub era: Option<String>,
     /// Its time in the first store, RFC 3339; absent where it is only in the second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,
     /// Its time in the second store, RFC 3339; absent where it is only in the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub right: Option<String>,
+}
+
+impl ProductDifference {
+    /// As it stands in the tree of a path.
+    pub(super) fn in_tree(self, tree: &str) -> Self {
+        Self { era: tree.strip_prefix("/eras/").map(str::to_owned), ..self }
+    }
 }
 
 /// Where a group or array is that the other store lacks.

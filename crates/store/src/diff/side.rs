@@ -1,6 +1,6 @@
 //! One state of a store, opened for a comparison.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,8 +31,8 @@ pub(super) struct Side {
     pub(super) containers: Vec<(Option<String>, String)>,
     /// Whose store it is.
     pub(super) stamp: Identity,
-    /// The time axis; empty until [`Side::read_axis`].
-    pub(super) axis: Axis,
+    /// The time axis of each tree, by its path; none until [`Side::read_axes`].
+    pub(super) axes: BTreeMap<String, Axis>,
 }
 
 /// The part of [`crate::plan::StoreStamp`] that decides whether two stores can be compared; every layout has it.
@@ -114,7 +114,7 @@ impl Side {
             containers.map(|c| (c.name().map(str::to_owned), c.url_prefix().to_owned())).collect();
         containers.sort();
         let store = Store::from_session(Arc::new(RwLock::new(session.clone()))).await;
-        Ok(Self { name, session, store, nodes, containers, stamp, axis: Axis::default() })
+        Ok(Self { name, session, store, nodes, containers, stamp, axes: BTreeMap::new() })
     }
 
     /// Snapshot that was opened.
@@ -122,25 +122,40 @@ impl Side {
         self.session.snapshot_id().to_string()
     }
 
-    /// Reads the time axis.
+    /// Reads the time axis of every tree.
     ///
     /// # Errors
-    /// The columns `time` and `product_id` of the root are missing or damaged.
-    pub(super) async fn read_axis(&mut self) -> Result<()> {
-        let damaged = |what: &str| self.damaged(format!("{what} of the root"));
-        let times = self.whole_column("/time").await?;
+    /// The columns `time` and `product_id` of a table of products are missing or damaged.
+    pub(super) async fn read_axes(&mut self) -> Result<()> {
+        let tables = self.nodes.keys().filter_map(|path| path.strip_suffix("/products"));
+        let trees: BTreeSet<String> = tables.filter(|base| tree(base) == *base).map(str::to_owned).collect();
+        for base in std::iter::once(String::new()).chain(trees) {
+            let axis = self.read_axis(&base).await?;
+            self.axes.insert(base, axis);
+        }
+        Ok(())
+    }
+
+    /// The time axis of the tree in which a node stands.
+    pub(super) fn axis(&self, path: &str) -> &Axis {
+        static NONE: Axis = Axis { times: Vec::new(), products: Vec::new() };
+        self.axes.get(tree(path)).unwrap_or(&NONE)
+    }
+
+    async fn read_axis(&self, base: &str) -> Result<Axis> {
+        let damaged = |what: &str| self.damaged(format!("{what} of {base}/products"));
+        let times = self.whole_column(&format!("{base}/products/time")).await?;
         let times = times.iter().map(Value::as_i64).collect::<Option<_>>().ok_or_else(|| damaged("time"))?;
-        let products = self.whole_column("/product_id").await?;
+        let products = self.whole_column(&format!("{base}/products/product_id")).await?;
         let products = products.iter().map(|value| value.as_str().map(str::to_owned)).collect::<Option<_>>();
         let axis = Axis { times, products: products.ok_or_else(|| damaged("product_id"))? };
         if axis.times.len() != axis.products.len() {
             return Err(damaged("the lengths of time and product_id"));
         }
-        self.axis = axis;
-        Ok(())
+        Ok(axis)
     }
 
-    /// A column of the root of which every chunk must be there.
+    /// A column of which every chunk must be there.
     async fn whole_column(&self, path: &str) -> Result<Vec<Value>> {
         let missing = || self.damaged(format!("column {path} is missing or of a kind that is not known"));
         let node = self.nodes.get(path).ok_or_else(missing)?;
@@ -216,6 +231,13 @@ impl Side {
     pub(super) fn damaged(&self, detail: String) -> Error {
         Error::Damaged { url: self.name.clone(), detail }
     }
+}
+
+/// The path of the tree in which a node stands: empty for the main one, `/eras/<name>` for that of an era.
+pub(super) fn tree(path: &str) -> &str {
+    let Some(rest) = path.strip_prefix("/eras/") else { return "" };
+    let name = rest.find('/').unwrap_or(rest.len());
+    &path[.."/eras/".len() + name]
 }
 
 /// As [`crate::error::icechunk_error`], for a store that may have no address.

@@ -37,7 +37,7 @@ pub(super) async fn compare(
         left: left.cloned(),
         right: right.cloned(),
     };
-    let (axis, other) = (&left.0.axis, &right.0.axis);
+    let (axis, other) = (left.0.axis(path), right.0.axis(path));
     let mut out = Vec::new();
     match (&ours, &theirs) {
         (Values::Steps(ours), Values::Steps(theirs)) => {
@@ -65,7 +65,7 @@ pub(super) async fn compare(
 
 async fn read(path: &str, side: &Side, node: &Node) -> Result<Values> {
     let chunks = side.chunks(node).await?;
-    let steps = side.axis.times.len();
+    let steps = side.axis(path).times.len();
     let no_reference = !chunks.iter().any(|chunk| matches!(chunk.payload, ChunkPayload::Virtual(_)));
     let form = Form::of(&node.document).filter(|_| no_reference);
     let mut values = match &form {

@@ -72,16 +72,20 @@ impl Model {
     fn nodes(&self) -> Vec<Node> {
         let mut root = Map::new();
         root.insert("s2ice".into(), self.stamp.clone());
-        let mut out = vec![(String::new(), group(root), Vec::new()), ("r60m".into(), group(Map::new()), Vec::new())];
+        let mut out = vec![
+            (String::new(), group(root), Vec::new()),
+            ("r60m".into(), group(Map::new()), Vec::new()),
+            ("products".into(), group(Map::new()), Vec::new()),
+        ];
         let text = |of: &dyn Fn(&'static str) -> String| Column::Text(self.steps.iter().map(|s| of(s.0)).collect());
         let times = || Column::I64(self.steps.iter().map(|s| s.1).collect());
         let clouds = || Column::F32(self.steps.iter().map(|s| s.2).collect());
         let columns = [
-            ("time", times()),
-            ("product_id", text(&str::to_owned)),
-            ("inputs", text(&|product| format!("{}{product}", self.inputs))),
-            ("content", text(&|product| format!("{}{product}", self.content))),
-            ("cloud_cover", clouds()),
+            ("products/time", times()),
+            ("products/product_id", text(&str::to_owned)),
+            ("products/inputs", text(&|product| format!("{}{product}", self.inputs))),
+            ("products/content", text(&|product| format!("{}{product}", self.content))),
+            ("products/cloud_cover", clouds()),
             ("r60m/time", times()),
             ("r60m/cloud_cover", clouds()),
         ];
@@ -287,7 +291,7 @@ async fn metadata_columns_and_arrays_are_told_by_name() {
     assert_eq!((metadata.path.as_str(), metadata.pointer.as_str()), ("/r60m/x", "/attributes/units"));
     assert_eq!((&metadata.left, &metadata.right), (&Some("m".into()), &Some("km".into())));
     let columns: Vec<_> = report.columns.iter().map(|c| (c.path.as_str(), c.product.as_deref().unwrap())).collect();
-    assert_eq!(columns, [("/cloud_cover", "c"), ("/r60m/cloud_cover", "c")]);
+    assert_eq!(columns, [("/products/cloud_cover", "c"), ("/r60m/cloud_cover", "c")]);
     assert_eq!((&report.columns[0].left, &report.columns[0].right), (&Some(json!(12.5)), &Some("NaN".into())));
     let node = &report.nodes[0];
     assert_eq!((node.path.as_str(), node.node, node.only_in), ("/r60m/angles", NodeKind::Array, OnlyIn::Right));
@@ -351,7 +355,7 @@ async fn what_is_no_store_is_refused() {
     let mut newer = three();
     newer.stamp["layout"] = 99.into();
     assert!(matches!(refused(&newer.made().await).await, Error::Newer { found: 99, .. }));
-    let damaged = Model { unwritten: vec!["product_id"], ..three() };
+    let damaged = Model { unwritten: vec!["products/product_id"], ..three() };
     assert!(matches!(refused(&damaged.made().await).await, Error::Damaged { .. }));
 }
 

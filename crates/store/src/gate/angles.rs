@@ -12,8 +12,7 @@ use super::references::choose;
 use super::tip::{ArrayReader, Tip};
 use crate::angles::{AngleOperation, chunk, operations};
 use crate::error::Result;
-use crate::layout::geometry;
-use crate::plan::AngleReferences;
+use crate::plan::{AngleReferences, TreePlan};
 use crate::window::Windows;
 
 /// Counts the chunks of every array of angles, compares some of those that were changed, and returns how many.
@@ -23,16 +22,18 @@ use crate::window::Windows;
 pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
     let mut random = Random::new(&windows.options.run);
     let mut compared = 0;
-    for angles in &windows.plan.angles {
-        let path = geometry::path(angles.array);
-        let Some(node) = tip.nodes.get(path.trim_start_matches('/')) else { continue };
-        let (found, wanted) = (tip.references(node), angles.present() as u64);
-        if found != wanted {
-            return Err(differs(windows, &format!("{path} has {found} chunks, not {wanted}")));
+    for tree in &windows.plan.trees {
+        for angles in &tree.angles {
+            let path = &angles.path;
+            let Some(node) = tip.nodes.get(path.trim_start_matches('/')) else { continue };
+            let (found, wanted) = (tip.references(node), angles.present() as u64);
+            if found != wanted {
+                return Err(differs(windows, &format!("{path} has {found} chunks, not {wanted}")));
+            }
+            let (era, state) = (tree.era.as_ref(), windows.state.as_deref());
+            let changes = operations(angles, era, state, &windows.update).collect();
+            compared += compare_array(windows, tip, tree, angles, node, choose(changes, &mut random)).await?;
         }
-        let held = windows.state.as_ref().and_then(|state| state.angles.get(&angles.array)).map(Vec::as_slice);
-        let changes = operations(angles, held, &windows.update).collect();
-        compared += compare_array(windows, tip, angles, node, choose(changes, &mut random)).await?;
     }
     Ok(compared)
 }
@@ -40,6 +41,7 @@ pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
 async fn compare_array(
     windows: &Windows,
     tip: &Tip,
+    tree: &TreePlan,
     angles: &AngleReferences,
     node: &NodeSnapshot,
     chosen: Vec<(usize, AngleOperation<'_>)>,
@@ -53,18 +55,14 @@ async fn compare_array(
             AngleOperation::Write(AnglePlacement::New(bytes)) => {
                 same_values(tip, angles, node, &chunk, found, bytes).await?
             }
-            AngleOperation::Write(AnglePlacement::Elsewhere(places)) => {
-                let bytes = windows.brought_angles(angles.array, places).await?;
-                same_values(tip, angles, node, &chunk, found, &bytes).await?
-            }
-            AngleOperation::Write(AnglePlacement::Held { step: from }) => {
-                found == Some(windows.held_angles(angles.array, *from).await?)
+            AngleOperation::Write(AnglePlacement::Held { era, step }) => {
+                found == Some(windows.held_angles(era.as_ref(), angles.array, *step).await?)
             }
             AngleOperation::Clear | AngleOperation::Keep | AngleOperation::Nothing => found.is_none(),
         };
         if !right {
-            let product = windows.plan.steps.get(step).map(|s| s.id.to_string()).unwrap_or_default();
-            return Err(differs(windows, &format!("{} of {product} has other values", geometry::path(angles.array))));
+            let product = tree.steps.get(step).map(|s| s.id.to_string()).unwrap_or_default();
+            return Err(differs(windows, &format!("{} of {product} has other values", angles.path)));
         }
         compared += 1;
     }

@@ -13,6 +13,7 @@ use super::random::Random;
 use super::tip::Tip;
 use crate::error::{Result, one_line};
 use crate::layout::document::decode_i64;
+use crate::layout::place;
 use crate::window::Windows;
 
 /// Chunks read at a time.
@@ -32,13 +33,18 @@ pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<()> {
     let mut work = Vec::new();
     for (key, wanted) in &windows.plan.chunks {
         if written.contains(key.as_str()) || is_time(key) || Some(group(key)) == leaf {
-            work.push(compare_chunk(windows, &store, key, wanted).boxed());
+            let times = compare_chunk(windows, &store, key, wanted);
+            work.push(async move { Ok::<_, crate::Error>((group(key), times.await?)) }.boxed());
         }
     }
-    let read: Vec<Vec<i64>> = stream::iter(work).buffered(CONCURRENT).try_collect().await?;
-    let times: Vec<i64> = read.into_iter().flatten().take(windows.plan.steps.len()).collect();
-    if times.len() != windows.plan.steps.len() || !times.is_sorted_by(|a, b| a < b) {
-        return Err(differs(windows, "the time axis does not increase from step to step"));
+    let read: Vec<(&str, Vec<i64>)> = stream::iter(work).buffered(CONCURRENT).try_collect().await?;
+    for tree in &windows.plan.trees {
+        let table = place::within(tree.era.as_ref(), place::PRODUCTS);
+        let of_tree = read.iter().filter(|(group, _)| *group == table).flat_map(|(_, times)| times.iter().copied());
+        let times: Vec<i64> = of_tree.take(tree.steps.len()).collect();
+        if times.len() != tree.steps.len() || !times.is_sorted_by(|a, b| a < b) {
+            return Err(differs(windows, &format!("the time axis of {table} does not increase from step to step")));
+        }
     }
     Ok(())
 }
@@ -56,9 +62,9 @@ async fn compare_chunk(windows: &Windows, store: &Store, key: &str, wanted: &[u8
     decode_i64(&found).map_err(|e| differs(windows, &format!("{key}: {e}")))
 }
 
-/// True for the chunks of the root's time axis.
+/// True for the chunks of a tree's time axis.
 fn is_time(key: &str) -> bool {
-    key.starts_with("time/c")
+    key.starts_with("products/time/c") || key.contains("/products/time/c")
 }
 
 /// The group in which the array of a chunk lies; the key of a scalar's only chunk ends with `/c`.

@@ -14,7 +14,7 @@ use super::random::Random;
 use super::tip::{ArrayReader, Tip};
 use crate::config::MANIFEST_SPLIT;
 use crate::error::Result;
-use crate::plan::ArrayReferences;
+use crate::plan::{ArrayReferences, TreePlan};
 use crate::update::{Operation, operation};
 use crate::window::Windows;
 
@@ -30,10 +30,8 @@ const CONCURRENT: usize = 12;
 /// What a run did at a time step.
 enum Change<'a> {
     Written(&'a RasterFile),
-    /// The step at which the store had the raster.
-    Moved(usize),
-    /// What another store of the tile has.
-    Brought(&'a HeldRaster),
+    /// Where the store had the raster.
+    Moved(&'a HeldRaster),
     Cleared,
 }
 
@@ -43,11 +41,13 @@ enum Change<'a> {
 /// [`crate::Error::Gate`], [`crate::Error::Icechunk`].
 pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
     let mut random = Random::new(&windows.options.run);
-    let mut work = Vec::with_capacity(windows.plan.arrays.len());
-    for array in &windows.plan.arrays {
-        let chosen = choose(changes(windows, array), &mut random);
-        if let Some(node) = tip.nodes.get(array.path.trim_start_matches('/')).filter(|_| !chosen.is_empty()) {
-            work.push(compare_array(windows, tip, array, node, chosen).boxed());
+    let mut work = Vec::new();
+    for (number, tree) in windows.plan.trees.iter().enumerate() {
+        for array in &tree.arrays {
+            let chosen = choose(changes(windows, number, tree, array), &mut random);
+            if let Some(node) = tip.nodes.get(array.path.trim_start_matches('/')).filter(|_| !chosen.is_empty()) {
+                work.push(compare_array(windows, tip, tree, array, node, chosen).boxed());
+            }
         }
     }
     let compared: Vec<u64> = stream::iter(work).buffer_unordered(CONCURRENT).try_collect().await?;
@@ -55,22 +55,26 @@ pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
 }
 
 /// The time steps of an array at which the run changed references.
-fn changes<'a>(windows: &'a Windows, array: &'a ArrayReferences) -> Vec<(usize, Change<'a>)> {
-    let asset = array.manifest.asset;
-    let anew = windows.update.anew.contains(&asset);
-    let held = windows.state.as_ref().and_then(|state| state.arrays.get(&asset)).filter(|_| !anew);
-    let steps = windows.update.windows.iter().cloned().flatten();
+fn changes<'a>(
+    windows: &'a Windows,
+    number: usize,
+    tree: &'a TreePlan,
+    array: &'a ArrayReferences,
+) -> Vec<(usize, Change<'a>)> {
+    let era = tree.era.as_ref();
+    let anew = windows.update.anew.contains(&array.path);
+    let held = windows.state.as_ref().and_then(|state| state.tree(era)?.arrays.get(&array.manifest.asset));
+    let held = held.filter(|_| !anew);
+    let steps = windows.update.windows.iter().filter(|window| window.tree == number);
     steps
+        .flat_map(|window| window.steps.clone())
         .filter_map(|step| {
             let there = held.is_some_and(|held| held.present.get(step) == Some(&true));
-            let change = match operation(array.manifest.at(step), step, there, anew) {
+            let change = match operation(array.manifest.at(step), era, step, there, anew) {
                 Operation::Keep | Operation::Nothing => return None,
                 Operation::Clear => Change::Cleared,
                 Operation::Write(Placement::File(raster)) => Change::Written(raster),
-                Operation::Write(Placement::Elsewhere(raster)) => Change::Brought(raster),
-                Operation::Write(Placement::Held(raster)) => {
-                    Change::Moved(usize::try_from(raster.step).unwrap_or(usize::MAX))
-                }
+                Operation::Write(Placement::Held(raster)) => Change::Moved(raster),
             };
             Some((step, change))
         })
@@ -104,6 +108,7 @@ pub(super) fn choose<T>(mut changes: Vec<(usize, T)>, random: &mut Random) -> Ve
 async fn compare_array(
     windows: &Windows,
     tip: &Tip,
+    tree: &TreePlan,
     array: &ArrayReferences,
     node: &NodeSnapshot,
     chosen: Vec<(usize, Change<'_>)>,
@@ -122,7 +127,7 @@ async fn compare_array(
                     (None, None) => {}
                     (Some(ChunkPayload::Virtual(found)), Some(wanted)) if found == *wanted => compared += 1,
                     (found, wanted) => {
-                        let product = windows.plan.steps.get(step).map(|s| s.id.to_string()).unwrap_or_default();
+                        let product = tree.steps.get(step).map(|s| s.id.to_string()).unwrap_or_default();
                         let what = format!(
                             "{} of {product}, row {row}, column {column}, is {}, not {}",
                             array.path,
@@ -147,22 +152,17 @@ async fn wanted(
 ) -> Result<HashMap<ChunkIndices, VirtualChunkRef>> {
     let at = |row, column| ChunkIndices(indices(array.has_components, time, row, column));
     match change {
-        Change::Brought(raster) => {
-            let references = windows.elsewhere(array, raster).await?;
-            Ok(references.into_iter().map(|held| (at(held.row, held.column), held.reference)).collect())
-        }
         Change::Cleared => Ok(HashMap::new()),
         Change::Written(raster) => {
             let mut out = Vec::new();
             windows.references(raster, array.has_components, time, &mut out)?;
             Ok(out.into_iter().collect())
         }
-        Change::Moved(from) => {
-            let state = windows.state.as_ref().and_then(|state| state.arrays.get(&array.manifest.asset));
-            let Some((store, held)) = windows.held.as_ref().zip(state) else {
+        Change::Moved(raster) => {
+            let Some(store) = &windows.held else {
                 return Err(differs(windows, &format!("the references kept of {} are not at hand", array.path)));
             };
-            let references = store.references(held, *from).await?;
+            let references = store.of(raster).await?;
             Ok(references.into_iter().map(|held| (at(held.row, held.column), held.reference)).collect())
         }
     }

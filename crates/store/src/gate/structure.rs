@@ -54,8 +54,8 @@ fn nodes(windows: &Windows, tip: &Tip) -> Result<()> {
 
 /// Every data array is as long as the time axis and has as many references as it shall have.
 fn counts(windows: &Windows, tip: &Tip) -> Result<()> {
-    let steps = windows.plan.steps.len();
-    for array in &windows.plan.arrays {
+    let arrays = windows.plan.trees.iter().flat_map(|tree| tree.arrays.iter().map(|array| (tree.steps.len(), array)));
+    for (steps, array) in arrays {
         let Some(node) = tip.nodes.get(array.path.trim_start_matches('/')) else { continue };
         let length = match &node.node_data {
             NodeData::Array { shape, .. } => shape.iter().next().map(|time| time.array_length()),
@@ -65,7 +65,7 @@ fn counts(windows: &Windows, tip: &Tip) -> Result<()> {
             return Err(differs(windows, &format!("{} does not have {steps} time steps", array.path)));
         }
         let found = tip.references(node);
-        let wanted = windows.options.gate.references.get(&array.path).copied().unwrap_or(found);
+        let wanted = windows.options.references.get(&array.path).copied().unwrap_or(found);
         if found != wanted {
             return Err(differs(windows, &format!("{} has {found} references, not {wanted}", array.path)));
         }

@@ -9,7 +9,6 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use icechunk::Repository;
-use s2ice_manifest::era::Era;
 use s2ice_manifest::source::location::SourceUrl;
 
 use super::collect::{Roots, collect};
@@ -20,7 +19,7 @@ use super::stale::{remove_stale_branches, stale_branches};
 use super::sweep::sweep;
 use super::{READER_GRACE, refs, state};
 use crate::error::{Error, Result, icechunk_error};
-use crate::plan::{LAYOUT_VERSION, StoreStamp};
+use crate::plan::LAYOUT_VERSION;
 use crate::report::REPORT_VERSION;
 use crate::target::Target;
 
@@ -37,31 +36,21 @@ pub struct GcOptions {
     pub now: DateTime<Utc>,
 }
 
-/// Removes, of a store and of its eras, branches of killed runs, published states beyond those to keep, history, and objects that nothing points to.
+/// Removes branches of killed runs, published states beyond those to keep, history, and objects that nothing points to.
 /// Takes the lock of a local store; on an object store it may run beside a build. What `main`, another branch or a tag of
 /// the operator's own points to always stays.
 ///
 /// # Errors
 /// [`Error::NoStore`], [`Error::Foreign`], [`Error::Newer`], [`Error::Locked`], [`Error::Icechunk`].
 pub async fn gc(target: &Target, options: GcOptions) -> Result<GcReport> {
-    let (mut report, eras) = gc_store(target, options).await?;
-    for era in eras {
-        report.eras.push(gc_store(&target.era(&era).await?, options).await?.0);
-    }
-    Ok(report)
-}
-
-/// What became of one store, and the eras that it names.
-async fn gc_store(target: &Target, options: GcOptions) -> Result<(GcReport, Vec<Era>)> {
     let url = target.url();
     let repository = refs::open(target).await?;
     let lock = if options.dry_run { None } else { Some(target.lock()?) };
     // Whoever holds the lock of a local store knows that no other run is at work.
     let alone = lock.is_some() && url.local_root().is_some();
     let main = refs::main(&repository, url).await?;
-    let stamp = check(&repository, url, &main).await?;
-    let report = gc_repository(&repository, url, alone, options).await?;
-    Ok((report, stamp.eras.into_keys().collect()))
+    check(&repository, url, &main).await?;
+    gc_repository(&repository, url, alone, options).await
 }
 
 async fn gc_repository(repository: &Repository, url: &SourceUrl, alone: bool, options: GcOptions) -> Result<GcReport> {
@@ -88,7 +77,6 @@ async fn gc_repository(repository: &Repository, url: &SourceUrl, alone: bool, op
         failed_objects: 0,
         failures: Vec::new(),
         postponed: None,
-        eras: Vec::new(),
     };
     let states = published(repository, url).await?;
     report.published = states.len();
@@ -148,7 +136,7 @@ fn surplus(states: &[Published], keep: usize, cutoff: DateTime<Utc>) -> impl Ite
 }
 
 /// Refuses what is no store of this program's.
-async fn check(repository: &Repository, url: &SourceUrl, main: &icechunk::format::SnapshotId) -> Result<StoreStamp> {
+async fn check(repository: &Repository, url: &SourceUrl, main: &icechunk::format::SnapshotId) -> Result<()> {
     let state = state::read(repository, url, main).await?;
     let url = url.to_string();
     match state.stamp {
@@ -157,7 +145,7 @@ async fn check(repository: &Repository, url: &SourceUrl, main: &icechunk::format
         Some(stamp) if stamp.layout > LAYOUT_VERSION => {
             Err(Error::Newer { url, writer: stamp.writer, found: stamp.layout, known: LAYOUT_VERSION })
         }
-        Some(stamp) => Ok(stamp),
+        Some(_) => Ok(()),
     }
 }
 

@@ -51,8 +51,6 @@ pub struct RollbackReport {
     pub from: StateReport,
     /// The state that `main` points to now (in a dry run: would point to).
     pub to: StateReport,
-    /// The same of the eras that this state names.
-    pub eras: Vec<RollbackReport>,
 }
 
 /// Report of `s2ice gc`.
@@ -85,8 +83,6 @@ pub struct GcReport {
     /// Why nothing was collected this time; absent where it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postponed: Option<String>,
-    /// The same of the store's eras.
-    pub eras: Vec<GcReport>,
 }
 
 /// Objects that nothing points to, by kind.

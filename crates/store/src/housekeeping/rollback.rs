@@ -1,10 +1,8 @@
 //! The way back: `main` moved to a state that was published before.
 
-use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt};
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
-use s2ice_manifest::era::Era;
 use s2ice_manifest::source::location::SourceUrl;
 
 use super::published::{Published, published};
@@ -28,63 +26,21 @@ const TAGS_NAMED: usize = 5;
 /// # Errors
 /// [`Error::NoStore`]; [`Error::Rollback`] where there is no such state, or it is not one of this store;
 /// [`Error::Conflict`] where another writer moved `main` meanwhile; [`Error::Locked`]; [`Error::Icechunk`].
-///
-/// The eras that the state names go to their last state before the next one of the main store was published. At the worst
-/// they have a product more than then; none is lost.
 pub async fn rollback(target: &Target, tag: Option<&str>, dry_run: bool) -> Result<RollbackReport> {
-    let (mut report, eras, next) = rollback_store(target, Wanted::of(tag), dry_run).await?;
-    for era in eras {
-        let wanted = Wanted::Before(next.unwrap_or(DateTime::<Utc>::MAX_UTC));
-        report.eras.push(rollback_store(&target.era(&era).await?, wanted, dry_run).await?.0);
-    }
-    Ok(report)
-}
-
-/// Which state to go to.
-enum Wanted<'a> {
-    /// That of a tag.
-    Named(&'a str),
-    /// The one before the present one.
-    Last,
-    /// The last one published before a time, or the first there is.
-    Before(DateTime<Utc>),
-}
-
-impl<'a> Wanted<'a> {
-    fn of(tag: Option<&'a str>) -> Self {
-        tag.map_or(Self::Last, Self::Named)
-    }
-}
-
-fn some((name, snapshot): (String, SnapshotId)) -> (Option<String>, SnapshotId) {
-    (Some(name), snapshot)
-}
-
-/// Moves one store. Beside the report, the eras that the state names, and when the next state after it was published.
-async fn rollback_store(
-    target: &Target,
-    wanted: Wanted<'_>,
-    dry_run: bool,
-) -> Result<(RollbackReport, Vec<Era>, Option<DateTime<Utc>>)> {
     let url = target.url();
     let repository = refs::open(target).await?;
     let _lock = if dry_run { None } else { Some(target.lock()?) };
     let main = refs::main(&repository, url).await?;
     let states = published(&repository, url).await?;
-    let (name, snapshot) = match wanted {
-        Wanted::Named(tag) => some(named(&repository, url, tag, &states).await?),
-        Wanted::Last => some(before(&repository, url, &main, &states).await?),
-        Wanted::Before(time) => {
-            let state = states.iter().rfind(|state| state.time < time).or(states.first());
-            state.map_or_else(|| (None, main.clone()), |s| (Some(s.tag.clone()), s.snapshot.clone()))
-        }
+    let (name, snapshot) = match tag {
+        Some(tag) => named(&repository, url, tag, &states).await?,
+        None => before(&repository, url, &main, &states).await?,
     };
     // A state that cannot be understood is a reason to leave it.
     let from = state::read(&repository, url, &main).await.ok();
     let to = state::read(&repository, url, &snapshot).await?;
     let stamp = from.as_ref().and_then(|state| state.stamp.as_ref()).map(|stamp| (&stamp.tile, &stamp.level));
     if let Some(detail) = refusal(&to, stamp) {
-        let name = name.unwrap_or_else(|| snapshot.to_string());
         return Err(Error::Rollback { url: url.to_string(), detail: format!("the state of {name} {detail}") });
     }
     let moved = snapshot != main;
@@ -102,20 +58,15 @@ async fn rollback_store(
         time_steps: state.and_then(|state| state.time_steps),
         main,
     };
-    let published = states.iter().rfind(|state| state.snapshot == snapshot).map(|state| state.time);
-    let next = published.and_then(|time| states.iter().find(|state| state.time > time)).map(|state| state.time);
-    let eras = to.stamp.as_ref().map(|stamp| stamp.eras.keys().cloned().collect()).unwrap_or_default();
-    let report = RollbackReport {
+    Ok(RollbackReport {
         kind: "s2ice.rollback".to_owned(),
         version: REPORT_VERSION,
         store: url.to_string(),
         dry_run,
         moved: moved && !dry_run,
         from: report(None, &main, from.as_ref(), dry_run || !moved),
-        to: report(name, &snapshot, Some(&to), !dry_run || !moved),
-        eras: Vec::new(),
-    };
-    Ok((report, eras, next))
+        to: report(Some(name), &snapshot, Some(&to), !dry_run || !moved),
+    })
 }
 
 /// The published states of a store, oldest first.
@@ -248,7 +199,7 @@ mod tests {
         // Publishing goes on after a rollback; another tag of the same state is no earlier one.
         rollback(&store.target, Some(&tags[0].0), false).await.unwrap();
         let later = store.commit(4).await;
-        let now = Utc::now() + TimeDelta::seconds(1);
+        let now = chrono::Utc::now() + TimeDelta::seconds(1);
         tag_published(&store.repository, store.target.url(), &later, now).await.unwrap();
         store.repository.create_tag("published/20200101T000000000Z", &later).await.unwrap();
         rollback(&store.target, None, false).await.unwrap();

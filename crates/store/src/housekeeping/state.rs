@@ -13,7 +13,7 @@ use crate::plan::{StoreStamp, stamp_of};
 pub(super) struct State {
     /// What its root says; nothing where s2ice did not write it.
     pub(super) stamp: Option<StoreStamp>,
-    /// Length of its time axis.
+    /// Length of the main tree's time axis.
     pub(super) time_steps: Option<u64>,
     /// True where nothing was ever written.
     pub(super) empty: bool,
@@ -37,7 +37,7 @@ pub(super) async fn read(repository: &Repository, url: &SourceUrl, snapshot: &Sn
                 let stamp = stamp_of(&document).cloned();
                 state.stamp = stamp.map(serde_json::from_value).transpose().map_err(damaged)?;
             }
-            ("/time", NodeData::Array { shape, .. }) => {
+            ("/products/time", NodeData::Array { shape, .. }) => {
                 state.time_steps = shape.iter().next().map(|dimension| dimension.array_length());
             }
             _ => {}

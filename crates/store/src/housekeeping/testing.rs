@@ -23,7 +23,7 @@ use crate::housekeeping::tag_published;
 use crate::plan::LAYOUT_VERSION;
 use crate::target::Target;
 
-const CHUNK: &str = "time/c/0";
+const CHUNK: &str = "products/time/c/0";
 
 /// A store in a folder of its own.
 pub(super) struct Store {
@@ -127,7 +127,7 @@ impl Store {
         });
         let set = async |key: &str, bytes: Vec<u8>| store.set(key, Bytes::from(bytes)).await.unwrap();
         set("zarr.json", root.to_string().into_bytes()).await;
-        set("time/zarr.json", time.to_string().into_bytes()).await;
+        set("products/time/zarr.json", time.to_string().into_bytes()).await;
         // Large enough to be an object of its own, and another in each state.
         set(CHUNK, vec![u8::try_from(steps).unwrap(); 4096]).await;
         drop(store);

@@ -1,6 +1,6 @@
 //! CF attributes of the arrays.
 
-use s2ice_manifest::assemble::Radiometry;
+use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::ids::{Band, Level};
 use s2ice_manifest::raster::{Asset, Quantity};
 use serde_json::{Map, Value, json};
@@ -143,7 +143,10 @@ pub fn of_column(name: &str) -> Map<String, Value> {
             json!({ "long_name": "bytes of the product files that the store refers to", "units": "byte" })
         }
         "content" => json!({ "long_name": "fingerprint of the referenced rasters, kept by s2ice" }),
-        "inputs" => json!({ "long_name": "fingerprint of the index rows, kept by s2ice; 0 where they are read again" }),
+        "inputs" => json!({ "long_name": "fingerprint of the index rows, kept by s2ice" }),
+        "partial" => json!({
+            "long_name": "1 where something of the product was refused, which a later run may be able to add",
+        }),
         _ => json!({}),
     };
     value.as_object().cloned().unwrap_or_default()

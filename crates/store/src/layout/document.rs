@@ -193,6 +193,14 @@ pub fn decode_u32(bytes: &[u8]) -> std::io::Result<Vec<u32>> {
     decode(bytes, u32::from_le_bytes)
 }
 
+/// Decodes a chunk of [`TIME_CHUNK`] uint16 values.
+///
+/// # Errors
+/// The bytes are no such chunk.
+pub fn decode_u16(bytes: &[u8]) -> std::io::Result<Vec<u16>> {
+    decode(bytes, u16::from_le_bytes)
+}
+
 /// Decodes a chunk of [`TIME_CHUNK`] int32 values.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ pub const GROUP: &str = "conditions/geometry";
 /// What refusals of angles name in the place of a raster.
 pub const RASTER: &str = "MTD_TL angles";
 
-/// Path of an array, with a leading slash.
+/// Path of an array in its tree, with a leading slash.
 pub fn path(array: AngleArray) -> String {
     format!("/{GROUP}/{}", array.name())
 }

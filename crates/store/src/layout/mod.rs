@@ -7,5 +7,6 @@ pub mod document;
 pub mod eopf;
 pub mod geometry;
 pub mod multiscale;
+pub mod place;
 pub mod table;
 pub mod time;

@@ -1,4 +1,4 @@
-//! The per-time columns: the axis itself, what every leaf repeats, and the whole table at the root.
+//! The per-time columns: the axis itself, what every leaf repeats, and the whole table of products.
 
 use s2ice_manifest::assemble::Step;
 
@@ -58,16 +58,18 @@ pub struct StepFacts {
     pub updated: Option<String>,
     /// True where every main header of the step was read from its own file.
     pub verified: bool,
-    /// Fingerprint of the index rows that gave the step; 0 where a part of them was refused and is to be tried again.
+    /// Fingerprint of the index rows that gave the step.
     pub inputs: i64,
+    /// True where something of the product was refused: a later run may be able to add it.
+    pub partial: bool,
     /// Fingerprint of the rasters as they were referenced.
     pub content: i64,
     /// Bytes that the references of the step stand for.
     pub bytes: u64,
 }
 
-/// The columns that stand at the root only.
-pub fn root(steps: &[Step], facts: &[StepFacts]) -> Vec<TimeColumn> {
+/// The columns that stand in the table of products only.
+pub fn table(steps: &[Step], facts: &[StepFacts]) -> Vec<TimeColumn> {
     let text = |f: &dyn Fn(&Step) -> String| Column::Text(steps.iter().map(f).collect());
     let fact_text = |f: &dyn Fn(&StepFacts) -> String| Column::Text(facts.iter().map(f).collect());
     let fact = |f: &dyn Fn(&StepFacts) -> i64| Column::I64(facts.iter().map(f).collect());
@@ -89,6 +91,7 @@ pub fn root(steps: &[Step], facts: &[StepFacts]) -> Vec<TimeColumn> {
         TimeColumn { name: "referenced_bytes", values: fact(&|f| i64::try_from(f.bytes).unwrap_or(i64::MAX)) },
         TimeColumn { name: "content", values: fact(&|f| f.content) },
         TimeColumn { name: "inputs", values: fact(&|f| f.inputs) },
+        TimeColumn { name: "partial", values: Column::U16(facts.iter().map(|f| u16::from(f.partial)).collect()) },
     ]
 }
 

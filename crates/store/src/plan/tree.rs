@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::layout::document::{ArrayDocument, TIME_CHUNK, encode_f64, encode_i64, group, numeric_codecs};
 use crate::layout::eopf::ArrayKind;
+use crate::layout::place::join;
 use crate::layout::time::{self, Column, TimeColumn};
 use crate::layout::{attributes, crs, multiscale};
 
@@ -25,6 +26,12 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn group(&mut self, path: &str, attributes: Map<String, Value>) {
         self.nodes.insert(path.to_owned(), group(attributes));
+    }
+
+    /// Takes over the nodes and chunks of a tree, below a path.
+    pub(super) fn join(&mut self, base: &str, tree: Self) {
+        self.nodes.extend(tree.nodes.into_iter().map(|(path, document)| (join(base, &path), document)));
+        self.chunks.extend(tree.chunks.into_iter().map(|(key, bytes)| (join(base, &key), bytes)));
     }
 
     pub(super) fn column(&mut self, parent: &str, column: TimeColumn) -> std::io::Result<()> {
@@ -54,7 +61,7 @@ impl Tree {
     pub(super) fn leaf(
         &mut self,
         path: &str,
-        members: &[&(ArrayKind, ChunkManifest)],
+        members: &[&(ArrayKind, &ChunkManifest)],
         steps: &[Step],
         geocoding: TileGeocoding,
     ) -> std::io::Result<()> {
@@ -194,8 +201,4 @@ impl Tree {
             }
         }
     }
-}
-
-pub(super) fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
 }

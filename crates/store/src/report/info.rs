@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{AngleReport, Times};
-use crate::plan::EraStamp;
 
 /// Report of `s2ice info`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -26,20 +25,17 @@ pub struct InfoReport {
     pub layout: u64,
     /// Writer.
     pub writer: String,
-    /// Which era of the tile the store is; absent for the main store.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub era: Option<Era>,
-    /// The eras that the store names, and what they differ in.
-    pub eras: BTreeMap<Era, EraStamp>,
+    /// The eras of the tile, each a full tree at `/eras/<name>`.
+    pub eras: BTreeMap<Era, InfoEra>,
     /// `verified` or `assumed`.
     pub headers: String,
     /// `product` or `name`.
     pub metadata: String,
     /// Version of the Icechunk format.
     pub spec: u8,
-    /// The time axis.
+    /// The time axis of the main tree.
     pub times: Times,
-    /// Data arrays.
+    /// Data arrays, those of eras included.
     pub arrays: Vec<InfoArray>,
     /// The arrays of sun and viewing angles, whose values are in the store.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -61,6 +57,15 @@ pub struct InfoReport {
     pub branches: Vec<String>,
     /// Tags.
     pub tags: Vec<String>,
+}
+
+/// An era of a store.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct InfoEra {
+    /// What its products and rasters differ in from those of the main tree.
+    pub differs: Vec<String>,
+    /// Its time axis.
+    pub times: Times,
 }
 
 /// One data array of a store.

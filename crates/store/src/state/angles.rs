@@ -7,7 +7,7 @@ use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::MgrsTile;
 use serde_json::Value;
 
-use super::{Columns, StoreState};
+use super::{Columns, TreeState};
 use crate::error::Result;
 use crate::layout::geometry;
 use crate::update::same;
@@ -15,7 +15,7 @@ use crate::update::same;
 /// Array of angles to the time steps at which it has any.
 pub type HeldAngles = BTreeMap<AngleArray, Vec<bool>>;
 
-impl StoreState {
+impl TreeState {
     /// An array of angles as the outcome of an assembly.
     pub(super) fn angle_placements(&self, array: AngleArray) -> Vec<Option<AnglePlacement>> {
         (0..self.steps.len()).map(|step| self.angles(step).remove(&array)).collect()
@@ -25,7 +25,7 @@ impl StoreState {
     pub fn angles(&self, step: usize) -> BTreeMap<AngleArray, AnglePlacement> {
         let number = u32::try_from(step).unwrap_or(u32::MAX);
         let present = self.angles.iter().filter(|(_, present)| present.get(step) == Some(&true));
-        present.map(|(array, _)| (*array, AnglePlacement::Held { step: number })).collect()
+        present.map(|(array, _)| (*array, AnglePlacement::Held { era: self.era.clone(), step: number })).collect()
     }
 }
 
@@ -35,15 +35,14 @@ impl Columns<'_> {
     /// # Errors
     /// [`crate::Error::Damaged`] where one is not in the form in which it is written.
     pub(super) async fn angles(&self, documents: &BTreeMap<String, Value>, tile: MgrsTile) -> Result<HeldAngles> {
-        let there = AngleArray::ALL.into_iter().filter_map(|array| {
-            let path = geometry::path(array);
-            Some((array, documents.get(path.trim_start_matches('/'))?))
-        });
+        let there = AngleArray::ALL
+            .into_iter()
+            .filter_map(|array| Some((array, documents.get(&self.path(&geometry::path(array)))?)));
         let there: Vec<_> = there.collect();
         if there.is_empty() {
             return Ok(HeldAngles::new());
         }
-        let present = self.present(geometry::GROUP, documents).await?;
+        let present = self.present(&self.path(geometry::GROUP), documents).await?;
         let geocoding = TileGeocoding::of(tile);
         let mut out = HeldAngles::new();
         for (array, found) in there {

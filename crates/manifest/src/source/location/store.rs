@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
 use tokio::sync::Semaphore;
 
 use super::super::budget::spread;
@@ -274,18 +274,18 @@ impl Source {
         self.inner.store.get_opts(&key, options).await.is_ok_and(|now| now.meta.e_tag.as_deref() == etag)
     }
 
-    /// Size of a file, without its contents.
+    /// Size and state of a file, without its contents.
     ///
     /// # Errors
     /// As [`Source::get_range`].
-    pub async fn size(&self, path: &str) -> Result<u64, SourceError> {
+    pub async fn stat(&self, path: &str) -> Result<Listed, SourceError> {
         let key = self.join(path)?;
         let url = self.url_of(path)?;
         let _permit = self.inner.permits.acquire().await.map_err(|e| other(&url, &e.to_string()))?;
         self.count();
         let options = GetOptions { head: true, ..GetOptions::default() };
         match self.inner.store.get_opts(&key, options).await {
-            Ok(result) => Ok(result.meta.size),
+            Ok(result) => Ok(listed(path.to_owned(), result.meta)),
             Err(error) => Err(self.explain(&error, &url, 0)),
         }
     }
@@ -333,9 +333,8 @@ impl Source {
             if out.len() >= limit {
                 return Err(SourceError::TooMany { url, limit });
             }
-            // Servers without the time are given the epoch by the client.
-            let last_modified = (meta.last_modified.timestamp() != 0).then_some(meta.last_modified);
-            out.push(Listed { path: format!("/{relative}"), size: meta.size, etag: meta.e_tag, last_modified });
+            let path = format!("/{relative}");
+            out.push(listed(path, meta));
         }
         out.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(out)
@@ -357,6 +356,12 @@ impl Source {
         tracing::debug!(url, ?error, "read failed");
         classify(error, &Context { source, effective, url, offset })
     }
+}
+
+fn listed(path: String, meta: ObjectMeta) -> Listed {
+    // Servers without the time are given the epoch by the client.
+    let last_modified = (meta.last_modified.timestamp() != 0).then_some(meta.last_modified);
+    Listed { path, size: meta.size, etag: meta.e_tag, last_modified }
 }
 
 fn other(url: &str, detail: &str) -> SourceError {

@@ -79,7 +79,7 @@ impl SourceUrl {
     /// [`SourceError::BadUrl`] for other schemes, credentials, a query or a fragment in the URL, and segments no
     /// object can have (empty, `.`, `..`).
     pub fn parse(text: &str) -> Result<Self, SourceError> {
-        let bad = |reason: &str| SourceError::BadUrl { text: text.to_owned(), reason: reason.to_owned() };
+        let bad = |reason: &str| SourceError::BadUrl { text: without_secrets(text), reason: reason.to_owned() };
         let Some((scheme, rest)) = text.split_once("://") else {
             if text.is_empty() {
                 return Err(bad("it is empty"));
@@ -255,6 +255,15 @@ impl fmt::Display for SourceUrl {
         let prefix = self.prefix();
         f.write_str(if self.segments.is_empty() { &prefix } else { prefix.trim_end_matches('/') })
     }
+}
+
+/// An address as it may be shown: neither credentials nor a query, which may hold a signature.
+fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (place, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+    let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+    let host = authority.rsplit_once('@').map_or_else(|| authority.to_owned(), |(_, host)| format!("***@{host}"));
+    format!("{scheme}://{host}{path}{}", if query.is_empty() { "" } else { "?***" })
 }
 
 fn check_segment(segment: &str) -> Result<(), String> {

@@ -13,11 +13,11 @@ use super::xml::{Element, End, leaves};
 /// What the granule's metadata tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GranuleFacts {
-    /// `TILE_ID`, such as `S2A_OPER_MSI_L2A_TL_VGS1_20220401T110010_A035382_T34LBP_N04.00`.
+    /// `TILE_ID` (`TILE_ID_2A` in 2017), such as `S2A_OPER_MSI_L2A_TL_VGS1_20220401T110010_A035382_T34LBP_N04.00`.
     pub tile_id: String,
     /// The MGRS tile in it.
     pub tile: MgrsTile,
-    /// `DATASTRIP_ID`.
+    /// `DATASTRIP_ID` (`DATASTRIP_ID_2A` in 2017).
     pub datastrip_id: Option<String>,
     /// `SENSING_TIME`, microseconds since 1970-01-01 UTC.
     pub sensing_time_us: i64,
@@ -42,8 +42,11 @@ impl Found {
     fn take(&mut self, path: &[Element], text: &str) -> ControlFlow<()> {
         let Some((last, above)) = path.split_last() else { return ControlFlow::Continue(()) };
         match last.name.as_str() {
-            "TILE_ID" => self.tile_id = Some(text.to_owned()),
-            "DATASTRIP_ID" => self.datastrip_id = Some(text.to_owned()),
+            // PSD 14.2 (baselines 02.04 to 02.06) calls by these names what is of level 2A.
+            "TILE_ID_2A" => self.tile_id = Some(text.to_owned()),
+            "DATASTRIP_ID_2A" => self.datastrip_id = Some(text.to_owned()),
+            "TILE_ID" => drop(self.tile_id.get_or_insert_with(|| text.to_owned())),
+            "DATASTRIP_ID" => drop(self.datastrip_id.get_or_insert_with(|| text.to_owned())),
             "SENSING_TIME" => self.sensing_time = Some(text.to_owned()),
             "HORIZONTAL_CS_CODE" => self.cs_code = Some(text.to_owned()),
             name => {

@@ -310,8 +310,12 @@ pub fn check_belongs(granule: &GranuleFacts, facts: &ProductFacts, paths: &Metad
     let Some(first) = facts.granules.first() else {
         return Err(MetadataError::Missing { path: paths.product.clone(), element: "granuleIdentifier" });
     };
+    // The file class is no part of the identity: products of 2017 have `USER` in one file and `OPER` in the other.
+    let plain = |id: &str| id.replacen("_USER_", "_OPER_", 1);
     let same = |name: &GranuleName| {
-        name.tile_id == granule.tile_id && (name.datastrip_id.is_none() || name.datastrip_id == granule.datastrip_id)
+        let datastrip = name.datastrip_id.as_deref().map(plain);
+        plain(&name.tile_id) == plain(&granule.tile_id)
+            && (datastrip.is_none() || datastrip == granule.datastrip_id.as_deref().map(plain))
     };
     if facts.granules.iter().any(same) {
         return Ok(());

@@ -19,7 +19,7 @@ const MAX_VALUES: usize = 256;
 /// What the product's metadata tells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProductFacts {
-    /// `PRODUCT_URI` as a name, where it is one in the compact convention.
+    /// `PRODUCT_URI` (`PRODUCT_URI_2A` in 2017) as a name, where it is one in the compact convention.
     pub product: Option<ProductId>,
     /// `PROCESSING_BASELINE`.
     pub baseline: Baseline,
@@ -29,7 +29,7 @@ pub struct ProductFacts {
     pub add_offset: i32,
     /// The same as it is stated, band by band; empty where the product states none.
     pub band_offsets: BTreeMap<Band, i32>,
-    /// `Cloud_Coverage_Assessment`, percent.
+    /// `Cloud_Coverage_Assessment`, else `CLOUD_COVERAGE_PERCENTAGE` of the image content, percent.
     pub cloud_cover: Option<f64>,
     /// `IMAGE_FILE`: where the product's images lie below its folder, with `.jp2`. Masks are not among them.
     pub images: Vec<String>,
@@ -55,6 +55,7 @@ struct Found {
     wvp: Option<String>,
     offsets: Vec<(Option<u32>, String)>,
     cloud: Option<String>,
+    cloud_in_image: Option<String>,
     images: Vec<String>,
     granules: BTreeSet<GranuleName>,
     /// An element that comes more often than any product has it.
@@ -84,11 +85,13 @@ impl Found {
             return;
         }
         let slot = match (last.name.as_str(), level) {
-            ("PRODUCT_URI", _) => &mut self.uri,
+            // PSD 14.2 (baselines 02.04 to 02.06) names the product of level 1C too, as `PRODUCT_URI_1C`.
+            ("PRODUCT_URI", _) | ("PRODUCT_URI_2A", Level::L2A) => &mut self.uri,
             ("PROCESSING_BASELINE", _) => &mut self.baseline,
             ("AOT_QUANTIFICATION_VALUE" | "L2A_AOT_QUANTIFICATION_VALUE", Level::L2A) => &mut self.aot,
             ("WVP_QUANTIFICATION_VALUE" | "L2A_WVP_QUANTIFICATION_VALUE", Level::L2A) => &mut self.wvp,
             ("Cloud_Coverage_Assessment", _) => &mut self.cloud,
+            ("CLOUD_COVERAGE_PERCENTAGE", Level::L2A) => &mut self.cloud_in_image,
             ("BOA_ADD_OFFSET", Level::L2A) | ("RADIO_ADD_OFFSET", Level::L1C) => {
                 match self.offsets.len() < MAX_VALUES {
                     true => self.offsets.push((last.number(), text.to_owned())),
@@ -143,7 +146,12 @@ pub fn parse_product(bytes: &[u8], level: Level, path: &str) -> Result<ProductFa
             return Err(MetadataError::value(path, name, &text));
         }
     }
-    let cloud_cover = found.cloud.map(|text| number(&text, path, "Cloud_Coverage_Assessment")).transpose()?;
+    let cloud_cover = match (found.cloud.filter(|text| stated(text)), found.cloud_in_image.filter(|text| stated(text)))
+    {
+        (Some(text), _) => Some(number(&text, path, "Cloud_Coverage_Assessment")?),
+        (None, Some(text)) => Some(number(&text, path, "CLOUD_COVERAGE_PERCENTAGE")?),
+        (None, None) => None,
+    };
     let product = found.uri.and_then(|uri| uri.parse().ok());
     let band_offsets = band_offsets(&found.offsets, level, path)?;
     let add_offset = match band_offsets.values().next() {
@@ -155,6 +163,11 @@ pub fn parse_product(bytes: &[u8], level: Level, path: &str) -> Result<ProductFa
     let images = found.images.iter().map(|image| image_path(image, path)).collect::<Result<_, _>>()?;
     let granules = found.granules;
     Ok(ProductFacts { product, baseline, quantification, add_offset, band_offsets, cloud_cover, images, granules })
+}
+
+/// False for the words of processors that do not know a value.
+fn stated(text: &str) -> bool {
+    !["", "N/A", "NA", "NaN"].contains(&text)
 }
 
 fn number(text: &str, path: &str, element: &'static str) -> Result<f64, MetadataError> {

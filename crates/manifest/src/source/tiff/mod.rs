@@ -1,6 +1,7 @@
 //! Reading the tables of a cloud-optimised GeoTIFF: encoding, place and tiles, in one request as a rule.
 
 mod directory;
+mod offset;
 mod pieces;
 mod table;
 
@@ -14,12 +15,14 @@ use s2ice_jpeg2000::TileSpan;
 use serde::{Deserialize, Serialize};
 
 use self::directory::{Look, look};
+pub use self::offset::OffsetTally;
+use self::offset::ask_offset;
 use self::pieces::Pieces;
 use self::table::table;
-use super::cache::FactCache;
 use super::facts::{FactsError, Version};
 use super::jp2_header::FileError;
 use super::location::Source;
+use super::memory::Memory;
 use crate::encoding::TiffEncoding;
 use crate::grid::TileGeocoding;
 use crate::ids::Resolution;
@@ -61,6 +64,9 @@ pub struct TiffRecord {
     pub metres: u16,
     /// Offset and length of every tile in raster order; no length where the file has no such tile.
     pub tiles: Vec<(u64, u64)>,
+    /// What its pixels say of an offset, where they were asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offset: Option<OffsetTally>,
 }
 
 impl TiffRecord {
@@ -140,6 +146,7 @@ pub async fn read_tiff(source: &Source, path: &str) -> Result<TiffRecord, FileEr
         place: table.place,
         metres: table.resolution.metres(),
         tiles: table.tiles.iter().map(|span| (span.offset, span.length)).collect(),
+        offset: None,
     })
 }
 
@@ -157,15 +164,15 @@ pub struct TiffRequest<'a> {
 /// Tables of a file: remembered, or read now and remembered.
 ///
 /// # Errors
-/// [`FactsError::File`] and [`FactsError::Cache`].
+/// [`FactsError::File`].
 pub async fn tiff_record(
     source: &Source,
-    cache: &FactCache,
+    memory: &Memory,
     request: TiffRequest<'_>,
 ) -> Result<Arc<TiffRecord>, FactsError> {
     let TiffRequest { path, size, item } = request;
     let key = source.cache_key(path).map_err(FileError::from)?;
-    if let Some(known) = cache.tiff(&key)
+    if let Some(known) = memory.tiff(&key)
         && size.is_none_or(|size| size == known.size)
         && known.item.as_deref() == item
         && source.is_unchanged(path, known.etag.as_deref()).await
@@ -173,5 +180,26 @@ pub async fn tiff_record(
         return Ok(known);
     }
     let record = read_tiff(source, path).await?;
-    Ok(cache.put_tiff(&key, TiffRecord { item: item.map(str::to_owned), ..record })?)
+    Ok(memory.put_tiff(&key, TiffRecord { item: item.map(str::to_owned), ..record }))
+}
+
+/// What the pixels of a band say of an offset: remembered, or looked at now and remembered. One request, or two where the
+/// first finds too little.
+///
+/// # Errors
+/// As [`tiff_record`].
+pub async fn tiff_offset(
+    source: &Source,
+    memory: &Memory,
+    request: TiffRequest<'_>,
+    add_offset: i32,
+) -> Result<OffsetTally, FactsError> {
+    let record = tiff_record(source, memory, request).await?;
+    if let Some(known) = record.offset.filter(|known| known.add_offset == add_offset) {
+        return Ok(known);
+    }
+    let tally = ask_offset(source, request.path, &record, add_offset).await?;
+    let key = source.cache_key(request.path).map_err(FileError::from)?;
+    memory.put_tiff(&key, TiffRecord { offset: Some(tally), ..TiffRecord::clone(&record) });
+    Ok(tally)
 }

@@ -11,7 +11,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
-use crate::source::location::{Source, SourceError};
+use crate::source::location::{Listed, Source, SourceError};
 
 /// Ranges closer to each other than this are read as one.
 const GAP: u64 = 256 * 1024;
@@ -19,18 +19,19 @@ const GAP: u64 = 256 * 1024;
 /// Read at once from the file's end, which usually holds the whole footer.
 const FOOTER: usize = 64 * 1024;
 
-/// A file of a source, of known size.
+/// One state of a file of a source.
 #[derive(Debug, Clone)]
 pub(crate) struct ParquetFile {
     source: Source,
     path: String,
     size: u64,
+    etag: Option<String>,
 }
 
 impl ParquetFile {
     pub(crate) async fn open(source: Source, path: &str) -> std::result::Result<Self, SourceError> {
-        let size = source.size(path).await?;
-        Ok(Self { source, path: path.to_owned(), size })
+        let Listed { size, etag, .. } = source.stat(path).await?;
+        Ok(Self { source, path: path.to_owned(), size, etag })
     }
 
     async fn read(&self, range: Range<u64>) -> Result<Bytes> {
@@ -43,7 +44,8 @@ impl ParquetFile {
         }
         let fetched =
             self.source.get_range(&self.path, range).await.map_err(|e| ParquetError::External(Box::new(e)))?;
-        if fetched.bytes.len() as u64 != wanted {
+        let other = self.etag.is_some() && fetched.etag.is_some() && fetched.etag != self.etag;
+        if fetched.bytes.len() as u64 != wanted || fetched.size != self.size || other {
             return Err(ParquetError::General("the file changed while it was read".to_owned()));
         }
         Ok(fetched.bytes)

@@ -4,7 +4,9 @@
 //! row that cannot be understood is counted and named in the report, and never ends the reading.
 
 mod columns;
+mod error;
 mod file;
+mod report;
 mod row;
 
 use std::collections::{HashMap, VecDeque};
@@ -14,69 +16,27 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::ArrowError;
 use futures::TryStreamExt as _;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter};
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderOptions, RowFilter};
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
-use serde::{Deserialize, Serialize};
 
 use crate::ids::{Level, MgrsTile};
-use crate::index_columns::{Column, PREFIXES, PRODUCT_ID};
+use crate::index_columns::{PREFIXES, PRODUCT_ID};
 use crate::product::ProductId;
 use crate::raster::Asset;
 use crate::tlm::IndexRow;
 
 pub(crate) use columns::data_type;
-use columns::{Columns, check_schema};
+use columns::{Columns, Found, check_compression, find};
+pub use error::IndexError;
 use file::ParquetFile;
+use report::NAMED;
+pub use report::{Conflict, IndexReadReport, RejectedKind, RejectedRow, RowFault};
 
-use super::location::{Source, SourceError, SourceOptions, SourceUrl};
+use super::location::{Source, SourceOptions, SourceUrl};
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 1024;
-
-/// Rejected rows and conflicts named in a report; more are only counted.
-const NAMED: usize = 100;
-
-/// An index that cannot be read at all.
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {
-    /// The file cannot be reached.
-    #[error("the index: {0}")]
-    Source(#[from] SourceError),
-    /// Public columns are missing.
-    #[error(
-        "{file} is no TLM index: column {missing} is missing (an index has product_id, band_id, path and index; \
-         this file has {found})"
-    )]
-    MissingColumns {
-        /// The file.
-        file: String,
-        /// Names of the missing columns.
-        missing: String,
-        /// Names of the columns that are there.
-        found: String,
-    },
-    /// A public column has another type.
-    #[error("{file} is no TLM index: column {column} is {found}, not {expected}")]
-    ColumnType {
-        /// The file.
-        file: String,
-        /// The column.
-        column: &'static str,
-        /// Its Arrow type.
-        found: String,
-        /// The type it should have.
-        expected: &'static str,
-    },
-    /// The file is not Parquet, or damaged.
-    #[error("{file} cannot be read as Parquet: {detail}")]
-    Parquet {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        detail: String,
-    },
-}
 
 /// A choice among products.
 pub type ProductPredicate = Arc<dyn Fn(&ProductId) -> bool + Send + Sync>;
@@ -108,51 +68,6 @@ impl std::fmt::Debug for IndexFilter {
     }
 }
 
-/// A row that was left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct RejectedRow {
-    /// The index file.
-    pub file: String,
-    /// Number of the row in it, from 1.
-    pub row: u64,
-    /// Why.
-    pub reason: String,
-}
-
-/// Rows of one raster that contradict each other; none of them is used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Conflict {
-    /// Product name.
-    pub product: String,
-    /// Raster name.
-    pub raster: String,
-    /// In what they differ.
-    pub reason: String,
-}
-
-/// What was found in the index.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct IndexReadReport {
-    /// Files read.
-    pub files: u64,
-    /// Rows in them.
-    pub rows: u64,
-    /// Rows of other products, levels or tiles.
-    pub other_products: u64,
-    /// Rows given back.
-    pub taken: u64,
-    /// Rows equal to one already taken.
-    pub duplicates: u64,
-    /// Rows that could not be understood.
-    pub rejected: u64,
-    /// The first hundred of them.
-    pub rejected_rows: Vec<RejectedRow>,
-    /// Rows left out because they contradict each other.
-    pub conflicting: u64,
-    /// The first hundred rasters concerned.
-    pub conflicts: Vec<Conflict>,
-}
-
 /// What the predicate saw: it alone sees every row.
 #[derive(Debug, Default)]
 struct Seen {
@@ -160,20 +75,16 @@ struct Seen {
     other_products: u64,
     /// Row number and product of each row let through and not yet read.
     taken: VecDeque<(u64, ProductId)>,
-    rejected: Vec<(u64, String)>,
-    rejected_more: u64,
+    rejected: IndexReadReport,
 }
 
 impl Seen {
-    fn reject(&mut self, row: u64, reason: String) {
-        if self.rejected.len() < NAMED { self.rejected.push((row, reason)) } else { self.rejected_more += 1 }
-    }
-
     /// Looks at the product names of the next rows.
     fn look(
         &mut self,
+        file: &str,
         batch: &RecordBatch,
-        columns: &[&'static Column],
+        columns: &[Found],
         filter: &IndexFilter,
     ) -> Result<BooleanArray, ArrowError> {
         let names = Columns::new(batch, columns)?;
@@ -183,7 +94,7 @@ impl Seen {
             self.rows += 1;
             let number = self.rows;
             let Some(name) = names.text(PRODUCT_ID, row) else {
-                self.reject(number, "product_id is null".to_owned());
+                self.rejected.reject(file, number, (RowFault::NoValue, "product_id is null or no text".to_owned()));
                 out.push(false);
                 continue;
             };
@@ -192,7 +103,7 @@ impl Seen {
                 last = match name.parse::<ProductId>() {
                     Ok(product) => Some((name.to_owned(), product, filter.takes(&product))),
                     Err(error) => {
-                        self.reject(number, format!("product_id {error}"));
+                        self.rejected.reject(file, number, (RowFault::ProductName, format!("product_id {error}")));
                         None
                     }
                 };
@@ -212,11 +123,9 @@ impl Seen {
 /// A stream of the wanted rows of one index file.
 pub struct IndexReader {
     file: String,
-    columns: Vec<&'static Column>,
+    columns: Vec<Found>,
     stream: ParquetRecordBatchStream<ParquetFile>,
     seen: Arc<Mutex<Seen>>,
-    rejected: Vec<RejectedRow>,
-    rejected_more: u64,
 }
 
 impl IndexReader {
@@ -228,30 +137,32 @@ impl IndexReader {
         let (url, name) = SourceUrl::parse_file(location)?;
         let source = Source::open(&url, options)?;
         let file = ParquetFile::open(source, &name).await?;
-        let bad = |error: ParquetError| explain(location, error);
-        let mut builder = ParquetRecordBatchStreamBuilder::new(file).await.map_err(bad)?;
-        let columns: Vec<&'static Column> = check_schema(location, builder.schema())?
-            .into_iter()
-            .filter(|column| filter.prefixes || column.name != PREFIXES)
-            .collect();
-        let names: Vec<&'static Column> = columns.iter().copied().filter(|c| c.name == PRODUCT_ID).collect();
+        let bad = |error: ParquetError| IndexError::of(location, error);
+        // What the writer had in memory decides nothing, and is not always true of the file.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchStreamBuilder::new_with_options(file, options).await.map_err(bad)?;
+        let mut columns = find(location, builder.schema())?;
+        columns.retain(|found| filter.prefixes || found.column.name != PREFIXES);
+        check_compression(location, builder.metadata(), &columns)?;
+        let names: Vec<Found> = columns.iter().copied().filter(|found| found.column.name == PRODUCT_ID).collect();
         let seen = Arc::new(Mutex::new(Seen::default()));
 
-        let only_names = ProjectionMask::columns(builder.parquet_schema(), [PRODUCT_ID]);
-        let (shared, filter) = (Arc::clone(&seen), filter.clone());
+        let only = |found: &[Found]| ProjectionMask::roots(builder.parquet_schema(), found.iter().map(|f| f.place));
+        let (only_names, wanted) = (only(&names), only(&columns));
+        let (shared, filter, file) = (Arc::clone(&seen), filter.clone(), location.to_owned());
         let predicate = ArrowPredicateFn::new(only_names, move |batch: RecordBatch| {
             shared
                 .lock()
                 .map_err(|_| ArrowError::ComputeError("an earlier row ended in a panic".to_owned()))?
-                .look(&batch, &names, &filter)
+                .look(&file, &batch, &names, &filter)
         });
-        let wanted = ProjectionMask::columns(builder.parquet_schema(), columns.iter().map(|c| c.name));
-        builder = builder
+        let stream = builder
             .with_projection(wanted)
             .with_row_filter(RowFilter::new(vec![Box::new(predicate)]))
-            .with_batch_size(BATCH_ROWS);
-        let stream = builder.build().map_err(bad)?;
-        Ok(Self { file: location.to_owned(), columns, stream, seen, rejected: Vec::new(), rejected_more: 0 })
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(bad)?;
+        Ok(Self { file: location.to_owned(), columns, stream, seen })
     }
 
     /// The next wanted rows, `None` at the end. May be empty in between.
@@ -259,7 +170,7 @@ impl IndexReader {
     /// # Errors
     /// [`IndexError`].
     pub async fn next_rows(&mut self) -> Result<Option<Vec<(u64, IndexRow)>>, IndexError> {
-        let batch = self.stream.try_next().await.map_err(|e| explain(&self.file, e))?;
+        let batch = self.stream.try_next().await.map_err(|e| IndexError::of(&self.file, e))?;
         let Some(batch) = batch else { return Ok(None) };
         let damaged = |detail: String| IndexError::Parquet { file: self.file.clone(), detail };
         let columns = Columns::new(&batch, &self.columns).map_err(|e| damaged(e.to_string()))?;
@@ -271,10 +182,7 @@ impl IndexReader {
             };
             match row::read(&columns, at, product) {
                 Ok(row) => rows.push((number, row)),
-                Err(reason) if self.rejected.len() < NAMED => {
-                    self.rejected.push(RejectedRow { file: self.file.clone(), row: number, reason });
-                }
-                Err(_) => self.rejected_more += 1,
+                Err(fault) => seen.rejected.reject(&self.file, number, fault),
             }
         }
         Ok(Some(rows))
@@ -286,16 +194,7 @@ impl IndexReader {
         report.files += 1;
         report.rows += seen.rows;
         report.other_products += seen.other_products;
-        let early = seen.rejected.iter().map(|(row, reason)| RejectedRow {
-            file: self.file.clone(),
-            row: *row,
-            reason: reason.clone(),
-        });
-        let mut rejected: Vec<RejectedRow> = early.chain(self.rejected.iter().cloned()).collect();
-        rejected.sort_by_key(|r| r.row);
-        report.rejected += rejected.len() as u64 + seen.rejected_more + self.rejected_more;
-        let room = NAMED.saturating_sub(report.rejected_rows.len());
-        report.rejected_rows.extend(rejected.into_iter().take(room));
+        report.add_rejected(&seen.rejected);
     }
 }
 
@@ -369,15 +268,5 @@ impl Collected {
         let rows: Vec<IndexRow> = self.rows.into_iter().flatten().collect();
         report.taken = rows.len() as u64;
         rows
-    }
-}
-
-fn explain(file: &str, error: ParquetError) -> IndexError {
-    match error {
-        ParquetError::External(source) => match source.downcast::<SourceError>() {
-            Ok(source) => IndexError::Source(*source),
-            Err(other) => IndexError::Parquet { file: file.to_owned(), detail: other.to_string() },
-        },
-        other => IndexError::Parquet { file: file.to_owned(), detail: other.to_string() },
     }
 }

@@ -12,23 +12,25 @@ use crate::raster::Asset;
 use crate::tlm::{IndexRow, TileIndex};
 
 use super::columns::Columns;
+use super::report::{Fault, RowFault};
 
-pub(super) fn read(columns: &Columns, at: usize, product: ProductId) -> Result<IndexRow, String> {
-    let path = columns.text(PATH, at).filter(|path| !path.is_empty()).ok_or("path is null or empty")?;
-    let band_id = columns.text(BAND_ID, at).ok_or("band_id is null")?;
+pub(super) fn read(columns: &Columns, at: usize, product: ProductId) -> Result<IndexRow, Fault> {
+    let absent = |what: &str| (RowFault::NoValue, format!("{what} is null or empty"));
+    let text = |name: &str| columns.text(name, at).filter(|text| !text.is_empty()).ok_or_else(|| absent(name));
+    let (path, band_id) = (text(PATH)?, text(BAND_ID)?);
     if let Some(other) = ProductId::find_in(path)
         && other != product
     {
-        return Err(format!("path {path} is of another product than {product}"));
+        return Err((RowFault::Contradiction, format!("path {path} is of another product than {product}")));
     }
     let asset = which_raster(columns.text(ASSET, at), path, band_id)?;
     if !asset.exists_at(product.level()) {
-        return Err(format!("products of level {} have no {asset}", product.level()));
+        return Err((RowFault::NoRaster, format!("products of level {} have no {asset}", product.level())));
     }
     if let Some(metres) = columns.u16(RESOLUTION, at)
         && Resolution::from_metres(u64::from(metres)) != Some(asset.resolution)
     {
-        return Err(format!("resolution {metres} contradicts raster {asset}"));
+        return Err((RowFault::Contradiction, format!("resolution {metres} contradicts raster {asset}")));
     }
     let index = TileIndex::from_cell(columns.binary(INDEX, at).unwrap_or_default());
     let main_header: Option<Box<[u8]>> = columns.binary(MAIN_HEADER, at).filter(|b| !b.is_empty()).map(Box::from);
@@ -51,20 +53,26 @@ pub(super) fn read(columns: &Columns, at: usize, product: ProductId) -> Result<I
 
 /// The raster by our own column, else by the file's name, else by its band at its home resolution; refused where these
 /// contradict each other.
-fn which_raster(asset: Option<&str>, path: &str, band_id: &str) -> Result<Asset, String> {
+fn which_raster(asset: Option<&str>, path: &str, band_id: &str) -> Result<Asset, Fault> {
+    let contradiction = |reason: String| Err((RowFault::Contradiction, reason));
+    let unknown = |reason: String| (RowFault::NoRaster, reason);
     let by_path = Asset::of_path(path);
-    let by_column: Option<Asset> = asset.map(|name| name.parse().map_err(|e| format!("asset {e}"))).transpose()?;
+    let by_column: Option<Asset> =
+        asset.map(|name| name.parse().map_err(|e| unknown(format!("asset {e}")))).transpose()?;
     if let (Some(a), Some(b)) = (by_column, by_path)
         && a != b
     {
-        return Err(format!("asset {a} contradicts path {path}"));
+        return contradiction(format!("asset {a} contradicts path {path}"));
     }
     let asset = match by_column.or(by_path) {
         Some(asset) => asset,
-        None => band_id.parse().map_err(|_| format!("neither path {path} nor band_id {band_id:?} names a raster"))?,
+        None => {
+            let by_band = band_id.parse();
+            by_band.map_err(|_| unknown(format!("neither path {path} nor band_id {band_id:?} names a raster")))?
+        }
     };
     if asset.band_id() != band_id && asset.name() != band_id {
-        return Err(format!("band_id {band_id:?} contradicts raster {asset} of path {path}"));
+        return contradiction(format!("band_id {band_id:?} contradicts raster {asset} of path {path}"));
     }
     Ok(asset)
 }

@@ -5,9 +5,10 @@ use s2ice_manifest::geometry::{SPACING_M, x_nodes, y_nodes};
 use s2ice_manifest::grid::TileGeocoding;
 
 use super::AngleReferences;
-use super::tree::{Tree, join};
+use super::tree::Tree;
 use crate::layout::document::{ArrayDocument, encode_labels, text_codecs};
 use crate::layout::geometry::{ANGLE_LABELS, GROUP, band_labels, detector_labels, dimensions, document, of_coordinate};
+use crate::layout::place::join;
 use crate::layout::{crs, multiscale, time};
 
 impl Tree {

@@ -1,0 +1,199 @@
+//! Refusals, and when what was refused is asked for again.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Memory;
+use crate::assemble::{Refusal, RefusalKind};
+use crate::product::ProductId;
+
+/// What was refused, and for how long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// What was left out, and why.
+    pub refusal: Refusal,
+    /// Of what it was made and asked: index rows, filters and policies. Others are another matter.
+    pub fingerprint: i64,
+    /// The product that stands in its place; where that is gone, the refusal is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by: Option<ProductId>,
+    /// When it was first refused.
+    pub first: DateTime<Utc>,
+    /// When it was last refused.
+    pub last: DateTime<Utc>,
+    /// How often it was asked for.
+    pub tries: u32,
+    /// When it may be asked for again; `None` where only other rows can change the outcome.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub again: Option<DateTime<Utc>>,
+}
+
+/// Whether to ask.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Due {
+    /// Nothing speaks against it.
+    Ask,
+    /// It would be refused again.
+    Wait(Refusal),
+}
+
+/// How long to wait after so many tries in vain; `None` for ever. Passing trouble is tried by the next run, then less and
+/// less often; what is wrong with a file may be mended in its place.
+fn wait(kind: RefusalKind, tries: u32) -> Option<TimeDelta> {
+    let doubled = |first: TimeDelta, times: u32, most: TimeDelta| {
+        first.checked_mul(1 << times.min(20)).map_or(most, |w| w.min(most))
+    };
+    match kind {
+        RefusalKind::Source if tries <= 1 => Some(TimeDelta::zero()),
+        RefusalKind::Source => Some(doubled(TimeDelta::minutes(10), tries - 2, TimeDelta::days(1))),
+        RefusalKind::Header | RefusalKind::Changed | RefusalKind::Metadata => {
+            Some(doubled(TimeDelta::days(1), tries.saturating_sub(1), TimeDelta::days(30)))
+        }
+        _ => None,
+    }
+}
+
+/// Key of a refusal: a product, or one of its rasters.
+fn key(product: &str, raster: Option<&str>) -> String {
+    raster.map_or_else(|| product.to_owned(), |raster| format!("{product} {raster}"))
+}
+
+impl Memory {
+    /// Whether a product (without a raster) or one of its rasters is worth asking for. `stands` tells whether a product is
+    /// in the store.
+    #[must_use]
+    pub fn due(
+        &self,
+        id: ProductId,
+        raster: Option<&str>,
+        fingerprint: i64,
+        stands: impl Fn(ProductId) -> bool,
+    ) -> Due {
+        let state = self.lock();
+        let known = state.refusals.get(&key(&id.to_string(), raster)).filter(|known| known.fingerprint == fingerprint);
+        let now = (self.clock)();
+        match known {
+            Some(known) if known.by.is_none_or(stands) && known.again.is_none_or(|again| again > now) => {
+                Due::Wait(known.refusal.clone())
+            }
+            _ => Due::Ask,
+        }
+    }
+
+    /// Remembers that something was refused; `by` is the product that stands in its place.
+    pub fn refuse(&self, refusal: &Refusal, fingerprint: i64, by: Option<ProductId>) {
+        let now = (self.clock)();
+        let key = key(&refusal.product, refusal.raster.as_deref());
+        let mut state = self.lock();
+        let before =
+            state.refusals.get(&key).filter(|b| b.fingerprint == fingerprint && b.refusal.kind == refusal.kind);
+        // What is still being waited for was not asked for.
+        if before.is_some_and(|before| before.again.is_none_or(|again| again > now) && before.by == by) {
+            return;
+        }
+        let tries = before.map_or(0, |before| before.tries).saturating_add(1);
+        let first = before.map_or(now, |before| before.first);
+        let again = wait(refusal.kind, tries).map(|wait| now + wait);
+        let remembered = Remembered { refusal: refusal.clone(), fingerprint, by, first, last: now, tries, again };
+        state.refusals.insert(key, remembered);
+        state.learned += 1;
+    }
+
+    /// Forgets the refusals of everything that is not refused any more among the products that were looked at.
+    pub fn settle(&self, looked_at: impl Fn(&str) -> bool, refused: impl Fn(&str, Option<&str>) -> bool) {
+        let mut state = self.lock();
+        let before = state.refusals.len();
+        state.refusals.retain(|_, known| {
+            let Refusal { product, raster, .. } = &known.refusal;
+            !looked_at(product) || refused(product, raster.as_deref())
+        });
+        state.forgot |= state.refusals.len() != before;
+    }
+
+    /// True where anything is remembered of a product.
+    #[must_use]
+    pub fn knows(&self, id: ProductId) -> bool {
+        !self.of_product(id, |known| known.again).is_empty()
+    }
+
+    /// True where a refusal of a product with another fingerprint than this is remembered.
+    #[must_use]
+    pub fn knows_other_than(&self, id: ProductId, fingerprint: i64) -> bool {
+        self.of_product(id, |known| known.fingerprint).into_iter().any(|known| known != fingerprint)
+    }
+
+    /// True where nothing is remembered of a product, or something of it may be asked for again.
+    #[must_use]
+    pub fn is_worth_asking(&self, id: ProductId) -> bool {
+        let now = (self.clock)();
+        let known = self.of_product(id, |known| known.again);
+        known.is_empty() || known.into_iter().flatten().any(|again| again <= now)
+    }
+
+    /// What the refusals of a product and its rasters say.
+    fn of_product<T>(&self, id: ProductId, say: impl Fn(&Remembered) -> T) -> Vec<T> {
+        let name = id.to_string();
+        let state = self.lock();
+        let of_product = state.refusals.range(name.clone()..).take_while(|(key, _)| key.starts_with(&name));
+        of_product.map(|(_, known)| say(known)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+
+    static NOW: AtomicI64 = AtomicI64::new(1_800_000_000);
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(NOW.load(Ordering::Relaxed), 0).unwrap()
+    }
+
+    fn later(seconds: i64) {
+        NOW.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn what_is_refused_waits_as_its_kind_asks_for() {
+        let id: ProductId = "S2A_MSIL2A_20240501T100601_N0511_R022_T33TVN_20240501T140000".parse().unwrap();
+        let other: ProductId = "S2A_MSIL2A_20240501T100601_N0512_R022_T33TVN_20240501T140000".parse().unwrap();
+        let memory = Memory::new(now);
+        let refusal =
+            |kind| Refusal { product: id.to_string(), raster: Some("B02_10m".into()), kind, reason: "x".into() };
+        let due = |fingerprint| memory.due(id, Some("B02_10m"), fingerprint, |_| false);
+        assert_eq!(due(1), Due::Ask);
+        // Passing trouble: by the next run, then doubled.
+        memory.refuse(&refusal(RefusalKind::Source), 1, None);
+        assert_eq!(due(1), Due::Ask);
+        memory.refuse(&refusal(RefusalKind::Source), 1, None);
+        assert_eq!(due(1), Due::Wait(refusal(RefusalKind::Source)));
+        assert_eq!(due(2), Due::Ask, "other rows");
+        assert!(
+            memory.knows(id) && !memory.knows(other) && !memory.is_worth_asking(id) && memory.is_worth_asking(other)
+        );
+        assert!(memory.knows_other_than(id, 2) && !memory.knows_other_than(id, 1));
+        later(601);
+        assert_eq!(due(1), Due::Ask);
+        memory.refuse(&refusal(RefusalKind::Source), 1, None);
+        later(601);
+        assert!(matches!(due(1), Due::Wait(_)));
+        later(601);
+        assert_eq!(due(1), Due::Ask);
+        // A damaged row waits until it changes.
+        memory.refuse(&refusal(RefusalKind::Index), 1, None);
+        later(400 * 86_400);
+        assert!(matches!(due(1), Due::Wait(_)) && due(2) == Due::Ask);
+        // What gave way to another comes back where that one is gone.
+        let whole = Refusal { raster: None, ..refusal(RefusalKind::Superseded) };
+        memory.refuse(&whole, 7, Some(other));
+        assert_eq!(memory.due(id, None, 7, |by| by == other), Due::Wait(whole));
+        assert_eq!(memory.due(id, None, 7, |_| false), Due::Ask);
+        memory.settle(|_| true, |_, raster| raster.is_none());
+        assert_eq!(due(1), Due::Ask);
+        memory.forget_product(id);
+        assert_eq!(memory.due(id, None, 7, |_| true), Due::Ask);
+    }
+}

@@ -1,0 +1,329 @@
+//! Evidence: what products and files themselves say. What cannot be proven is refused by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
+use s2ice_manifest::decide::Resolutions;
+use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
+use s2ice_manifest::ids::Resolution;
+use s2ice_manifest::manifest::{Placement, RasterFile};
+use s2ice_manifest::product::{ProductId, ProductMetadata, precedence, same_datastrip};
+use s2ice_manifest::raster::Quantity;
+use s2ice_manifest::tlm::IndexRow;
+
+use super::BuildSettings;
+use super::gather::Gathered;
+use super::trouble::{Trouble, whole, without_angles};
+use crate::error::Result;
+use crate::holdings::Holdings;
+use crate::progress::{Phase, Progress};
+
+/// So many files that do not answer, one after the other, are a source that does not answer.
+const SILENT: usize = 4;
+
+/// Angles of a product, by array.
+pub type Angles = BTreeMap<AngleArray, AnglePlacement>;
+
+/// What is read of a product: metadata and, where they are wanted and can be read, angles.
+pub type ReadProduct = (ProductMetadata, std::result::Result<Angles, Trouble>);
+
+/// A kind of source that says what its products and files are.
+#[async_trait]
+pub trait Reader: Send + Sync {
+    /// Metadata and angles of a product.
+    async fn read_product(&self, product: &Gathered) -> std::result::Result<ReadProduct, Trouble>;
+
+    /// A file, proven to be what its row says.
+    async fn read_raster(&self, row: &IndexRow) -> std::result::Result<RasterFile, Trouble>;
+
+    /// What only several rasters of a product tell of it: nothing, as a rule.
+    async fn judge(&self, _product: &ProductRecord) -> std::result::Result<(), Trouble> {
+        Ok(())
+    }
+
+    /// Answers that were remembered.
+    fn remembered(&self) -> u64;
+}
+
+/// Products with everything that a decision needs.
+pub struct Evidence {
+    /// Products with at least one usable raster.
+    pub products: Vec<ProductRecord>,
+    /// What was left out so far.
+    pub refused: Vec<Refusal>,
+    /// Answers that were remembered.
+    pub from_cache: u64,
+}
+
+/// Asks for what is not known yet and checks everything.
+///
+/// Of several processings of an acquisition the first by precedence is asked for its rasters first, another one only where
+/// that does not have them all; of several copies of a raster the best one first, another only where it was refused for good.
+pub async fn evidence(
+    settings: &BuildSettings,
+    reader: &dyn Reader,
+    held: &Holdings,
+    products: Vec<Gathered>,
+    resolutions: Resolutions,
+    progress: &dyn Progress,
+) -> Result<Evidence> {
+    let job = Job { settings, reader, resolutions, silent: AtomicUsize::new(0) };
+    let mut refused = Vec::new();
+    let mut waiting = job.metadata(products, &mut refused, progress).await?;
+    let mut products: Vec<ProductRecord> = Vec::with_capacity(waiting.len());
+    waiting.sort_by_key(|asked| std::cmp::Reverse(precedence(asked.product.id)));
+    while !waiting.is_empty() {
+        let (mut now, mut later): (Vec<Asked>, Vec<Asked>) = (Vec::new(), Vec::new());
+        for asked in waiting {
+            let (id, quantities) = (asked.product.id, main_quantities(&asked.product));
+            let start = asked.metadata.datastrip_start();
+            // What is pruned takes nobody's place.
+            let standing = start.filter(|_| !settings.prune).and_then(|start| held.supersedes(id, start, &quantities));
+            let given =
+                || products.iter().find(|other| supersedes(other, id, start, &quantities)).map(|other| other.id);
+            match standing.or_else(given) {
+                Some(by) => refused.push(Refusal::superseded(id, by)),
+                None if now.iter().any(|other| other.is_same_acquisition(id, start)) => later.push(asked),
+                None => now.push(asked),
+            }
+        }
+        products.extend(job.rasters(now, &mut refused, progress).await?);
+        waiting = later;
+    }
+    Ok(Evidence { products, refused, from_cache: reader.remembered() })
+}
+
+/// Reflectance and what belongs to it, which a later processing must have to take the place of an earlier one.
+fn main_quantities(product: &Gathered) -> BTreeSet<Quantity> {
+    product.rows.iter().map(|row| row.asset.quantity).filter(|quantity| quantity.is_main()).collect()
+}
+
+/// True where a product that was resolved is a later processing of the same acquisition, and has all that one could have.
+fn supersedes(
+    product: &ProductRecord,
+    id: ProductId,
+    start: Option<DateTime<Utc>>,
+    quantities: &BTreeSet<Quantity>,
+) -> bool {
+    let has = |quantity: &Quantity| product.rasters.iter().any(|raster| raster.asset().quantity == *quantity);
+    product.id != id
+        && product.id.datatake() == id.datatake()
+        && same_datastrip(product.metadata.datastrip_start(), start)
+        && precedence(product.id) > precedence(id)
+        && quantities.iter().all(has)
+}
+
+/// A product with what its metadata tell.
+struct Asked {
+    product: Gathered,
+    metadata: ProductMetadata,
+    angles: Angles,
+}
+
+impl Asked {
+    fn is_same_acquisition(&self, id: ProductId, start: Option<DateTime<Utc>>) -> bool {
+        self.product.id.datatake() == id.datatake() && same_datastrip(self.metadata.datastrip_start(), start)
+    }
+}
+
+/// Copies of one raster of a product, in the order in which they are asked for.
+struct Copies {
+    /// Number of the product's record.
+    record: usize,
+    rows: Vec<IndexRow>,
+}
+
+struct Job<'a> {
+    settings: &'a BuildSettings,
+    reader: &'a dyn Reader,
+    resolutions: Resolutions,
+    /// Files in a row that did not answer.
+    silent: AtomicUsize,
+}
+
+impl Job<'_> {
+    fn parallel(&self) -> usize {
+        // The source bounds its own connections; a few waiting requests keep them busy.
+        self.settings.source_options.at_once() * 2
+    }
+
+    async fn metadata(
+        &self,
+        products: Vec<Gathered>,
+        refused: &mut Vec<Refusal>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Asked>> {
+        progress.begin(Phase::Metadata, Some(products.len() as u64));
+        let mut out = Vec::with_capacity(products.len());
+        let mut answers = futures::stream::iter(products)
+            .map(|product| async move {
+                let answer = self.patient(self.read(&product).await);
+                progress.advance(1);
+                (product, answer)
+            })
+            .buffered(self.parallel());
+        while let Some((product, answer)) = answers.next().await {
+            match answer {
+                Ok((metadata, angles)) => match not_admitted(self.settings, &product, &metadata) {
+                    None => {
+                        let angles = match angles {
+                            Ok(angles) => angles,
+                            Err(Trouble::Refused(kind, reason)) => {
+                                refused.push(without_angles(product.id, kind, reason));
+                                Angles::new()
+                            }
+                            Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
+                        };
+                        out.push(Asked { product, metadata, angles });
+                    }
+                    Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
+                },
+                Err(Trouble::Refused(kind, reason)) => refused.push(whole(product.id, kind, reason)),
+                Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
+            }
+        }
+        progress.end();
+        Ok(out)
+    }
+
+    async fn read(&self, product: &Gathered) -> std::result::Result<ReadProduct, Trouble> {
+        match &product.known {
+            Some(known) => Ok((known.clone(), Ok(Angles::new()))),
+            None => self.reader.read_product(product).await,
+        }
+    }
+
+    async fn rasters(
+        &self,
+        products: Vec<Asked>,
+        refused: &mut Vec<Refusal>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<ProductRecord>> {
+        let mut records: Vec<ProductRecord> = Vec::with_capacity(products.len());
+        let mut copies: Vec<Copies> = Vec::new();
+        for Asked { product, metadata, angles } in products {
+            records.push(ProductRecord { id: product.id, metadata, rasters: Vec::new(), angles });
+            copies.extend(self.copies(records.len() - 1, product.rows));
+        }
+        progress.begin(Phase::Headers, Some(copies.len() as u64));
+        let mut answers = futures::stream::iter(copies)
+            .map(|copies| async move {
+                let answer = self.best(&copies).await;
+                progress.advance(1);
+                (copies.record, answer)
+            })
+            .buffered(self.parallel());
+        while let Some((record, answer)) = answers.next().await {
+            let (raster, left_out) = answer?;
+            records[record].rasters.extend(raster.map(Placement::from));
+            refused.extend(left_out);
+        }
+        drop(answers);
+        progress.end();
+        let mut records = self.believed(records, refused).await?;
+        records.retain(|record| {
+            let keep = !record.rasters.is_empty();
+            if !keep {
+                refused.push(whole(
+                    record.id,
+                    RefusalKind::Empty,
+                    "no raster of this product can be referenced".to_owned(),
+                ));
+            }
+            keep
+        });
+        Ok(records)
+    }
+
+    /// The products that nothing contradicts.
+    async fn believed(&self, records: Vec<ProductRecord>, refused: &mut Vec<Refusal>) -> Result<Vec<ProductRecord>> {
+        let judged = |record: ProductRecord| async move {
+            let verdict = self.patient(self.reader.judge(&record).await);
+            (record, verdict)
+        };
+        let mut verdicts = futures::stream::iter(records).map(judged).buffered(self.parallel());
+        let mut believed = Vec::new();
+        while let Some((record, verdict)) = verdicts.next().await {
+            match verdict {
+                Ok(()) => believed.push(record),
+                Err(Trouble::Refused(kind, reason)) => refused.push(whole(record.id, kind, reason)),
+                Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
+            }
+        }
+        Ok(believed)
+    }
+
+    /// The rows of a product by what they show, the best copy first; each by itself where all copies are wanted.
+    fn copies(&self, record: usize, rows: Vec<IndexRow>) -> Vec<Copies> {
+        let mut groups: BTreeMap<(Quantity, Option<Resolution>), Vec<IndexRow>> = BTreeMap::new();
+        for row in rows {
+            let alone = (self.resolutions == Resolutions::All).then_some(row.asset.resolution);
+            groups.entry((row.asset.quantity, alone)).or_default().push(row);
+        }
+        let best_first = |mut rows: Vec<IndexRow>| {
+            rows.sort_by_key(|row| (row.asset.resolution != row.asset.home(), row.asset.resolution));
+            Copies { record, rows }
+        };
+        groups.into_values().map(best_first).collect()
+    }
+
+    /// The best copy that can be referenced, and those that cannot. A copy that is out of reach for now is waited for.
+    async fn best(&self, copies: &Copies) -> Result<(Option<RasterFile>, Vec<Refusal>)> {
+        let mut refused = Vec::new();
+        for row in &copies.rows {
+            match self.patient(self.reader.read_raster(row).await) {
+                Ok(raster) => return Ok((Some(raster), refused)),
+                Err(trouble) => {
+                    let refusal = trouble.of_raster(row.product, row.asset)?;
+                    let passing = refusal.kind == RefusalKind::Source;
+                    refused.push(refusal);
+                    if passing {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok((None, refused))
+    }
+
+    /// One file that never answers is left out; several in a row mean that nothing will answer.
+    fn patient<T>(&self, answer: std::result::Result<T, Trouble>) -> std::result::Result<T, Trouble> {
+        match answer {
+            Err(Trouble::Silent(error)) => match self.silent.fetch_add(1, Ordering::Relaxed) + 1 {
+                SILENT.. => Err(Trouble::Fatal(error)),
+                _ => Err(Trouble::Refused(RefusalKind::Source, error.to_string())),
+            },
+            answer => {
+                self.silent.store(0, Ordering::Relaxed);
+                answer
+            }
+        }
+    }
+}
+
+/// Why sensing time or cloud cover keep a product out, where they do. A cover that the item states was judged already.
+pub fn not_admitted(settings: &BuildSettings, product: &Gathered, metadata: &ProductMetadata) -> Option<String> {
+    let sensed = DateTime::from_timestamp_micros(metadata.sensing_time_us);
+    if let (Some(interval), Some(sensed)) = (settings.datetime, sensed)
+        && !interval.contains(sensed)
+    {
+        return Some(format!("its time {sensed} lies outside the interval"));
+    }
+    let stated = product.item.as_ref().and_then(|item| item.cloud_cover);
+    let max = settings.max_cloud_cover.filter(|_| stated.is_none())?;
+    match metadata.cloud_cover {
+        // A store keeps it with single precision.
+        Some(percent) if single(percent) <= single(max) => None,
+        Some(percent) => Some(format!("its cloud cover is {percent} %")),
+        None => Some("its cloud cover is unknown".to_owned()),
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn single(percent: f64) -> f32 {
+    percent as f32
+}

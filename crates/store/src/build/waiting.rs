@@ -1,0 +1,121 @@
+//! What is not asked for this time, since it was refused lately, and what the next runs shall know of this one's refusals.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::decide::{Incomplete, OnMismatch};
+use s2ice_manifest::product::{ProductId, precedence};
+use s2ice_manifest::raster::Quantity;
+use s2ice_manifest::source::memory::{Due, Memory};
+
+use super::BuildSettings;
+use super::fingerprint::number_of_texts;
+use super::gather::Gathered;
+use crate::holdings::Holdings;
+use crate::layout::geometry;
+
+/// Fingerprint of what a refusal depends on beside the rows: filters and policies.
+fn policy(settings: &BuildSettings) -> i64 {
+    number_of_texts(&[
+        format!("{:?}", settings.max_cloud_cover),
+        format!("{:?}", settings.datetime),
+        format!("{:?}", settings.on_mismatch),
+        format!("{:?}", settings.accept_incomplete),
+    ])
+}
+
+/// Takes out of the products that are to be asked for what would be refused again, and says so. What the operator orders to
+/// be looked at again is forgotten first.
+pub fn hold_back(
+    settings: &BuildSettings,
+    memory: &Memory,
+    held: &Holdings,
+    inputs: &BTreeMap<ProductId, i64>,
+    asked: Vec<Gathered>,
+) -> (Vec<Gathered>, Vec<Refusal>) {
+    let policy = policy(settings);
+    let (mut now, mut refused) = (Vec::with_capacity(asked.len()), Vec::new());
+    for mut product in asked {
+        let id = product.id;
+        if settings.rechecks(id) {
+            memory.forget_product(id);
+            now.push(product);
+            continue;
+        }
+        let fingerprint = inputs.get(&id).copied().unwrap_or_default() ^ policy;
+        let due = |raster: Option<&str>| memory.due(id, raster, fingerprint, |by| held.contains(by));
+        if let Due::Wait(refusal) = due(None) {
+            refused.push(refusal);
+            continue;
+        }
+        let before = product.rows.len();
+        let mut out_of_reach: BTreeSet<Quantity> = BTreeSet::new();
+        product.rows.retain(|row| match due(Some(&row.asset.name())) {
+            Due::Ask => true,
+            Due::Wait(refusal) => {
+                if refusal.kind == RefusalKind::Source {
+                    out_of_reach.insert(row.asset.quantity);
+                }
+                refused.push(refusal);
+                false
+            }
+        });
+        // Another copy does not stand in for one that is out of reach for now.
+        product.rows.retain(|row| !out_of_reach.contains(&row.asset.quantity));
+        if let (None, Due::Wait(refusal)) = (&product.known, due(Some(geometry::RASTER))) {
+            product.known = held.metadata(id).cloned();
+            refused.push(refusal);
+        }
+        let nothing_left = product.rows.is_empty() && (before > 0 || product.known.is_some());
+        if !nothing_left {
+            now.push(product);
+        }
+    }
+    (now, refused)
+}
+
+/// Remembers the refusals of a run, and forgets those of what is not refused any more.
+pub fn remember(
+    settings: &BuildSettings,
+    memory: &Memory,
+    inputs: &BTreeMap<ProductId, i64>,
+    refused: &[Refusal],
+    incomplete: &[Incomplete],
+    wanted: &BTreeSet<ProductId>,
+) {
+    let policy = policy(settings);
+    let names: BTreeSet<(&str, Option<&str>)> =
+        refused.iter().map(|refusal| (refusal.product.as_str(), refusal.raster.as_deref())).collect();
+    let given = |product: &str| product.parse().is_ok_and(|id: ProductId| inputs.contains_key(&id));
+    memory.settle(given, |product, raster| names.contains(&(product, raster)));
+    let passing: BTreeSet<&str> =
+        refused.iter().filter(|r| r.kind == RefusalKind::Source).map(|refusal| refusal.product.as_str()).collect();
+    for refusal in refused {
+        let Ok(id) = refusal.product.parse::<ProductId>() else { continue };
+        let Some(fingerprint) = inputs.get(&id) else { continue };
+        let by = match refusal.kind {
+            // It follows from what is refused of its rasters.
+            RefusalKind::Empty => continue,
+            // Who is refused for the sake of others comes in where these leave.
+            RefusalKind::Radiometry | RefusalKind::HeaderProfile if settings.on_mismatch == OnMismatch::Refuse => {
+                continue;
+            }
+            RefusalKind::Superseded => {
+                let later =
+                    |other: &&ProductId| other.datatake() == id.datatake() && precedence(**other) > precedence(id);
+                match wanted.iter().find(later) {
+                    Some(by) => Some(*by),
+                    None => continue,
+                }
+            }
+            // Where a part of it is out of reach for now, it may be whole by the next run.
+            RefusalKind::Incomplete if passing.contains(refusal.product.as_str()) => continue,
+            RefusalKind::Incomplete => match incomplete.iter().find(|incomplete| incomplete.product == id) {
+                Some(incomplete) => Some(incomplete.stays),
+                None => continue,
+            },
+            _ => None,
+        };
+        memory.refuse(refusal, fingerprint ^ policy, by);
+    }
+}
