@@ -99,7 +99,7 @@ pub struct Decision {
     pub incomplete: Vec<Incomplete>,
     /// What stands and gives way, as far as the rules say why; [`Decision::account`] adds the reasons of the caller.
     pub leaving: Vec<Leaving>,
-    /// The header profiles in use, in the order in which they were accepted.
+    /// The header profiles whose place is that they were accepted, in that order.
     pub accepted: Accepted,
 }
 
@@ -145,7 +145,7 @@ pub fn decide(candidates: Vec<ProductRecord>, standing: &Standing, policy: &Poli
         let mut misfits = radiometry::misfits(&chosen, main, standing, policy); // 5
         let profiles = profiles::order(&chosen, standing, policy, &mut misfits); // 6
         if misfits.is_empty() {
-            found.accepted = profiles.accepted(&standing.accepted);
+            found.accepted = profiles.accepted();
             let places = profiles.places(&chosen);
             copies::leaving(&wanted, &records, standing, &choice, &mut found.leaving);
             choice.report(standing, &mut found);

@@ -12,8 +12,8 @@ use crate::product::ProductId;
 use crate::profile::HeaderProfile;
 use crate::raster::Asset;
 
-/// Fingerprints of the header profiles in use, by radiometry (named as its first era) and raster, in the order in which
-/// they were accepted.
+/// Fingerprints of the header profiles in use that no class of the ground segment puts in an order, by radiometry (named as
+/// its first era) and raster, in the order in which they were accepted.
 pub type Accepted = BTreeMap<Era, BTreeMap<Asset, Vec<String>>>;
 
 /// The rasters of one array and its further profiles.
@@ -21,7 +21,7 @@ type Class = ((i32, u64), Asset);
 
 /// The header profiles of each class in the order of their ranks: the first stands in the tree of its radiometry.
 pub(super) struct Profiles {
-    classes: BTreeMap<Class, Vec<Arc<HeaderProfile>>>,
+    classes: BTreeMap<Class, Vec<Seen>>,
     names: BTreeMap<(i32, u64), Era>,
 }
 
@@ -45,7 +45,13 @@ impl Seen {
             HeaderOrigin::Early => 1,
             HeaderOrigin::Unknown(_) | HeaderOrigin::Unclassed => 2,
         };
-        (class, self.accepted.unwrap_or(usize::MAX), &self.header.fingerprint)
+        let accepted = self.accepted.filter(|_| self.is_by_acceptance()).unwrap_or(usize::MAX);
+        (class, accepted, &self.header.fingerprint)
+    }
+
+    /// True where only what was accepted first says which comes first.
+    fn is_by_acceptance(&self) -> bool {
+        matches!(self.origin, HeaderOrigin::Unknown(_) | HeaderOrigin::Unclassed)
     }
 
     /// An unknown encoder is refused also where it comes first, unless it was let in before.
@@ -109,7 +115,7 @@ pub(super) fn order(
                 misfits.extend(new.map(|(id, _)| profile.misfit(*id, asset, reason.clone())));
             }
         }
-        classes.insert((radiometry, asset), admitted.into_iter().map(|seen| seen.header).collect());
+        classes.insert((radiometry, asset), admitted);
     }
     Profiles { classes, names }
 }
@@ -123,29 +129,32 @@ fn difference(own: &HeaderProfile, first: Option<&Arc<HeaderProfile>>) -> String
 impl Profiles {
     /// In what a header differs from the first of its class.
     pub(super) fn difference(&self, radiometry: Radiometry, asset: Asset, header: &HeaderProfile) -> String {
-        difference(header, self.classes.get(&(radiometry.key(), asset)).and_then(|class| class.first()))
+        let class = self.classes.get(&(radiometry.key(), asset));
+        difference(header, class.and_then(|class| class.first()).map(|seen| &seen.header))
     }
 
     /// The ranks of all rasters that have one.
     pub(super) fn places(&self, chosen: &[Chosen<'_>]) -> Places {
         let rank = |radiometry: Radiometry, raster: &Placement| {
             let class = self.classes.get(&(radiometry.key(), raster.asset()))?;
-            let rank = class.iter().position(|header| header.fingerprint == raster.header().fingerprint)?;
+            let rank = class.iter().position(|seen| seen.header.fingerprint == raster.header().fingerprint)?;
             Some((raster.asset(), rank))
         };
         let ranks = |product: &Chosen<'_>| product.rasters().filter_map(|r| rank(product.radiometry(), r)).collect();
         chosen.iter().map(|product| (product.record.id, ranks(product))).collect()
     }
 
-    /// The profiles in use: those that were accepted before keep their order, new ones come behind.
-    pub(super) fn accepted(&self, before: &Accepted) -> Accepted {
+    /// The profiles in use whose order is what was accepted first: those of before keep their order, new ones come behind.
+    pub(super) fn accepted(&self) -> Accepted {
         let mut out = Accepted::new();
         for ((radiometry, asset), class) in &self.classes {
             let Some(name) = self.names.get(radiometry) else { continue };
-            let old = before.get(name).and_then(|assets| assets.get(asset)).map(Vec::as_slice).unwrap_or_default();
-            let mut used: Vec<String> = class.iter().map(|header| header.fingerprint.clone()).collect();
-            used.sort_by_key(|own| old.iter().position(|old| old == own).unwrap_or(usize::MAX));
-            out.entry(name.clone()).or_default().insert(*asset, used);
+            // They are in this order already.
+            let used = class.iter().filter(|seen| seen.is_by_acceptance());
+            let used: Vec<String> = used.map(|seen| seen.header.fingerprint.clone()).collect();
+            if !used.is_empty() {
+                out.entry(name.clone()).or_default().insert(*asset, used);
+            }
         }
         out
     }

@@ -201,7 +201,7 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
         Ok(metadata) => {
             let changed = item.changed().map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
             let stated = Stated { metadata, changed, sizes, unshifted: item.is_unshifted() };
-            Some(Gathered { id, rows, anchor, stated: Some(stated), item: Some(item), known: None })
+            Some(Gathered { id, rows, anchor, stated: Some(stated), item: Some(item), is_rest: false, known: None })
         }
         Err(reason) => {
             refused.push(whole(id, RefusalKind::Metadata, reason));

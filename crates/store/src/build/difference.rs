@@ -100,6 +100,7 @@ fn rest(held: &Holdings, mut product: Gathered, choice: &Choice<'_>) -> Option<G
         Resolutions::All => !there.contains(&row.asset),
         Resolutions::Best => there.iter().all(|asset| asset.quantity != row.asset.quantity),
     });
+    product.is_rest = true;
     let known = held.angles(product.id);
     if choice.angles.iter().all(|array| known.contains_key(array)) {
         product.known = held.metadata(product.id).cloned();
@@ -112,7 +113,7 @@ impl Difference {
     /// broken as a whole.
     pub fn lost_all(&self, resolved: &[ProductRecord], held: &Holdings) -> bool {
         let held = held.len();
-        resolved.is_empty() && self.unchanged.is_empty() && self.asked.len() * 2 > held && held > 0
+        resolved.iter().all(|record| record.rasters.is_empty()) && self.unchanged.is_empty() && self.asked.len() * 2 > held && held > 0
     }
 
     /// The products of store and input as one set. `resolved` are the changed ones, `refused` what was left out of them,

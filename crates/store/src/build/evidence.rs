@@ -51,7 +51,7 @@ pub trait Reader: Send + Sync {
 
 /// Products with everything that a decision needs.
 pub struct Evidence {
-    /// Products with at least one usable raster.
+    /// Products with at least one usable raster, here or in the store.
     pub products: Vec<ProductRecord>,
     /// What was left out so far.
     pub refused: Vec<Refusal>,
@@ -205,7 +205,9 @@ impl Job<'_> {
     ) -> Result<Vec<ProductRecord>> {
         let mut records: Vec<ProductRecord> = Vec::with_capacity(products.len());
         let mut copies: Vec<Copies> = Vec::new();
+        let mut rest = BTreeSet::new();
         for Asked { product, metadata, angles } in products {
+            rest.extend(product.is_rest.then_some(product.id));
             records.push(ProductRecord { id: product.id, metadata, rasters: Vec::new(), angles });
             copies.extend(self.copies(records.len() - 1, product.rows));
         }
@@ -226,7 +228,8 @@ impl Job<'_> {
         progress.end();
         let mut records = self.believed(records, refused).await?;
         records.retain(|record| {
-            let keep = !record.rasters.is_empty();
+            // The store has others of it.
+            let keep = !record.rasters.is_empty() || rest.contains(&record.id);
             if !keep {
                 refused.push(whole(
                     record.id,

@@ -34,7 +34,9 @@ pub struct Gathered {
     pub item: Option<StacItem>,
     /// What its item alone states, for GeoTIFFs.
     pub stated: Option<Stated>,
-    /// What the store knows of it, where only rasters are wanted that the store does not have.
+    /// True where only what the store lacks of it is asked for: what it has stands for the same rows.
+    pub is_rest: bool,
+    /// What the store knows of it, where its metadata need not be read.
     pub known: Option<ProductMetadata>,
 }
 
@@ -196,7 +198,7 @@ pub async fn gather(
             let mut rows = by_product.remove(&matched.product)?;
             rows.retain(|row| wanted.admits(row.asset));
             let anchor = rows.first()?.path.clone();
-            Some(Gathered { id: matched.product, rows, anchor, item: matched.item, stated: None, known: None })
+            Some(Gathered { id: matched.product, rows, anchor, item: matched.item, stated: None, is_rest: false, known: None })
         })
         .collect::<Vec<_>>();
     if products.is_empty() && !standing.may_be_empty {
