@@ -371,13 +371,13 @@ BROKEN_METADATA = [
         "another offset",
         "MTD_MSIL2A.xml",
         lambda text: text.replace(">-1000<", ">0<"),
-        "its radiometric offset 0 and quantification 10000 differ from the store's -1000 and 10000",
+        "its radiometric offset 0 and quantification 10000, where the main tree has -1000 and 10000",
     ),
     (
         "another scale",
         "MTD_MSIL2A.xml",
         lambda text: re.sub(r"(<BOA_QUANTIFICATION_VALUE[^>]*>)10000<", r"\g<1>20000<", text),
-        "quantification 20000 differ",
+        "quantification 20000 (of no known processing), where the main tree has -1000",
     ),
 ]
 

@@ -763,16 +763,20 @@ def with_keys(s2ice: Command) -> Any:
 
 
 def test_one_product_of_another_offset_does_not_empty_a_store(living: Living, archive: Archive) -> None:
-    """By name alone, baselines before 04.00 have offset 0 and later ones -1000; one array has one offset."""
+    """By name alone, baselines before 04.00 have offset 0 and later ones -1000; what stands keeps its place."""
     old = [archive.add(f"2024-06-{day:02}", base=day % 2, baseline="03.00") for day in range(1, 11)]
     new = archive.add("2024-06-16")
     refuse = ("--headers", "assume", "--on-mismatch", "refuse")
     living.run(old, *refuse)
-    sentence = living.fails([new], *refuse)
-    assert "would lose 10 of 10 products to one with another radiometric offset" in sentence
-    assert "--prune-limit" in sentence
-    report = living.run([new], *refuse, "--prune-limit", 100)
-    assert report["changes"]["removed"] == old
+    report = living.run([new], *refuse)
+    assert report["refused"] == report["leaving"] == []
+    assert changes(report) == {"appended": [new]}
+    (era,) = report["eras"]
+    assert [placed["product"] for placed in era["placed"]] == old
+    # And the other way round: what has no place yet is refused by name.
+    further = archive.add("2024-06-12", baseline="03.00")
+    report = living.run([further], *refuse)
+    assert refused(report) == set()
 
 
 def test_nothing_is_pruned_while_rows_are_not_understood(living: Living, three: list[str]) -> None:

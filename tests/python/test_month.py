@@ -147,13 +147,13 @@ class Runs:
         more = ["--full"] if day in FULL else []
         if day in DOWN:
             self.items.down = DOWN[day]
-            assert "503" in self.living.fails(names, *more, stac=self.items.endpoint)
+            assert "503" in self.living.fails(names, *more, stac=self.items.endpoint, memory=None)
             self.items.down = ""
             return
         served = self.items.served
         lost = self.month.of(LOST).name if day == LOST else None
         with self.without(lost):
-            report = self.living.run(names, *more, stac=self.items.endpoint)
+            report = self.living.run(names, *more, stac=self.items.endpoint, memory=None)
         assert (lost is None) or refused(report) >= {(lost, None, "source")}
         now = self.products()
         assert now == [name for name in self.month.stored(day) if name != lost], f"day {day}: {report['changes']}"
@@ -196,20 +196,22 @@ def test_a_month_of_daily_runs(s2ice: Command, month: Month, items: Catalogue, t
     assert len(tags) == len(runs.served) - len(runs.quiet)
 
     # After a month: what was withdrawn stays until that is asked for, and all else is as if built today.
-    everything = {"names": month.indexed(99), "stac": items.endpoint}
-    living.rests(everything["names"], "--full", stac=items.endpoint)
+    everything = {"names": month.indexed(99), "stac": items.endpoint, "memory": None}
+    living.rests(everything["names"], "--full", stac=items.endpoint, memory=None)
     fresh = Living(s2ice, month.archive, tmp_path / "fresh")
-    fresh.run(everything["names"], stac=items.endpoint)
+    fresh.run(everything["names"], stac=items.endpoint, memory=None)
     (withdrawn,) = WITHDRAWN.values()
     outcome = living.diff(fresh.store, "--json", code=1)
     products = [(p["product"], "left" in p, "right" in p) for p in outcome.json["products"]]
     assert products == [(month.of(withdrawn).name, True, False)]
     assert outcome.json["differences"] == 1
-    report = living.run(everything["names"], "--full", "--prune", stac=items.endpoint)
+    report = living.run(everything["names"], "--full", "--prune", stac=items.endpoint, memory=None)
     assert report["changes"]["removed"] == [month.of(withdrawn).name]
     living.diff(fresh.store)
-    living.rests(everything["names"], stac=items.endpoint)
-    assert changes(living.rests(everything["names"], "--full", "--prune", stac=items.endpoint)).keys() == {"unchanged"}
+    living.rests(everything["names"], stac=items.endpoint, memory=None)
+    assert changes(living.rests(everything["names"], "--full", "--prune", stac=items.endpoint, memory=None)).keys() == {
+        "unchanged"
+    }
 
 
 def test_the_index_has_news_and_the_catalogue_has_none(
@@ -223,10 +225,11 @@ def test_the_index_has_news_and_the_catalogue_has_none(
     living.run(names, stac=items.endpoint)
     rows = month.archive.rows(names)
     short = [row for row in rows if not (row["product_id"] == names[0] and "B09" in row["path"])]
-    index = tables.write(tmp_path / "fewer.parquet", short)
     fewer = Living(s2ice, month.archive, tmp_path / "others")
-    fewer.run(names, stac=items.endpoint, index=index)
-    report = fewer.run(names, stac=items.endpoint)
+    fewer.folder.mkdir()
+    index = tables.write(fewer.folder / "index.parquet", short)
+    fewer.run(names, stac=items.endpoint, index=index, memory=None)
+    report = fewer.run(names, stac=items.endpoint, memory=None)
     assert report["catalogue"]["mode"] == "incremental"
     assert changes(report)["updated"] == [names[0]]
     living.diff(fewer.store)

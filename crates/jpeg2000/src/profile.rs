@@ -102,7 +102,7 @@ impl Profile {
             ("COD transform", coding.transform.to_string()),
             ("COD precincts", format!("precincts {}", runs(precincts.collect()))),
             ("QCD guard bits", format!("{} guard bits", qcd.guard_bits)),
-            ("QCD steps", format!("quantization {:?}", qcd.quantization)),
+            ("QCD steps", format!("quantization {}", qcd.quantization)),
             ("COC", list(self.header.coc().iter().map(|c| format!("{c:?}")).collect())),
             ("QCC", list(self.header.qcc().iter().map(|c| format!("{c:?}")).collect())),
             ("RGN", list(self.header.rgn().iter().map(|c| format!("{c:?}")).collect())),

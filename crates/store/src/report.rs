@@ -63,7 +63,6 @@ pub struct BuildReport {
     /// The arrays.
     pub arrays: Vec<ArrayReport>,
     /// The arrays of sun and viewing angles, whose values are in the store.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub angles: Vec<AngleReport>,
     /// References of all arrays.
     pub references: u64,
@@ -86,10 +85,8 @@ pub struct BuildReport {
     /// How many were left out for each kind of reason.
     pub refused_counts: BTreeMap<RefusalKind, usize>,
     /// Later processings that have less than what stands in their place, and therefore wait.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<Incomplete>,
     /// Products and rasters that leave the store, each with its reason.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<Left>,
     /// Requests to the source and bytes received from it.
     pub source_use: SourceUse,
@@ -361,7 +358,6 @@ pub struct StacReport {
     /// Things worth knowing.
     pub notes: Vec<String>,
     /// Why there may be more than the catalogue answered: then nothing is pruned, and the next run asks again.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<String>,
 }
 

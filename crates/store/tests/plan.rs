@@ -115,7 +115,7 @@ fn attributes_are_as_reviewed() {
         ("cld", "quality/probability/r20m/cld"),
         ("tci", "quality/l2a_quicklook/r10m/tci"),
         ("present", "measurements/reflectance/r10m/present"),
-        ("products/time", "time"),
+        ("time", "products/time"),
     ] {
         insta::assert_json_snapshot!(name, node(&plan, path)["attributes"]);
     }

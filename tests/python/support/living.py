@@ -49,7 +49,8 @@ class Living:
         names = None if names is None else list(names)
         given: dict[str, object] = {
             "tile": TILE,
-            "index": self.archive.index(self.folder / f"index-{self.count}.parquet", names),
+            # Always one address: another index is another question.
+            "index": self.archive.index(self.folder / "index.parquet", names),
             "stac": self.archive.stac(self.folder / f"items-{self.count}.json", names)
             if stac is True
             else stac or None,

@@ -1,5 +1,7 @@
 //! QCD, QCC and RGN: quantization and region of interest (ISO/IEC 15444-1, clauses A.6.3 to A.6.5).
 
+use std::fmt;
+
 use crate::error::Result;
 use crate::marker::Marker;
 use crate::read::Reader;
@@ -13,6 +15,21 @@ pub enum Quantization {
     Derived(u16),
     /// One step per subband (5 bits exponent, 11 bits mantissa).
     Expounded(Vec<u16>),
+}
+
+impl fmt::Display for Quantization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |numbers: Vec<String>| numbers.join(" ");
+        match self {
+            Quantization::None(exponents) => {
+                write!(f, "reversible, exponents {}", list(exponents.iter().map(ToString::to_string).collect()))
+            }
+            Quantization::Derived(step) => write!(f, "derived from step {step:#06x}"),
+            Quantization::Expounded(steps) => {
+                write!(f, "steps {}", list(steps.iter().map(|step| format!("{step:#06x}")).collect()))
+            }
+        }
+    }
 }
 
 impl Quantization {

@@ -64,6 +64,16 @@ pub struct Policy {
     pub accept_incomplete: bool,
 }
 
+impl Policy {
+    /// True where a candidate's raster stands whatever the other candidates are, once its product is chosen: what it
+    /// supersedes need not be asked for. Of the rest only the decision tells.
+    #[must_use]
+    pub fn surely_admits(&self, product: &ProductRecord, raster: &Placement) -> bool {
+        let radiometry = Radiometry::of(&product.metadata);
+        radiometry.is_nameable() && profiles::is_sure(product.id, radiometry, raster, self.on_mismatch)
+    }
+}
+
 /// What the store holds, as far as it bears on the decision.
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
@@ -143,6 +153,10 @@ pub fn decide(candidates: Vec<ProductRecord>, standing: &Standing, policy: &Poli
             .collect();
         let Some(main) = radiometry::main(&chosen) else { return found.sorted() };
         let mut misfits = radiometry::misfits(&chosen, main, standing, policy); // 5
+        if !misfits.is_empty() {
+            admissible::take_out(&mut records, misfits, standing, &mut found);
+            continue;
+        }
         let profiles = profiles::order(&chosen, standing, policy, &mut misfits); // 6
         if misfits.is_empty() {
             found.accepted = profiles.accepted();

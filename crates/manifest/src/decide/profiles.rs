@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Chosen, Misfit, OnMismatch, Policy, Standing};
+use super::{Chosen, Misfit, OnMismatch, Policy, Standing, radiometry};
 use crate::assemble::{Refusal, RefusalKind};
 use crate::era::{Era, Radiometry};
 use crate::header_class::{HeaderOrigin, header_origin};
@@ -64,6 +64,17 @@ impl Seen {
         let raster = Some(asset.to_string());
         let refusal = Refusal { product: product.to_string(), raster, kind: RefusalKind::HeaderProfile, reason };
         Misfit { product, rasters: vec![asset], refusal }
+    }
+}
+
+/// True where a raster stands whatever the other candidates are, as far as rules 5 and 6 go. Of the rest only the decision
+/// tells.
+pub(super) fn is_sure(id: ProductId, radiometry: Radiometry, raster: &Placement, policy: OnMismatch) -> bool {
+    let origin = header_origin(raster.asset(), id.level(), raster.header());
+    match policy {
+        OnMismatch::Era => true,
+        OnMismatch::Auto => !matches!(origin, HeaderOrigin::Unknown(_)),
+        OnMismatch::Refuse => radiometry::is_first(radiometry) && origin == HeaderOrigin::Known,
     }
 }
 

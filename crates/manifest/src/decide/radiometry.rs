@@ -18,6 +18,11 @@ fn rank(radiometry: Radiometry) -> (usize, (i32, u64)) {
     (known.unwrap_or(KNOWN.len()), radiometry.key())
 }
 
+/// True where nothing could come before it.
+pub(super) fn is_first(radiometry: Radiometry) -> bool {
+    rank(radiometry).0 == 0
+}
+
 /// The main tree's radiometry; `None` without products.
 pub(super) fn main(chosen: &[Chosen<'_>]) -> Option<Radiometry> {
     chosen.iter().map(Chosen::radiometry).min_by_key(|own| rank(*own))

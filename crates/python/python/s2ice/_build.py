@@ -92,7 +92,7 @@ def build(
         them there unless an unknown encoder made them.
     headers
         Where main headers come from. ``"read"``: from each file, by one ranged request, or the memory; ``"index"``:
-        from the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped as unverified.
+        from the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped unverified.
     checksum
         What readers check a file against: its ETag, its modification time, or nothing.
     spec

@@ -113,7 +113,10 @@ impl Difference {
     /// broken as a whole.
     pub fn lost_all(&self, resolved: &[ProductRecord], held: &Holdings) -> bool {
         let held = held.len();
-        resolved.iter().all(|record| record.rasters.is_empty()) && self.unchanged.is_empty() && self.asked.len() * 2 > held && held > 0
+        resolved.iter().all(|record| record.rasters.is_empty())
+            && self.unchanged.is_empty()
+            && self.asked.len() * 2 > held
+            && held > 0
     }
 
     /// The products of store and input as one set. `resolved` are the changed ones, `refused` what was left out of them,

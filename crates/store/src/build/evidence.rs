@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
-use s2ice_manifest::decide::Resolutions;
+use s2ice_manifest::decide::{Policy, Resolutions};
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::ids::Resolution;
 use s2ice_manifest::manifest::{Placement, RasterFile};
@@ -68,10 +68,10 @@ pub async fn evidence(
     reader: &dyn Reader,
     held: &Holdings,
     products: Vec<Gathered>,
-    resolutions: Resolutions,
+    policy: &Policy,
     progress: &dyn Progress,
 ) -> Result<Evidence> {
-    let job = Job { settings, reader, resolutions, silent: AtomicUsize::new(0) };
+    let job = Job { settings, reader, resolutions: policy.resolutions, silent: AtomicUsize::new(0) };
     let mut refused = Vec::new();
     let mut waiting = job.metadata(products, &mut refused, progress).await?;
     let mut products: Vec<ProductRecord> = Vec::with_capacity(waiting.len());
@@ -83,8 +83,9 @@ pub async fn evidence(
             let start = asked.metadata.datastrip_start();
             // What is pruned takes nobody's place.
             let standing = start.filter(|_| !settings.prune).and_then(|start| held.supersedes(id, start, &quantities));
-            let given =
-                || products.iter().find(|other| supersedes(other, id, start, &quantities)).map(|other| other.id);
+            let given = || {
+                products.iter().find(|other| supersedes(other, policy, id, start, &quantities)).map(|other| other.id)
+            };
             match standing.or_else(given) {
                 Some(by) => refused.push(Refusal::superseded(id, by)),
                 None if now.iter().any(|other| other.is_same_acquisition(id, start)) => later.push(asked),
@@ -102,14 +103,19 @@ fn main_quantities(product: &Gathered) -> BTreeSet<Quantity> {
     product.rows.iter().map(|row| row.asset.quantity).filter(|quantity| quantity.is_main()).collect()
 }
 
-/// True where a product that was resolved is a later processing of the same acquisition, and has all that one could have.
+/// True where a product that was resolved is a later processing of the same acquisition, and surely has all that one could
+/// have.
 fn supersedes(
     product: &ProductRecord,
+    policy: &Policy,
     id: ProductId,
     start: Option<DateTime<Utc>>,
     quantities: &BTreeSet<Quantity>,
 ) -> bool {
-    let has = |quantity: &Quantity| product.rasters.iter().any(|raster| raster.asset().quantity == *quantity);
+    let has = |quantity: &Quantity| {
+        let is = |raster: &&Placement| raster.asset().quantity == *quantity;
+        product.rasters.iter().filter(is).any(|raster| policy.surely_admits(product, raster))
+    };
     product.id != id
         && product.id.datatake() == id.datatake()
         && same_datastrip(product.metadata.datastrip_start(), start)

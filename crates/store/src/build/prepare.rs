@@ -120,7 +120,9 @@ pub(super) async fn prepare(
         (SourceKind::Cog, None) => return Err(Error::Request("the source is not open".to_owned())),
         (SourceKind::Jp2, source) => Box::new(SafeReader::new(settings, &angles, &source_url, source, memory)),
     };
-    let evidence = evidence(settings, reader.as_ref(), &held, changed, resolutions, progress).await?;
+    let policy =
+        Policy { resolutions, on_mismatch: settings.on_mismatch, accept_incomplete: settings.accept_incomplete };
+    let evidence = evidence(settings, reader.as_ref(), &held, changed, &policy, progress).await?;
     drop(reader);
     let Evidence { products: resolved, mut refused, from_cache } = evidence;
     refused.extend(split.refused.iter().cloned());
@@ -132,8 +134,6 @@ pub(super) async fn prepare(
     let (records, given) = split.merge(&held, resolved, &refused, &angles, settings.prune);
 
     let standing = held.standing();
-    let policy =
-        Policy { resolutions, on_mismatch: settings.on_mismatch, accept_incomplete: settings.accept_incomplete };
     let decision = decide(records, &standing, &policy);
     let leaving = decision.account(&standing, &given).map_err(|error| Error::Nothing(error.to_string()))?;
     let Decision { parts, refused: more, incomplete, accepted, .. } = decision;

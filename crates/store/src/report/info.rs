@@ -38,7 +38,6 @@ pub struct InfoReport {
     /// Data arrays, those of eras included.
     pub arrays: Vec<InfoArray>,
     /// The arrays of sun and viewing angles, whose values are in the store.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub angles: Vec<AngleReport>,
     /// References of all data arrays.
     pub references: u64,
