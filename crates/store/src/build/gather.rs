@@ -270,7 +270,7 @@ async fn write_back(settings: &BuildSettings, learned: &Missing) -> Result<Optio
 const ABSENT: i64 = 0;
 
 fn is_absence(reason: &WithoutProduct) -> bool {
-    matches!(reason, WithoutProduct::NotInCatalogue)
+    matches!(reason, WithoutProduct::NotInCatalogue | WithoutProduct::OtherProcessing { .. })
 }
 
 /// That a product of the index was looked for in the whole catalogue, and why it is not taken.
@@ -321,8 +321,8 @@ async fn join_catalogue(
             memory.refuse(&absent(only), ABSENT, None);
         }
     }
-    if load.incremental {
-        // Absence from an answer about changes says nothing.
+    if load.incremental || !load.completeness.is_complete() {
+        // Absence from an answer about changes, or from one that is cut short, says nothing.
         let (silent, told): (Vec<IndexOnly>, _) =
             joined.without_product.into_iter().partition(|only| is_absence(&only.reason));
         joined.without_product = told;
