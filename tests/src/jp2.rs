@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::encoder::Coding;
+use crate::coding::Coding;
 use crate::grid::TileGrid;
 use crate::invalid;
 

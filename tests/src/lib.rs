@@ -13,6 +13,7 @@ use std::io;
 mod checks;
 
 pub mod calendar;
+pub mod coding;
 pub mod encoder;
 pub mod grid;
 pub mod ground_segment;

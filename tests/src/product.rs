@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::encoder::{Coding, encode};
+use crate::coding::Coding;
+use crate::encoder::encode;
 use crate::jp2::{Layout, boxes, layout, with_tlm};
 use crate::landscape::Cells;
 use crate::raster::Raster;

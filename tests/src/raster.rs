@@ -1,6 +1,6 @@
 //! The rasters of a product: their names, geometry and coding, as in real products.
 
-use crate::encoder::Coding;
+use crate::coding::Coding;
 use crate::spec::{Headers, Level, Resolutions, SampleSpec};
 use crate::spectra::Table;
 

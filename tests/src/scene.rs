@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::encoder::Coding;
+use crate::coding::Coding;
 use crate::grid::{SIDE, TileGrid};
 use crate::landscape::{CELL, CLOUD, CellRect, Cells, Land, Weather, material, material_of};
 use crate::noise::hash;

@@ -9,7 +9,8 @@ use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::ids::Level as KnownLevel;
 
 use super::rewrite;
-use crate::encoder::{Coding, encode};
+use crate::coding::Coding;
+use crate::encoder::encode;
 use crate::jp2::{layout, with_tlm};
 use crate::raster::Raster;
 use crate::spec::{Headers, Level, Resolutions, SampleSpec};

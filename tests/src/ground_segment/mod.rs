@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::encoder::Coding;
+use crate::coding::Coding;
 use crate::invalid;
 use crate::jp2::layout;
 use crate::tile_part;

@@ -1,6 +1,6 @@
 //! Which packets a tile has and how many code-blocks each holds (ISO/IEC 15444-1, B.5 to B.7 and B.12.1.1).
 
-use crate::encoder::Coding;
+use crate::coding::Coding;
 
 /// Code-blocks of one subband in one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

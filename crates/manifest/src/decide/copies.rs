@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Standing;
 use super::leaving::{Leaving, LeavingReason};
-use super::processing::Choice;
 use crate::assemble::ProductRecord;
 use crate::manifest::Placement;
 use crate::product::ProductId;
@@ -58,10 +57,10 @@ pub(super) fn leaving(
     wanted: &BTreeMap<ProductId, BTreeSet<Asset>>,
     records: &BTreeMap<ProductId, ProductRecord>,
     standing: &Standing,
-    choice: &Choice,
+    kept: &BTreeSet<ProductId>,
     leaving: &mut Vec<Leaving>,
 ) {
-    for product in &choice.kept {
+    for product in kept {
         let (Some(record), Some(wanted)) = (records.get(product), wanted.get(product)) else { continue };
         for asset in record.rasters.iter().map(Placement::asset) {
             let better = wanted.iter().find(|better| better.quantity == asset.quantity);

@@ -161,7 +161,7 @@ pub fn decide(candidates: Vec<ProductRecord>, standing: &Standing, policy: &Poli
         if misfits.is_empty() {
             found.accepted = profiles.accepted();
             let places = profiles.places(&chosen);
-            copies::leaving(&wanted, &records, standing, &choice, &mut found.leaving);
+            copies::leaving(&wanted, &records, standing, &choice.kept, &mut found.leaving);
             choice.report(standing, &mut found);
             found.parts = parts::lay_out(records, places, main, &profiles);
             return found.sorted();

@@ -317,7 +317,7 @@ async fn join_catalogue(
         joined = join(known, &load, &query_of(settings, &whole));
     }
     if !load.incremental && load.completeness.is_complete() {
-        for only in &joined.without_product {
+        for only in joined.without_product.iter().filter(|only| !standing.held.contains(&only.product)) {
             memory.refuse(&absent(only), ABSENT, None);
         }
     }
