@@ -10,7 +10,8 @@ use openjpeg_sys as opj;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest, Sha256};
 
-use crate::product::{SampleAsset, SampleProduct, write_products};
+use crate::product::write_products;
+use crate::sample::{SampleAsset, SampleProduct};
 use crate::spec::{Baseline, Headers, SampleSpec, TlmChoice};
 use crate::split::TileParts;
 

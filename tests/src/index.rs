@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 
-use crate::product::{SampleAsset, SampleProduct};
+use crate::sample::{SampleAsset, SampleProduct};
 
 /// Writes the four public columns; one row per band at its best resolution, masks left out. `index` is empty where the
 /// file carries its own TLM.

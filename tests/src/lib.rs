@@ -23,6 +23,7 @@ pub mod landscape;
 pub mod noise;
 pub mod product;
 pub mod raster;
+pub mod sample;
 pub mod scene;
 pub mod spec;
 pub mod spectra;
@@ -32,7 +33,8 @@ mod tile_part;
 pub mod truth;
 pub mod xml;
 
-pub use product::{SampleAsset, SampleProduct, expected_pixels, write_catalogue, write_products};
+pub use product::{expected_pixels, write_catalogue, write_products};
+pub use sample::{SampleAsset, SampleProduct};
 pub use spec::{Baseline, Headers, Level, Resolutions, SampleSpec, TlmChoice};
 pub use split::TileParts;
 

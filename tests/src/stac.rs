@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::grid::SIDE;
-use crate::product::{SampleAsset, SampleProduct};
 use crate::raster::Kind;
+use crate::sample::{SampleAsset, SampleProduct};
 use crate::spec::Level;
 use crate::xml::{product_xml, product_xml_name, tile_xml};
 

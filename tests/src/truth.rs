@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::product::{SampleAsset, SampleProduct};
+use crate::sample::{SampleAsset, SampleProduct};
 
 /// Writes `<dir>/<product>/<asset>.npy` for every asset of a product: `uint16` or `uint8`, (rows, columns), with a last
 /// axis for the components of a true-colour image. A 10 m band is 241 MB.

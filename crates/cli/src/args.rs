@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use s2ice_manifest::source::mirror::Layout;
-use s2ice_store::build::Recheck;
+use s2ice_store::tile::Recheck;
 
 pub use self::choices::{ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg};
 use crate::duration::Span;

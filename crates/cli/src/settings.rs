@@ -9,10 +9,11 @@ use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::source::mirror;
-use s2ice_store::build::{
+use s2ice_store::options::Spec;
+use s2ice_store::reference::ChecksumPolicy;
+use s2ice_store::tile::{
     BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
 };
-use s2ice_store::commit::{ChecksumPolicy, Spec};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -234,6 +234,14 @@ pub fn product_in(text: &str) -> Option<ProductId> {
     text.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).find_map(|word| word.parse().ok())
 }
 
+/// Longest piece of foreign text that is repeated in a message.
+const SHOWN: usize = 160;
+
+/// The beginning of a foreign text, to be shown.
+fn short(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
+}
+
 #[cfg(test)]
 #[path = "stac/tests.rs"]
 mod tests;

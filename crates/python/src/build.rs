@@ -14,11 +14,12 @@ use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
 use s2ice_manifest::source::mirror;
 use s2ice_store::Error;
-use s2ice_store::build::{
+use s2ice_store::options::Spec;
+use s2ice_store::reference::ChecksumPolicy;
+use s2ice_store::target::Target;
+use s2ice_store::tile::{
     BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
 };
-use s2ice_store::commit::{ChecksumPolicy, Spec};
-use s2ice_store::target::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::run::{Counter, run};
@@ -124,7 +125,7 @@ pub(crate) fn build(py: Python<'_>, request: &str, progress: Option<Py<PyAny>>) 
     let request: Request = serde_json::from_str(request).map_err(|e| raise(py, "RequestError", &e.to_string()))?;
     let settings = request.settings().map_err(|reason| raise(py, "RequestError", &reason))?;
     let counter = Arc::new(Counter::default());
-    let work = s2ice_store::build::build(&settings, counter.as_ref());
+    let work = s2ice_store::tile::build(&settings, counter.as_ref());
     answer(py, run(py, &counter, progress.as_ref(), work)?)
 }
 

@@ -1,6 +1,5 @@
 //! Makes a store hold what a plan says.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -9,92 +8,20 @@ use icechunk::format::SnapshotId;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::ids::{Level, MgrsTile};
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, icechunk_error};
-use crate::gate::GateReport;
 use crate::held::HeldStore;
 use crate::housekeeping::{remove_stale_branches, tag_published};
+use crate::options::{Spec, WriteOptions};
 use crate::plan::StorePlan;
 use crate::progress::Progress;
-use crate::reference::Referencing;
 use crate::repository::{Existing, adopt, create, existing};
 use crate::state::{self, StoreState};
 use crate::target::Target;
 use crate::unfinished::Unfinished;
 use crate::update::update;
 use crate::window::Windows;
-use crate::writer::Writer;
-
-/// What is written beside each reference so that a reader notices a changed file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ChecksumPolicy {
-    /// The ETag wherever it is known, else the modification time; that first on local disks and web servers.
-    #[default]
-    Etag,
-    /// The modification time: no bytes newer than this.
-    Modified,
-    /// Nothing: a changed file is read without notice.
-    None,
-}
-
-/// Version of the Icechunk format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Spec {
-    /// Read by every version of Icechunk.
-    V1,
-    /// Needs readers with Icechunk 2.0 or newer.
-    #[default]
-    V2,
-}
-
-/// How to write.
-#[derive(Debug, Clone)]
-pub struct WriteOptions {
-    /// Checksums of references.
-    pub checksum: ChecksumPolicy,
-    /// Format of a new repository.
-    pub spec: Spec,
-    /// Name that no other run has; the branch is named by it.
-    pub run: String,
-    /// The container behind the references.
-    pub container: VirtualChunkContainer,
-    /// Concurrent requests of a commit.
-    pub concurrency: usize,
-    /// Message of the commit that is published.
-    pub message: String,
-    /// The clock, for the tag of the published state.
-    pub clock: fn() -> DateTime<Utc>,
-    /// Number of references that each array shall have, by path. Arrays that are not there are not counted.
-    pub references: BTreeMap<String, u64>,
-}
-
-impl WriteOptions {
-    /// How references are written to a repository whose format knows `relative` locations.
-    pub(crate) fn referencing(&self, relative: bool) -> Referencing {
-        Referencing { container: self.container.clone(), checksum: self.checksum, relative }
-    }
-}
-
-/// What was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// Snapshot that `main` points to now.
-    pub snapshot: String,
-    /// References written from files.
-    pub references: u64,
-    /// References moved to another time step.
-    pub moved: u64,
-    /// Commits on the run's branch.
-    pub commits: u64,
-    /// True where no state was published there before.
-    pub created: bool,
-    /// The tag of the published state; absent where tagging failed, which the next run makes up for.
-    pub tag: Option<String>,
-    /// What was checked before.
-    pub gate: GateReport,
-}
+use crate::writer::{Writer, Written};
 
 /// What is at the place of a store.
 #[derive(Default)]

@@ -1,7 +1,6 @@
 //! From chunk manifests to Icechunk repositories in the EOPF layout.
 
 pub mod angles;
-pub mod build;
 pub mod commit;
 pub mod config;
 pub mod diff;
@@ -12,6 +11,7 @@ mod holdings;
 pub mod housekeeping;
 pub mod info;
 pub mod layout;
+pub mod options;
 pub mod plan;
 pub mod progress;
 pub mod reference;
@@ -20,10 +20,11 @@ mod repository;
 pub mod runs;
 pub mod state;
 pub mod target;
+pub mod tile;
 mod unfinished;
 pub mod update;
 mod window;
-mod writer;
+pub mod writer;
 #[cfg(feature = "zarrs")]
 pub mod zarrs_codec;
 

@@ -4,10 +4,23 @@ use icechunk::format::manifest::{Checksum, SecondsSinceEpoch, VirtualChunkLocati
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::chunk::Chunk;
 use s2ice_manifest::manifest::{Placement, RasterFile};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::commit::ChecksumPolicy;
 use crate::held::HeldReference;
+
+/// What is written beside each reference so that a reader notices a changed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChecksumPolicy {
+    /// The ETag wherever it is known, else the modification time; that first on local disks and web servers.
+    #[default]
+    Etag,
+    /// The modification time: no bytes newer than this.
+    Modified,
+    /// Nothing: a changed file is read without notice.
+    None,
+}
 
 /// What decides of the references to a file.
 #[derive(Debug, Clone)]

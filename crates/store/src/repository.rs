@@ -10,9 +10,9 @@ use icechunk::session::Session;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceUrl;
 
-use crate::commit::{Spec, WriteOptions};
 use crate::config;
 use crate::error::{Error, Result, icechunk_error};
+use crate::options::{Spec, WriteOptions};
 use crate::plan::{LAYOUT_VERSION, StoreStamp, stamp_of};
 use crate::target::{OWN_FILES, Target};
 

@@ -170,7 +170,9 @@ fn changed(state: &StoreState, tree: &TreePlan, out: &mut Update) -> Vec<bool> {
         }
     }
     for angles in &tree.angles {
-        for (step, operation) in operations(angles, era, Some(state), out).collect::<Vec<_>>() {
+        for (step, operation) in
+            operations(angles, era, Some(state), out.anew.contains(&angles.path)).collect::<Vec<_>>()
+        {
             out.reads_held |= matches!(operation, AngleOperation::Write(AnglePlacement::Held { .. }));
             all[step] = true;
         }

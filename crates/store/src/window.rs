@@ -2,6 +2,8 @@
 //!
 //! A window is prepared while the one before it is committed: both are work for a processor, and there are at least two.
 
+mod angles;
+
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,9 +19,9 @@ use s2ice_manifest::manifest::{Placement, RasterFile};
 use s2ice_manifest::source::location::SourceUrl;
 use tokio::sync::RwLock;
 
-use crate::commit::WriteOptions;
 use crate::error::{Error, Result, icechunk_error};
 use crate::held::{HeldReference, HeldStore};
+use crate::options::WriteOptions;
 use crate::plan::{ArrayReferences, StorePlan};
 use crate::reference::Referencing;
 use crate::state::StoreState;

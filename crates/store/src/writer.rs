@@ -10,7 +10,6 @@ use std::sync::Arc;
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
-use crate::commit::Written;
 use crate::error::{Error, Result};
 use crate::gate::{self, GateReport};
 use crate::housekeeping::promote;
@@ -18,6 +17,25 @@ use crate::plan::Node;
 use crate::progress::{Phase, Progress};
 use crate::update::Window;
 use crate::window::{Filled, Windows};
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Snapshot that `main` points to now.
+    pub snapshot: String,
+    /// References written from files.
+    pub references: u64,
+    /// References moved to another time step.
+    pub moved: u64,
+    /// Commits on the run's branch.
+    pub commits: u64,
+    /// True where no state was published there before.
+    pub created: bool,
+    /// The tag of the published state; absent where tagging failed, which the next run makes up for.
+    pub tag: Option<String>,
+    /// What was checked before.
+    pub gate: GateReport,
+}
 
 /// Writes one plan.
 pub(crate) struct Writer<'a> {

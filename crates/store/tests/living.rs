@@ -15,12 +15,13 @@ use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::index_writer::write_index;
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
-use s2ice_store::build::{BuildSettings, HeaderPolicy, build};
-use s2ice_store::commit::{ChecksumPolicy, Spec};
 use s2ice_store::diff::{DiffOptions, diff};
+use s2ice_store::options::Spec;
 use s2ice_store::progress::Silent;
+use s2ice_store::reference::ChecksumPolicy;
 use s2ice_store::report::BuildReport;
 use s2ice_store::target::Target;
+use s2ice_store::tile::{BuildSettings, HeaderPolicy, build};
 
 const TILE: &str = "33TVN";
 const ASSETS: [&str; 4] = ["B09_60m", "B01_60m", "SCL_60m", "B01_20m"];
@@ -174,7 +175,7 @@ fn settings(store: &Path, index: &Path, stac: &Path, run: String) -> BuildSettin
         resolutions: Resolutions::Best,
         on_mismatch: OnMismatch::Refuse,
         headers: HeaderPolicy::Assume,
-        memory: s2ice_store::build::MemoryPlace::Nowhere,
+        memory: s2ice_store::tile::MemoryPlace::Nowhere,
         source: "/nonexistent/archive".to_owned(),
         source_options: SourceOptions::default(),
         store: Some(store.to_str().unwrap().to_owned()),

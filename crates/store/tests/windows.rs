@@ -19,11 +19,14 @@ use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
-use s2ice_store::commit::{ChecksumPolicy, Spec, WriteOptions, Written, load, write};
+use s2ice_store::commit::{load, write};
 use s2ice_store::layout::time::StepFacts;
+use s2ice_store::options::{Spec, WriteOptions};
 use s2ice_store::plan::{Desired, PlanContext, StorePlan, plan};
 use s2ice_store::progress::Silent;
+use s2ice_store::reference::ChecksumPolicy;
 use s2ice_store::target::Target;
+use s2ice_store::writer::Written;
 
 /// A product of a day since 2020, whose tiles have lengths that no other raster has.
 fn product(day: u32) -> ProductRecord {

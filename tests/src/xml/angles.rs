@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::noise::hash;
-use crate::product::SampleProduct;
+use crate::sample::SampleProduct;
 
 /// Angles in ten-thousandths of a degree, as text.
 fn degrees(tenthousandths: i64) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{HEAD, footprint};
-use crate::product::SampleProduct;
+use crate::sample::SampleProduct;
 
 /// `manifest.safe`; the checksums of real ones are left out.
 pub(super) fn manifest(product: &SampleProduct, inner: &[(String, String)]) -> String {

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 
 use crate::grid::SIDE;
-use crate::product::SampleProduct;
+use crate::sample::SampleProduct;
 use crate::scene::ClassShares;
 use crate::spec::Level;
 

@@ -3,8 +3,8 @@
 use clap::ValueEnum;
 use s2ice_manifest::decide::OnMismatch;
 use s2ice_manifest::decide::Resolutions;
-use s2ice_store::build::HeaderPolicy;
-use s2ice_store::commit::ChecksumPolicy;
+use s2ice_store::reference::ChecksumPolicy;
+use s2ice_store::tile::HeaderPolicy;
 
 /// Copies of a raster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -13,6 +13,6 @@ pub async fn run(args: ManifestArgs, global: &Global, run: String) -> Result<(),
         return Err(Failure::usage("--output is missing: name the Parquet file to write, or use --dry-run"));
     }
     let bars = Bars::new(global.quiet);
-    let report = s2ice_store::build::manifest(&settings, args.output.as_deref(), &bars).await?;
+    let report = s2ice_store::tile::manifest(&settings, args.output.as_deref(), &bars).await?;
     summarise(&report, global, super::build::render)
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::SourceUrl;
-use s2ice_store::build::BuildSettings;
+use s2ice_store::tile::BuildSettings;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -52,7 +52,7 @@ impl Refresh {
         settings.dry_run = self.asked.dry_run;
         settings.prune |= self.asked.prune;
         settings.full |= self.asked.full || is_due(before.as_ref(), self.full_every);
-        let build = move || async move { s2ice_store::build::build(&settings, &Silent).await };
+        let build = move || async move { s2ice_store::tile::build(&settings, &Silent).await };
         let result = match supervise(build, self.limit, self.stop.clone()).await {
             End::NotBegun => return None,
             End::Done(built) => built.map(Box::new).map_err(|error| (Outcome::Failed, error.to_string())),

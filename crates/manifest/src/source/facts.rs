@@ -15,6 +15,7 @@ use super::jp2_walk::walk;
 use super::location::Source;
 use super::memory::{FileRecord, FirstSot, Memory};
 use super::safe_xml::{GranuleFile, MetadataError, read_granule_file, read_metadata, read_metadata_and_granule};
+use super::version::Version;
 
 /// What a file is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -55,43 +56,6 @@ impl FileRequest<'_> {
             && self.first_sot.is_none_or(|offset| offset == known.first_sot)
             && (known.index.is_some() || !self.index)
     }
-}
-
-/// What tells one state of a file from another.
-#[derive(Debug, Clone, Copy)]
-pub struct Version<'a> {
-    /// ETag of a response.
-    pub etag: Option<&'a str>,
-    /// Last-Modified of that response.
-    pub last_modified: Option<DateTime<Utc>>,
-}
-
-impl Version<'_> {
-    /// By what two versions show that they are not the same: the ETag, or where not both have one the modification time (to
-    /// the millisecond, as an index holds it). `None` where nothing tells them apart.
-    #[must_use]
-    pub fn differs(self, other: Version<'_>) -> Option<&'static str> {
-        if let (Some(mine), Some(other)) = (self.etag, other.etag) {
-            return (!same_etag(mine, other)).then_some("ETag");
-        }
-        let milliseconds = |time: DateTime<Utc>| time.timestamp_millis();
-        let (mine, other) = (self.last_modified.map(milliseconds)?, other.last_modified.map(milliseconds)?);
-        (mine != other).then_some("modification time")
-    }
-}
-
-impl FileRecord {
-    /// Which state of the file the record is of.
-    #[must_use]
-    pub fn version(&self) -> Version<'_> {
-        Version { etag: self.etag.as_deref(), last_modified: self.last_modified }
-    }
-}
-
-/// Whether two ETags are the same; indexes of other writers may leave out the quotes.
-#[must_use]
-pub fn same_etag(a: &str, b: &str) -> bool {
-    a.trim_matches('"') == b.trim_matches('"')
 }
 
 /// Facts of a file: remembered, or read now and remembered.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use crate::tlm::IndexRow;
 
-use super::facts::same_etag;
 use super::index_partial::{Entry, Facts, Partial};
 use super::index_writer::{IndexWriteError, write_sorted};
 use super::indexer::{IndexOptions, IndexProgress, IndexReport, Indexed, each_file};
@@ -14,6 +13,7 @@ use super::jp2_header::FileError;
 use super::location::{Source, SourceError, SourceOptions};
 use super::safe_tree::{FileState, FoundRaster, LeftOut, find_rasters, relative};
 use super::tlm_parquet::{IndexFilter, IndexReader};
+use super::version::same_etag;
 use super::whole_file::beside;
 
 /// So many files in a row at which the whole source fails end a run: the others would fail alike.

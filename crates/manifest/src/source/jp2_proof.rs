@@ -6,9 +6,9 @@ use s2ice_jpeg2000::segment::sot::SOT_BYTES;
 use crate::manifest::RasterFile;
 use crate::proof::{SeenSot, check};
 
-use super::facts::Version;
 use super::jp2_header::FileError;
 use super::location::{Source, SourceUrl};
+use super::version::Version;
 
 /// Reads the headers of these tiles of a raster, up to the first that contradicts its tile table. One request each.
 ///

@@ -28,6 +28,8 @@ mod stac_http;
 mod stac_pages;
 mod stac_parquet;
 pub mod tiff;
+pub mod tiff_facts;
 pub mod tlm_parquet;
+pub mod version;
 pub mod versions;
 pub mod whole_file;

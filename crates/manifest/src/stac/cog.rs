@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::reader::short;
+use super::short;
 use crate::ids::{Band, Resolution};
 use crate::product::{ProductId, ProductMetadata};
 use crate::raster::{Asset, Quantity};

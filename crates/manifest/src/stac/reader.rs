@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::cog::{Cogs, OFFSET_APPLIED};
+use super::short;
 use super::{StacError, StacNote, product_in};
 use crate::grid::TileGeocoding;
 use crate::ids::{MgrsTile, Resolution};
@@ -16,8 +17,6 @@ const TILE_FIELDS: [&str; 4] = ["grid:code", "s2:mgrs_tile", "s2:tile", "tileId"
 const BASELINE_FIELDS: [&str; 4] =
     ["s2:processing_baseline", "sentinel2:processing_baseline", "processing:version", "processorVersion"];
 pub(super) const DATASTRIP_FIELDS: [&str; 3] = ["s2:datastrip_id", "eopf:datastrip_id", "datastripId"];
-/// Longest piece of foreign text that is repeated in a message.
-const SHOWN: usize = 160;
 /// Every property that [`StacItem`](super::StacItem) looks at: what a reader of columns needs to read.
 #[cfg(feature = "io")]
 pub(crate) const PROPERTIES: [&str; 31] = [
@@ -283,8 +282,4 @@ impl<'a> Reader<'a> {
         }
         Ok(vec![StacNote::Baseline { field: field.to_owned(), stated: short(text), named }])
     }
-}
-
-pub(super) fn short(text: &str) -> String {
-    text.chars().take(SHOWN).collect()
 }

@@ -31,7 +31,7 @@ pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
                 return Err(differs(windows, &format!("{path} has {found} chunks, not {wanted}")));
             }
             let (era, state) = (tree.era.as_ref(), windows.state.as_deref());
-            let changes = operations(angles, era, state, &windows.update).collect();
+            let changes = operations(angles, era, state, windows.update.anew.contains(&angles.path)).collect();
             compared += compare_array(windows, tip, tree, angles, node, choose(changes, &mut random)).await?;
         }
     }

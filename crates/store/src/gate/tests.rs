@@ -24,15 +24,18 @@ use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
 use tokio::sync::RwLock;
 
 use super::{GateReport, check};
-use crate::commit::{ChecksumPolicy, Spec, WriteOptions, Written, load, write};
+use crate::commit::{load, write};
 use crate::error::Result;
 use crate::layout::time::StepFacts;
+use crate::options::{Spec, WriteOptions};
 use crate::plan::{Desired, PlanContext, StorePlan, plan};
 use crate::progress::Silent;
+use crate::reference::ChecksumPolicy;
 use crate::state::{StoreState, TreeState};
 use crate::target::Target;
 use crate::update::update;
 use crate::window::Windows;
+use crate::writer::Written;
 
 const B09: &str = "/measurements/reflectance/r60m/b09";
 
@@ -158,7 +161,7 @@ impl Living {
         let tile = "33TVN".parse().unwrap();
         let mut loaded = load(&self.target, tile, Level::L2A).await?;
         let plan = planned(days, loaded.state.as_deref(), anew);
-        let references = crate::build::array_references(&mut loaded, Some(&self.target), &plan).await?;
+        let references = crate::tile::array_references(&mut loaded, Some(&self.target), &plan).await?;
         let options = options(&self.runs.to_string(), references);
         Ok(write(&self.target, loaded, plan, options, &Silent).await?.expect("something to write"))
     }

@@ -105,8 +105,8 @@ async fn step_by_step(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::commit::Spec;
     use crate::housekeeping::testing::Store;
+    use crate::options::Spec;
 
     #[tokio::test]
     async fn main_tag_and_branch_change_together() {

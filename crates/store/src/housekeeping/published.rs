@@ -98,8 +98,8 @@ fn is_taken(error: &RepositoryErrorKind) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::commit::Spec;
     use crate::housekeeping::testing::Store;
+    use crate::options::Spec;
 
     fn at(milliseconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(1_795_200_498_123 + milliseconds).unwrap()

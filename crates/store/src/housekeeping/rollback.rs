@@ -158,9 +158,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::commit::Spec;
     use crate::housekeeping::tag_published;
     use crate::housekeeping::testing::{Store, stamp};
+    use crate::options::Spec;
 
     #[tokio::test]
     async fn it_goes_back_state_by_state_and_forward_by_name() {

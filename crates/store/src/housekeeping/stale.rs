@@ -64,8 +64,8 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::commit::Spec;
     use crate::housekeeping::testing::Store;
+    use crate::options::Spec;
 
     #[test]
     fn names_tell_when_a_run_began() {

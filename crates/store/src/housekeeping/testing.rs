@@ -18,8 +18,8 @@ use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use serde_json::json;
 use tokio::sync::RwLock;
 
-use crate::commit::Spec;
 use crate::housekeeping::tag_published;
+use crate::options::Spec;
 use crate::plan::LAYOUT_VERSION;
 use crate::target::Target;
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::base64::{base64_bytes, base64_option};
 use super::tiff::TiffRecord;
+use super::version::Version;
 use crate::product::{ProductId, ProductMetadata};
 use crate::proof::SeenSot;
 
@@ -73,6 +74,12 @@ impl From<Sot> for FirstSot {
 }
 
 impl FileRecord {
+    /// Which state of the file the record is of.
+    #[must_use]
+    pub fn version(&self) -> Version<'_> {
+        Version { etag: self.etag.as_deref(), last_modified: self.last_modified }
+    }
+
     /// The first tile-part header and where it is.
     #[must_use]
     pub fn seen_sot(&self) -> Option<SeenSot> {

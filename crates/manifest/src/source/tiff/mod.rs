@@ -8,21 +8,18 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use s2ice_jpeg2000::TileSpan;
 use serde::{Deserialize, Serialize};
 
 use self::directory::{Look, look};
 pub use self::offset::OffsetTally;
-use self::offset::ask_offset;
+pub(super) use self::offset::ask_offset;
 use self::pieces::Pieces;
 use self::table::table;
-use super::facts::{FactsError, Version};
 use super::jp2_header::FileError;
 use super::location::Source;
-use super::memory::Memory;
+use super::version::Version;
 use crate::encoding::TiffEncoding;
 use crate::grid::TileGeocoding;
 use crate::ids::Resolution;
@@ -148,58 +145,4 @@ pub async fn read_tiff(source: &Source, path: &str) -> Result<TiffRecord, FileEr
         tiles: table.tiles.iter().map(|span| (span.offset, span.length)).collect(),
         offset: None,
     })
-}
-
-/// What a file is asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct TiffRequest<'a> {
-    /// Path below the source.
-    pub path: &'a str,
-    /// Size by its item, where that says: a record of another size is not believed.
-    pub size: Option<u64>,
-    /// When its item last changed: the file may have changed with it, so what is remembered from before is not believed.
-    pub item: Option<&'a str>,
-}
-
-/// Tables of a file: remembered, or read now and remembered.
-///
-/// # Errors
-/// [`FactsError::File`].
-pub async fn tiff_record(
-    source: &Source,
-    memory: &Memory,
-    request: TiffRequest<'_>,
-) -> Result<Arc<TiffRecord>, FactsError> {
-    let TiffRequest { path, size, item } = request;
-    let key = source.cache_key(path).map_err(FileError::from)?;
-    if let Some(known) = memory.tiff(&key)
-        && size.is_none_or(|size| size == known.size)
-        && known.item.as_deref() == item
-        && source.is_unchanged(path, known.etag.as_deref()).await
-    {
-        return Ok(known);
-    }
-    let record = read_tiff(source, path).await?;
-    Ok(memory.put_tiff(&key, TiffRecord { item: item.map(str::to_owned), ..record }))
-}
-
-/// What the pixels of a band say of an offset: remembered, or looked at now and remembered. One request, or two where the
-/// first finds too little.
-///
-/// # Errors
-/// As [`tiff_record`].
-pub async fn tiff_offset(
-    source: &Source,
-    memory: &Memory,
-    request: TiffRequest<'_>,
-    add_offset: i32,
-) -> Result<OffsetTally, FactsError> {
-    let record = tiff_record(source, memory, request).await?;
-    if let Some(known) = record.offset.filter(|known| known.add_offset == add_offset) {
-        return Ok(known);
-    }
-    let tally = ask_offset(source, request.path, &record, add_offset).await?;
-    let key = source.cache_key(request.path).map_err(FileError::from)?;
-    memory.put_tiff(&key, TiffRecord { offset: Some(tally), ..TiffRecord::clone(&record) });
-    Ok(tally)
 }

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::TiffRecord;
 use crate::encoding::{Endian, TiffCompression, TiffPredictor};
-use crate::source::facts::Version;
 use crate::source::jp2_header::FileError;
 use crate::source::location::Source;
+use crate::source::version::Version;
 
 /// Read of a tile: its first rows, some ten thousand pixels.
 const READ: u64 = 64 * 1024;
@@ -92,7 +92,7 @@ impl OffsetTally {
 ///
 /// # Errors
 /// [`FileError`]: the source's, another file by now, or a tile that cannot be decoded.
-pub(super) async fn ask_offset(
+pub(in crate::source) async fn ask_offset(
     source: &Source,
     path: &str,
     record: &TiffRecord,

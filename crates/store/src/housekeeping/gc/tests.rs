@@ -7,9 +7,9 @@ use icechunk::format::SnapshotId;
 use icechunk::repository::VersionInfo;
 
 use super::*;
-use crate::commit::Spec;
 use crate::housekeeping::testing::{Store, open, read};
 use crate::housekeeping::{list, rollback};
+use crate::options::Spec;
 
 fn options(keep_published: usize, now: DateTime<Utc>) -> GcOptions {
     GcOptions { keep_published, older_than: TimeDelta::days(30), dry_run: false, now }

@@ -16,7 +16,7 @@ use s2ice_manifest::raster::Quantity;
 use s2ice_manifest::tlm::IndexRow;
 
 use super::BuildSettings;
-use super::gather::Gathered;
+use super::inputs::Gathered;
 use super::trouble::{Trouble, whole, without_angles};
 use crate::error::Result;
 use crate::holdings::Holdings;

@@ -8,9 +8,9 @@ use s2ice_manifest::tlm::IndexRow;
 use sha2::{Digest, Sha256};
 
 use super::HeaderPolicy;
-use super::cog::Stated;
-use super::gather::Gathered;
-use crate::commit::ChecksumPolicy;
+use super::inputs::Gathered;
+use super::inputs::Stated;
+use crate::reference::ChecksumPolicy;
 
 /// What gives other references from the same rows: container, source, checksums and the like.
 #[derive(Debug, Clone)]

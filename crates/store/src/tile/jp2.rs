@@ -23,7 +23,7 @@ use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::evidence::{Angles, ReadProduct, Reader};
 use super::facts::{Facts, nodata, spans};
-use super::gather::Gathered;
+use super::inputs::Gathered;
 use super::trouble::Trouble;
 use super::{BuildSettings, HeaderPolicy};
 

@@ -14,17 +14,18 @@ use s2ice_manifest::ids::Level;
 use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::raster::{Asset, Quantity};
+use s2ice_manifest::raster::Quantity;
 use s2ice_manifest::source::cog_href::below;
 use s2ice_manifest::source::location::{Source, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
-use s2ice_manifest::source::tiff::{TiffRequest, tiff_offset, tiff_record};
+use s2ice_manifest::source::tiff_facts::{TiffRequest, tiff_offset, tiff_record};
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::{StacItem, possible};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::evidence::{Angles, ReadProduct, Reader, not_admitted};
-use super::gather::{CatalogueLoad, Gathered, Inputs, Standing, catalogue};
+use super::inputs::{CatalogueLoad, Gathered, Inputs, Standing, Stated};
+use super::search::catalogue;
 use super::trouble::{Trouble, whole};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
@@ -33,19 +34,6 @@ use crate::layout::eopf::array_kind;
 use crate::progress::Progress;
 use crate::report::ProductsReport;
 use crate::state::StoreState;
-
-/// What an item states of its product: there is nothing else that could be asked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stated {
-    /// Sensing time, offset and the like.
-    pub metadata: ProductMetadata,
-    /// When the item last changed.
-    pub changed: Option<String>,
-    /// Sizes of its files in bytes, where it states them.
-    pub sizes: BTreeMap<Asset, u64>,
-    /// True where nothing but the pixels could speak against its offset.
-    pub unshifted: bool,
-}
 
 /// What cannot be asked for together with GeoTIFFs.
 pub fn check_request(settings: &BuildSettings) -> Result<()> {

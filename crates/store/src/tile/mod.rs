@@ -9,9 +9,11 @@ mod facts;
 mod fingerprint;
 mod gather;
 mod guard;
+mod inputs;
 mod jp2;
 mod missing;
 mod prepare;
+mod search;
 mod settings;
 mod settle;
 mod trouble;
@@ -34,12 +36,14 @@ pub use self::settings::{
 };
 
 use self::prepare::{Prepared, one_store, prepare, used};
-use crate::commit::{self, Loaded, WriteOptions, Written};
+use crate::commit::{self, Loaded};
 use crate::error::{Error, Result};
+use crate::options::WriteOptions;
 use crate::plan::StorePlan;
 use crate::progress::Progress;
 use crate::report::{BuildReport, Committed};
 use crate::target::Target;
+use crate::writer::Written;
 
 /// Concurrent requests of a commit to a remote store.
 const COMMIT_CONCURRENCY: usize = 16;

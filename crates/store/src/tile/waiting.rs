@@ -10,7 +10,7 @@ use s2ice_manifest::source::memory::{Due, Memory};
 
 use super::BuildSettings;
 use super::fingerprint::number_of_texts;
-use super::gather::Gathered;
+use super::inputs::Gathered;
 use crate::holdings::Holdings;
 use crate::layout::geometry;
 

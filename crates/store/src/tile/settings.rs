@@ -13,7 +13,8 @@ use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::stac::Interval;
 use serde::{Deserialize, Serialize};
 
-use crate::commit::{ChecksumPolicy, Spec};
+use crate::options::Spec;
+use crate::reference::ChecksumPolicy;
 
 /// Where main headers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]

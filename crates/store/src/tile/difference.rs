@@ -10,7 +10,7 @@ use s2ice_manifest::product::{ProductId, ProductMetadata, datastrip_start};
 use s2ice_manifest::raster::Asset;
 
 use super::fingerprint::{Salt, of_product};
-use super::gather::Gathered;
+use super::inputs::Gathered;
 use super::trouble::whole;
 use crate::holdings::Holdings;
 

@@ -2,96 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
-use s2ice_manifest::product::{ProductId, ProductMetadata};
+use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::index_writer::merge_index;
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
-use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
-use s2ice_manifest::source::tlm_parquet::{IndexFilter, IndexReadReport, read_index};
-use s2ice_manifest::stac::{StacItem, StacLoad, StacQuery};
+use s2ice_manifest::source::tlm_parquet::{IndexFilter, read_index};
+use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
 
-use super::cog::Stated;
+use super::inputs::{CatalogueLoad, Gathered, Inputs, Standing};
 use super::missing::{Missing, index_missing};
+use super::search::{catalogue, query_of, sharing};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
-use crate::report::{IndexedReport, ProductsReport, StacReport, Unmatched};
-
-/// A product with its rows and its item.
-pub struct Gathered {
-    /// Product name.
-    pub id: ProductId,
-    /// The rows of the rasters that are wanted, each raster at most once.
-    pub rows: Vec<IndexRow>,
-    /// Path of any raster of the product below the source: its metadata lie beside it.
-    pub anchor: String,
-    /// Its item; `None` without a catalogue.
-    pub item: Option<StacItem>,
-    /// What its item alone states, for GeoTIFFs.
-    pub stated: Option<Stated>,
-    /// True where only what the store lacks of it is asked for: what it has stands for the same rows.
-    pub is_rest: bool,
-    /// What the store knows of it, where its metadata need not be read.
-    pub known: Option<ProductMetadata>,
-}
-
-/// What index and catalogue gave.
-#[derive(Default)]
-pub struct Inputs {
-    /// Products to resolve, by name.
-    pub products: Vec<Gathered>,
-    /// Rows of the index.
-    pub index: IndexReadReport,
-    /// The catalogue.
-    pub stac: Option<StacReport>,
-    /// Matched and unmatched products.
-    pub counts: ProductsReport,
-    /// How the catalogue was asked; absent without one.
-    pub catalogue: Option<CatalogueLoad>,
-    /// What was indexed on the fly; absent where that was not asked for.
-    pub indexed: Option<IndexedReport>,
-    /// Rasters that could not be.
-    pub refused: Vec<Refusal>,
-    /// Products that the catalogue has and the index lacks, which the store holds already.
-    pub present: BTreeSet<ProductId>,
-}
-
-/// What a run needs to know of the catalogue's answer.
-#[derive(Debug, Default)]
-pub struct CatalogueLoad {
-    /// The time since which changes were asked for.
-    pub since: Option<DateTime<Utc>>,
-    /// True where the answer is of what changed since then only.
-    pub incremental: bool,
-    /// Newest change seen.
-    pub latest_change: Option<DateTime<Utc>>,
-    /// When the item of each product last changed.
-    pub changed: BTreeMap<ProductId, DateTime<Utc>>,
-    /// Products that neither the index nor the store has.
-    pub without_index: Vec<ProductId>,
-    /// True where a limit kept products from being indexed.
-    pub backlog: bool,
-    /// Why there may be more than it answered; empty for a complete answer.
-    pub incomplete: Vec<String>,
-}
-
-/// What a store that is there already means for the input.
-#[derive(Debug, Clone, Default)]
-pub struct Standing {
-    /// The time since which changes are asked for; `None` for everything.
-    pub since: Option<DateTime<Utc>>,
-    /// True where an input without any product is no error: there is a store, and nothing is pruned.
-    pub may_be_empty: bool,
-    /// The products in it.
-    pub held: BTreeSet<ProductId>,
-    /// Those of them of which something was refused.
-    pub partial: BTreeSet<ProductId>,
-}
+use crate::report::{ProductsReport, StacReport, Unmatched};
 
 /// How files are asked that the index does not have.
 #[derive(Clone, Copy)]
@@ -234,11 +162,6 @@ fn index_options(settings: &BuildSettings) -> SourceOptions {
     if same { settings.source_options.clone() } else { sharing(settings) }
 }
 
-/// No options but the ledger: what lies on one host shares its limits.
-fn sharing(settings: &BuildSettings) -> SourceOptions {
-    SourceOptions { ledger: settings.source_options.ledger.clone(), ..SourceOptions::default() }
-}
-
 /// What must hold before products can be indexed on the fly.
 fn check_request(settings: &BuildSettings) -> Result<()> {
     let wrong = |reason: &str| Err(Error::Request(reason.to_owned()));
@@ -352,46 +275,6 @@ async fn join_catalogue(
         Vec::new()
     };
     Ok(Joined { join: joined, catalogue: Some(catalogue), stac: report, missing })
-}
-
-fn query_of(settings: &BuildSettings, standing: &Standing) -> StacQuery {
-    StacQuery {
-        tile: settings.tile,
-        level: settings.level,
-        datetime: settings.datetime,
-        max_cloud_cover: settings.max_cloud_cover,
-        collection: settings.collection.clone(),
-        updated_since: standing.since,
-    }
-}
-
-/// What the catalogue answers; nothing where none is asked.
-pub(super) async fn catalogue(
-    settings: &BuildSettings,
-    standing: &Standing,
-    progress: &dyn Progress,
-) -> Result<(Option<StacLoad>, Option<StacReport>)> {
-    let Some(input) = &settings.stac else { return Ok((None, None)) };
-    progress.begin(Phase::Stac, None);
-    let options = StacOptions { source: sharing(settings), ..StacOptions::default() };
-    let loaded = load_stac(input, &query_of(settings, standing), &options).await;
-    progress.end();
-    let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
-    let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
-    if nothing && !load.incremental {
-        let tiles: Vec<String> = load.outside_tile.iter().map(|(tile, count)| format!("{count} of {tile}")).collect();
-        let shown = tiles.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        return Err(Error::Input(format!("{input} has no item of tile {}, only {shown}", settings.tile)));
-    }
-    let report = StacReport {
-        input: input.clone(),
-        seen: load.seen,
-        admitted: load.items.len(),
-        refused: load.refused.iter().map(|r| format!("{}: {}", r.place, r.error)).collect(),
-        notes: load.notes.iter().map(ToString::to_string).collect(),
-        incomplete: load.completeness.reasons().to_vec(),
-    };
-    Ok((Some(load), Some(report)))
 }
 
 fn unmatched(products: impl Iterator<Item = (ProductId, String)>) -> Vec<Unmatched> {

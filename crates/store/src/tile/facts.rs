@@ -3,9 +3,9 @@
 use s2ice_jpeg2000::{MainHeader, TileSpan};
 use s2ice_manifest::assemble::RefusalKind;
 use s2ice_manifest::proof::SeenSot;
-use s2ice_manifest::source::facts::{Version, same_etag};
 use s2ice_manifest::source::jp2_walk::NODATA_BYTES;
 use s2ice_manifest::source::memory::FileRecord;
+use s2ice_manifest::source::version::{Version, same_etag};
 use s2ice_manifest::tlm::{IndexEntry, IndexRow};
 
 use super::trouble::Trouble;

@@ -8,7 +8,7 @@ use s2ice_manifest::product::ProductId;
 
 use super::BuildSettings;
 use super::fingerprint::of_texts;
-use super::gather::CatalogueLoad;
+use super::inputs::CatalogueLoad;
 use crate::plan::CatalogueStamp;
 use crate::report::CatalogueReport;
 use crate::state::StoreState;

@@ -1,0 +1,97 @@
+//! What comes in: what index and catalogue say of products.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use s2ice_manifest::assemble::Refusal;
+use s2ice_manifest::product::{ProductId, ProductMetadata};
+use s2ice_manifest::raster::Asset;
+use s2ice_manifest::source::tlm_parquet::IndexReadReport;
+use s2ice_manifest::stac::StacItem;
+use s2ice_manifest::tlm::IndexRow;
+
+use crate::report::{IndexedReport, ProductsReport, StacReport};
+
+/// A product with its rows and its item.
+pub struct Gathered {
+    /// Product name.
+    pub id: ProductId,
+    /// The rows of the rasters that are wanted, each raster at most once.
+    pub rows: Vec<IndexRow>,
+    /// Path of any raster of the product below the source: its metadata lie beside it.
+    pub anchor: String,
+    /// Its item; `None` without a catalogue.
+    pub item: Option<StacItem>,
+    /// What its item alone states, for GeoTIFFs.
+    pub stated: Option<Stated>,
+    /// True where only what the store lacks of it is asked for: what it has stands for the same rows.
+    pub is_rest: bool,
+    /// What the store knows of it, where its metadata need not be read.
+    pub known: Option<ProductMetadata>,
+}
+
+/// What index and catalogue gave.
+#[derive(Default)]
+pub struct Inputs {
+    /// Products to resolve, by name.
+    pub products: Vec<Gathered>,
+    /// Rows of the index.
+    pub index: IndexReadReport,
+    /// The catalogue.
+    pub stac: Option<StacReport>,
+    /// Matched and unmatched products.
+    pub counts: ProductsReport,
+    /// How the catalogue was asked; absent without one.
+    pub catalogue: Option<CatalogueLoad>,
+    /// What was indexed on the fly; absent where that was not asked for.
+    pub indexed: Option<IndexedReport>,
+    /// Rasters that could not be.
+    pub refused: Vec<Refusal>,
+    /// Products that the catalogue has and the index lacks, which the store holds already.
+    pub present: BTreeSet<ProductId>,
+}
+
+/// What a run needs to know of the catalogue's answer.
+#[derive(Debug, Default)]
+pub struct CatalogueLoad {
+    /// The time since which changes were asked for.
+    pub since: Option<DateTime<Utc>>,
+    /// True where the answer is of what changed since then only.
+    pub incremental: bool,
+    /// Newest change seen.
+    pub latest_change: Option<DateTime<Utc>>,
+    /// When the item of each product last changed.
+    pub changed: BTreeMap<ProductId, DateTime<Utc>>,
+    /// Products that neither the index nor the store has.
+    pub without_index: Vec<ProductId>,
+    /// True where a limit kept products from being indexed.
+    pub backlog: bool,
+    /// Why there may be more than it answered; empty for a complete answer.
+    pub incomplete: Vec<String>,
+}
+
+/// What a store that is there already means for the input.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// The time since which changes are asked for; `None` for everything.
+    pub since: Option<DateTime<Utc>>,
+    /// True where an input without any product is no error: there is a store, and nothing is pruned.
+    pub may_be_empty: bool,
+    /// The products in it.
+    pub held: BTreeSet<ProductId>,
+    /// Those of them of which something was refused.
+    pub partial: BTreeSet<ProductId>,
+}
+
+/// What an item states of its product: there is nothing else that could be asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stated {
+    /// Sensing time, offset and the like.
+    pub metadata: ProductMetadata,
+    /// When the item last changed.
+    pub changed: Option<String>,
+    /// Sizes of its files in bytes, where it states them.
+    pub sizes: BTreeMap<Asset, u64>,
+    /// True where nothing but the pixels could speak against its offset.
+    pub unshifted: bool,
+}

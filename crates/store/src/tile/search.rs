@@ -1,0 +1,56 @@
+//! The question to the catalogue, asked.
+
+use s2ice_manifest::source::location::SourceOptions;
+use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
+use s2ice_manifest::stac::{StacLoad, StacQuery};
+
+use super::BuildSettings;
+use super::inputs::Standing;
+use crate::error::{Error, Result};
+use crate::progress::{Phase, Progress};
+use crate::report::StacReport;
+
+pub fn query_of(settings: &BuildSettings, standing: &Standing) -> StacQuery {
+    StacQuery {
+        tile: settings.tile,
+        level: settings.level,
+        datetime: settings.datetime,
+        max_cloud_cover: settings.max_cloud_cover,
+        collection: settings.collection.clone(),
+        updated_since: standing.since,
+    }
+}
+
+/// What the catalogue answers; nothing where none is asked.
+pub async fn catalogue(
+    settings: &BuildSettings,
+    standing: &Standing,
+    progress: &dyn Progress,
+) -> Result<(Option<StacLoad>, Option<StacReport>)> {
+    let Some(input) = &settings.stac else { return Ok((None, None)) };
+    progress.begin(Phase::Stac, None);
+    let options = StacOptions { source: sharing(settings), ..StacOptions::default() };
+    let loaded = load_stac(input, &query_of(settings, standing), &options).await;
+    progress.end();
+    let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
+    let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
+    if nothing && !load.incremental {
+        let tiles: Vec<String> = load.outside_tile.iter().map(|(tile, count)| format!("{count} of {tile}")).collect();
+        let shown = tiles.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        return Err(Error::Input(format!("{input} has no item of tile {}, only {shown}", settings.tile)));
+    }
+    let report = StacReport {
+        input: input.clone(),
+        seen: load.seen,
+        admitted: load.items.len(),
+        refused: load.refused.iter().map(|r| format!("{}: {}", r.place, r.error)).collect(),
+        notes: load.notes.iter().map(ToString::to_string).collect(),
+        incomplete: load.completeness.reasons().to_vec(),
+    };
+    Ok((Some(load), Some(report)))
+}
+
+/// No options but the ledger: what lies on one host shares its limits.
+pub fn sharing(settings: &BuildSettings) -> SourceOptions {
+    SourceOptions { ledger: settings.source_options.ledger.clone(), ..SourceOptions::default() }
+}
