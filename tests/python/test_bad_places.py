@@ -432,7 +432,8 @@ def test_a_local_store_survives_interruptions(bench: Bench, pair: Samples) -> No
         run.communicate(timeout=30)
         session = stores.local(bench.store)
         if session.snapshot_id == old:
-            assert run.returncode == 1
+            # On a busy machine the first signal may come before the program listens to it.
+            assert run.returncode in (1, -signal.SIGINT)
         arrays = set(stores.data_arrays(session))
         assert arrays in (
             {"measurements/reflectance/r60m/b01"},

@@ -348,7 +348,7 @@ def test_damaged_tiles_are_never_pixels(s2ice: Command, tmp_path: Path) -> None:
     s2ice(*line)
     array = numbers(tmp_path / "store", PLACES["B09_60m"])
     array[0, :1024, :1024].load()
-    with pytest.raises(Exception, match="cannot be inflated"):
+    with pytest.raises(Exception, match=r"decompress|inflate"):
         array[0, 1024:, 1024:].load()
 
 

@@ -34,8 +34,10 @@ fn main() -> ExitCode {
             return commands::run::run(args, &cli.global, run_id(), told_to_stop()).await;
         }
         tokio::select! {
-            outcome = run(cli) => outcome,
+            // Signals are listened to before anything is begun.
+            biased;
             () = told_to_stop() => Err(Failure::Fault(interrupted.to_owned())),
+            outcome = run(cli) => outcome,
         }
     });
     // Requests still under way need no answer any more.

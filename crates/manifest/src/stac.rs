@@ -29,7 +29,7 @@ use serde_json::Value;
 pub use cog::{CogFile, CogProblem, Cogs, UNSHIFTED};
 pub use completeness::Completeness;
 pub use interval::{Interval, IntervalError};
-pub use load::{LoadNote, Refused, Rejected, StacLoad, StacLoader};
+pub use load::{LoadNote, Refused, Rejected, Seen, StacLoad, StacLoader};
 #[cfg(feature = "io")]
 pub(crate) use pages::{SavedPages, item_key, links, shortfall, stated_matches};
 pub use query::{Rejection, StacQuery};

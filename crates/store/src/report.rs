@@ -10,7 +10,7 @@ use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::info::{Commit, Container, InfoArray, InfoEra, InfoReport};
 
@@ -21,7 +21,7 @@ use crate::plan::AngleReferences;
 pub const REPORT_VERSION: u32 = 1;
 
 /// Report of `s2ice build`, `s2ice manifest` and of their dry runs.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BuildReport {
     /// Always `s2ice.build`.
     pub kind: String,
@@ -93,7 +93,7 @@ pub struct BuildReport {
 }
 
 /// What a run changes on the time axis. Lists hold product names in the order of time.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
     /// New products after all others.
     pub appended: Vec<String>,
@@ -144,7 +144,7 @@ impl Changes {
 }
 
 /// A later processing that has less than what stands in its place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Incomplete {
     /// Product name.
     pub product: String,
@@ -162,7 +162,7 @@ impl From<&decide::Incomplete> for Incomplete {
 }
 
 /// What leaves the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Left {
     /// Product name.
     pub product: String,
@@ -181,7 +181,7 @@ impl From<&Leaving> for Left {
 }
 
 /// A product and its later processing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Replaced {
     /// The product that was in the store.
     pub product: String,
@@ -190,7 +190,7 @@ pub struct Replaced {
 }
 
 /// How a catalogue was asked.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogueReport {
     /// `incremental` where only changes were asked for, else `full`.
     pub mode: String,
@@ -205,7 +205,7 @@ pub struct CatalogueReport {
 }
 
 /// An era of the tile: a tree of its own at `/eras/<name>`, with a time axis of its own.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EraReport {
     /// Its name.
     pub era: Era,
@@ -228,7 +228,7 @@ pub struct EraReport {
 }
 
 /// A commit.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Committed {
     /// Snapshot that `main` points to.
     pub snapshot: String,
@@ -243,7 +243,7 @@ pub struct Committed {
 }
 
 /// A time axis.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Times {
     /// Number of steps.
     pub count: usize,
@@ -254,7 +254,7 @@ pub struct Times {
 }
 
 /// One array.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ArrayReport {
     /// Path in the store.
     pub path: String,
@@ -277,7 +277,7 @@ pub struct ArrayReport {
 }
 
 /// An array of angles.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AngleReport {
     /// Path in the store.
     pub path: String,
@@ -301,7 +301,7 @@ impl AngleReport {
 }
 
 /// Products by outcome.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProductsReport {
     /// Products of this tile and level in the index.
     pub in_index: usize,
@@ -318,7 +318,7 @@ pub struct ProductsReport {
 }
 
 /// A product that only one side has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unmatched {
     /// Product name.
     pub product: String,
@@ -327,7 +327,7 @@ pub struct Unmatched {
 }
 
 /// Products of the catalogue that had no index rows.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct IndexedReport {
     /// Products of which rows were made.
     pub products: usize,
@@ -345,7 +345,7 @@ pub struct IndexedReport {
 }
 
 /// Items read from the catalogue.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StacReport {
     /// Where they came from.
     pub input: String,
@@ -362,7 +362,7 @@ pub struct StacReport {
 }
 
 /// What was asked of the source.
-#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SourceUse {
     /// Requests.
     pub requests: u64,

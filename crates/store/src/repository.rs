@@ -63,6 +63,13 @@ pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> R
     }
 }
 
+/// The repository at a place and the snapshot of its `main`, where there is one.
+pub(crate) async fn tip(target: &Target) -> Option<(Repository, String)> {
+    let repository = Repository::open(target.storage()).config(config::writer()).execute().await.ok()?;
+    let main = repository.lookup_branch("main").await.ok()?;
+    Some((repository, main.to_string()))
+}
+
 /// Refuses a store whose layout this program does not know.
 pub(crate) fn check_layout(stamp: &StoreStamp, url: &SourceUrl) -> Result<()> {
     let (url, writer, found, known) = (url.to_string(), stamp.writer.clone(), stamp.layout, LAYOUT_VERSION);

@@ -47,10 +47,11 @@ class Living:
         self.count += 1
         self.folder.mkdir(parents=True, exist_ok=True)
         names = None if names is None else list(names)
+        # A catalogue that is asked for changes is asked about one index: another one is another question.
+        index = "index.parquet" if isinstance(stac, str) else f"index-{self.count}.parquet"
         given: dict[str, object] = {
             "tile": TILE,
-            # Always one address: another index is another question.
-            "index": self.archive.index(self.folder / "index.parquet", names),
+            "index": self.archive.index(self.folder / index, names),
             "stac": self.archive.stac(self.folder / f"items-{self.count}.json", names)
             if stac is True
             else stac or None,
@@ -85,8 +86,11 @@ class Living:
         return report
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Every file of the store with size and time of change; tags and branches stand in one of them."""
-        files = (path for path in self.store.rglob("*") if path.is_file())
+        """Every file of the store with size and time of change; tags and branches stand in one of them.
+
+        What is remembered of the source is none of the store's.
+        """
+        files = (path for path in self.store.rglob("*") if path.is_file() and path.name != "memory.parquet")
         return {str(path): (stat.st_size, stat.st_mtime_ns) for path in files if (stat := path.stat())}
 
     def view(self) -> readers.View:

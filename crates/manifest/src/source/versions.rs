@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::location::{Listed, Source, SourceError, SourceOptions, SourceUrl};
@@ -43,12 +43,8 @@ impl IndexVersion {
 /// # Errors
 /// [`SourceError`].
 pub async fn index_versions(locations: &[String], options: &SourceOptions) -> Result<Vec<IndexVersion>, SourceError> {
-    let at_once = options.at_once();
-    futures::stream::iter(locations)
-        .map(|location| index_version(location, options))
-        .buffered(at_once)
-        .try_collect()
-        .await
+    let asked: Vec<_> = locations.iter().map(|location| index_version(location, options).boxed()).collect();
+    futures::stream::iter(asked).buffered(options.at_once()).try_collect().await
 }
 
 async fn index_version(location: &str, options: &SourceOptions) -> Result<IndexVersion, SourceError> {

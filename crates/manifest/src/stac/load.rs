@@ -13,6 +13,9 @@ use super::{Rejection, StacError, StacItem, StacQuery};
 use crate::ids::MgrsTile;
 use crate::product::ProductId;
 
+/// When each item that was shown last changed, by the product's name; what was not understood is named by what is wrong.
+pub type Seen = BTreeMap<String, Option<DateTime<Utc>>>;
+
 /// An item that was not understood.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Refused {
@@ -73,6 +76,8 @@ pub enum LoadNote {
 /// What a catalogue answered to a query: one item per product, sorted by product.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct StacLoad {
+    /// All that was shown of tile and level.
+    pub seen_items: Seen,
     /// Items that the query admits, one per product.
     pub items: Vec<StacItem>,
     /// Items of the tile that it does not admit.
@@ -119,6 +124,7 @@ impl<'q> StacLoader<'q> {
             Err(error) => {
                 let product = Reader::new(value).and_then(|reader| reader.product()).ok();
                 self.load.seen += 1;
+                self.load.seen_items.insert(error.to_string(), None);
                 self.load.refused.push(Refused { place: place(), product, error });
             }
         }
@@ -127,6 +133,7 @@ impl<'q> StacLoader<'q> {
     /// Lists something that should have been an item and could not even be read.
     pub fn refuse(&mut self, place: String, error: StacError) {
         self.load.seen += 1;
+        self.load.seen_items.insert(error.to_string(), None);
         self.load.refused.push(Refused { place, product: None, error });
     }
 
@@ -139,6 +146,8 @@ impl<'q> StacLoader<'q> {
         }
         if item.level() == self.query.level {
             self.wanted += 1;
+            let shown = self.load.seen_items.entry(item.product.to_string()).or_default();
+            *shown = (*shown).max(item.changed());
             self.load.latest_change = self.load.latest_change.max(item.changed());
             let changed = |since: DateTime<Utc>| item.updated.is_some_and(|at| at.timestamp() >= since.timestamp());
             self.saw_unchanged |= self.query.updated_since.is_some_and(|since| !changed(since));

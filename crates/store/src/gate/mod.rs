@@ -12,13 +12,13 @@ mod tip;
 
 use icechunk::format::SnapshotId;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::window::Windows;
 
 /// What was checked before a state was published.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GateReport {
     /// Groups and arrays compared with the plan.
     pub nodes: usize,

@@ -18,9 +18,13 @@ const PATIENCE: TimeDelta = TimeDelta::days(30);
 
 /// SHA-256 of everything that decides what the catalogue's answer leads to.
 pub fn query(settings: &BuildSettings) -> Option<String> {
-    let stac = settings.stac.as_ref()?;
+    settings.stac.as_ref().map(|_| of_texts(&answers(settings)))
+}
+
+/// Everything that decides what the answers of index and catalogue lead to.
+pub fn answers(settings: &BuildSettings) -> Vec<String> {
     let mut texts = vec![
-        stac.clone(),
+        settings.stac.clone().unwrap_or_default(),
         format!("{:?}", settings.index),
         format!("{:?}", settings.collection),
         settings.tile.to_string(),
@@ -38,7 +42,7 @@ pub fn query(settings: &BuildSettings) -> Option<String> {
     // Whoever begins to index what is missing wants what was passed over before, too.
     texts.extend(settings.index_missing.then(|| "index-missing".to_owned()));
     texts.extend((!settings.source_kind.is_jp2()).then(|| settings.source_kind.to_string()));
-    Some(of_texts(&texts))
+    texts
 }
 
 /// The time since which changes are asked for; `None` for everything.

@@ -88,6 +88,7 @@ pub async fn gather(
     let catalogue = CatalogueLoad {
         since: standing.since,
         incremental: load.incremental,
+        seen: load.seen_items,
         latest_change: load.latest_change,
         changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
         without_index: Vec::new(),

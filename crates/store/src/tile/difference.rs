@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::decide::{Leaving, LeavingReason, Resolutions};
+use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::manifest::Placement;
 use s2ice_manifest::product::{ProductId, ProductMetadata, datastrip_start};
-use s2ice_manifest::raster::Asset;
+use s2ice_manifest::raster::{Asset, Quantity};
 
 use super::fingerprint::{Salt, of_product};
 use super::inputs::Gathered;
@@ -22,6 +23,8 @@ pub struct Difference {
     pub unchanged: BTreeSet<ProductId>,
     /// Fingerprint of the rows of every product of the input.
     pub inputs: BTreeMap<ProductId, i64>,
+    /// Products of which only what the store lacks is asked for.
+    rests: BTreeSet<ProductId>,
     /// Rasters that the input has of products that the store holds.
     asked: BTreeMap<ProductId, BTreeSet<Asset>>,
     /// Products that the store holds in a later processing, and those that the filters no longer admit.
@@ -52,6 +55,7 @@ pub fn difference(
         changed: Vec::new(),
         unchanged: BTreeSet::new(),
         inputs: BTreeMap::new(),
+        rests: BTreeSet::new(),
         asked: BTreeMap::new(),
         refused: Vec::new(),
     };
@@ -85,7 +89,9 @@ pub fn difference(
             }
             out.unchanged.insert(product.id);
             if held.is_partial(product.id) {
-                out.changed.extend(rest(held, product, choice));
+                let rest = rest(held, product, choice);
+                out.rests.extend(rest.as_ref().map(|rest| rest.id));
+                out.changed.extend(rest);
             }
         }
     }
@@ -123,7 +129,8 @@ impl Difference {
     /// `angles` the arrays of angles that the input was asked for.
     ///
     /// What the input does not have stays, unless it is pruned. Of what could not be resolved this time the store keeps
-    /// what it holds, except where the file is proven to be another one by now.
+    /// what it holds, except where the file is proven to be another one by now. A product never mixes two states: where a
+    /// file that the store refers to is out of reach for now, all of it stays as it was until the next run.
     pub fn merge(
         &self,
         held: &Holdings,
@@ -145,13 +152,22 @@ impl Difference {
                 continue;
             }
             let asked = self.asked.get(&id);
+            let was_remade = match records.get(&id) {
+                Some(new) if self.waits(held, new, &refusals) => {
+                    records.remove(&id);
+                    false
+                }
+                Some(new) => is_remade(&new.metadata, metadata),
+                None => false,
+            };
             let known: BTreeSet<Asset> =
                 records.get(&id).map(|r| r.rasters.iter().map(Placement::asset).collect()).unwrap_or_default();
             let mut kept: Vec<Placement> = Vec::new();
             for raster in held.rasters(id).into_iter().filter(|raster| !known.contains(&raster.asset)) {
                 let asset = raster.asset;
                 let in_input = asked.is_none_or(|asked| asked.contains(&asset));
-                let other_file = refusals.find(&id.to_string(), Some(&asset.name()), proves_another_file);
+                let proves = |kind| was_remade || proves_another_file(kind);
+                let other_file = refusals.find(&id.to_string(), Some(&asset.name()), proves);
                 match other_file.filter(|_| asked.is_some() && in_input) {
                     Some(refusal) => {
                         leaves(Some(asset), LeavingReason::AnotherFile { why: refusal.reason.clone() });
@@ -183,6 +199,25 @@ impl Difference {
     }
 }
 
+impl Difference {
+    /// True where what was read of a product must not take the place of what the store holds of it yet: a file of that is
+    /// out of reach, or only the rest was asked for and turns out to be of a product that was made anew.
+    fn waits(&self, held: &Holdings, new: &ProductRecord, refusals: &Refusals<'_>) -> bool {
+        let has = |asset: Asset| new.rasters.iter().any(|raster| raster.asset().quantity == asset.quantity);
+        let lacking = held.rasters(new.id).into_iter().map(|raster| raster.asset).filter(|asset| !has(*asset));
+        if self.rests.contains(&new.id) {
+            return held.metadata(new.id).is_some_and(|old| is_remade(&new.metadata, old));
+        }
+        lacking.into_iter().any(|asset| refusals.is_out_of_reach(new.id, asset.quantity))
+    }
+}
+
+/// True where metadata tell that a product was made anew in its place.
+fn is_remade(new: &ProductMetadata, old: &ProductMetadata) -> bool {
+    new.source == old.source
+        && (Radiometry::of(new) != Radiometry::of(old) || new.sensing_time_us != old.sensing_time_us)
+}
+
 /// Why something is pruned that no filter keeps out.
 const NOT_IN_INPUTS: &str = "the inputs no longer have it";
 
@@ -200,6 +235,17 @@ impl<'a> Refusals<'a> {
             map.entry((refusal.product.as_str(), refusal.raster.as_deref())).or_default().push(refusal);
         }
         Self(map)
+    }
+
+    /// True where a raster that shows this could not be reached this time.
+    fn is_out_of_reach(&self, product: ProductId, quantity: Quantity) -> bool {
+        let name = product.to_string();
+        let mut of_product = self.0.range((name.as_str(), None)..).take_while(|((of, _), _)| *of == name);
+        of_product.any(|((_, raster), refusals)| {
+            let asset = raster.and_then(|raster| raster.parse::<Asset>().ok());
+            asset.is_some_and(|asset| asset.quantity == quantity)
+                && refusals.iter().any(|refusal| refusal.kind == RefusalKind::Source)
+        })
     }
 
     /// The refusal of a product or raster for reasons of a kind.

@@ -6,7 +6,7 @@ use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::index_writer::merge_index;
-use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Source, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::tlm_parquet::{IndexFilter, read_index};
 use s2ice_manifest::stac::StacItem;
@@ -14,7 +14,7 @@ use s2ice_manifest::tlm::IndexRow;
 
 use super::inputs::{CatalogueLoad, Gathered, Inputs, Standing};
 use super::missing::{Missing, index_missing};
-use super::search::{catalogue, query_of, sharing};
+use super::search::{catalogue, index_options, query_of};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
@@ -155,13 +155,6 @@ fn is_a_file(index: &str) -> Result<()> {
     }
 }
 
-/// The index may lie on the source's own service; it is opened with the source's options where the schemes agree.
-fn index_options(settings: &BuildSettings) -> SourceOptions {
-    let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    let same = settings.index.iter().all(|index| scheme(index) == scheme(&settings.source));
-    if same { settings.source_options.clone() } else { sharing(settings) }
-}
-
 /// What must hold before products can be indexed on the fly.
 fn check_request(settings: &BuildSettings) -> Result<()> {
     let wrong = |reason: &str| Err(Error::Request(reason.to_owned()));
@@ -240,7 +233,9 @@ async fn join_catalogue(
         joined = join(known, &load, &query_of(settings, &whole));
     }
     if !load.incremental && load.completeness.is_complete() {
-        for only in joined.without_product.iter().filter(|only| !standing.held.contains(&only.product)) {
+        for only in
+            joined.without_product.iter().filter(|only| settings.prune || !standing.held.contains(&only.product))
+        {
             memory.refuse(&absent(only), ABSENT, None);
         }
     }
@@ -260,6 +255,7 @@ async fn join_catalogue(
     let catalogue = CatalogueLoad {
         since,
         incremental: load.incremental,
+        seen: std::mem::take(&mut load.seen_items),
         latest_change: load.latest_change,
         changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
         without_index: joined.without_index.iter().map(|only| only.product).collect(),

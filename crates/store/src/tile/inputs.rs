@@ -7,7 +7,7 @@ use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
-use s2ice_manifest::stac::StacItem;
+use s2ice_manifest::stac::{Seen, StacItem};
 use s2ice_manifest::tlm::IndexRow;
 
 use crate::report::{IndexedReport, ProductsReport, StacReport};
@@ -58,6 +58,8 @@ pub struct CatalogueLoad {
     pub since: Option<DateTime<Utc>>,
     /// True where the answer is of what changed since then only.
     pub incremental: bool,
+    /// All that it showed.
+    pub seen: Seen,
     /// Newest change seen.
     pub latest_change: Option<DateTime<Utc>>,
     /// When the item of each product last changed.

@@ -16,6 +16,7 @@ mod prepare;
 mod search;
 mod settings;
 mod settle;
+mod settled;
 mod trouble;
 mod waiting;
 mod wanted;
@@ -36,6 +37,7 @@ pub use self::settings::{
 };
 
 use self::prepare::{Prepared, one_store, prepare, used};
+use self::settled::{Asked, Settled};
 use crate::commit::{self, Loaded};
 use crate::error::{Error, Result};
 use crate::options::WriteOptions;
@@ -88,6 +90,13 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
     };
     let place = place(settings)?;
     let memory = recall(settings, place.as_ref()).await;
+    let asked = if place.is_some() { Asked::of(settings).await } else { None };
+    if let (Some(asked), Some(target), Some(settled)) = (&asked, &target, Settled::recall(&memory))
+        && let Some(mut report) = settled.again(settings, asked, &memory, target, progress).await?
+    {
+        report.target.clone_from(&settings.store);
+        return Ok(report);
+    }
     let mut cleaned = Vec::new();
     let mut attempt = 1;
     loop {
@@ -103,7 +112,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         }
         let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, progress);
         let prepared = keeping(place.as_ref().filter(|_| writes.is_some()), &memory, preparing).await?;
-        let Prepared { plan, references, mut report, container, source, addresses, .. } = prepared;
+        let Prepared { plan, references, mut report, container, source, addresses, is_settled, seen, .. } = prepared;
         report.target.clone_from(&settings.store);
         report.attempts = attempt;
         report.cleaned.clone_from(&cleaned);
@@ -118,17 +127,24 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             clock: settings.clock,
             references,
         };
+        let before = loaded.state.as_ref().map(|state| state.snapshot.to_string());
         match commit::write(&target, loaded, plan, options, progress).await {
             Ok(written) => {
                 drop(lock);
                 (report.source_use.requests, report.source_use.bytes) = used(source.as_ref());
-                if let Some(place) = &place {
-                    warn(memory.save(place, |address| addresses.contains(address)).await);
-                }
-                if let Some(written) = written {
+                if let Some(written) = &written {
                     report.published.clone_from(&written.tag);
                     report.gate = Some(written.gate.clone());
-                    report.committed = Some(committed(&written));
+                    report.committed = Some(committed(written));
+                }
+                if let Some(place) = &place {
+                    let snapshot = written.map(|written| written.snapshot).or(before);
+                    if let (true, Some(asked), Some(snapshot)) = (is_settled, asked, snapshot)
+                        && let Some(settled) = Settled::of(settings, asked, snapshot, seen.as_ref(), &report)
+                    {
+                        settled.remember(&memory);
+                    }
+                    warn(memory.save(place, |address| addresses.contains(address)).await);
                 }
                 return Ok(report);
             }

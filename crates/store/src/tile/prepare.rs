@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
-use s2ice_manifest::decide::{Decision, Leaving, OnMismatch, Part, Policy, decide};
+use s2ice_manifest::decide::{Decision, Leaving, LeavingReason, OnMismatch, Part, Policy, decide};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::Era;
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::source::location::{Effective, Source, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
+use s2ice_manifest::stac::Seen;
 
 use super::changes::{self, Tile};
 use super::cog::CogReader;
@@ -48,6 +49,10 @@ pub(super) struct Prepared {
     pub(super) source: Option<Source>,
     /// Addresses of the files that the plan refers to anew: the store will know them.
     pub(super) addresses: HashSet<String>,
+    /// True where a run after this one, of the same question and answers, has nothing to do.
+    pub(super) is_settled: bool,
+    /// What the catalogue showed.
+    pub(super) seen: Option<Seen>,
 }
 
 /// Works out what the store shall hold.
@@ -148,6 +153,13 @@ pub(super) async fn prepare(
         return Err(nothing(&refused));
     }
 
+    // What leaves for other reasons may let something in that was not asked for this time.
+    let gives_way = |leaving: &Leaving| {
+        matches!(leaving.reason, LeavingReason::Superseded { .. } | LeavingReason::BetterCopy { .. })
+    };
+    let backlog = catalogue.as_ref().is_some_and(|load| load.backlog);
+    let is_settled = gaps.is_empty() && !backlog && leaving.iter().all(gives_way);
+    let seen = catalogue.as_ref().map(|load| load.seen.clone());
     let (stamp, catalogue) = match &catalogue {
         Some(load) => {
             let (stamp, report) = catalogue::outcome(settings, main, load, &refused);
@@ -258,7 +270,7 @@ pub(super) async fn prepare(
         source_use: SourceUse { requests, bytes, from_cache },
     };
     let addresses = addresses(&plan, source.as_ref());
-    Ok(Prepared { plan, references, report, container, source_url, source, addresses })
+    Ok(Prepared { plan, references, report, container, source_url, source, addresses, is_settled, seen })
 }
 
 fn addresses(plan: &StorePlan, source: Option<&Source>) -> HashSet<String> {

@@ -1,4 +1,4 @@
-//! The question to the catalogue, asked.
+//! The question to the catalogue, asked, and how index and catalogue are reached.
 
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
@@ -53,4 +53,11 @@ pub async fn catalogue(
 /// No options but the ledger: what lies on one host shares its limits.
 pub fn sharing(settings: &BuildSettings) -> SourceOptions {
     SourceOptions { ledger: settings.source_options.ledger.clone(), ..SourceOptions::default() }
+}
+
+/// The index may lie on the source's own service; it is opened with the source's options where the schemes agree.
+pub fn index_options(settings: &BuildSettings) -> SourceOptions {
+    let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let same = settings.index.iter().all(|index| scheme(index) == scheme(&settings.source));
+    if same { settings.source_options.clone() } else { sharing(settings) }
 }

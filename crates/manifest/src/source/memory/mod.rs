@@ -102,6 +102,8 @@ struct State {
     /// Metadata that were read on the way to a product's files; for this run alone.
     products: HashMap<(String, ProductId), ProductMetadata>,
     refusals: BTreeMap<String, Remembered>,
+    /// What the last run that left nothing to do found, in the words of whoever remembers it.
+    settled: Option<String>,
     /// Headers seen: a handful of classes serve all files.
     headers: BTreeSet<Arc<[u8]>>,
     /// Facts and refusals learned since it was read or saved.
@@ -176,6 +178,19 @@ impl Memory {
     /// Keeps the metadata of a product for this run.
     pub fn put_product(&self, source: &str, product: ProductId, metadata: ProductMetadata) {
         self.lock().products.insert((source.to_owned(), product), metadata);
+    }
+
+    /// What was remembered with [`Memory::settle_for`].
+    #[must_use]
+    pub fn settled(&self) -> Option<String> {
+        self.lock().settled.clone()
+    }
+
+    /// Remembers what a run found that left nothing to do.
+    pub fn settle_for(&self, found: String) {
+        let mut state = self.lock();
+        state.settled = Some(found);
+        state.learned += 1;
     }
 
     /// Forgets what is known of the files and refusals of a product.

@@ -110,6 +110,13 @@ impl Memory {
         state.forgot |= state.refusals.len() != before;
     }
 
+    /// True where something that was refused may be asked for again.
+    #[must_use]
+    pub fn has_due(&self) -> bool {
+        let now = (self.clock)();
+        self.lock().refusals.values().any(|known| known.again.is_some_and(|again| again <= now))
+    }
+
     /// True where anything is remembered of a product.
     #[must_use]
     pub fn knows(&self, id: ProductId) -> bool {

@@ -32,6 +32,7 @@ const BETWEEN: usize = 2;
 const FILE: &str = "file";
 const TIFF: &str = "tiff";
 const REFUSAL: &str = "refusal";
+const SETTLED: &str = "settled";
 
 /// Most rows that are read: the rasters of a tile in twenty years.
 const MOST_ROWS: i64 = 1 << 20;
@@ -61,6 +62,9 @@ pub(super) fn encode(state: &State) -> Result<Option<Vec<u8>>, String> {
     }
     for (key, known) in &state.refusals {
         rows.push((REFUSAL, key, known.last.timestamp_millis(), body(known)?));
+    }
+    if let Some(found) = &state.settled {
+        rows.push((SETTLED, "", 0, found.clone()));
     }
     if rows.is_empty() {
         return Ok(None);
@@ -160,6 +164,7 @@ impl State {
         match kind {
             FILE => drop(self.files.insert(key, Known { learned, fact: Arc::new(fact(body)?) })),
             TIFF => drop(self.tiffs.insert(key, Known { learned, fact: Arc::new(fact(body)?) })),
+            SETTLED => self.settled = Some(body.to_owned()),
             REFUSAL => drop(self.refusals.insert(key, fact(body)?)),
             other => return Err(format!("it has rows of a kind {other:?}")),
         }

@@ -1,0 +1,201 @@
+//! A run without news: nothing that was asked has changed, so the last run's answer is given again.
+//!
+//! The memory holds the question of the last run that left nothing to do, the versions of what answered it, and the state of
+//! the store. Where all of these are as they were, no index is read and the store is not looked at any further.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use s2ice_manifest::source::location::SourceUrl;
+use s2ice_manifest::source::memory::Memory;
+use s2ice_manifest::source::versions::{IndexVersion, index_versions};
+use s2ice_manifest::stac::Seen;
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::answers;
+use super::fingerprint::of_texts;
+use super::inputs::Standing;
+use super::search::{catalogue, index_options, sharing};
+use super::{BuildSettings, HeaderPolicy, abandoned_before};
+use crate::error::Result;
+use crate::housekeeping::remove_stale_branches;
+use crate::progress::Progress;
+use crate::report::{BuildReport, Changes, IndexedReport, SourceUse, Times};
+use crate::repository::tip;
+use crate::target::Target;
+
+/// What a run asked, what answered it, and what came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Settled {
+    /// The state of the store.
+    snapshot: String,
+    /// The question, and the versions of the files that answered it.
+    asked: Asked,
+    /// What the catalogue answered; absent without one, and where it is a file.
+    answer: Option<Answer>,
+    /// What was reported.
+    report: BuildReport,
+}
+
+/// The question of a run, and the versions of the files that answer it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    question: String,
+    files: Vec<IndexVersion>,
+    /// True where the catalogue is an API that has to be asked.
+    api: bool,
+}
+
+/// What a catalogue shows since some time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Answer {
+    since: DateTime<Utc>,
+    seen: Seen,
+}
+
+impl Asked {
+    /// What this run asks; `None` where something must be asked that has no version, or is ordered to be looked at anew.
+    pub async fn of(settings: &BuildSettings) -> Option<Self> {
+        let anew = settings.prune || settings.full || !settings.recheck.is_empty();
+        if anew || settings.store.is_none() || settings.headers == HeaderPolicy::Assume {
+            return None;
+        }
+        let mut locations = settings.index.clone();
+        let written = settings.write_index.as_ref().filter(|path| path.exists()).map(|path| path.display().to_string());
+        locations.extend(written);
+        let mut files = index_versions(&locations, &index_options(settings)).await.ok()?;
+        let (mut api, stac) = (false, settings.stac.as_deref());
+        if let Some(stac) = stac {
+            match SourceUrl::parse(stac).ok()?.local_root() {
+                Some(path) if path.is_dir() => return None,
+                None if stac.starts_with("http://") || stac.starts_with("https://") => api = true,
+                _ => files.extend(index_versions(&[stac.to_owned()], &sharing(settings)).await.ok()?),
+            }
+        }
+        let certain = files.iter().all(|file| file.is_the_same_as(file));
+        certain.then(|| Self { question: question(settings), files, api })
+    }
+}
+
+/// Everything that the outcome depends on, beside what is asked.
+fn question(settings: &BuildSettings) -> String {
+    let mut texts = answers(settings);
+    texts.extend([
+        format!("{:?}", settings.angles),
+        format!("{:?}", settings.accept_incomplete),
+        format!("{:?}", settings.index_missing_limit),
+        format!("{:?}", settings.write_index),
+        format!("{:?}", settings.overlap),
+        format!("{:?}", settings.source_options.layout),
+        format!("{:?}", settings.source_options.endpoint),
+        settings.store.clone().unwrap_or_default(),
+        settings.writer.clone(),
+    ]);
+    of_texts(&texts)
+}
+
+impl Settled {
+    /// What there is to remember of a run that left nothing to do.
+    pub fn of(
+        settings: &BuildSettings,
+        asked: Asked,
+        snapshot: String,
+        seen: Option<&Seen>,
+        report: &BuildReport,
+    ) -> Option<Self> {
+        let answer = match (asked.api, seen) {
+            (false, _) => None,
+            (true, None) => return None,
+            (true, Some(seen)) => {
+                let watermark = report.catalogue.as_ref()?.watermark.as_deref()?.parse::<DateTime<Utc>>().ok()?;
+                let since = watermark.checked_sub_signed(TimeDelta::from_std(settings.overlap).ok()?)?;
+                let late = |time: &Option<DateTime<Utc>>| time.is_none_or(|time| time.timestamp() >= since.timestamp());
+                let seen = seen.iter().filter(|(_, time)| late(time)).map(|(name, time)| (name.clone(), *time));
+                Some(Answer { since, seen: seen.collect::<BTreeMap<_, _>>() })
+            }
+        };
+        Some(Self { snapshot, asked, answer, report: quiet(report) })
+    }
+
+    /// Takes the place of what is remembered, unless that tells the same.
+    pub fn remember(&self, memory: &Memory) {
+        if let Some(before) = Self::recall(memory)
+            && (&before.snapshot, &before.asked, &before.answer) == (&self.snapshot, &self.asked, &self.answer)
+        {
+            return;
+        }
+        if let Ok(text) = serde_json::to_string(self) {
+            memory.settle_for(text);
+        }
+    }
+
+    /// What is remembered, where it can be understood.
+    pub fn recall(memory: &Memory) -> Option<Self> {
+        serde_json::from_str(&memory.settled()?).ok()
+    }
+
+    /// The report of this run, where nothing is new.
+    ///
+    /// # Errors
+    /// The catalogue cannot be read.
+    pub async fn again(
+        self,
+        settings: &BuildSettings,
+        asked: &Asked,
+        memory: &Memory,
+        target: &Target,
+        progress: &dyn Progress,
+    ) -> Result<Option<BuildReport>> {
+        if self.asked != *asked || memory.has_due() {
+            return Ok(None);
+        }
+        let Some((repository, snapshot)) = tip(target).await.filter(|(_, tip)| *tip == self.snapshot) else {
+            return Ok(None);
+        };
+        let mut report = self.report;
+        if let Some(Answer { since, seen: known }) = &self.answer {
+            let standing = Standing { since: Some(*since), may_be_empty: true, ..Standing::default() };
+            let (Some(load), stac) = catalogue(settings, &standing, progress).await? else { return Ok(None) };
+            let is_known = |(name, time): (&String, &Option<DateTime<Utc>>)| known.get(name) == Some(time);
+            if !load.incremental || !load.completeness.is_complete() || !load.seen_items.iter().all(is_known) {
+                return Ok(None);
+            }
+            report.stac = stac;
+            if let Some(catalogue) = &mut report.catalogue {
+                "incremental".clone_into(&mut catalogue.mode);
+                catalogue.since = Some(since.to_rfc3339_opts(SecondsFormat::Millis, true));
+            }
+        }
+        if !settings.dry_run {
+            report.cleaned =
+                remove_stale_branches(&repository, target.url(), None, abandoned_before(settings, target)).await?;
+        }
+        tracing::debug!(snapshot, "nothing is new");
+        report.dry_run = settings.dry_run;
+        Ok(Some(report))
+    }
+}
+
+/// The report of a run that finds what the reported one left.
+fn quiet(report: &BuildReport) -> BuildReport {
+    let still = |changes: &Changes, times: &Times| Changes {
+        unchanged: times.count.saturating_sub(changes.kept),
+        kept: changes.kept,
+        ..Changes::default()
+    };
+    let mut out = report.clone();
+    (out.committed, out.gate, out.published) = (None, None, None);
+    out.cleaned.clear();
+    out.leaving.clear();
+    out.attempts = 1;
+    out.source_use = SourceUse::default();
+    out.changes = still(&report.changes, &report.times);
+    for era in &mut out.eras {
+        era.changes = still(&era.changes, &era.times);
+        era.placed.clear();
+    }
+    if let Some(indexed) = &mut out.indexed {
+        *indexed = IndexedReport::default();
+    }
+    out
+}
