@@ -155,22 +155,6 @@ impl Error {
         }
     }
 
-    /// The marker, box or field concerned.
-    #[must_use]
-    pub fn part(&self) -> Part {
-        match self {
-            Error::Truncated { part, .. }
-            | Error::Invalid { part, .. }
-            | Error::Unsupported { part, .. }
-            | Error::Missing { part, .. }
-            | Error::UnexpectedMarker { part, .. }
-            | Error::NotJpeg2000 { part, .. }
-            | Error::Tile { part, .. }
-            | Error::NotPrefixable { part, .. }
-            | Error::Decode { part, .. } => *part,
-        }
-    }
-
     pub(crate) fn invalid(part: impl Into<Part>, offset: u64, reason: impl Into<String>) -> Self {
         Error::Invalid { part: part.into(), offset, reason: reason.into() }
     }

@@ -21,16 +21,16 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// Width.
+    /// Width; 0 where the right edge is not beyond the left one.
     #[must_use]
     pub fn width(&self) -> u32 {
-        self.x1 - self.x0
+        self.x1.saturating_sub(self.x0)
     }
 
-    /// Height.
+    /// Height; 0 where the lower edge is not beyond the upper one.
     #[must_use]
     pub fn height(&self) -> u32 {
-        self.y1 - self.y0
+        self.y1.saturating_sub(self.y0)
     }
 }
 
@@ -72,17 +72,26 @@ impl TileGrid {
     /// The grid of an image.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there are more than 65535 tiles.
+    /// [`Error::Invalid`] when there are more than 65535 tiles, and where a value made by hand has an image area or a
+    /// first tile without samples, which [`MainHeader::parse`](crate::MainHeader::parse) refuses.
     pub fn new(siz: &Siz) -> Result<TileGrid> {
-        let count = |end: u32, start: u32, tile: u32| end.checked_sub(start).zip(Some(tile)).filter(|(_, t)| *t > 0);
-        let columns = count(siz.x1, siz.tile_x0, siz.tile_width).map_or(0, |(n, t)| n.div_ceil(t));
-        let rows = count(siz.y1, siz.tile_y0, siz.tile_height).map_or(0, |(n, t)| n.div_ceil(t));
-        let tiles = u64::from(columns) * u64::from(rows);
-        if tiles == 0 || tiles > MAX_TILES {
+        for (axis, start, end, origin, tile) in
+            [("X", siz.x0, siz.x1, siz.tile_x0, siz.tile_width), ("Y", siz.y0, siz.y1, siz.tile_y0, siz.tile_height)]
+        {
+            let first = u64::from(origin)..u64::from(origin) + u64::from(tile);
+            if start >= end || !first.contains(&u64::from(start)) {
+                let reason = format!("{axis}: an image of {start}..{end} whose first tile is {first:?}");
+                return Err(Error::invalid(Marker::SIZ, 0, reason));
+            }
+        }
+        // No tile is of size 0, and the image begins behind the tiles' origin and ends behind its beginning.
+        let columns = (siz.x1 - siz.tile_x0).div_ceil(siz.tile_width);
+        let rows = (siz.y1 - siz.tile_y0).div_ceil(siz.tile_height);
+        if u64::from(columns) * u64::from(rows) > MAX_TILES {
             return Err(Error::invalid(
                 Marker::SIZ,
                 0,
-                format!("{columns} x {rows} tiles; 1 to 65535 can be numbered"),
+                format!("{columns} x {rows} tiles; up to {MAX_TILES} can be numbered"),
             ));
         }
         Ok(TileGrid { siz: siz.clone(), columns, rows })
@@ -133,12 +142,6 @@ impl TileGrid {
     #[must_use]
     pub fn image_size(&self) -> (u32, u32) {
         (self.siz.y1 - self.siz.y0, self.siz.x1 - self.siz.x0)
-    }
-
-    /// (height, width) of a whole tile.
-    #[must_use]
-    pub fn tile_size(&self) -> (u32, u32) {
-        (self.siz.tile_height, self.siz.tile_width)
     }
 
     /// The image as a regular Zarr grid.
@@ -247,6 +250,27 @@ mod tests {
         siz.tile_width = 65537;
         let last = TileGrid::new(&siz).unwrap().tile_rect(65534).unwrap();
         assert_eq!((last.x0, last.x1), (65534 * 65537, u32::MAX));
+    }
+
+    #[test]
+    fn grids_made_by_hand_do_not_overflow() {
+        type Change = fn(&mut Siz);
+        let changes: [Change; 6] = [
+            |s| s.x0 = s.x1,
+            |s| (s.y0, s.y1) = (u32::MAX, 0),
+            |s| s.tile_width = 0,
+            |s| s.tile_x0 = u32::MAX,
+            |s| (s.x0, s.tile_x0) = (5, 6),
+            |s| (s.y0, s.tile_y0, s.tile_height) = (64, 0, 64),
+        ];
+        for change in changes {
+            let mut siz = samples::siz();
+            change(&mut siz);
+            let error = TileGrid::new(&siz).unwrap_err().to_string();
+            assert!(error.contains("whose first tile is"), "{error}");
+        }
+        let turned = Rect { x0: 9, y0: u32::MAX, x1: 3, y1: 0 };
+        assert_eq!((turned.width(), turned.height()), (0, 0));
     }
 
     #[test]

@@ -23,7 +23,6 @@ pub struct MainHeader {
     rgn: Vec<Rgn>,
     poc: Option<Vec<u8>>,
     tlm: Option<TlmTable>,
-    has_plm: bool,
     /// Marker segments that decoding needs, markers included, in file order.
     segments: Vec<(Marker, Vec<u8>)>,
 }
@@ -83,7 +82,7 @@ impl MainHeader {
     ///
     /// # Errors
     /// See [`MainHeader::parse`].
-    pub fn parse_at(bytes: &[u8], base: u64) -> Result<MainHeader> {
+    pub(crate) fn parse_at(bytes: &[u8], base: u64) -> Result<MainHeader> {
         match bytes.get(..2) {
             Some(soc) if soc == Marker::SOC.bytes() => {}
             _ => return Err(Error::Missing { part: Marker::SOC.into(), offset: base }),
@@ -98,15 +97,15 @@ impl MainHeader {
                     pos = segment.whole.end;
                 }
                 Scan::NeedMore { up_to } => {
-                    let offset = base + pos as u64;
+                    let offset = base.saturating_add(pos as u64);
                     let name =
                         bytes.get(pos..pos + 2).map_or(Marker::SOT, |b| Marker(u16::from_be_bytes([b[0], b[1]])));
-                    let available = (bytes.len() - pos) as u64;
-                    return Err(Error::Truncated { part: name.into(), offset, needed: up_to - offset, available });
+                    let (needed, available) = (up_to.saturating_sub(offset), (bytes.len() - pos) as u64);
+                    return Err(Error::Truncated { part: name.into(), offset, needed, available });
                 }
             }
         }
-        parts.finish(base + pos as u64)
+        parts.finish(base.saturating_add(pos as u64))
     }
 
     /// Image and tile size.
@@ -157,10 +156,9 @@ impl MainHeader {
         self.tlm.as_ref()
     }
 
-    /// Whether packet lengths stand in the main header.
-    #[must_use]
-    pub fn has_plm(&self) -> bool {
-        self.has_plm
+    /// Quantization in force for a component: its QCC, else QCD.
+    pub(crate) fn quantization(&self, component: u16) -> &Qcd {
+        self.qcc.iter().find(|q| q.component == component).map_or(&self.qcd, |q| &q.qcd)
     }
 
     /// Coding parameters in force for a component: its COC, else COD.
@@ -220,7 +218,6 @@ struct Parts<'a> {
     rgn: Vec<Rgn>,
     poc: Option<Vec<u8>>,
     tlm: Vec<TlmSegment<'a>>,
-    has_plm: bool,
     segments: Vec<(Marker, Vec<u8>)>,
 }
 
@@ -247,8 +244,8 @@ impl<'a> Parts<'a> {
     fn take(&mut self, segment: &RawSegment, bytes: &'a [u8], base: u64) -> Result<()> {
         let marker = segment.marker;
         let body = &bytes[segment.body.clone()];
-        let at = base + segment.whole.start as u64;
-        let offset = base + segment.body.start as u64;
+        let at = base.saturating_add(segment.whole.start as u64);
+        let offset = base.saturating_add(segment.body.start as u64);
         if (marker == Marker::SIZ) != self.siz.is_none() {
             let reason = if marker == Marker::SIZ { "a second one" } else { "in front of SIZ" };
             return Err(Error::invalid(marker, at, reason));
@@ -269,7 +266,6 @@ impl<'a> Parts<'a> {
             }
             Marker::POC => once(&mut self.poc, body.to_vec(), marker, at)?,
             Marker::TLM => self.tlm.push(TlmSegment { body, offset }),
-            Marker::PLM => self.has_plm = true,
             _ => {}
         }
         if matches!(
@@ -299,7 +295,6 @@ impl<'a> Parts<'a> {
             rgn: self.rgn,
             poc: self.poc,
             tlm,
-            has_plm: self.has_plm,
             segments: self.segments,
         };
         header.check_steps(end)?;
@@ -324,5 +319,29 @@ impl MainHeader {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn offsets_near_the_largest_do_not_overflow() {
+        let mut siz = samples::siz();
+        let good = samples::header_bytes(&siz, &[&samples::COD, &samples::QCD]);
+        for base in [u64::MAX, u64::MAX - 1, u64::MAX - 3, u64::MAX - 50] {
+            MainHeader::parse_at(&good, base).unwrap();
+            for cut in 0..good.len() {
+                assert!(MainHeader::parse_at(&good[..cut], base).unwrap_err().offset() >= base);
+            }
+        }
+        // As many components as a value made by hand can have; the length of SIZ has 16 bits.
+        siz.components = vec![siz.components[0]; 70_000];
+        let written = MainHeader::parse(&samples::header_bytes(&siz, &[&samples::COD, &samples::QCD])).unwrap();
+        assert_eq!(written.siz().component_count(), 16384);
     }
 }

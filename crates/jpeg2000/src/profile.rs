@@ -11,6 +11,7 @@ use std::fmt;
 /// are written only when all profiles are equal.
 #[derive(Clone)]
 pub struct Profile {
+    /// SHA-256 over SOC and the SIZ, COD, COC, QCD, QCC, RGN and POC segments in the order of their codes.
     digest: [u8; 32],
     header: Box<MainHeader>,
 }
@@ -34,20 +35,6 @@ impl Profile {
             hash.update(bytes);
         }
         Profile { digest: hash.finalize().into(), header: Box::new(header.clone()) }
-    }
-
-    /// SHA-256 over SOC and the SIZ, COD, COC, QCD, QCC, RGN and POC segments in the order of their codes.
-    #[must_use]
-    pub fn digest(&self) -> &[u8; 32] {
-        &self.digest
-    }
-
-    /// One line in words.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let siz = self.header.siz();
-        let facts: Vec<String> = self.facts().into_iter().map(|(_, value)| value).collect();
-        format!("{} x {}, {}", siz.x1 - siz.x0, siz.y1 - siz.y0, facts[2..].join(", "))
     }
 
     /// What differs, by segment and field, as "SIZ bit depth 12 vs 15; ..."; empty when the profiles are equal.
@@ -173,10 +160,5 @@ mod tests {
         let segments: [&[u8]; 3] = [&samples::COD, &samples::QCD, &qcc];
         let other = MainHeader::parse(&samples::header_bytes(&samples::siz(), &segments)).unwrap().profile();
         assert!(plain.difference(&other).starts_with("QCC none vs Qcc"), "{}", plain.difference(&other));
-        assert!(
-            plain.describe().starts_with("100 x 90, tiles 64 x 64, 1 components, 15 bit, unsigned"),
-            "{}",
-            plain.describe()
-        );
     }
 }

@@ -18,7 +18,9 @@ fn heads_and_tlm_bytes_of_all_files() {
         assert_eq!(head.codestream_end, None);
         let grid = head.header.grid().unwrap();
         let tile = &file.facts["tile"];
-        assert_eq!(grid.tile_size(), (tile[1].as_u64().unwrap() as u32, tile[0].as_u64().unwrap() as u32));
+        let siz = head.header.siz();
+        let size = [siz.tile_width, siz.tile_height].map(u64::from);
+        assert_eq!(size, [0, 1].map(|axis| tile[axis].as_u64().unwrap()));
         let shape: Vec<u64> = file.facts["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
         let geometry = grid.zarr_geometry().unwrap();
         assert_eq!(shape[..2], [u64::from(geometry.height), u64::from(geometry.width)]);

@@ -6,7 +6,8 @@ mod common;
 use common::{Golden, data, golden, head};
 use s2ice_jpeg2000::packet::prefix_lengths_by_walking;
 use s2ice_jpeg2000::{
-    CodecConfig, Error, MainHeader, Scan, TileCodec, Window, prefix_lengths, prefix_lengths_from_head, reduced_size,
+    CodecConfig, Error, MainHeader, Scan, Sot, TileCodec, Window, prefix_lengths, prefix_lengths_from_head,
+    reduced_size,
 };
 
 /// A few tiles of a file: a corner, the middle and the far edges.
@@ -87,8 +88,8 @@ fn check_reduced(header: &MainHeader, chunk: &[u8], reduce: u8, prefix: Option<u
     let codec = codec(header, reduce);
     let full = decoded(&codec, chunk, None).unwrap();
     let (h, w) = codec.chunk_shape();
-    let grid = header.grid().unwrap();
-    assert_eq!((h, w), (reduced_size(grid.tile_size().0, reduce), reduced_size(grid.tile_size().1, reduce)));
+    let siz = header.siz();
+    assert_eq!((h, w), (reduced_size(siz.tile_height, reduce), reduced_size(siz.tile_width, reduce)));
     let chunk = match prefix {
         None => chunk,
         Some(length) => {
@@ -217,7 +218,7 @@ fn constants_are_what_decoding_says() {
         let codec = codec(&header, 0);
         let grid = header.grid().unwrap();
         for chunk in some_tiles(file) {
-            let rect = grid.tile_rect(codec.tile_index(chunk).unwrap()).unwrap();
+            let rect = grid.tile_rect(Sot::parse(chunk).unwrap().tile.into()).unwrap();
             let window = Window { y: 0..rect.height(), x: 0..rect.width() };
             let pixels = decoded(&codec, chunk, Some(&window)).unwrap();
             let bytes = codec.dtype().bytes;

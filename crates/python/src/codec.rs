@@ -1,4 +1,4 @@
-//! Tile decoding for Python: buffers in, buffers out, the GIL released in between.
+//! Tile decoding for Python: buffers in, buffers out, both copied, the GIL released in between.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::create_exception;
@@ -14,6 +14,11 @@ create_exception!(
     "A codec configuration or a chunk that cannot be decoded right; the text says where and why."
 );
 
+/// The decoder's refusal as Python sees it.
+fn refused(error: s2ice_jpeg2000::Error) -> PyErr {
+    CodecError::new_err(error.to_string())
+}
+
 /// Decodes the chunks of one array. Frozen and without interior state, so that threads may share it.
 #[pyclass(frozen, module = "s2ice._s2ice")]
 pub(crate) struct TileCodec {
@@ -26,7 +31,7 @@ impl TileCodec {
     #[pyo3(signature = (main_header, reduce = 0))]
     fn new(main_header: String, reduce: u8) -> PyResult<TileCodec> {
         let config = CodecConfig { main_header, reduce };
-        Ok(TileCodec { decoder: Decoder::new(&config).map_err(|e| CodecError::new_err(e.to_string()))? })
+        Ok(TileCodec { decoder: Decoder::new(&config).map_err(refused)? })
     }
 
     #[getter]
@@ -59,28 +64,27 @@ impl TileCodec {
         window: Option<(u32, u32, u32, u32)>,
     ) -> PyResult<()> {
         let window = window.map(|(y0, y1, x0, x1)| Window { y: y0..y1, x: x0..x1 });
-        // Bytes that Python code could change meanwhile are copied first.
-        let copy;
-        let chunk: &[u8] = match chunk.as_slice_ptr().filter(|_| chunk.readonly()) {
-            // SAFETY: the buffer is contiguous, held by `chunk` until this function returns, and its exporter lends it
-            // read-only: Store buffers wrap `bytes`, which never change.
-            Some(bytes) => unsafe { bytes.as_ref() },
-            None => {
-                copy = chunk.to_vec(py)?;
-                &copy
-            }
-        };
         if out.readonly() {
             return Err(CodecError::new_err("the buffer for the decoded samples is read-only"));
         }
-        let mut target = out
-            .as_slice_ptr()
-            .ok_or_else(|| CodecError::new_err("the buffer for the decoded samples is not C-contiguous"))?;
-        // SAFETY: the buffer is writable, contiguous and held by `out` until this function returns. That nobody else uses
-        // it meanwhile is asked of the caller, who passes an array it has just made.
-        let target = unsafe { target.as_mut() };
-        py.detach(|| self.decoder.decode(chunk, fill, window.as_ref(), target))
-            .map_err(|e| CodecError::new_err(e.to_string()))
+        if !out.is_c_contiguous() {
+            return Err(CodecError::new_err("the buffer for the decoded samples is not C-contiguous"));
+        }
+        // A buffer that repeats its bytes may claim any length; a contiguous one has its bytes in memory.
+        if !chunk.is_c_contiguous() {
+            return Err(CodecError::new_err("the buffer of the chunk is not C-contiguous"));
+        }
+        let needed = self.decoder.output_bytes(window.as_ref()).map_err(refused)?;
+        if out.len_bytes() != needed {
+            let reason = format!("the buffer has {} bytes for {needed} bytes of decoded samples", out.len_bytes());
+            return Err(CodecError::new_err(reason));
+        }
+        // Once the GIL is released other threads may write to either buffer, even to one lent read-only: decoding uses
+        // memory of its own only.
+        let chunk = chunk.to_vec(py)?;
+        let mut samples = vec![0; needed];
+        py.detach(|| self.decoder.decode(&chunk, fill, window.as_ref(), &mut samples)).map_err(refused)?;
+        out.copy_from_slice(py, &samples)
     }
 
     fn __repr__(&self) -> String {

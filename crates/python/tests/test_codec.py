@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import json
 import pickle
+import struct
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +27,7 @@ from s2ice.codec import Jpeg2000Codec
 from support import CODEC, Jp2, chunk_key, metadata, write_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Buffer, Callable, Iterator
     from pathlib import Path
 
 PIPELINES = {
@@ -264,12 +267,140 @@ def test_output_buffer_is_checked(made: Jp2) -> None:
         codec.decode(made.chunk(0), np.zeros(80 * 80 * 2, "u1"), fill=70000)
 
 
-def test_changing_input_buffers(made: Jp2) -> None:
-    codec, want, out = TileCodec(made.main_header), made.pixels()[:80, :80], np.zeros((80, 80), "uint16")
-    for chunk in (bytearray(made.chunk(0)), memoryview(made.chunk(0)), np.frombuffer(made.chunk(0), "u1")[::1].copy()):
-        out[:] = 0
+def as_bytearray(data: bytes) -> tuple[Buffer, memoryview]:
+    base = bytearray(data)
+    return base, memoryview(base)
+
+
+def as_memoryview(data: bytes) -> tuple[Buffer, memoryview]:
+    base = memoryview(bytearray(data))
+    return base, base
+
+
+def as_read_only_view(data: bytes) -> tuple[Buffer, memoryview]:
+    base = memoryview(bytearray(data))
+    return base.toreadonly(), base
+
+
+def as_array(data: bytes) -> tuple[Buffer, memoryview]:
+    base = np.frombuffer(data, "u1").copy()
+    return base, base.data
+
+
+def as_read_only_array(data: bytes) -> tuple[Buffer, memoryview]:
+    base = np.frombuffer(data, "u1").copy()
+    view = base.view()
+    view.flags.writeable = False
+    return view, base.data
+
+
+LENT = [as_bytearray, as_memoryview, as_read_only_view, as_array, as_read_only_array]
+
+
+@pytest.mark.parametrize("lend", LENT)
+def test_a_chunk_changed_after_decoding_does_not_matter(
+    lend: Callable[[bytes], tuple[Buffer, memoryview]], made: Jp2
+) -> None:
+    data, want = made.chunk(0), made.pixels()[:80, :80]
+    codec, out = TileCodec(made.main_header), np.zeros((80, 80), "uint16")
+    chunk, base = lend(data)
+    codec.decode(chunk, out.view("u1"))
+    assert base == data
+    base[:] = bytes(len(data))
+    np.testing.assert_array_equal(out, want)
+    # What is decoded next is what the buffer holds by then.
+    with pytest.raises(s2ice.CodecError):
         codec.decode(chunk, out.view("u1"))
-        np.testing.assert_array_equal(out, want)
+    np.testing.assert_array_equal(out, want)
+
+
+@pytest.mark.parametrize("lend", LENT)
+def test_a_chunk_changed_while_decoding_does_not_matter(
+    lend: Callable[[bytes], tuple[Buffer, memoryview]], made: Jp2
+) -> None:
+    # Both contents decode, so whatever moment the copy is taken at, one of the two must come out and no mixture.
+    first, second = made.chunk(0), made.chunk(1)
+    length = max(len(first), len(second))
+    codec, wants = TileCodec(made.main_header), [made.pixels()[:80, :80], made.pixels()[:80, 80:160]]
+    chunk, base = lend(first.ljust(length, b"\0"))
+    lengths = [len(first), len(second)]
+    contents = [first.ljust(length, b"\0"), second.ljust(length, b"\0")]
+    view, stop = memoryview(chunk), threading.Event()
+
+    def change() -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            base[:] = contents[turn % 2]
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for turn in range(200):
+            out = np.zeros((80, 80), "uint16")
+            try:
+                codec.decode(view[: lengths[turn % 2]], out.view("u1"))
+            except s2ice.CodecError:
+                # The other content, cut at this one's length.
+                assert not out.any()
+                continue
+            assert any(np.array_equal(out, want) for want in wants)
+    finally:
+        stop.set()
+        thread.join()
+    base[:] = contents[0]
+    out = np.zeros((80, 80), "uint16")
+    codec.decode(view[: lengths[0]], out.view("u1"))
+    np.testing.assert_array_equal(out, wants[0])
+
+
+def test_the_output_is_written_at_once_or_not_at_all(made: Jp2) -> None:
+    codec, want = TileCodec(made.main_header), made.pixels()[:80, :80]
+    for size in (len(made.chunk(0)) // 2, len(made.chunk(0)) - 1, 0):
+        out = bytearray(b"\x5a" * (80 * 80 * 2))
+        with pytest.raises(s2ice.CodecError):
+            codec.decode(made.chunk(0)[:size], out)
+        assert out == b"\x5a" * (80 * 80 * 2)
+    wholes: list[Buffer] = [bytearray(80 * 80 * 2), memoryview(bytearray(80 * 80 * 2)), np.zeros((80, 160), "u1")]
+    for whole in wholes:
+        codec.decode(made.chunk(0), whole)
+        np.testing.assert_array_equal(np.frombuffer(whole, "uint16").reshape(80, 80), want)
+
+
+def test_one_buffer_for_chunk_and_output(made: Jp2) -> None:
+    data, size = made.chunk(0), 80 * 80 * 2
+    shared = bytearray(data.ljust(max(len(data), size), b"\0"))
+    view = memoryview(shared)
+    TileCodec(made.main_header).decode(view[: len(data)], view[:size])
+    np.testing.assert_array_equal(np.frombuffer(shared, "uint16", 80 * 80).reshape(80, 80), made.pixels()[:80, :80])
+
+
+def test_buffers_that_only_claim_their_length(made: Jp2) -> None:
+    codec, out = TileCodec(made.main_header), np.zeros(80 * 80 * 2, "u1")
+    with pytest.raises(s2ice.CodecError, match="chunk is not C-contiguous"):
+        codec.decode(np.broadcast_to(np.zeros(1, "u1"), 2**46), out)
+    with pytest.raises(s2ice.CodecError, match="read-only"):
+        codec.decode(made.chunk(0), np.broadcast_to(np.zeros(1, "u1"), 2**46))
+
+
+def test_windows_of_extreme_numbers(made: Jp2) -> None:
+    codec, out, top = TileCodec(made.main_header), np.zeros(0, "u1"), 2**32 - 1
+    for window in ((0, top, 0, top), (top, top, 0, 80), (0, 80, top, 0), (0, 81, 0, 0), (1, 0, 0, 80)):
+        with pytest.raises(s2ice.CodecError, match="window"):
+            codec.decode(made.chunk(0), out, 0, window)
+
+
+def test_a_header_whose_samples_overflow(made: Jp2) -> None:
+    header = base64.b64decode(made.main_header)
+    # SIZ with 64 components and tiles of 2**29 x 2**29: 2**64 samples, which is 0 in 64 bits.
+    length, depth = int.from_bytes(header[4:6]), header[42:45]
+    numbers = bytearray(header[6:42])
+    numbers[18:26] = struct.pack(">2I", 2**29, 2**29)
+    numbers[34:36] = struct.pack(">H", 64)
+    siz = struct.pack(">2sH", header[2:4], 38 + 3 * 64) + numbers + depth * 64
+    crafted = base64.b64encode(header[:2] + siz + header[4 + length :]).decode()
+    with pytest.raises(s2ice.CodecError, match="a tile of 64 x 536870912 x 536870912 samples"):
+        TileCodec(crafted)
 
 
 def test_pickle_and_copy(made: Jp2, folder: Path, expected: np.ndarray[Any, Any]) -> None:

@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Most samples of one chunk, all components together. A configuration that asks for more is refused.
 pub const MAX_SAMPLES: u64 = 1 << 28;
 
+/// Most samples on one side of an image or tile: decoders count in `i32`.
+const MAX_SIDE: u32 = i32::MAX.unsigned_abs() / 2;
+
 /// Part of a chunk, in samples of the (reduced) chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Window {
@@ -67,14 +70,14 @@ impl TileJob<'_> {
     /// (height, width) of what comes out, for components that are not subsampled.
     #[must_use]
     pub fn size(&self) -> (u32, u32) {
-        let span = |low, high| reduced_size(high, self.reduce) - reduced_size(low, self.reduce);
+        let span = |low, high| reduced_size(high, self.reduce).saturating_sub(reduced_size(low, self.reduce));
         (span(self.area.y0, self.area.y1), span(self.area.x0, self.area.x1))
     }
 }
 
 /// Decodes one tile. Implementations are strict: damage is an error and never a guess.
 pub trait TileDecoder: Send + Sync {
-    /// Decodes and hands the samples of each component, row by row, to `take`.
+    /// Decodes and hands the samples of each component, row by row, to `take`: all components, in their order.
     ///
     /// # Errors
     /// The decoder's own words.
@@ -123,12 +126,17 @@ impl TileCodec {
             return Err(Error::invalid(Part::Field("reduce"), 0, reason));
         }
         let full = header.geometry()?;
-        let samples = u64::from(full.components) * u64::from(full.tile_height) * u64::from(full.tile_width);
-        if samples > MAX_SAMPLES || full.tile_height.max(full.tile_width) > i32::MAX.unsigned_abs() / 2 {
-            let reason = format!("a tile of {samples} samples; up to {MAX_SAMPLES} are decoded");
+        let lengths = [full.components, full.tile_height, full.tile_width];
+        let samples = lengths.iter().try_fold(1, |samples: u64, length| samples.checked_mul(u64::from(*length)));
+        if samples.is_none_or(|samples| samples > MAX_SAMPLES) || lengths.iter().any(|length| *length > MAX_SIDE) {
+            let [components, height, width] = lengths;
+            let reason = format!(
+                "a tile of {components} x {height} x {width} samples (components, rows, columns); up to {MAX_SAMPLES} \
+                 are decoded"
+            );
             return Err(Error::unsupported(Marker::SIZ, 0, reason));
         }
-        if full.height.max(full.width) > i32::MAX.unsigned_abs() / 2 {
+        if full.height.max(full.width) > MAX_SIDE {
             return Err(Error::unsupported(Marker::SIZ, 0, "an image of 2^30 samples or more on one side"));
         }
         let geometry = full.reduced(config.reduce)?;
@@ -171,19 +179,11 @@ impl TileCodec {
     /// [`Error::Invalid`] when the window is not inside the chunk.
     pub fn output_bytes(&self, window: Option<&Window>) -> Result<usize> {
         let window = self.window(window)?;
-        // At most 2^28 samples of 2 bytes.
-        let (h, w) = ((window.y.end - window.y.start) as usize, (window.x.end - window.x.start) as usize);
-        Ok(h * w * self.components() as usize * self.dtype().bytes)
-    }
-
-    /// Number of the tile in a chunk.
-    ///
-    /// # Errors
-    /// No SOT there, or a tile outside the grid.
-    pub fn tile_index(&self, chunk: &[u8]) -> Result<u32> {
-        let sot = crate::segment::sot::Sot::parse(chunk)?;
-        crate::tile_part::tile_rect(&self.header, sot.tile, 0)?;
-        Ok(u32::from(sot.tile))
+        // At most `MAX_SAMPLES` of 2 bytes, as was checked; so the product fits wherever a chunk does.
+        [self.components() as usize, window.y.len(), window.x.len()]
+            .into_iter()
+            .try_fold(self.dtype().bytes, usize::checked_mul)
+            .ok_or_else(|| Error::invalid(Part::Field("window"), 0, "its samples do not fit in memory"))
     }
 
     /// Decodes a chunk, or the window of it that is asked for.
@@ -257,12 +257,11 @@ impl TileCodec {
     }
 
     fn run(&self, chunk: &Chunk<'_>, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> Result<()> {
-        self.decoder.decode(job, take).map_err(|reason| Error::Decode {
-            part: Marker::SOT.into(),
-            offset: 0,
-            tile: u32::from(chunk.tile),
-            reason,
-        })
+        self.decoder.decode(job, take).map_err(|reason| Self::failed(chunk, reason))
+    }
+
+    fn failed(chunk: &Chunk<'_>, reason: String) -> Error {
+        Error::Decode { part: Marker::SOT.into(), offset: 0, tile: u32::from(chunk.tile), reason }
     }
 
     fn decode_tile(
@@ -288,7 +287,7 @@ impl TileCodec {
         if y.is_empty() || x.is_empty() {
             return Ok(());
         }
-        // Back to the reference grid: sample k of a reduced tile stands at k * 2^r, within the tile.
+        // Back to the reference grid: sample k of a reduced tile stands at k * 2^r, within the tile. Below 2^32 * 2^32.
         let grid = |k: u32, high: u32| {
             let at = (u64::from(k) << self.reduce.min(32)).min(u64::from(high));
             u32::try_from(at).unwrap_or(high)
@@ -300,15 +299,27 @@ impl TileCodec {
             y1: grid(top + y.end, rect.y1),
         };
         let job = self.job(chunk, codestream, area, self.reduce);
+        // Neither is empty, and all planes together are `out`.
+        let plane = wh * ww * bytes;
+        let mut due = 0..self.components();
+        let mut stray = false;
         self.run(chunk, &job, &mut |component, samples| {
-            let plane = wh * ww * bytes;
-            let start = component as usize * plane;
-            let Some(out) = out.get_mut(start..start + plane) else { return };
+            let place = out.chunks_exact_mut(plane).nth(component as usize);
+            let Some(out) = place.filter(|_| due.next() == Some(component) && samples.len() == y.len() * x.len())
+            else {
+                stray = true;
+                return;
+            };
             let rows = out.chunks_exact_mut(ww * bytes).zip(samples.chunks_exact(x.len()));
             for (row, samples) in rows {
                 store(&mut row[..x.len() * bytes], samples, bytes);
             }
-        })
+        })?;
+        if stray || !due.is_empty() {
+            let reason = "the decoder did not hand over the samples of every component, in order";
+            return Err(Self::failed(chunk, reason.into()));
+        }
+        Ok(())
     }
 }
 
@@ -340,3 +351,6 @@ fn low_half(sample: i32) -> u16 {
     let [a, b, ..] = sample.to_le_bytes();
     u16::from_le_bytes([a, b])
 }
+
+#[cfg(test)]
+mod tests;

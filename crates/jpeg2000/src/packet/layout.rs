@@ -10,6 +10,10 @@ use crate::segment::qcd::{Qcd, Quantization};
 /// Most packets a tile may have. Guards against headers that ask for a precinct per sample.
 pub(super) const MAX_PACKETS: u64 = 1 << 20;
 
+/// Most code-blocks a tile may have: as many as 2^28 samples make where they are of 16 x 16. A packet of one byte may open a
+/// precinct of any number of them, and the walk remembers each.
+pub(super) const MAX_BLOCKS: u64 = 1 << 20;
+
 /// One resolution of one tile-component.
 pub(super) struct Resolution {
     pub(super) component: u16,
@@ -53,15 +57,18 @@ pub(super) struct Packet {
     pub(super) layer: u16,
 }
 
-/// All resolutions of a tile.
+/// The packets of a tile.
 pub(super) struct Layout {
+    /// Those that have packets.
     pub(super) resolutions: Vec<Resolution>,
+    packets: u64,
     layers: u16,
     progression: Progression,
 }
 
 impl Resolution {
-    fn new(header: &MainHeader, coding: &Coding, tile: Rect, component: u16, resolution: u8) -> Resolution {
+    fn new(header: &MainHeader, of: &OfComponent<'_>, tile: Rect, resolution: u8) -> Resolution {
+        let OfComponent { component, coding, .. } = *of;
         let (dx, dy) = header.siz().components.get(usize::from(component)).map_or((1, 1), |c| (c.dx, c.dy));
         let (dx, dy) = (u64::from(dx).max(1), u64::from(dy).max(1));
         let on_component = [
@@ -74,8 +81,7 @@ impl Resolution {
         let rect = on_component.map(|n| n.div_ceil(1 << up));
         let (ppx, ppy) = coding.precinct_exp(resolution);
         let pp = (u32::from(ppx), u32::from(ppy));
-        let count = |low: u64, high: u64, exp: u32| if high > low { high.div_ceil(1 << exp) - (low >> exp) } else { 0 };
-        let (mut wide, high) = (count(rect[0], rect[2], pp.0), count(rect[1], rect[3], pp.1));
+        let (mut wide, high) = (cells(rect[0], rect[2], pp.0), cells(rect[1], rect[3], pp.1));
         if high == 0 {
             wide = 0;
         }
@@ -96,7 +102,7 @@ impl Resolution {
             let [x0, y0, x1, y1] = on_component;
             Band {
                 rect: [edge(x0, xob), edge(y0, yob), edge(x1, xob), edge(y1, yob)],
-                bit_planes: bit_planes(header, coding, component, resolution, index),
+                bit_planes: of.bit_planes(resolution, index),
             }
         });
         let bands = bands.collect();
@@ -118,6 +124,14 @@ impl Resolution {
         self.wide.saturating_mul(self.high)
     }
 
+    /// Code-blocks of all precincts and subbands: both begin at multiples of code-blocks (clause B.7).
+    fn block_count(&self) -> u64 {
+        let of = |&Band { rect: [x0, y0, x1, y1], .. }: &Band| {
+            cells(x0, x1, self.block.0).saturating_mul(cells(y0, y1, self.block.1))
+        };
+        self.bands.iter().map(of).fold(0, u64::saturating_add)
+    }
+
     /// Code-blocks of a precinct in each subband, in the order of the packet header.
     pub(super) fn blocks(&self, precinct: u64) -> Vec<BlockGrid> {
         let wide = self.wide.max(1);
@@ -128,7 +142,8 @@ impl Resolution {
         let span = |index: u64, pp: u32, low: u64, high: u64, block: u32| {
             let exp = pp.saturating_sub(half);
             let (start, end) = ((index << exp).max(low), ((index + 1) << exp).min(high));
-            if end > start { (end.div_ceil(1 << block) - (start >> block)).try_into().unwrap_or(0) } else { 0usize }
+            // At most `MAX_BLOCKS`.
+            usize::try_from(cells(start, end, block)).unwrap_or(0)
         };
         let grid = |band: &Band| {
             let width = span(column, self.pp.0, band.rect[0], band.rect[2], self.block.0);
@@ -161,21 +176,41 @@ impl Resolution {
     }
 }
 
-/// Mb: most bit-planes of a subband (equations E-2 and E-5, annex H for regions of interest).
-fn bit_planes(header: &MainHeader, coding: &Coding, component: u16, resolution: u8, index: usize) -> u32 {
-    let own = header.qcc().iter().find(|q| q.component == component);
-    let qcd: &Qcd = own.map_or(header.qcd(), |q| &q.qcd);
-    let band = if resolution == 0 { 0 } else { 3 * (usize::from(resolution) - 1) + 1 + index };
-    let exponent = match &qcd.quantization {
-        Quantization::None(steps) => steps.get(band).map_or(0, |e| i64::from(*e)),
-        Quantization::Expounded(steps) => steps.get(band).map_or(0, |s| i64::from(s >> 11)),
-        Quantization::Derived(step) => {
-            let up = i64::from(coding.levels) - i64::from(resolution) + i64::from(resolution > 0);
-            i64::from(step >> 11) - i64::from(coding.levels) + up
-        }
-    };
-    let shift = header.rgn().iter().find(|r| r.component == component).map_or(0, |r| i64::from(r.shift));
-    u32::try_from(exponent + i64::from(qcd.guard_bits) - 1 + shift).unwrap_or(0)
+/// Cells of size 2^`exp` that `low..high` touches.
+fn cells(low: u64, high: u64, exp: u32) -> u64 {
+    if high > low { high.div_ceil(1 << exp) - (low >> exp) } else { 0 }
+}
+
+/// What the main header says about one component.
+struct OfComponent<'a> {
+    component: u16,
+    coding: &'a Coding,
+    qcd: &'a Qcd,
+    /// Shift of the region of interest.
+    shift: u8,
+}
+
+impl<'a> OfComponent<'a> {
+    fn new(header: &'a MainHeader, component: u16) -> Self {
+        let shift = header.rgn().iter().find(|r| r.component == component).map_or(0, |r| r.shift);
+        OfComponent { component, coding: header.coding(component), qcd: header.quantization(component), shift }
+    }
+
+    /// Mb: most bit-planes of a subband (equations E-2 and E-5, annex H for regions of interest).
+    fn bit_planes(&self, resolution: u8, index: usize) -> u32 {
+        let band = if resolution == 0 { 0 } else { 3 * (usize::from(resolution) - 1) + 1 + index };
+        let exponent = match &self.qcd.quantization {
+            Quantization::None(steps) => steps.get(band).map_or(0, |e| i64::from(*e)),
+            Quantization::Expounded(steps) => steps.get(band).map_or(0, |s| i64::from(s >> 11)),
+            Quantization::Derived(step) => {
+                let levels = i64::from(self.coding.levels);
+                let up = levels - i64::from(resolution) + i64::from(resolution > 0);
+                i64::from(step >> 11) - levels + up
+            }
+        };
+        // A sum of bytes; where it is negative there are none.
+        u32::try_from(exponent + i64::from(self.qcd.guard_bits) - 1 + i64::from(self.shift)).unwrap_or(0)
+    }
 }
 
 impl Layout {
@@ -184,24 +219,35 @@ impl Layout {
         if header.poc().is_some() {
             return Err(Error::unsupported(Marker::POC, 0, "progression order changes"));
         }
+        let layers = header.cod().layers;
+        let refuse = |reason: String| Err(Error::unsupported(Marker::COD, 0, reason));
         let mut resolutions = Vec::new();
+        let (mut packets, mut blocks) = (0u64, 0u64);
         for component in 0..header.siz().component_count() {
-            let coding = header.coding(component);
-            for resolution in 0..=coding.levels {
-                resolutions.push(Resolution::new(header, coding, tile, component, resolution));
+            let of = OfComponent::new(header, component);
+            for resolution in 0..=of.coding.levels {
+                let found = Resolution::new(header, &of, tile, resolution);
+                // Those without samples have no packets.
+                if found.precincts() == 0 {
+                    continue;
+                }
+                packets = packets.saturating_add(found.precincts().saturating_mul(u64::from(layers)));
+                if packets > MAX_PACKETS {
+                    return refuse(format!("more than {MAX_PACKETS} packets in one tile"));
+                }
+                blocks = blocks.saturating_add(found.block_count());
+                if blocks > MAX_BLOCKS {
+                    return refuse(format!("more than {MAX_BLOCKS} code-blocks in one tile"));
+                }
+                resolutions.push(found);
             }
         }
-        let layout = Layout { resolutions, layers: header.cod().layers, progression: header.cod().progression };
-        let packets = layout.packet_count();
-        if packets > MAX_PACKETS {
-            return Err(Error::unsupported(Marker::COD, 0, format!("{packets} packets in one tile")));
-        }
-        Ok(layout)
+        Ok(Layout { resolutions, packets, layers, progression: header.cod().progression })
     }
 
+    /// Packets of the tile, at most [`MAX_PACKETS`].
     pub(super) fn packet_count(&self) -> u64 {
-        let precincts = self.resolutions.iter().fold(0u64, |sum, r| sum.saturating_add(r.precincts()));
-        precincts.saturating_mul(u64::from(self.layers))
+        self.packets
     }
 
     /// Packets of the resolutions up to and including each one.

@@ -156,6 +156,7 @@ impl Block {
     fn lengths(&mut self, passes: u32, style: u8, bits: &mut Bits<'_>) -> Result<u64> {
         while bits.bit()? == 1 {
             self.length_bits += 1;
+            check_width(self.length_bits, bits)?;
         }
         let mut total = 0;
         let mut left = passes;
@@ -165,15 +166,21 @@ impl Block {
             }
             let take = left.min(self.segment.1 - self.segment.0);
             let width = self.length_bits + take.ilog2();
-            if width > 32 {
-                return Err(Error::invalid(Marker::SOD, bits.offset(), format!("a length of {width} bits")));
-            }
+            check_width(width, bits)?;
             total += u64::from(bits.bits(width)?);
             self.segment.0 += take;
             left -= take;
         }
         Ok(total)
     }
+}
+
+/// Lengths have 32 bits at most.
+fn check_width(width: u32, bits: &Bits<'_>) -> Result<()> {
+    if width <= 32 {
+        return Ok(());
+    }
+    Err(Error::invalid(Marker::SOD, bits.offset(), format!("a length of {width} bits")))
 }
 
 /// Coding passes in the segment that follows one of `previous` passes (0 for the first).

@@ -33,16 +33,6 @@ impl fmt::Display for Quantization {
 }
 
 impl Quantization {
-    /// Name of the style.
-    #[must_use]
-    pub fn style(&self) -> &'static str {
-        match self {
-            Quantization::None(_) => "none",
-            Quantization::Derived(_) => "derived",
-            Quantization::Expounded(_) => "expounded",
-        }
-    }
-
     /// Whether there is a step for every subband of `levels` decompositions.
     #[must_use]
     pub fn covers(&self, levels: u8) -> bool {

@@ -4,6 +4,9 @@ use crate::error::Result;
 use crate::marker::Marker;
 use crate::read::Reader;
 
+/// Most components an image can have (Csiz).
+const MAX_COMPONENTS: u16 = 16384;
+
 /// One component's row of SIZ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Component {
@@ -73,8 +76,8 @@ impl Siz {
                 return Err(r.invalid(format!("the first tile does not hold the image's first sample ({axis}TOsiz)")));
             }
         }
-        if count == 0 || count > 16384 {
-            return Err(r.invalid(format!("Csiz {count} is not between 1 and 16384")));
+        if count == 0 || count > MAX_COMPONENTS {
+            return Err(r.invalid(format!("Csiz {count} is not between 1 and {MAX_COMPONENTS}")));
         }
         let mut components = Vec::with_capacity(usize::from(count).min(r.remaining() / 3));
         for _ in 0..count {
@@ -97,10 +100,10 @@ impl Siz {
     #[must_use]
     pub fn component_count(&self) -> u16 {
         // The parser holds 1..=16384; a value built by hand is capped.
-        u16::try_from(self.components.len()).unwrap_or(u16::MAX)
+        u16::try_from(self.components.len()).unwrap_or(MAX_COMPONENTS).min(MAX_COMPONENTS)
     }
 
-    /// The whole marker segment, marker included.
+    /// The whole marker segment, marker included; of the first 16384 components where there are more.
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
         let count = self.component_count();
@@ -111,7 +114,7 @@ impl Siz {
             out.extend(n.to_be_bytes());
         }
         out.extend(count.to_be_bytes());
-        for c in &self.components {
+        for c in self.components.iter().take(usize::from(count)) {
             out.extend([c.bit_depth.wrapping_sub(1) & 0x7F | u8::from(c.signed) << 7, c.dx, c.dy]);
         }
         out

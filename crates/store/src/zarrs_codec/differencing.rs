@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use s2ice_jpeg2000::decode::MAX_SAMPLES;
 use zarrs::array::codec::api::{CodecPluginV3, PartialDecoderCapability, PartialEncoderCapability};
 use zarrs::array::data_type::{UInt8DataType, UInt16DataType};
 use zarrs::array::{
@@ -15,6 +16,7 @@ use zarrs::metadata::v3::MetadataV3;
 use zarrs::plugin::{ExtensionName as _, PluginCreateError, ZarrVersion, impl_extension_aliases};
 use zarrs::storage::StorageError;
 
+use super::fit::inside;
 use crate::layout::codecs::{DIFFERENCING_NAME, DifferencingConfig};
 
 /// Differences along the last axis of a chunk, modulo the range of the data type: uint8 or uint16.
@@ -48,6 +50,29 @@ fn sample_bytes(data_type: &DataType) -> Result<usize, CodecError> {
     }
 }
 
+/// Bytes of a chunk, whose shape the array's metadata tells.
+fn chunk_bytes(shape: &[NonZeroU64], data_type: &DataType) -> Result<usize, CodecError> {
+    let size = sample_bytes(data_type)?;
+    let samples = shape.iter().try_fold(1_u64, |samples, length| samples.checked_mul(length.get()));
+    let samples = samples.filter(|samples| *samples <= MAX_SAMPLES).and_then(|samples| usize::try_from(samples).ok());
+    samples.and_then(|samples| samples.checked_mul(size)).ok_or_else(|| {
+        let lengths: Vec<u64> = shape.iter().map(|length| length.get()).collect();
+        CodecError::Other(format!(
+            "{DIFFERENCING_NAME}: chunks of {lengths:?} samples are too large; up to {MAX_SAMPLES} samples are decoded"
+        ))
+    })
+}
+
+/// The bytes of a chunk, of whose size this makes sure.
+fn whole(bytes: ArrayBytes<'_>, shape: &[NonZeroU64], data_type: &DataType) -> Result<Vec<u8>, CodecError> {
+    let (bytes, wanted) = (bytes.into_fixed()?, chunk_bytes(shape, data_type)?);
+    if bytes.len() == wanted {
+        return Ok(bytes.into_owned());
+    }
+    let reason = format!("a chunk of {} bytes, but its shape makes {wanted}", bytes.len());
+    Err(CodecError::Other(format!("{DIFFERENCING_NAME}: {reason}")))
+}
+
 /// Goes through the rows of a chunk with a function of a sample and the one on its left.
 fn rows(
     bytes: ArrayBytes<'_>,
@@ -56,11 +81,13 @@ fn rows(
     row: fn(&mut [u16]),
 ) -> Result<ArrayBytes<'static>, CodecError> {
     let size = sample_bytes(data_type)?;
-    let mut bytes = bytes.into_fixed()?.into_owned();
-    let width = shape.last().map_or(1, |width| usize::try_from(width.get()).unwrap_or(usize::MAX));
+    let mut bytes = whole(bytes, shape, data_type)?;
+    // Not longer than the chunk.
+    let line =
+        shape.last().map_or(size, |width| usize::try_from(width.get()).unwrap_or(usize::MAX).saturating_mul(size));
     // Sums modulo 2^16 are right modulo 2^8 too.
-    let mut samples = Vec::with_capacity(width.min(bytes.len()));
-    for line in bytes.chunks_mut(width.saturating_mul(size)) {
+    let mut samples = Vec::with_capacity(line / size);
+    for line in bytes.chunks_exact_mut(line) {
         samples.clear();
         samples.extend(line.chunks_exact(size).map(|sample| match *sample {
             [low] => u16::from(low),
@@ -115,10 +142,10 @@ impl CodecTraits for HorizontalDifferencing {
 impl ArrayCodecTraits for HorizontalDifferencing {
     fn recommended_concurrency(
         &self,
-        _shape: &[NonZeroU64],
+        shape: &[NonZeroU64],
         data_type: &DataType,
     ) -> Result<RecommendedConcurrency, CodecError> {
-        sample_bytes(data_type)?;
+        chunk_bytes(shape, data_type)?;
         Ok(RecommendedConcurrency::new_maximum(1))
     }
 }
@@ -190,7 +217,7 @@ struct WholeChunk<T: ?Sized> {
 
 impl<T: ?Sized> WholeChunk<T> {
     fn new(input: Arc<T>, shape: &[NonZeroU64], data_type: &DataType, fill: &FillValue) -> Result<Self, CodecError> {
-        sample_bytes(data_type)?;
+        chunk_bytes(shape, data_type)?;
         Ok(Self { input, shape: shape.to_vec(), data_type: data_type.clone(), fill: fill.clone() })
     }
 
@@ -214,10 +241,13 @@ impl<T: ?Sized> WholeChunk<T> {
         indexer: &dyn Indexer,
     ) -> Result<ArrayBytes<'static>, CodecError> {
         let samples = if missing {
-            differences.into_owned()
+            ArrayBytes::new_flen(whole(differences, &self.shape, &self.data_type)?)
         } else {
             rows(differences, &self.shape, &self.data_type, accumulate)?
         };
+        if let Some(subset) = indexer.as_array_subset() {
+            inside(subset, &self.lengths())?;
+        }
         Ok(samples.extract_array_subset(indexer, &self.lengths(), &self.data_type)?.into_owned())
     }
 }

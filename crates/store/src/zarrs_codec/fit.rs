@@ -1,10 +1,11 @@
 //! Whether an array fits its codec's main header.
 
 use std::num::NonZeroU64;
+use std::ops::Range;
 
 use s2ice_jpeg2000::{CODEC_NAME, SampleType, TileCodec};
 use zarrs::array::data_type::{Int8DataType, Int16DataType, UInt8DataType, UInt16DataType};
-use zarrs::array::{CodecError, DataType, FillValue};
+use zarrs::array::{ArraySubsetTraits, CodecError, DataType, FillValue, IndexerError};
 use zarrs::plugin::ExtensionName;
 
 /// Why the codec refuses an array, or what is asked of it.
@@ -54,6 +55,26 @@ pub(super) fn check(codec: &TileCodec, shape: &[NonZeroU64], data_type: &DataTyp
     }
     let array = data_type.name_v3().map_or_else(|| "unknown".to_owned(), std::borrow::Cow::into_owned);
     Err(Misfit::DataType { array, header: sample_name(codec.dtype()) })
+}
+
+/// Refuses indices of another number of dimensions than the chunk's.
+pub(super) fn same_rank(rank: usize, shape: &[u64]) -> Result<(), IndexerError> {
+    if rank == shape.len() { Ok(()) } else { Err(IndexerError::new_incompatible_dimensionality(rank, shape.len())) }
+}
+
+/// The ranges of a box inside a chunk of this shape.
+pub(super) fn inside(subset: &dyn ArraySubsetTraits, shape: &[u64]) -> Result<Vec<Range<u64>>, IndexerError> {
+    let (start, lengths) = (subset.start(), subset.shape());
+    same_rank(start.len(), shape)?;
+    let ranges = start.iter().zip(lengths.iter()).zip(shape).map(|((start, length), size)| {
+        let end = start.checked_add(*length).filter(|end| end <= size)?;
+        Some(*start..end)
+    });
+    ranges.collect::<Option<_>>().ok_or_else(|| {
+        let last =
+            start.iter().zip(lengths.iter()).map(|(start, length)| start.saturating_add(length.saturating_sub(1)));
+        IndexerError::new_oob(last.collect(), shape.to_vec())
+    })
 }
 
 /// The fill value as a sample.

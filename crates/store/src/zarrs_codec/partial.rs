@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 
-use s2ice_jpeg2000::Window;
+use s2ice_jpeg2000::{CODEC_NAME, Window};
 use zarrs::array::{
     ArrayBytes, ArrayPartialDecoderTraits, AsyncArrayPartialDecoderTraits, AsyncBytesPartialDecoderTraits,
     BytesPartialDecoderTraits, CodecError, CodecOptions, DataType, FillValue, Indexer, IndexerError,
@@ -12,7 +12,7 @@ use zarrs::array::{
 use zarrs::storage::StorageError;
 
 use super::Jpeg2000Codec;
-use super::fit::{Misfit, check};
+use super::fit::{Misfit, check, inside, same_rank};
 
 /// Decodes parts of one chunk, whose bytes come from `T`.
 pub(super) struct PartialDecoder<T: ?Sized> {
@@ -38,15 +38,13 @@ impl<T: ?Sized> PartialDecoder<T> {
 
     /// The elements that `indexer` names, in its order.
     fn elements(&self, chunk: Option<&[u8]>, indexer: &dyn Indexer) -> Result<ArrayBytes<'static>, CodecError> {
-        let Some(chunk) = chunk else {
-            return Ok(ArrayBytes::new_fill_value(&self.data_type, indexer.len(), &self.fill)?);
-        };
-        // A list of empty boxes names nothing, but is not an empty list.
-        #[allow(clippy::len_zero)]
-        if indexer.len() == 0 {
+        let Some(part) = Part::around(indexer, &self.shape, self.codec.decoder.components())? else {
             return Ok(ArrayBytes::new_flen(Vec::new()));
-        }
-        let part = Part::around(indexer, &self.shape, self.codec.decoder.components())?;
+        };
+        let Some(chunk) = chunk else {
+            self.room(part.elements)?;
+            return Ok(ArrayBytes::new_fill_value(&self.data_type, part.elements, &self.fill)?);
+        };
         let samples = self.codec.samples(chunk, &self.fill, Some(&part.window()))?;
         let size = self.codec.decoder.dtype().bytes;
         if indexer.as_array_subset().is_some() {
@@ -56,12 +54,22 @@ impl<T: ?Sized> PartialDecoder<T> {
             let all = start == 0 && end == samples.len();
             return Ok(ArrayBytes::new_flen(if all { samples } else { samples[start..end].to_vec() }));
         }
-        let mut elements = Vec::with_capacity(index(indexer.len()).saturating_mul(size));
+        let mut elements = self.room(part.elements)?;
         for indices in indexer.iter_indices() {
             let at = part.position(&indices) * size;
             elements.extend_from_slice(&samples[at..at + size]);
         }
         Ok(ArrayBytes::new_flen(elements))
+    }
+
+    /// Memory for so many samples: a list may name the same ones again and again.
+    fn room(&self, elements: u64) -> Result<Vec<u8>, CodecError> {
+        let mut room = Vec::new();
+        let bytes = usize::try_from(elements).ok().and_then(|n| n.checked_mul(self.codec.decoder.dtype().bytes));
+        match bytes.map(|bytes| room.try_reserve_exact(bytes)) {
+            Some(Ok(())) => Ok(room),
+            _ => Err(CodecError::Other(format!("{CODEC_NAME}: {elements} samples of one chunk do not fit in memory"))),
+        }
     }
 }
 
@@ -70,44 +78,41 @@ struct Part {
     components: Range<u64>,
     y: Range<u64>,
     x: Range<u64>,
+    /// Samples that are asked for, those that a list names twice counted twice.
+    elements: u64,
 }
 
 impl Part {
-    /// The box around what a non-empty `indexer` names.
-    fn around(indexer: &dyn Indexer, shape: &[u64], components: u32) -> Result<Part, IndexerError> {
-        let outside = |indices: &[u64]| IndexerError::new_oob(indices.to_vec(), shape.to_vec());
-        let same_rank = |rank: usize| {
-            if rank == shape.len() {
-                Ok(())
-            } else {
-                Err(IndexerError::new_incompatible_dimensionality(rank, shape.len()))
-            }
-        };
+    /// The box around what `indexer` names; `None` where that is nothing.
+    ///
+    /// Numbers of elements are told only of boxes inside the chunk: zarrs multiplies the lengths of others unchecked.
+    fn around(indexer: &dyn Indexer, shape: &[u64], components: u32) -> Result<Option<Part>, IndexerError> {
         let mut bounds: Vec<Range<u64>> = shape.iter().map(|n| *n..0).collect();
+        let mut elements = 0;
         if let Some(subset) = indexer.as_array_subset() {
-            let (start, lengths) = (subset.start(), subset.shape());
-            same_rank(start.len())?;
-            for ((bound, start), length) in bounds.iter_mut().zip(start.iter()).zip(lengths.iter()) {
-                *bound = *start..start.saturating_add(*length);
-            }
-            if bounds.iter().zip(shape).any(|(bound, size)| bound.end > *size) {
-                return Err(outside(&start));
-            }
+            bounds = inside(subset, shape)?;
+            // Not more than the chunk has.
+            elements = bounds.iter().map(|bound| bound.end - bound.start).product();
         } else {
             for indices in indexer.iter_indices() {
-                same_rank(indices.len())?;
+                same_rank(indices.len(), shape)?;
                 for ((bound, at), size) in bounds.iter_mut().zip(&indices).zip(shape) {
                     if at >= size {
-                        return Err(outside(&indices));
+                        return Err(IndexerError::new_oob(indices.to_vec(), shape.to_vec()));
                     }
                     *bound = bound.start.min(*at)..bound.end.max(at + 1);
                 }
+                elements += 1;
             }
+        }
+        // A list of empty boxes names nothing either.
+        if elements == 0 {
+            return Ok(None);
         }
         let mut innermost = bounds.into_iter().rev();
         let mut next = || innermost.next().unwrap_or(0..1);
         let (x, y) = (next(), next());
-        Ok(Part { components: if components > 1 { next() } else { 0..1 }, y, x })
+        Ok(Some(Part { components: if components > 1 { next() } else { 0..1 }, y, x, elements }))
     }
 
     fn window(&self) -> Window {

@@ -22,12 +22,6 @@ impl<S> WholeValues<S> {
     pub fn new(store: S) -> Self {
         WholeValues(store)
     }
-
-    /// The store behind.
-    #[must_use]
-    pub fn inner(&self) -> &S {
-        &self.0
-    }
 }
 
 #[async_trait::async_trait]

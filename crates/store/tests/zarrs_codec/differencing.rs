@@ -1,11 +1,14 @@
 //! Arrays of GeoTIFF tiles: predictor 2 row by row, wherever a window begins, and chunks that are missing.
 #![allow(clippy::unwrap_used)]
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use s2ice_store as _;
+use s2ice_store::zarrs_codec::HorizontalDifferencing;
 use serde_json::{Value, json};
-use zarrs::array::{Array, ArraySubset};
+use zarrs::array::{
+    Array, ArrayBytes, ArrayCodecTraits, ArraySubset, ArrayToArrayCodecTraits, CodecOptions, FillValue, data_type,
+};
 use zarrs::storage::store::MemoryStore;
 use zarrs::storage::{ReadableStorageTraits, StoreKey, WritableStorageTraits};
 
@@ -129,4 +132,72 @@ fn other_arrays_are_refused() {
     assert!(open("int16", plain.clone()).is_err() && open("float32", plain).is_err());
     let configured = json!({ "name": "s2ice.horizontal_differencing", "configuration": { "axis": 0 } });
     assert!(open("uint16", configured).unwrap_err().contains("s2ice.horizontal_differencing: "));
+}
+
+#[test]
+fn chunks_of_other_sizes_are_refused() {
+    let codec = HorizontalDifferencing;
+    let shape = |lengths: &[u64]| -> Vec<NonZeroU64> { lengths.iter().map(|n| NonZeroU64::new(*n).unwrap()).collect() };
+    let (u16, fill, options) = (data_type::uint16(), FillValue::from(0_u16), CodecOptions::default());
+    let decode = |bytes: usize, lengths: &[u64]| {
+        let bytes = ArrayBytes::new_flen(vec![0; bytes]);
+        codec.decode(bytes, &shape(lengths), &u16, &fill, &options).map(|_| ()).map_err(|error| error.to_string())
+    };
+    decode(12, &[2, 3]).unwrap();
+    for (bytes, lengths, words) in [
+        (11, &[2, 3][..], "a chunk of 11 bytes, but its shape makes 12"),
+        (0, &[2, 3], "a chunk of 0 bytes"),
+        (14, &[2, 3], "a chunk of 14 bytes"),
+        // 2^64 samples, which is 0 in 64 bits.
+        (0, &[1 << 32, 1 << 32], "too large"),
+        (0, &[u64::MAX, u64::MAX], "too large"),
+        (0, &[1, 1 << 40], "too large"),
+    ] {
+        let error = decode(bytes, lengths).unwrap_err();
+        assert!(error.starts_with("s2ice.horizontal_differencing: ") && error.contains(words), "{error}");
+    }
+    codec.recommended_concurrency(&shape(&[1 << 40, 1 << 40]), &u16).map(|_| ()).unwrap_err();
+}
+
+#[test]
+fn windows_outside_are_refused() {
+    // Without the filter, whose partial decoder zarrs would put behind a cache of its own.
+    let document = json!({
+        "zarr_format": 3, "node_type": "array", "shape": [2, 6], "data_type": "uint16",
+        "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": [2, 3] } },
+        "chunk_key_encoding": { "name": "default" }, "fill_value": 7, "attributes": {},
+        "codecs": [{ "name": "bytes", "configuration": { "endian": "little" } }],
+    });
+    let store = Arc::new(MemoryStore::new());
+    store.set(&StoreKey::new("zarr.json").unwrap(), document.to_string().into()).unwrap();
+    store.set(&StoreKey::new("c/0/0").unwrap(), vec![1, 0, 1, 0, 1, 0, 2, 0, 2, 0, 2, 0].into()).unwrap();
+    let array = Array::open(store, "/").unwrap();
+    let shape = [2, 3].map(|length| NonZeroU64::new(length).unwrap());
+    let options = CodecOptions::default();
+    // The second chunk is missing.
+    for (column, inside) in [(0, [4_u16, 6]), (1, [7, 7])] {
+        let decoder = Arc::new(HorizontalDifferencing)
+            .partial_decoder(
+                array.partial_decoder(&[0, column]).unwrap(),
+                &shape,
+                &data_type::uint16(),
+                &FillValue::from(7_u16),
+                &options,
+            )
+            .unwrap();
+        let decode = |start: [u64; 2], lengths: [u64; 2]| {
+            let subset = ArraySubset::new_with_start_shape(start.to_vec(), lengths.to_vec()).unwrap();
+            decoder.partial_decode(&subset, &options).map(|bytes| bytes.into_fixed().unwrap().into_owned())
+        };
+        assert_eq!(decode([1, 1], [1, 2]).unwrap(), inside.map(u16::to_ne_bytes).concat());
+        for (start, lengths) in [
+            ([0, 0], [u64::MAX, u64::MAX]),
+            ([u64::MAX, 0], [u64::MAX, 1]),
+            ([1, 0], [2, 1]),
+            ([0, 3], [1, 1]),
+            ([0, 0], [1, 1 << 40]),
+        ] {
+            decode(start, lengths).unwrap_err();
+        }
+    }
 }

@@ -8,8 +8,8 @@ use s2ice_store::zarrs_codec::Jpeg2000Codec;
 use serde_json::{Value, json};
 use std::num::NonZeroU64;
 use zarrs::array::{
-    ArrayBytes, ArrayCodecTraits, ArrayMetadataOptions, ArrayToBytesCodecTraits, BytesRepresentation,
-    CodecMetadataOptions, CodecTraits, DataType, FillValue, data_type,
+    ArrayBytes, ArrayCodecTraits, ArrayMetadataOptions, ArraySubset, ArrayToBytesCodecTraits, BytesRepresentation,
+    CodecMetadataOptions, CodecOptions, CodecTraits, DataType, FillValue, data_type,
 };
 
 fn source(components: u32) -> Source {
@@ -94,6 +94,63 @@ fn damaged_chunks() {
             assert!(error.to_string().starts_with("s2ice.jpeg2000: "), "{error}");
         }
     }
+}
+
+#[test]
+fn selections_outside_a_chunk() {
+    let options = CodecOptions::default();
+    for components in [1, 3] {
+        let source = source(components);
+        let array = open(&source.metadata(&source.codec, 0), [(source.indices(0, 0), source.chunk(0))]).unwrap();
+        let spare = usize::from(components > 1);
+        let boxed = |start: [u64; 3], shape: [u64; 3]| {
+            let full = |first: u64, [time, y, x]: [u64; 3]| [&[time][..], &vec![first; spare], &[y, x]].concat();
+            ArraySubset::new_with_start_shape(full(0, start), full(1, shape)).unwrap()
+        };
+        // The chunk of the second time is missing.
+        for time in [0, 1] {
+            let decoder = array.partial_decoder(&source.indices(time, 0)).unwrap();
+            for (start, shape) in [
+                ([0, 0, 0], [1, u64::MAX, u64::MAX]),
+                ([0, 0, 0], [u64::MAX, 1, 1]),
+                ([0, 0, 0], [1, 1 << 40, 1]),
+                ([0, 31, 0], [1, 2, 1]),
+                ([0, u64::MAX, 0], [1, 1, 1]),
+                ([0, u64::MAX, u64::MAX], [1, u64::MAX, u64::MAX]),
+                ([1, 0, 0], [1, 1, 1]),
+            ] {
+                let found =
+                    decoder.partial_decode(&boxed(start, shape), &options).map(|_| ()).map_err(|e| e.to_string());
+                let error = found.unwrap_err();
+                assert!(!error.is_empty());
+                let list: Vec<Vec<u64>> = vec![[&start[..1], &vec![0; spare], &start[1..]].concat()];
+                if start.iter().zip([1, 32, 32]).any(|(at, size)| *at >= size) {
+                    decoder.partial_decode(&list, &options).map(|_| ()).unwrap_err();
+                }
+            }
+            for (shape, bytes) in [([1, 1, 1], 2), ([1, 0, 5], 0), ([1, 32, 32], 2048)] {
+                let found = decoder.partial_decode(&boxed([0, 0, 0], shape), &options).unwrap();
+                assert_eq!(found.into_fixed().unwrap().len(), bytes);
+            }
+            let other = ArraySubset::new_with_start_shape(vec![0, 0], vec![1, 1]).unwrap();
+            decoder.partial_decode(&other, &options).map(|_| ()).unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn headers_whose_samples_overflow() {
+    let source = source(1);
+    // SIZ with 64 components and tiles of 2^29 x 2^29: 2^64 samples, which is 0 in 64 bits.
+    let mut siz = source.head.header.siz().clone();
+    siz.components = vec![siz.components[0]; 64];
+    (siz.tile_width, siz.tile_height) = (1 << 29, 1 << 29);
+    let old = source.head.header.codec_header();
+    let behind = 4 + usize::from(u16::from_be_bytes([old[4], old[5]]));
+    let main_header = [&old[..2], &siz.write(), &old[behind..]].concat();
+    let main_header = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, main_header);
+    let error = Jpeg2000Codec::new(&CodecConfig { main_header, reduce: 0 }).map(drop).unwrap_err().to_string();
+    assert!(error.contains("a tile of 64 x 536870912 x 536870912 samples"), "{error}");
 }
 
 #[test]
