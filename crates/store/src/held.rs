@@ -78,6 +78,14 @@ impl HeldStore {
         self.references(array, usize::try_from(raster.step).unwrap_or(usize::MAX)).await
     }
 
+    /// One of the references of a raster; `None` where it has none.
+    ///
+    /// # Errors
+    /// As [`HeldStore::of`].
+    pub(crate) async fn first(&self, raster: &HeldRaster) -> Result<Option<VirtualChunkRef>> {
+        Ok(self.of(raster).await?.into_iter().next().map(|held| held.reference))
+    }
+
     /// The chunk of an array of angles of a tree at a time step; `None` where the store has none.
     pub(crate) async fn angles(&self, era: Option<&Era>, array: AngleArray, step: u32) -> Result<Option<ChunkPayload>> {
         let path = angles::path(era, array, &self.url)?;

@@ -1,9 +1,14 @@
 //! How a raster's tiles are written as virtual references: where they point and what readers check them against.
 
-use icechunk::format::manifest::{Checksum, SecondsSinceEpoch, VirtualChunkLocation, VirtualReferenceError};
+use chrono::{DateTime, Utc};
+use icechunk::format::manifest::{
+    Checksum, SecondsSinceEpoch, VirtualChunkLocation, VirtualChunkRef, VirtualReferenceError,
+};
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::chunk::Chunk;
 use s2ice_manifest::manifest::{Placement, RasterFile};
+use s2ice_manifest::source::location::Listed;
+use s2ice_manifest::source::version::same_etag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -47,12 +52,7 @@ impl Referencing {
 
     /// What a reader checks a file against.
     pub fn checksum(&self, raster: &RasterFile) -> Option<Checksum> {
-        let modified = || {
-            let time = raster.last_modified?;
-            // HTTP dates have whole seconds: round up, or the file itself would count as newer.
-            let seconds = time.timestamp() + i64::from(time.timestamp_subsec_nanos() > 0);
-            u32::try_from(seconds).ok().map(|s| Checksum::LastModified(SecondsSinceEpoch(s)))
-        };
+        let modified = || seconds(raster.last_modified?).map(Checksum::LastModified);
         let etag = || raster.etag.as_ref().map(|etag| Checksum::ETag(icechunk::storage::ETag(etag.to_string())));
         // Icechunk takes the quotes off an ETag before it compares or sends it. S3 takes it so; the ETags of local files
         // have quotes and would never match, and a strict web server refuses it (RFC 9110, 13.1.1): both are told by
@@ -80,6 +80,20 @@ impl Referencing {
         let (location, checksum) = (self.location(&raster.path)?, self.checksum(raster));
         let prefix = |name: &str| (self.container.name() == Some(name)).then(|| self.container.url_prefix().to_owned());
         Ok(fingerprint(placement_facts, Some((absolute(location.url(), prefix), checksum.as_ref())), ranges))
+    }
+}
+
+/// A time as references hold it. HTTP dates have whole seconds: rounded up, or the file itself would count as newer.
+fn seconds(time: DateTime<Utc>) -> Option<SecondsSinceEpoch> {
+    u32::try_from(time.timestamp() + i64::from(time.timestamp_subsec_nanos() > 0)).ok().map(SecondsSinceEpoch)
+}
+
+/// True where a file is not the one that a reference was made of, an older one included; readers notice newer ones only.
+pub(crate) fn is_another_version(reference: &VirtualChunkRef, file: &Listed) -> bool {
+    match (&reference.checksum, &file.etag, file.last_modified) {
+        (Some(Checksum::ETag(then)), Some(now), _) => !same_etag(&then.0, now),
+        (Some(Checksum::LastModified(then)), _, Some(now)) => seconds(now).is_some_and(|now| now != *then),
+        _ => false,
     }
 }
 

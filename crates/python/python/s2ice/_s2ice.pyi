@@ -58,10 +58,10 @@ class TileCodec:
         Parameters
         ----------
         chunk
-            The bytes of the chunk.
+            The bytes of the chunk, C-contiguous; they are copied first.
         out
-            Writable, C-contiguous bytes that hold (components, rows, columns) samples in native byte order. No other
-            thread may use it meanwhile.
+            Writable, C-contiguous bytes that hold (components, rows, columns) samples in native byte order. Written when
+            all is decoded, or not at all.
         fill
             Value of the samples that lie outside the image.
         window

@@ -13,6 +13,7 @@ mod inputs;
 mod jp2;
 mod missing;
 mod prepare;
+mod recheck;
 mod search;
 mod settings;
 mod settle;

@@ -20,10 +20,11 @@ use super::fingerprint::Salt;
 use super::gather::{Reach, gather};
 use super::inputs::{Gathered, Inputs, Standing};
 use super::jp2::{SafeReader, conflict};
+use super::recheck::replaced;
 use super::settle::{Known, settle};
 use super::waiting::{hold_back, remember};
 use super::wanted::wanted_angles;
-use super::{BuildSettings, HeaderPolicy, catalogue, cog, guard};
+use super::{BuildSettings, HeaderPolicy, MemoryPlace, catalogue, cog, guard};
 use crate::commit::Loaded;
 use crate::config;
 use crate::error::{Error, Result};
@@ -115,12 +116,23 @@ pub(super) async fn prepare(
     let salt = Salt::new(&name, &source_url.prefix(), settings.checksum, settings.headers, resolutions, &angles);
     let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata);
     let choice = Choice { salt: &salt, prune: settings.prune, resolutions, angles: &angles };
-    let mut split = difference(&held, products, &choice, |id| settings.rechecks(id), admits);
+    let replaced = match &source {
+        Some(source) if settings.full && settings.memory != MemoryPlace::Nowhere => {
+            let store = match target {
+                Some(target) => loaded.held(target).await?,
+                None => None,
+            };
+            replaced(settings, memory, &held, store, source, &products).await?
+        }
+        _ => BTreeSet::new(),
+    };
+    let rechecks = |id: ProductId| settings.rechecks(id) || replaced.contains(&id);
+    let mut split = difference(&held, products, &choice, rechecks, admits);
     for id in present {
         split.inputs.entry(id).or_insert_with(|| held.inputs(id));
     }
     let changed = std::mem::take(&mut split.changed);
-    let (changed, waiting) = hold_back(settings, memory, &held, &split.inputs, changed);
+    let (changed, waiting) = hold_back(settings, memory, &held, &split.inputs, changed, rechecks);
     let reader: Box<dyn Reader> = match (settings.source_kind, source.as_ref()) {
         (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, memory, source, &changed)),
         (SourceKind::Cog, None) => return Err(Error::Request("the source is not open".to_owned())),

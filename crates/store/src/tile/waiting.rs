@@ -32,12 +32,13 @@ pub fn hold_back(
     held: &Holdings,
     inputs: &BTreeMap<ProductId, i64>,
     asked: Vec<Gathered>,
+    rechecks: impl Fn(ProductId) -> bool,
 ) -> (Vec<Gathered>, Vec<Refusal>) {
     let policy = policy(settings);
     let (mut now, mut refused) = (Vec::with_capacity(asked.len()), Vec::new());
     for mut product in asked {
         let id = product.id;
-        if settings.rechecks(id) {
+        if rechecks(id) {
             memory.forget_product(id);
             now.push(product);
             continue;

@@ -104,6 +104,8 @@ struct State {
     refusals: BTreeMap<String, Remembered>,
     /// What the last run that left nothing to do found, in the words of whoever remembers it.
     settled: Option<String>,
+    /// The last product whose files were looked at in their turn.
+    looked_at: Option<String>,
     /// Headers seen: a handful of classes serve all files.
     headers: BTreeSet<Arc<[u8]>>,
     /// Facts and refusals learned since it was read or saved.
@@ -190,6 +192,19 @@ impl Memory {
     pub fn settle_for(&self, found: String) {
         let mut state = self.lock();
         state.settled = Some(found);
+        state.learned += 1;
+    }
+
+    /// The last product that was given to [`Memory::looked_up_to`].
+    #[must_use]
+    pub fn looked_at(&self) -> Option<String> {
+        self.lock().looked_at.clone()
+    }
+
+    /// Remembers up to which product the files of a store were looked at in their turn.
+    pub fn looked_up_to(&self, product: String) {
+        let mut state = self.lock();
+        state.looked_at = Some(product);
         state.learned += 1;
     }
 

@@ -33,6 +33,7 @@ const FILE: &str = "file";
 const TIFF: &str = "tiff";
 const REFUSAL: &str = "refusal";
 const SETTLED: &str = "settled";
+const LOOKED_AT: &str = "looked_at";
 
 /// Most rows that are read: the rasters of a tile in twenty years.
 const MOST_ROWS: i64 = 1 << 20;
@@ -65,6 +66,9 @@ pub(super) fn encode(state: &State) -> Result<Option<Vec<u8>>, String> {
     }
     if let Some(found) = &state.settled {
         rows.push((SETTLED, "", 0, found.clone()));
+    }
+    if let Some(product) = &state.looked_at {
+        rows.push((LOOKED_AT, "", 0, product.clone()));
     }
     if rows.is_empty() {
         return Ok(None);
@@ -165,6 +169,7 @@ impl State {
             FILE => drop(self.files.insert(key, Known { learned, fact: Arc::new(fact(body)?) })),
             TIFF => drop(self.tiffs.insert(key, Known { learned, fact: Arc::new(fact(body)?) })),
             SETTLED => self.settled = Some(body.to_owned()),
+            LOOKED_AT => self.looked_at = Some(body.to_owned()),
             REFUSAL => drop(self.refusals.insert(key, fact(body)?)),
             other => return Err(format!("it has rows of a kind {other:?}")),
         }
