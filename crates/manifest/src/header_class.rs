@@ -43,7 +43,6 @@ pub fn assumed_header(asset: Asset, level: Level) -> Option<Vec<u8>> {
     let class = match asset.quantity {
         Quantity::Band(_) | Quantity::Aot | Quantity::Wvp => image(15),
         Quantity::Scl | Quantity::Cld | Quantity::Snw => image(8),
-        // Tiles of level 1C true-colour images have 256 pixels; the rest of their header was not seen.
         Quantity::Tci if level == Level::L1C => return None,
         Quantity::Tci | Quantity::Classi => quality(3, true),
         Quantity::Detfoo(_) => quality(1, false),
@@ -71,7 +70,7 @@ pub enum HeaderOrigin {
 pub fn header_origin(asset: Asset, level: Level, header: &HeaderProfile) -> HeaderOrigin {
     // The tags of a GeoTIFF say all that decoding needs; what they can say is checked.
     let Encoding::Jpeg2000 { codec_header } = &header.encoding else { return HeaderOrigin::Unclassed };
-    let Some(known) = assumed_header(asset, level) else { return HeaderOrigin::Unclassed };
+    let Some(known) = assumed_header(asset, level) else { return partly_known(asset, level, header) };
     if known == *codec_header {
         return HeaderOrigin::Known;
     }
@@ -80,6 +79,15 @@ pub fn header_origin(asset: Asset, level: Level, header: &HeaderProfile) -> Head
     }
     let known = HeaderProfile::parse(&known);
     HeaderOrigin::Unknown(known.map_or_else(|error| error.to_string(), |known| header.difference(&known)))
+}
+
+/// Level 1C true-colour images have tiles of 256 pixels; the rest of their header was not seen.
+fn partly_known(asset: Asset, level: Level, header: &HeaderProfile) -> HeaderOrigin {
+    let (height, width) = header.tile;
+    if asset.quantity == Quantity::Tci && level == Level::L1C && header.tile != (256, 256) {
+        return HeaderOrigin::Unknown(format!("tiles {width} x {height} vs tiles 256 x 256"));
+    }
+    HeaderOrigin::Unclassed
 }
 
 /// Bands and what is derived from them: small tiles, code-blocks and precincts at coarse resolutions.
@@ -208,7 +216,9 @@ mod tests {
         let origin = |asset: &str, level, header: &HeaderProfile| header_origin(asset.parse().unwrap(), level, header);
         let (b01, tci) = (profile("B01_60m"), profile("TCI_10m"));
         assert_eq!(origin("B01_60m", Level::L2A, &b01), HeaderOrigin::Known);
-        assert_eq!(origin("TCI_10m", Level::L1C, &tci), HeaderOrigin::Unclassed);
+        assert!(matches!(origin("TCI_10m", Level::L1C, &tci), HeaderOrigin::Unknown(what) if what.contains("1024 x 1024")));
+        let small = HeaderProfile { tile: (256, 256), ..tci };
+        assert_eq!(origin("TCI_10m", Level::L1C, &small), HeaderOrigin::Unclassed);
         let HeaderOrigin::Unknown(what) = origin("B01_60m", Level::L2A, &profile("SCL_60m")) else { panic!() };
         assert!(what.contains("8 bit vs 15 bit"), "{what}");
         let mut early = profile("SCL_60m");

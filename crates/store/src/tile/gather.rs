@@ -83,14 +83,16 @@ pub async fn gather(
         // What the store holds is not asked for again, except for what was refused of it.
         let asked = |item: &&StacItem| {
             let id = item.product;
-            !standing.held.contains(&id) || (standing.partial.contains(&id) && reach.memory.is_worth_asking(id))
+            let is_due = || standing.partial.contains(&id) && reach.memory.is_worth_asking(id);
+            !standing.held.contains(&id) || settings.rechecks(id) || is_due()
         };
-        let mut items: Vec<&StacItem> = missing.iter().filter(asked).collect();
-        // New ones first: the limit is for them.
-        items.sort_by_key(|item| standing.held.contains(&item.product));
+        let items: Vec<&StacItem> = missing.iter().filter(asked).collect();
+        for item in items.iter().filter(|item| settings.rechecks(item.product)) {
+            reach.memory.forget_product(item.product);
+        }
         present.extend(missing.iter().map(|item| item.product).filter(|id| standing.held.contains(id)));
         let mut learned =
-            index_missing(settings, reach.memory, source, items, |asset| wanted.admits(asset), progress).await?;
+            index_missing(settings, reach.memory, source, items, &standing.held, |asset| wanted.admits(asset), progress).await?;
         learned.report.index_rows = write_back(settings, &learned).await?;
         // The store has the others, and nobody asked to look at them again.
         let held = |id| standing.held.contains(&id) && !learned.left.contains_key(&id);

@@ -43,8 +43,8 @@ pub struct Missing {
     pub report: IndexedReport,
 }
 
-/// Indexes products, the oldest first, as many as the settings allow in one run. `wanted` says which rasters the store
-/// takes; where the rows are written to an index, all rasters are indexed.
+/// Indexes products, new ones before those that the store holds in part, the oldest first, as many as the settings allow in
+/// one run. `wanted` says which rasters the store takes; where the rows are written to an index, all rasters are indexed.
 ///
 /// # Errors
 /// The source cannot be used at all, or the memory cannot be written.
@@ -53,12 +53,13 @@ pub async fn index_missing(
     memory: &Memory,
     source: &Source,
     mut items: Vec<&StacItem>,
+    held: &BTreeSet<ProductId>,
     wanted: impl Fn(Asset) -> bool,
     progress: &dyn Progress,
 ) -> Result<Missing> {
     let mut out = Missing::default();
     let before = source.stats().requests();
-    items.sort_by_key(|item| (item.product.datatake_start(), item.product));
+    items.sort_by_key(|item| (held.contains(&item.product), item.product.datatake_start(), item.product));
     let limit = settings.index_missing_limit.min(items.len());
     for item in items.split_off(limit) {
         out.backlog = true;

@@ -145,7 +145,7 @@ pub(super) async fn prepare(
     let Evidence { products: resolved, mut refused, from_cache } = evidence;
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
-    refused.extend(waiting);
+    refused.extend(waiting.refused);
     if split.lost_all(&resolved, &held) {
         return Err(nothing(&refused));
     }
@@ -154,13 +154,15 @@ pub(super) async fn prepare(
     let standing = held.standing();
     let decision = decide(records, &standing, &policy);
     let leaving = decision.account(&standing, &given).map_err(|error| Error::Nothing(error.to_string()))?;
-    let Decision { parts, refused: more, incomplete, accepted, .. } = decision;
+    let Decision { parts, refused: more, mut incomplete, accepted, .. } = decision;
     refused.extend(more);
     refused.extend(index.conflicts.iter().map(conflict));
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     refused.dedup();
     let wanted: BTreeSet<ProductId> = parts.iter().flat_map(|part| &part.assembly.steps).map(|step| step.id).collect();
     remember(settings, memory, &split.inputs, &refused, &incomplete, &wanted);
+    incomplete.extend(waiting.incomplete);
+    incomplete.sort_by_key(|incomplete| incomplete.product);
     if parts.is_empty() {
         return Err(nothing(&refused));
     }

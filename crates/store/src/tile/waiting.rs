@@ -24,6 +24,15 @@ fn policy(settings: &BuildSettings) -> i64 {
     ])
 }
 
+/// What is waited with, as the last run found it.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// What is left out.
+    pub refused: Vec<Refusal>,
+    /// Successors that had less than what stands.
+    pub incomplete: Vec<Incomplete>,
+}
+
 /// Takes out of the products that are to be asked for what would be refused again, and says so. What the operator orders to
 /// be looked at again is forgotten first.
 pub fn hold_back(
@@ -33,9 +42,10 @@ pub fn hold_back(
     inputs: &BTreeMap<ProductId, i64>,
     asked: Vec<Gathered>,
     rechecks: impl Fn(ProductId) -> bool,
-) -> (Vec<Gathered>, Vec<Refusal>) {
+) -> (Vec<Gathered>, Waiting) {
     let policy = policy(settings);
-    let (mut now, mut refused) = (Vec::with_capacity(asked.len()), Vec::new());
+    let (mut now, mut out) = (Vec::with_capacity(asked.len()), Waiting::default());
+    let refused = &mut out.refused;
     for mut product in asked {
         let id = product.id;
         if rechecks(id) {
@@ -45,34 +55,37 @@ pub fn hold_back(
         }
         let fingerprint = inputs.get(&id).copied().unwrap_or_default() ^ policy;
         let due = |raster: Option<&str>| memory.due(id, raster, fingerprint, |by| held.contains(by));
-        if let Due::Wait(refusal) = due(None) {
-            refused.push(refusal);
+        if let Due::Wait(known) = due(None) {
+            if let (RefusalKind::Incomplete, Some(stays)) = (known.refusal.kind, known.by) {
+                out.incomplete.push(Incomplete { product: id, lacks: known.lacks, stays });
+            }
+            refused.push(known.refusal);
             continue;
         }
         let before = product.rows.len();
         let mut out_of_reach: BTreeSet<Quantity> = BTreeSet::new();
         product.rows.retain(|row| match due(Some(&row.asset.name())) {
             Due::Ask => true,
-            Due::Wait(refusal) => {
-                if refusal.kind == RefusalKind::Source {
+            Due::Wait(known) => {
+                if known.refusal.kind == RefusalKind::Source {
                     out_of_reach.insert(row.asset.quantity);
                 }
-                refused.push(refusal);
+                refused.push(known.refusal);
                 false
             }
         });
         // Another copy does not stand in for one that is out of reach for now.
         product.rows.retain(|row| !out_of_reach.contains(&row.asset.quantity));
-        if let (None, Due::Wait(refusal)) = (&product.known, due(Some(geometry::RASTER))) {
+        if let (None, Due::Wait(known)) = (&product.known, due(Some(geometry::RASTER))) {
             product.known = held.metadata(id).cloned();
-            refused.push(refusal);
+            refused.push(known.refusal);
         }
         let nothing_left = product.rows.is_empty() && (before > 0 || product.known.is_some());
         if !nothing_left {
             now.push(product);
         }
     }
-    (now, refused)
+    (now, out)
 }
 
 /// Remembers the refusals of a run, and forgets those of what is not refused any more.
@@ -105,14 +118,14 @@ pub fn remember(
                 let later =
                     |other: &&ProductId| other.datatake() == id.datatake() && precedence(**other) > precedence(id);
                 match wanted.iter().find(later) {
-                    Some(by) => Some(*by),
+                    Some(by) => Some((*by, [].as_slice())),
                     None => continue,
                 }
             }
             // Where a part of it is out of reach for now, it may be whole by the next run.
             RefusalKind::Incomplete if passing.contains(refusal.product.as_str()) => continue,
             RefusalKind::Incomplete => match incomplete.iter().find(|incomplete| incomplete.product == id) {
-                Some(incomplete) => Some(incomplete.stays),
+                Some(incomplete) => Some((incomplete.stays, incomplete.lacks.as_slice())),
                 None => continue,
             },
             _ => None,

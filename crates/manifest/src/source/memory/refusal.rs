@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Memory;
 use crate::assemble::{Refusal, RefusalKind};
 use crate::product::ProductId;
+use crate::raster::Asset;
 
 /// What was refused, and for how long.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Remembered {
     /// The product that stands in its place; where that is gone, the refusal is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<ProductId>,
+    /// What it lacks of that one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub lacks: Vec<Asset>,
     /// When it was first refused.
     pub first: DateTime<Utc>,
     /// When it was last refused.
@@ -34,7 +38,7 @@ pub enum Due {
     /// Nothing speaks against it.
     Ask,
     /// It would be refused again.
-    Wait(Refusal),
+    Wait(Box<Remembered>),
 }
 
 /// How long to wait after so many tries in vain; `None` for ever. Passing trouble is tried by the next run, then less and
@@ -74,14 +78,15 @@ impl Memory {
         let now = (self.clock)();
         match known {
             Some(known) if known.by.is_none_or(stands) && known.again.is_none_or(|again| again > now) => {
-                Due::Wait(known.refusal.clone())
+                Due::Wait(Box::new(known.clone()))
             }
             _ => Due::Ask,
         }
     }
 
-    /// Remembers that something was refused; `by` is the product that stands in its place.
-    pub fn refuse(&self, refusal: &Refusal, fingerprint: i64, by: Option<ProductId>) {
+    /// Remembers that something was refused; `by` is the product that stands in its place, with what it lacks of that one.
+    pub fn refuse(&self, refusal: &Refusal, fingerprint: i64, by: Option<(ProductId, &[Asset])>) {
+        let (by, lacks) = (by.map(|(by, _)| by), by.map(|(_, lacks)| lacks.to_vec()).unwrap_or_default());
         let now = (self.clock)();
         let key = key(&refusal.product, refusal.raster.as_deref());
         let mut state = self.lock();
@@ -94,7 +99,7 @@ impl Memory {
         let tries = before.map_or(0, |before| before.tries).saturating_add(1);
         let first = before.map_or(now, |before| before.first);
         let again = wait(refusal.kind, tries).map(|wait| now + wait);
-        let remembered = Remembered { refusal: refusal.clone(), fingerprint, by, first, last: now, tries, again };
+        let remembered = Remembered { refusal: refusal.clone(), fingerprint, by, lacks, first, last: now, tries, again };
         state.refusals.insert(key, remembered);
         state.learned += 1;
     }
@@ -171,12 +176,16 @@ mod tests {
         let refusal =
             |kind| Refusal { product: id.to_string(), raster: Some("B02_10m".into()), kind, reason: "x".into() };
         let due = |fingerprint| memory.due(id, Some("B02_10m"), fingerprint, |_| false);
+        let waits = |due| match due {
+            Due::Wait(known) => Some(known.refusal),
+            Due::Ask => None,
+        };
         assert_eq!(due(1), Due::Ask);
         // Passing trouble: by the next run, then doubled.
         memory.refuse(&refusal(RefusalKind::Source), 1, None);
         assert_eq!(due(1), Due::Ask);
         memory.refuse(&refusal(RefusalKind::Source), 1, None);
-        assert_eq!(due(1), Due::Wait(refusal(RefusalKind::Source)));
+        assert_eq!(waits(due(1)), Some(refusal(RefusalKind::Source)));
         assert_eq!(due(2), Due::Ask, "other rows");
         assert!(
             memory.knows(id) && !memory.knows(other) && !memory.is_worth_asking(id) && memory.is_worth_asking(other)
@@ -195,8 +204,8 @@ mod tests {
         assert!(matches!(due(1), Due::Wait(_)) && due(2) == Due::Ask);
         // What gave way to another comes back where that one is gone.
         let whole = Refusal { raster: None, ..refusal(RefusalKind::Superseded) };
-        memory.refuse(&whole, 7, Some(other));
-        assert_eq!(memory.due(id, None, 7, |by| by == other), Due::Wait(whole));
+        memory.refuse(&whole, 7, Some((other, &[])));
+        assert_eq!(waits(memory.due(id, None, 7, |by| by == other)), Some(whole));
         assert_eq!(memory.due(id, None, 7, |_| false), Due::Ask);
         memory.settle(|_| true, |_, raster| raster.is_none());
         assert_eq!(due(1), Due::Ask);
