@@ -153,7 +153,11 @@ def broken_files(full: Living, product: str, assets: Iterable[str]) -> None:
 
 
 WAYS = [without_rows, broken_rows, without_files, broken_files]
-LACKS = [*((asset,) for asset in MAIN), MAIN[1:], (*MAIN[:3], *EXTRA)]
+LESS = [
+    *((without_rows, (asset,)) for asset in MAIN),
+    (without_rows, (*MAIN[:3], *EXTRA)),
+    *((way, lacks) for way in WAYS[1:] for lacks in (MAIN[:1], MAIN[1:])),
+]
 
 
 def restore(full: Living, product: str, rich: Path) -> None:
@@ -167,8 +171,7 @@ def restore(full: Living, product: str, rich: Path) -> None:
     full.archive.products[product].rows = base.products[product].rows
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("lacks", LACKS, ids=lambda lacks: "+".join(lacks))
+@pytest.mark.parametrize(("way", "lacks"), LESS, ids=[f"{way.__name__} {'+'.join(lacks)}" for way, lacks in LESS])
 def test_a_successor_with_less_waits_until_it_is_whole(
     full: Living, rich: Path, way: Callable[..., None], lacks: tuple[str, ...]
 ) -> None:
@@ -183,8 +186,9 @@ def test_a_successor_with_less_waits_until_it_is_whole(
         assert set(waits["lacks"]) == set(lacks) & set(MAIN)
         assert (new, None, "incomplete") in refused(report)
         assert full.view() == before
-    # Nor is it another store where both come at once.
-    full.is_as_built([old, new])
+    if way is without_rows:
+        # Nor is it another store where both come at once.
+        full.is_as_built([old, new])
     restore(full, new, rich)
     assert changes(full.run([old, new])) == {"replaced": [{"product": old, "by": new}]}
     full.is_as_built([old, new])
@@ -195,10 +199,22 @@ def test_a_remembered_successor_is_seen_to_be_whole(full: Living, rich: Path, wa
     old, new = full.archive.add("2024-06-01"), again(full.archive)
     full.run([old], memory=None)
     way(full, new, ("B01_60m",))
-    for _ in range(2):
-        assert full.run([old, new], memory=None)["incomplete"][0]["lacks"] == ["B01_60m"]
+    for _ in range(3):
+        report = full.run([old, new], memory=None)
+        assert changes(report) == {"unchanged": 1}
+        (reason,) = (r["reason"] for r in report["refused"] if r["kind"] == "incomplete")
+        assert f"it lacks B01_60m of {old}, which stays" in reason
     restore(full, new, rich)
     assert changes(full.run([old, new], memory=None)) == {"replaced": [{"product": old, "by": new}]}
+
+
+@pytest.mark.xfail(strict=True, reason="what is remembered of an incomplete successor is in `refused` only")
+def test_an_incomplete_successor_is_in_every_report(full: Living) -> None:
+    old, new = full.archive.add("2024-06-01"), again(full.archive)
+    full.run([old], memory=None)
+    without_rows(full, new, MAIN[:1])
+    waits = [full.run([old, new], memory=None)["incomplete"] for _ in range(2)]
+    assert waits[1] == waits[0] == [{"product": new, "lacks": ["B01_60m"], "stays": old}]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -288,10 +304,10 @@ def test_a_saved_answer_that_is_cut_short_prunes_nothing(living: Living, cut: Ca
     where = cut(living, names[3:5])
     outcome = living.s2ice(*living.line(names, *ALL, "--json", stac=str(where)))
     report = outcome.json
-    assert changes(report) == {"appended": [names[4]], "unchanged": 1, "kept": 3}
+    assert {"removed", "replaced", "updated"}.isdisjoint(changes(report))
+    assert report["changes"]["appended"] == [names[4]]
     assert report["stac"]["incomplete"]
-    assert report["catalogue"]["watermark"] is None if "watermark" in report["catalogue"] else True
-    assert "WARN" in outcome.stderr or "incomplete" in outcome.stderr or "not complete" in outcome.stderr
+    assert report["stac"]["incomplete"][0] in outcome.stderr, "it is said on the terminal too"
     # What a whole answer does not have goes, and what was hidden comes.
     report = living.run(names, *ALL, stac=living.archive.stac(living.folder / "whole.json", names[1:]))
     assert (report["changes"]["removed"], report["changes"]["appended"]) == (names[:1], names[5:])
@@ -438,6 +454,10 @@ def test_what_another_index_has_comes_in(living: Living, items: Catalogue, given
 # 5. The limit of --index-missing is for new products, and what failed once comes back.
 
 
+def with_keys(s2ice: Command) -> Command:
+    return type(s2ice)(s2ice.binary, s2ice.environment | s3.ENVIRONMENT)
+
+
 def missing(*more: object) -> tuple[object, ...]:
     return ("--index-missing", *more)
 
@@ -464,23 +484,46 @@ def test_the_limit_is_spent_on_new_products(
 
 
 @pytest.mark.parametrize("full_run", [False, True], ids=["incremental", "full"])
-@pytest.mark.parametrize("written", [False, True], ids=["forgotten", "written"])
-@pytest.mark.parametrize("memory", MEMORIES, ids=["remembering", "forgetting"])
+@pytest.mark.parametrize(("written", "memory"), [(False, None), (True, None), (True, "none")])
 def test_a_raster_that_failed_once_comes_back(
-    living: Living, items: Catalogue, full_run: bool, written: bool, memory: str | None
+    living: Living, items: Catalogue, service: s3.Service, full_run: bool, written: bool, memory: str | None
 ) -> None:
     names = some(living.archive, 2)
     items.put(living.archive.items(names))
-    path = file_of(living.archive, names[0], "B09_60m")
-    path.rename(path.with_suffix(".away"))
-    api: dict[str, Any] = {"stac": items.endpoint, "index": None, "memory": memory}
-    more = ("--write-index", living.archive.root / "learned.parquet") if written else ()
-    living.run(None, *missing(*more), **api)
+    prefix = f"failed-{full_run}-{written}-{memory}/"
+    service.upload(living.archive.root, "eodata", prefix)
+    living.s2ice = with_keys(living.s2ice)
+    learned = living.archive.root / "learned.parquet"
+    line = missing("--source-endpoint", service.endpoint, *(("--write-index", learned) if written else ()))
+    api: dict[str, Any] = {"stac": items.endpoint, "index": None, "memory": memory, "source": f"s3://eodata/{prefix}"}
+    with service.denying(lambda r: names[0] in r.path and "B09" in r.path):
+        report = living.run(None, *line, **api)
+    assert (names[0], "B09_60m", "source") in refused(report)
     assert living.view().present[B09] == (False, True)
-    path.with_suffix(".away").rename(path)
-    report = living.run(None, *missing(*more), *(("--full",) if full_run else ()), **api)
+    report = living.run(None, *line, *(("--full",) if full_run else ()), **api)
     assert living.view().present[B09] == (True, True), report["changes"]
-    living.is_as_built(names)
+    living.rests(None, *line, **api)
+
+
+@pytest.mark.xfail(strict=True, reason="--recheck does not reach the products that --index-missing finds")
+@pytest.mark.parametrize("way", [without_files, broken_files])
+@pytest.mark.parametrize("which", ["all", "one"])
+def test_a_raster_that_is_put_right_comes_back_on_order(
+    living: Living, items: Catalogue, way: Callable[..., None], which: str
+) -> None:
+    """A file that was not there yet, and one that was no image: whatever is remembered of them."""
+    names = some(living.archive, 2)
+    items.put(living.archive.items(names))
+    path = file_of(living.archive, names[0], "B09_60m")
+    data = path.read_bytes()
+    way(living, names[0], ["B09_60m"])
+    api: dict[str, Any] = {"stac": items.endpoint, "index": None, "memory": None}
+    living.run(None, *missing(), **api)
+    assert living.view().present[B09] == (False, True)
+    path.write_bytes(data)
+    order = ("--full", "--recheck", *(names[:1] if which == "one" else ()))
+    report = living.run(None, *missing(), *order, **api)
+    assert living.view().present[B09] == (True, True), report["changes"]
 
 
 # 6. What a catalogue has wrong or does not know hides nothing.
@@ -544,10 +587,9 @@ def test_an_unknown_cloud_cover_is_asked_of_the_product(
     assert report["changes"]["appended"] == names
     # Too cloudy by its XML: named, wherever it came from.
     store = living.folder / "clear"
-    code = 0 if any(p.item["properties"].get("eo:cloud_cover") for p in living.archive.products.values()) else 1
-    assert code == 0
-    limit = known - 0.5
-    report = living.run(names, "--max-cloud-cover", limit, stac=stac, store=store)
+    living.archive.products[names[0]].item["properties"]["eo:cloud_cover"] = 0.0
+    items.put(living.archive.items(names))
+    report = living.run(names, "--max-cloud-cover", known - 0.5, stac=items.endpoint if api else True, store=store)
     assert (names[1], None, "filtered") in refused(report)
     (reason,) = (r["reason"] for r in report["refused"] if r["product"] == names[1])
     assert "cloud cover is" in reason
@@ -569,3 +611,550 @@ def test_narrower_arrays_are_stopped_by_the_guard(full: Living, narrower: tuple[
     assert report["changes"]["updated"] == names
     assert {left["reason"] for left in report["leaving"]} == {"pruned: the inputs no longer have it"}
     full.is_as_built(names, *arrays)
+
+
+# 8. What is unknown is dropped on no guess, and what 2017 wrote is read.
+
+
+@pytest.mark.parametrize("unknown", ["names alone", "no datastrip in the XML"])
+@pytest.mark.parametrize("apart", [True, False], ids=["one by one", "at once"])
+def test_halves_whose_datastrip_is_unknown_are_both_kept(living: Living, unknown: str, apart: bool) -> None:
+    archive = living.archive
+    halves = [
+        archive.add("2024-06-01", datastrip=86, generated="2024-06-02"),
+        archive.add("2024-06-01", datastrip=101, generated="2024-06-03", baseline="05.12"),
+    ]
+    more = ("--headers", "assume") if unknown == "names alone" else ()
+    if not more:
+        for name in halves:
+            change(metadata_of(archive, name, "MTD_TL.xml"), r"<DATASTRIP_ID.*</DATASTRIP_ID>", "")
+            change(metadata_of(archive, name, "MTD_MSIL2A.xml"), r' datastripIdentifier="[^"]*"', "")
+    for names in (halves[:1], halves) if apart else (halves,):
+        report = living.run(names, *more)
+    assert report["refused"] == []
+    assert set(living.view().products) == set(halves)
+    living.rests(halves, *more)
+    living.is_as_built(halves, *more)
+
+
+def as_of_2017(granule: str, product: str) -> tuple[str, str]:
+    """The tags of PSD 14.2, which names what is of level 1C and what of 2A in one file."""
+    for tag in ("TILE_ID", "DATASTRIP_ID"):
+        granule = re.sub(rf"<L1C_{tag}.*?</L1C_{tag}>\s*", "", granule)
+        (found,) = re.findall(rf"<{tag}[ >].*?</{tag}>", granule)
+        level_2a = found.replace(f"<{tag}", f"<{tag}_2A").replace(f"</{tag}", f"</{tag}_2A")
+        granule = granule.replace(found, found.replace("L2A", "L1C") + level_2a)
+    granule = granule.replace("L2A_Image_Content_QI", "Image_Content_QI").replace(
+        "Image_Content_QI>", "L2A_Image_Content_QI>"
+    )
+    swaps = {
+        r"<PRODUCT_URI>(.*?)</PRODUCT_URI>": r"<PRODUCT_URI_1C>-</PRODUCT_URI_1C><PRODUCT_URI_2A>\1</PRODUCT_URI_2A>",
+        r"(</?)IMAGE_FILE>": r"\1IMAGE_FILE_2A>",
+        r"(</?)(BOA|AOT|WVP)_QUANTIFICATION_VALUE": r"\1L2A_\2_QUANTIFICATION_VALUE",
+        r">Level-2A<": ">Level-2Ap<",
+    }
+    for pattern, text in swaps.items():
+        product, count = re.subn(pattern, text, product)
+        assert count, pattern
+    return granule, product
+
+
+@pytest.mark.parametrize("layout", ["SAFE", "aws"])
+def test_the_metadata_of_2017_are_read(
+    s2ice: Command, make_samples: Callable[..., Samples], tmp_path: Path, layout: str
+) -> None:
+    samples = make_samples("--dates", "2", "--start", "2017-06-10", "--baseline", "02.05", "--assets", "B01_60m")
+    usual = tmp_path / "usual"
+    shutil.copytree(samples.root, usual)
+    for folder in usual.glob("*.SAFE"):
+        (granule,), product = folder.glob("GRANULE/*/MTD_TL.xml"), folder / "MTD_MSIL2A.xml"
+        for path, text in zip(
+            (granule, product), as_of_2017(granule.read_text(), product.read_text()), strict=True
+        ):
+            path.write_text(text)
+    source, more = usual, ()
+    if layout == "aws":
+        source, more = mirrors.arrange(type(samples)(usual), mirrors.in_aws, tmp_path / "aws"), ("--source-layout", "aws")
+    build = ("build", "--tile", TILE, "--index", samples.index, "--memory", "none", "--json")
+    report = s2ice(*build, "--source", source, "--store", tmp_path / "store", *more).json
+    assert (report["refused"], report["times"]["count"]) == ([], 2)
+    plain = s2ice(*build, "--source", samples.root, "--store", tmp_path / "plain").json
+    assert report["times"] == plain["times"]
+    table, wanted = (package.open(tmp_path / name, "products") for name in ("store", "plain"))
+    for column in ("product_id", "time", "cloud_cover", "datastrip_id"):
+        if column in wanted:
+            np.testing.assert_array_equal(table[column].values, wanted[column].values, err_msg=column)
+
+
+# 9. A product that is made anew in its place is read anew, all of it.
+
+
+def offset(archive: Archive, name: str) -> None:
+    change(metadata_of(archive, name, "MTD_MSIL2A.xml"), ">-1000<", ">0<")
+
+
+def sensing_time(archive: Archive, name: str) -> None:
+    change(metadata_of(archive, name, "MTD_TL.xml"), r"(<SENSING_TIME[^>]*>.*?):\d\d\.", r"\g<1>:07.")
+
+
+def cloud_cover(archive: Archive, name: str) -> None:
+    change(metadata_of(archive, name, "MTD_MSIL2A.xml"), r"(<Cloud_Coverage_Assessment>)[^<]*", r"\g<1>77.5")
+    change(metadata_of(archive, name, "MTD_TL.xml"), r"(<CLOUDY_PIXEL_PERCENTAGE>)[^<]*", r"\g<1>77.5")
+
+
+def angles(archive: Archive, name: str) -> None:
+    change(metadata_of(archive, name, "MTD_TL.xml"), r"<VALUES>\d\d\.", "<VALUES>21.", count=5)
+
+
+@pytest.mark.parametrize("memory", MEMORIES, ids=["remembering", "forgetting"])
+@pytest.mark.parametrize("seen", ["rows", "recheck", "recheck of one"])
+def test_a_product_made_anew_is_read_anew(living: Living, seen: str, memory: str | None) -> None:
+    """Its offset, time, clouds, angles and, where its rows say so, its images; also where the memory knows the old XML."""
+    archive = living.archive
+    names = some(archive, 3)
+    index = living.archive.root / "own.parquet"
+
+    def indexed() -> None:
+        living.s2ice("index", "--source", archive.root, "-o", index, "-q")
+
+    indexed()
+    # A raster that is refused: of such a product everything is remembered.
+    file_of(archive, names[1], "B09_60m").rename(archive.root / "away.jp2")
+    living.run(None, index=index, memory=memory)
+    (archive.root / "away.jp2").rename(file_of(archive, names[1], "B01_60m").parent / "x.jp2")
+    (folder,) = {file_of(archive, names[1], "B01_60m").parent}
+    (folder / "x.jp2").rename(folder / file_of(archive, names[1], "B01_60m").name.replace("B01", "B09"))
+    for what in (offset, sensing_time, cloud_cover, angles):
+        what(archive, names[1])
+    more: tuple[str, ...] = ()
+    if seen == "rows":
+        own_file(file_of(archive, names[1], "B01_60m"), file_of(archive, names[0], "B01_60m").read_bytes())
+        indexed()
+    else:
+        more = ("--recheck", *(names[1:2] if seen == "recheck of one" else ()))
+    report = living.run(None, *more, index=index, memory=memory)
+    assert report["refused"] == []
+    view = living.view()
+    assert (view.products, view.eras) == ((names[0], names[2]), {"offset-0": (names[1],)})
+    assert package.open(living.store, "products", eras="offset-0").cloud_cover.values.tolist() == [77.5]
+    living.is_as_built(None, index=index)
+
+
+# 10. Baselines of other producers never count before official ones.
+
+
+@pytest.mark.parametrize("baseline", ["99.99", "99.01", "00.01"])
+@pytest.mark.parametrize("first", ["official", "other", "both"])
+def test_an_official_processing_counts_before_any_other(living: Living, baseline: str, first: str) -> None:
+    archive = living.archive
+    official = archive.add("2024-06-01", generated="2024-06-02")
+    other = archive.add("2024-06-01", generated="2025-06-01", baseline=baseline)
+    living.run({"official": [official], "other": [other], "both": [official, other]}[first])
+    living.run([official, other])
+    assert living.view().products == (official,)
+    living.rests([other])
+    # Withdrawn it leaves its place to the other one, and takes it back.
+    living.run([other], *ALL)
+    assert living.view().products == (other,)
+    assert changes(living.run([official])) == {"replaced": [{"product": other, "by": official}]}
+
+
+# 11. Where pixels contradict the offset that an item states, they are believed.
+
+
+def land(shifted: bool) -> np.ndarray:
+    """Numbers as they are at this baseline, with the offset still to be added or added already."""
+    rows, columns = np.ogrid[:1830, :1830]
+    ground = 1050 + (rows * 3 + columns * 5) % 2500
+    return (ground - (1000 if shifted else 0)).astype("u2")
+
+
+@pytest.mark.parametrize("flag", [None, False])
+@pytest.mark.parametrize("collection", ["sentinel-2-l2a", "sentinel-2-c1-l2a"])
+def test_pixels_contradict_the_offset_of_an_item(
+    s2ice: Command, tmp_path: Path, collection: str, flag: bool | None
+) -> None:
+    products = []
+    for day, shifted in (("20240501", False), ("20240506", True)):
+        product = cogs.Product(tmp_path, day=day)
+        product.properties = {} if flag is None else {"earthsearch:boa_offset_applied": flag}
+        for band in ("B01", "B09"):
+            product.add(band, 60, land(shifted), block=1024, **cogs.DEFLATE)
+        products.append(product)
+    features = [product.item | {"collection": collection} for product in products]
+    stac = tmp_path / "items.json"
+
+    def run(features: list[dict[str, Any]], code: int = 0) -> Any:
+        stac.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        line = ("build", "--source-kind", "cog", "--tile", TILE, "--stac", stac, "--source", tmp_path, "--json")
+        return s2ice(*line, "--store", tmp_path / "store", "--memory", "none", code=code)
+
+    # A first build of nothing else says why.
+    sentence = run(features[1:], code=1).sentence
+    assert "it is in the numbers already" in sentence
+    assert products[1].name in sentence
+    report = run(features).json
+    assert report["changes"]["appended"] == [products[0].name]
+    assert (products[1].name, None, "metadata") in refused(report)
+    assert package.open(tmp_path / "store", "products").product_id.values.tolist() == [products[0].name]
+
+
+# 12. Swapped tile numbers are found in every array, at every place, on every night.
+
+
+@pytest.mark.parametrize("asset", [*MAIN, "TCI_60m"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_swapped_tile_numbers_are_refused_on_every_night(full: Living, asset: str, seed: int) -> None:
+    names = [full.archive.add("2024-06-01"), full.archive.add("2024-06-06", base=1)]
+    rows = full.archive.products[names[1]].rows
+    (row,) = (row for row in rows if tables.asset(row) == asset)
+    tiles = len(tables.lengths(row["index"]))
+    one, other = np.random.default_rng([seed, *asset.encode()]).choice(tiles, 2, replace=False)
+    row["index"] = swapped(row["index"], int(one), int(other))
+    full.run(names[:1], memory=None)
+    for night in range(3):
+        report = full.run(names, "--recheck", memory=None) if night == 2 else full.run(names, memory=None)
+        assert refused(report) == {(names[1], asset, "index")}
+        assert report["changes"]["appended"] == ([] if night else names[1:])
+    flags = [flags for flags in full.view().present.values() if flags != (True, True)]
+    assert flags == [(True, False)]
+
+
+# 13. One odd product neither turns the main tree over nor blocks it.
+
+
+@pytest.mark.parametrize("at", [0, 1, 2], ids=["first", "between", "last"])
+@pytest.mark.parametrize("odd_offset", [-1100, 17, -5000])
+def test_an_odd_offset_is_an_era_of_its_own(living: Living, at: int, odd_offset: int) -> None:
+    names = some(living.archive, 3)
+    odd = names[1]
+    change(metadata_of(living.archive, odd, "MTD_MSIL2A.xml"), ">-1000<", f">{odd_offset}<")
+    order = [name for name in names if name != odd]
+    order.insert(at, odd)
+    for count in (1, 2, 3):
+        report = living.run(order[:count])
+        assert report["refused"] == []
+    view = living.view()
+    assert view.products == (names[0], names[2])
+    assert list(view.eras.values()) == [(odd,)]
+    living.is_as_built(names)
+
+
+@pytest.fixture(scope="module")
+def unknown(make_samples: Callable[..., Samples]) -> Samples:
+    """A product of an encoder that made no product."""
+    options = ("--dates", "1", "--start", "2024-05-20", "--assets", "B01_60m,B09_60m")
+    return make_samples(*options, "--products", "unknown")
+
+
+@pytest.mark.parametrize("policy", ["auto", "era", "refuse"])
+@pytest.mark.parametrize("comes", ["first", "with others", "last"])
+def test_an_unknown_encoder_comes_in_on_request_only(
+    living: Living, unknown: Samples, policy: str, comes: str
+) -> None:
+    (foreign,) = living.archive.adopt(unknown.root)
+    names = some(living.archive, 2)
+    more = ("--on-mismatch", policy)
+    if comes == "last":
+        living.run(names, *more)
+    elif comes == "first" and policy == "era":
+        living.run([foreign], *more)
+    elif comes == "first":
+        sentence = living.fails([foreign], *more)
+        assert foreign in sentence
+        assert "is not the one that the ground segment is known to write" in sentence
+    report = living.run([foreign, *names], *more)
+    view = living.view()
+    if policy == "era":
+        assert list(view.eras.values()) == [(foreign,)]
+    else:
+        assert {(p, k) for p, r, k in refused(report) if r} == {(foreign, "header_profile")}
+        assert (view.products, view.eras) == (tuple(names), {})
+
+
+# 14. A file that is uploaded again is found when it is looked at again, and readers are served anew.
+
+
+def pixels(store: Path | str, **options: Any) -> np.ndarray:
+    group = B01.rpartition("/")[0]
+    return np.asarray(package.open(str(store), group, mask_and_scale=False, **options).b01.values)
+
+
+@pytest.mark.parametrize("days", [-30, 30], ids=["older", "newer"])
+@pytest.mark.parametrize("which", ["all", "one"])
+def test_a_file_that_was_copied_again_is_found_on_order(
+    living: Living, bases: Samples, days: int, which: str
+) -> None:
+    names = some(living.archive, 2)
+    for asset in ("B01_60m", "B09_60m"):
+        own_file(file_of(living.archive, names[0], asset))
+    living.run(names, memory=None)
+    path = file_of(living.archive, names[0], "B01_60m")
+    when = path.stat().st_mtime + days * 86_400
+    own_file(path)
+    os.utime(path, (when, when))
+    living.rests(names, memory=None)
+    report = living.run(names, "--recheck", *(names[:1] if which == "one" else ()), memory=None)
+    assert changes(report) == {"updated": names[:1], "unchanged": 1}
+    np.testing.assert_array_equal(pixels(living.store)[0], bases.truth(bases.products[0], "B01_60m"))
+    living.rests(names, "--recheck", memory=None)
+    living.is_as_built(names)
+
+
+def test_a_file_that_was_uploaded_again_is_found_on_order(living: Living, service: s3.Service) -> None:
+    """The same size and header, another ETag: the index has nothing to say of it."""
+    names = some(living.archive, 2)
+    service.upload(living.archive.root, "eodata", "again/")
+    living.s2ice = with_keys(living.s2ice)
+    place: dict[str, Any] = {"source": "s3://eodata/again", "source_endpoint": service.endpoint, "memory": None}
+    living.run(names, **place)
+    path = file_of(living.archive, names[0], "B01_60m")
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    key = "again/" + path.relative_to(living.archive.root).as_posix()
+    service.client.put_object(Bucket="eodata", Key=key, Body=bytes(data))
+    living.rests(names, **place)
+    with pytest.raises(Exception, match="checksum"):
+        pixels(living.store, credentials=s3.KEYS)
+    assert changes(living.run(names, "--recheck", names[0], **place)) == {"updated": names[:1], "unchanged": 1}
+    assert pixels(living.store, credentials=s3.KEYS).shape[0] == 2
+
+
+@pytest.mark.parametrize("days", [-30, 30], ids=["older", "newer"])
+def test_a_geotiff_that_was_copied_again_is_found_on_order(s2ice: Command, tmp_path: Path, days: int) -> None:
+    product = cogs.Product(tmp_path)
+    path = product.add("B01", 60, land(shifted=False), block=1024, **cogs.DEFLATE)
+    stac, store = cogs.collect(tmp_path / "items.json", product), tmp_path / "store"
+    line = ("build", "--source-kind", "cog", "--tile", TILE, "--stac", stac, "--source", tmp_path, "--json")
+    s2ice(*line, "--store", store)
+    when = path.stat().st_mtime + days * 86_400
+    own_file(path)
+    os.utime(path, (when, when))
+    assert "committed" not in s2ice(*line, "--store", store).json
+    report = s2ice(*line, "--store", store, "--recheck").json
+    assert report["changes"]["updated"] == [product.name]
+    np.testing.assert_array_equal(pixels(store)[0], land(shifted=False))
+
+
+# 15. --datetime is of the sensing time, in every way of building.
+
+MIDNIGHT = "2024-06-01T23:57:00"
+DAYS = [("2024-06-01/2024-06-01", False), ("2024-06-02/2024-06-02", True)]
+TIMES = [("2024-06-01T23:50:00Z/2024-06-01T23:59:59Z", False), ("2024-06-02T00:00:00Z/2024-06-02T00:05:00Z", True)]
+
+
+@pytest.mark.parametrize("said", ["datatake", "sensing"])
+@pytest.mark.parametrize("by", ["no catalogue", "file", "API"])
+@pytest.mark.parametrize(("interval", "holds"), [*DAYS, *TIMES])
+def test_the_interval_is_of_the_sensing_time(
+    living: Living, items: Catalogue, by: str, said: str, interval: str, holds: bool
+) -> None:
+    """The datatake begins at 23:57, the granule is sensed at 00:01; another product is in either interval."""
+    late = living.archive.add(MIDNIGHT, sensing=240)
+    inside = living.archive.add("2024-06-01T23:51:00" if not holds else "2024-06-02T00:00:30", base=1, sensing=180)
+    if said == "sensing":
+        for name, time_ in ((late, "2024-06-02T00:01:00.0Z"), (inside, None)):
+            properties = living.archive.products[name].item["properties"]
+            time_ = time_ or ("2024-06-01T23:54:00.0Z" if not holds else "2024-06-02T00:03:30.0Z")
+            properties |= {"datetime": time_, "start_datetime": time_, "end_datetime": time_}
+    items.put(living.archive.items())
+    stac = {"no catalogue": False, "file": True, "API": items.endpoint}[by]
+    living.run([late, inside], "--datetime", interval, stac=stac)
+    assert set(living.view().products) == ({late, inside} if holds else {inside})
+
+
+# 16. One file that never answers, or a memory that cannot be written, fails no tile.
+
+
+@pytest.mark.parametrize("silent", ["B09_60m.jp2", "MTD_TL.xml"])
+def test_one_file_that_never_answers_is_left_out(living: Living, service: s3.Service, silent: str) -> None:
+    names = some(living.archive, 3)
+    prefix = f"silent-{silent}/"
+    service.upload(living.archive.root, "eodata", prefix)
+    living.s2ice = with_keys(living.s2ice)
+    impatient = ("--source-endpoint", service.endpoint, "--source-option", "timeout=1 second")
+    done = threading.Event()
+
+    def hold(request: s3.Request) -> bool:
+        if names[1] in request.path and request.path.endswith(silent):
+            done.wait(30)
+        return False
+
+    try:
+        with service.denying(hold):
+            report = living.run(names, *impatient, source=f"s3://eodata/{prefix}", memory=None)
+    finally:
+        done.set()
+    raster = "B09_60m" if silent.startswith("B09") else None
+    assert (names[1], raster, "source") in refused(report)
+    assert set(living.view().products) == set(names if raster else (names[0], names[2]))
+    living.run(names, *impatient, source=f"s3://eodata/{prefix}", memory=None)
+    assert living.view().present[B09] == (True, True, True)
+
+
+@pytest.mark.parametrize("place", ["a file in the way", "no device"])
+def test_a_memory_that_cannot_be_written_fails_no_tile(living: Living, place: str) -> None:
+    names = some(living.archive, 2)
+    file_of(living.archive, names[1], "B09_60m").unlink()
+    living.folder.mkdir(parents=True)
+    (living.folder / "way").write_text("")
+    memory = living.folder / "way/memory.parquet" if place == "a file in the way" else "/proc/nowhere/memory.parquet"
+    for count in (1, 2):
+        outcome = living.s2ice(*living.line(names[:count], "--json", memory=memory))
+        assert outcome.json["committed"]
+    assert "memory" in outcome.stderr
+    assert living.view().products == tuple(names)
+
+
+# 17. Nothing is asked twice: neither what is refused, nor what is not wanted.
+
+
+def broken_angles(living: Living, product: str, assets: Iterable[str]) -> None:
+    assert assets
+    change(metadata_of(living.archive, product, "MTD_TL.xml"), "<VALUES>", "<VALUES>x ", count=1)
+
+
+def another_size(living: Living, product: str, assets: Iterable[str]) -> None:
+    for asset in assets:
+        path = file_of(living.archive, product, asset)
+        own_file(path, path.read_bytes() + b"\0")
+
+
+def another_tile(living: Living, product: str, assets: Iterable[str]) -> None:
+    assert assets
+    change(metadata_of(living.archive, product, "MTD_TL.xml"), "<ULX>399960", "<ULX>499980")
+
+
+WRONG = [broken_rows, broken_files, another_size, broken_angles, another_tile]
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["in a store", "at first"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_refused_is_not_asked_again_every_night(
+    living: Living, wrong: Callable[..., None], held: bool
+) -> None:
+    names = some(living.archive, 2)
+    wrong(living, names[1], ["B09_60m"])
+    if held:
+        living.run(names[:1], memory=None)
+    first = living.run(names, memory=None)
+    assert names[1] in {r["product"] for r in first["refused"]}
+    for _ in range(2):
+        report = living.rests(names, memory=None)
+        assert report["source_use"]["requests"] == 0
+        assert refused(report) >= refused(first) - {(names[1], None, "empty")}
+
+
+def test_a_header_request_per_wanted_raster_at_most(
+    make_samples: Callable[..., Samples], living: Living, service: s3.Service, tmp_path: Path
+) -> None:
+    """Of all copies of a band one is asked for, and none of what the arrays leave out."""
+    assets = ("--assets", "B01_20m,B01_60m,SCL_20m,SCL_60m,AOT_60m", "--resolutions", "all", "--no-swath-edge")
+    made = make_samples("--dates", "2", *assets)
+    service.upload(made.root, "eodata", "copies/")
+    living.s2ice = with_keys(living.s2ice)
+    both = tmp_path / "both.parquet"
+    living.s2ice("index", "--source", made.root, "-o", both, "-q")
+    rows = [row | {"etag": None, "last_modified": None} for row in tables.rows(both)]
+    place: dict[str, Any] = {"source": "s3://eodata/copies", "index": tables.write(tmp_path / "index.parquet", rows)}
+    with service.recorded() as requests:
+        report = living.run(
+            None, "--source-endpoint", service.endpoint, "--arrays", "**/b01", "--arrays", "**/scl", **place
+        )
+    assert (report["refused"], report["times"]["count"]) == ([], 2)
+    headers = [r.path.rsplit("/", 1)[1] for r in requests if r.path.endswith(".jp2") and r.range and r.range[0] == 0]
+    assert len(headers) == len(set(headers)) == 4
+    assert all(name.endswith(("B01_20m.jp2", "SCL_20m.jp2")) for name in headers)
+    assert len([r for r in requests if r.path.endswith(".xml")]) == 2 * 2
+
+
+# 18. Without news nothing is asked of the source, and no index is read.
+
+
+@pytest.mark.parametrize("memory", MEMORIES, ids=["remembering", "forgetting"])
+@pytest.mark.parametrize("by", ["no catalogue", "file", "API"])
+def test_a_run_without_news_asks_the_source_for_nothing(
+    living: Living, items: Catalogue, service: s3.Service, by: str, memory: str | None
+) -> None:
+    names = some(living.archive, 3)
+    prefix = f"rest-{by}-{memory}".replace(" ", "-")
+    service.upload(living.archive.root, "eodata", f"{prefix}/")
+    living.s2ice = with_keys(living.s2ice)
+    index = living.archive.index(living.archive.root / "index.parquet")
+    service.client.put_object(Bucket="indexes", Key=f"{prefix}.parquet", Body=index.read_bytes())
+    items.put(living.archive.items(names))
+    place: dict[str, Any] = {
+        "index": f"s3://indexes/{prefix}.parquet",
+        "source": f"s3://eodata/{prefix}",
+        "source_endpoint": service.endpoint,
+        "stac": {"no catalogue": None, "file": living.archive.stac(living.archive.root / "i.json"), "API": items.endpoint}[by],
+        "memory": memory,
+    }
+    living.run(names, **place)
+    before = living.files()
+    for _ in range(2):
+        with service.recorded() as requests:
+            report = living.run(names, **place)
+        assert [r for r in requests if r.bucket == "eodata"] == []
+        asked = [(r.method, r.range) for r in requests if r.bucket == "indexes"]
+        assert len(asked) <= 1
+        assert all(method == "HEAD" or (range_ and range_[1] < 16) for method, range_ in asked)
+        assert report["source_use"]["requests"] == 0
+        assert (report["changes"]["unchanged"] + report["changes"]["kept"], "committed" in report) == (3, False)
+    assert living.files() == before
+
+
+# 20. Every sentence names the true reason.
+
+
+def nameless(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"product_id": "nonsense"}
+
+
+def bandless(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"path": row["path"].replace("B01_60m", "B77_60m").replace("B09_60m", "B77_60m"), "band_id": "B77"}
+
+
+def pathless(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"path": None}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (nameless, '"nonsense" is not a Sentinel-2 product name'),
+        (bandless, "names a raster"),
+        (pathless, "path is null or empty"),
+        (lambda row: row | {"index": row["index"][:30]}, "the index bytes are truncated at byte 30"),
+    ],
+)
+def test_an_index_whose_rows_are_all_refused_says_why(
+    living: Living, wrong: Callable[[dict[str, Any]], dict[str, Any]], reason: str
+) -> None:
+    some(living.archive, 2)
+    living.folder.mkdir(parents=True)
+    index = tables.write(living.folder / "wrong.parquet", [wrong(row) for row in living.archive.rows()])
+    sentence = living.fails(None, index=index)
+    assert reason in sentence
+    assert "name the index of" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (("--max-cloud-cover", 1), "its cloud cover is 12.5 %"),
+        (("--datetime", "2020-01-01/2020-12-31"), "lies outside the interval"),
+        (("--arrays", "**/b02"), "check --arrays"),
+        (("--collection", "sentinel-2-l1c"), "collection"),
+    ],
+)
+def test_a_first_build_of_geotiffs_that_admits_nothing_says_why(
+    s2ice: Command, tmp_path: Path, more: tuple[object, ...], reason: str
+) -> None:
+    product = cogs.Product(tmp_path)
+    product.add("B01", 60, land(shifted=False), block=1024, **cogs.DEFLATE)
+    stac = cogs.collect(tmp_path / "items.json", product)
+    line = ("build", "--source-kind", "cog", "--tile", TILE, "--stac", stac, "--source", tmp_path)
+    sentence = s2ice(*line, "--store", tmp_path / "store", *more, code=1).sentence
+    assert reason in sentence
+    assert not (tmp_path / "store").exists()
