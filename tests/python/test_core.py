@@ -468,15 +468,28 @@ def missing(*more: object) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("full_run", [False, True], ids=["incremental", "full"])
-@pytest.mark.parametrize("partial", [False, True], ids=["whole", "partial"])
+@pytest.mark.parametrize(
+    "partial",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="index_missing sorts by time again: what the store holds in part takes the whole limit",
+            ),
+        ),
+    ],
+    ids=["whole", "partial"],
+)
 def test_the_limit_is_spent_on_new_products(living: Living, items: Catalogue, full_run: bool, partial: bool) -> None:
-    """Those that the store holds stand behind, also where they lack a raster."""
+    """Those that the store holds stand behind, also where they lack a raster and could be asked for it."""
     held = some(living.archive, 3)
     if partial:
         for name in held:
-            file_of(living.archive, name, "B09_60m").unlink()
+            broken_files(living, name, ["B09_60m"])
     items.put(living.archive.items(held))
-    api: dict[str, Any] = {"stac": items.endpoint, "index": None, "memory": None}
+    api: dict[str, Any] = {"stac": items.endpoint, "index": None}
     living.run(None, *missing(), **api)
     new = [living.archive.add("2024-06-21", base=3), living.archive.add("2024-06-26", base=2)]
     items.put(living.archive.items(new))
