@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 from support.s3 import Quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 CONFORMS = [
     "https://api.stacspec.org/v1.0.0/core",
@@ -36,6 +36,8 @@ class Catalogue:
     served: int = 0
     """Items given out so far, those of mere looks whether there is any left out."""
     searches: list[dict[str, Any]] = field(default_factory=list)
+    twist: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda page: page)
+    """What becomes of each page that items are asked for by, before it is answered."""
 
     def put(self, items: Iterable[dict[str, Any]]) -> None:
         self.items |= {item["id"]: item for item in items}
@@ -70,7 +72,8 @@ class Catalogue:
         if first + limit < len(found):
             link = {"rel": "next", "method": "POST", "href": f"{self.endpoint}/search", "merge": True}
             links.append(link | {"body": {"token": str(first + limit)}})
-        return reply({"type": "FeatureCollection", "features": page, "links": links})
+        answer = {"type": "FeatureCollection", "features": page, "links": links}
+        return reply(self.twist(answer) if body["limit"] > 1 else answer)
 
 
 def reply(document: dict[str, Any]) -> Response:
