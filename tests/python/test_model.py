@@ -77,9 +77,11 @@ class World:
 
     # What happens to the archive. An operation that finds nothing to work on gives False.
 
-    def add(self, day: int, half: int = 0, baseline: str = "05.11", generated: str | None = None, lacks: str = "") -> None:
-        """Make a product."""
-        generated = generated or self.day()
+    def add(
+        self, day: int, half: int = 0, baseline: str = "05.11", lacks: str = "", offset: int | None = None
+    ) -> None:
+        """Make a product, of any generation."""
+        generated = self.day()
         strip = 86 + 60 * half + self.chance.choice((0, 1))
         base = day % 2
         start = f"2024-06-{day:02}"
@@ -90,7 +92,7 @@ class World:
         for raster in ARRAYS:
             if raster != lacks:
                 self.put(product, raster, self.chance.randrange(3))
-        self.offset(product)
+        self.offset(product, offset)
         self.tell(product)
         self.say(f"add {self.short(name)} {product.rows} offset {product.offset}")
 
@@ -448,9 +450,9 @@ class World:
             # The store refers to a file that is not there: readers get an error.
             return
         group, _, array = ARRAYS[raster].rpartition("/")
-        group = f"eras/{era}/{group}" if era else group
         source = {"local": str(self.archive.root)}
-        leaf = package.open(str(self.living.store), group, source=source, mask_and_scale=False)[array]
+        opened = package.open(str(self.living.store), group, eras=era or "main", source=source, mask_and_scale=False)
+        leaf = opened[array]
         truth = self.models.truth(self.contents[content].name, raster)
         np.testing.assert_array_equal(leaf[step].to_numpy(), truth, err_msg=f"{name} {raster}")
         if "add_offset" in leaf.attrs:
@@ -536,8 +538,7 @@ def test_the_store_is_what_the_model_says(s2ice: Command, models: Samples, tmp_p
     with catalogue.serve() as items:
         world = World(s2ice, models, tmp_path, seed, items)
         try:
-            world.add(1)
-            world.offset(next(iter(world.products.values())), -1000)
+            world.add(1, offset=-1000)
             world.runs()
             for number in range(LENGTH):
                 world.say(f"step {number}")
