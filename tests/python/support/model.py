@@ -69,8 +69,8 @@ class Outcome:
     """What the report must name."""
     others: set[Named] = field(default_factory=set)
     """What it may name: it depends on what had to be asked for."""
-    out_of_reach: set[str] = field(default_factory=set)
-    """Products of which it must name something that the source did not give."""
+    named: set[str] = field(default_factory=set)
+    """Products of which it must name something."""
     incomplete: dict[str, tuple[set[str], str]] = field(default_factory=dict)
     """What a successor lacks, and who stays."""
     leaving: dict[tuple[str, str | None], str] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def run(
             # What the source does not give this time stays. It is asked for where the store has not all that is told.
             end.others |= {(name, raster, kind) for raster in (None, *ARRAYS) for kind in REASONS}
             if rasters != product.rows:
-                end.out_of_reach.add(name)
+                end.named.add(name)
         else:
             for raster, content in product.rows.items():
                 if (name, raster) in out:
@@ -134,9 +134,8 @@ def run(
                         end.leaving[name, raster] = "another one"
                 else:
                     rasters[raster] = content
+            # What its rasters say is enough.
             end.others.add((name, None, "empty"))
-            if not rasters:
-                end.refused.add((name, None, "empty"))
         if rasters:
             offset = product.offset if name in given and (name, None) not in out else held.offset if held else 0
             there[name] = Held(offset, rasters)
@@ -154,12 +153,18 @@ def run(
             # Whether more than that is said of it depends on whether it had to be asked.
             end.others |= {named for named in end.refused if named[0] == name}
             end.refused = {named for named in end.refused if named[0] != name}
-            end.out_of_reach.discard(name)
+            end.named.discard(name)
             end.refused.add((name, None, "superseded" if lower else "incomplete"))
             if name in before:
                 end.leaving = {k: why for k, why in end.leaving.items() if k[0] != name} | {(name, None): "its place"}
             if not lower:
                 end.incomplete[name] = (there[winner].rasters.keys() - there[name].rasters.keys(), winner)
+    # Of what has nothing to stand with it is enough to say that another one does.
+    places = {archive[name].acquisition for name in there}
+    for name in [n for n in given if n not in there and archive[n].acquisition in places]:
+        end.named |= {name for named in end.refused if named[0] == name}
+        end.others |= {(name, raster, kind) for raster in (None, *ARRAYS) for kind in REASONS}
+        end.refused = {named for named in end.refused if named[0] != name}
     guard(before, end, prune)
     return end
 
