@@ -1,7 +1,7 @@
 """Random operations on one store, each compared with a model that says what the store must hold and the report name.
 
-S2ICE_MODEL_STEPS is how many (300), S2ICE_MODEL_SEED runs the sequence of one seed only. A failure tells the seed and what
-was done so far.
+S2ICE_MODEL_STEPS is how many (300), S2ICE_MODEL_SEED runs the sequence of one seed only. A failure tells the seed and
+what was done so far.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class World:
                 return day
 
     def put(self, product: Product, raster: str, content: int) -> None:
-        """Put a content into a file, and into the index: a link, since to copy it again would make another file of it."""
+        """Put a content into a file and into the index: by a link, since a further copy would be another file."""
         self.replace(product, raster, content)
         product.rows[raster] = content
         product.damaged.discard(raster)
@@ -154,7 +154,7 @@ class World:
         return out
 
     def pick(self, which: Callable[[Product], object] = lambda _: True) -> Product | None:
-        """A product that can be worked on. The very first one is left alone: an input of which nothing can be used is broken."""
+        """A product to work on. The very first one is left alone: an input of which nothing can be used is broken."""
         first = next(iter(self.products), None)
         free = [p for p in self.products.values() if p.name != first and p.acquisition not in self.frozen and which(p)]
         return self.chance.choice(free) if free else None
@@ -407,7 +407,7 @@ class World:
         self.states = {tag: held for tag, held in self.states.items() if held.keys() <= self.products.keys()}
 
     def is_rolled_back(self) -> object:
-        # Of what a catalogue does not have any more it depends on the way of asking whether news of the index are taken.
+        # Of what the catalogue has not any more it depends on the way of asking whether news of the index are taken.
         hidden = [name for name, product in self.products.items() if not product.shown]
         same = {tag: all(held.get(n) == self.held.get(n) for n in hidden) for tag, held in self.states.items()}
         tags = [tag for tag, held in self.states.items() if held != self.held and same[tag]]
@@ -441,7 +441,7 @@ class World:
         self.stands()
         told = refused(report)
         if self.memory is None:
-            # CONTRADICTION: a remembered refusal is told as it was, also where what was in the way leaves in this very run.
+            # CONTRADICTION: a remembered refusal is told as it was, though what was in the way leaves in this very run.
             told, end.refused, end.others = (in_the_way(named) for named in (told, end.refused, end.others))
         assert end.refused <= told, f"not named: {end.refused - told}"
         assert told <= end.refused | end.others, f"named for nothing: {told - end.refused - end.others}"
@@ -625,8 +625,8 @@ REMEMBERED = pytest.mark.parametrize(
     [pytest.param("none", id="without memory"), pytest.param(None, id="with memory", marks=CONTRADICTS)],
     indirect=True,
 )
-"""Right without a memory, and not with one: a refusal that names who stands in its place waits while that one stands at the
-beginning of a run, whatever becomes of it, and whatever it has by then."""
+"""Right without a memory, and not with one: a refusal that names who stands in its place waits while that one stands at
+the beginning of a run, whatever becomes of it, and whatever it has by then."""
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def run(
         if name not in given:
             pass
         elif (name, None) in out:
-            # What the source does not give this time stays. It is asked for where the store has not all that is told.
+            # What the source does not give stays. It is asked for where the store has not all that is told.
             end.others |= {(name, raster, kind) for raster in (None, *ARRAYS) for kind in REASONS}
             if rasters != product.rows:
                 end.named.add(name)
@@ -128,7 +128,7 @@ def run(
                 elif raster in product.damaged:
                     end.refused.add((name, raster, "index"))
                 elif product.files[raster] != content:
-                    # Another file than the one that was indexed: what is held of it cannot be read any more.
+                    # Another file than was indexed: what is held of it cannot be read any more.
                     end.refused.add((name, raster, "changed"))
                     if rasters.pop(raster, None) is not None:
                         end.leaving[name, raster] = "another one"
