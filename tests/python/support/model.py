@@ -96,8 +96,8 @@ def run(
 ) -> Outcome:
     """One run on a store that holds `before`, with inputs of the products `given`.
 
-    `out` are products (their XML with all else) and rasters that the source does not give this time; `prune` is the limit
-    in percent, 0 for a run that does not prune; `accept` takes incomplete products.
+    `out` are products (their XML with all else) and rasters that the source does not give this time; `prune` is the
+    limit in percent, 0 for a run that does not prune; `accept` takes incomplete products.
     """
     end = Outcome()
     there: dict[str, Held] = {}
