@@ -198,13 +198,17 @@ def test_a_dry_run_leaves_a_store_alone(bench: Bench) -> None:
 
 
 def test_the_memory_stands_beside_the_store(bench: Bench, tmp_path: Path) -> None:
-    """What the store holds is not in it: where nothing was refused, there is none. It may lie elsewhere."""
-    for number, memory in enumerate((None, tmp_path / "elsewhere.parquet")):
+    """What the store holds is not in it: where nothing was refused, it has what the run settled and nothing else."""
+    elsewhere, nowhere = tmp_path / "elsewhere.parquet", "none"
+    for number, memory in enumerate((None, elsewhere, nowhere)):
         store = tmp_path / f"store-{number}"
         report = bench.build(store=store, memory=memory)
         assert report["refused"] == []
-        assert not (store / "s2ice").exists()
-    assert not (tmp_path / "elsewhere.parquet").exists()
+        beside = store / "s2ice" / "memory.parquet"
+        assert beside.exists() is (memory is None)
+        if memory != nowhere:
+            table = pq.read_table(beside if memory is None else elsewhere)
+            assert table["kind"].to_pylist() == ["settled"]
 
 
 # --- Configuration files.

@@ -203,7 +203,6 @@ def test_a_remembered_successor_is_seen_to_be_whole(full: Living, rich: Path, wa
     assert changes(full.run([old, new], memory=None)) == {"replaced": [{"product": old, "by": new}]}
 
 
-@pytest.mark.xfail(strict=True, reason="what is remembered of an incomplete successor is in `refused` only")
 def test_an_incomplete_successor_is_in_every_report(full: Living) -> None:
     old, new = full.archive.add("2024-06-01"), again(full.archive)
     full.run([old], memory=None)
@@ -464,16 +463,7 @@ def missing(*more: object) -> tuple[object, ...]:
 @pytest.mark.parametrize("full_run", [False, True], ids=["incremental", "full"])
 @pytest.mark.parametrize(
     "partial",
-    [
-        False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="index_missing sorts by time again: what the store holds in part takes the whole limit",
-            ),
-        ),
-    ],
+    [False, True],
     ids=["whole", "partial"],
 )
 def test_the_limit_is_spent_on_new_products(living: Living, items: Catalogue, full_run: bool, partial: bool) -> None:
@@ -516,7 +506,6 @@ def test_a_raster_that_failed_once_comes_back(
     living.rests(None, *line, **api)
 
 
-@pytest.mark.xfail(strict=True, reason="--recheck does not reach the products that --index-missing finds")
 @pytest.mark.parametrize(("way", "which"), [(without_files, "all"), (broken_files, "one")])
 def test_a_raster_that_is_put_right_comes_back_on_order(
     living: Living, items: Catalogue, way: Callable[..., None], which: str
@@ -1124,7 +1113,6 @@ def test_a_run_without_news_asks_the_source_for_nothing(
     assert living.files() == before
 
 
-@pytest.mark.xfail(strict=True, reason="a run without news reads the index whose version it knows")
 @pytest.mark.parametrize("by", ["no catalogue", "API"])
 def test_an_index_whose_version_is_known_is_not_read(
     living: Living, items: Catalogue, service: s3.Service, by: str

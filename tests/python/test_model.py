@@ -73,7 +73,6 @@ class World:
         self.failed: set[str] = set()
         """Products that the source did not give once: another time is waited for."""
         self.recheck: set[str] = set()
-        self.avoids = True
         self.log = [f"catalogue {self.items is not None}, memory {self.memory}, {self.more}"]
 
     # What happens to the archive. An operation that finds nothing to work on gives False.
@@ -285,7 +284,7 @@ class World:
         """One run of some kind, and what it must make."""
         kind = ""
         if not plain:
-            prune = self.avoid(self.chance.choice((0, 0, 0, 0, ALL, 50)))
+            prune = self.chance.choice((0, 0, 0, 0, ALL, 50))
             kind = self.chance.choice(("", "", "", "", "two", "pages", "accept", "all", "full"))
         recheck = ["--recheck"] if kind == "all" else [w for name in self.recheck for w in ("--recheck", name)]
         more = [*self.more, *recheck]
@@ -317,33 +316,6 @@ class World:
                         self.forget_withdrawn()
         self.out.clear()
         self.recheck.clear()
-
-    def avoid(self, prune: int) -> int:
-        """Leave out what the command does otherwise than the rules say, as the tests at the end of this file show."""
-        if not self.avoids:
-            return prune
-        given = [p for p in self.products.values() if p.listed and (p.shown or not self.items)]
-        for product in [p for p in self.products.values() if p.name in self.held]:
-            held = self.held[product.name]
-            rivals = any(p.acquisition == product.acquisition and p.name not in self.held for p in given)
-            stuck = {r for r in held.rasters if r in product.damaged or (product.name, r) in self.out}
-            fresh = {r: c for r, c in product.rows.items() if r not in stuck and held.rasters.get(r) != c}
-            if stuck and (fresh or product.files != product.rows or held.offset != product.offset):
-                # test_what_was_out_of_reach_while_the_rest_changed_is_asked_again
-                self.out -= {(product.name, raster) for raster in stuck}
-                product.damaged -= stuck
-                self.say(f"avoided: {self.short(product.name)} with {stuck}")
-            for raster in held.rasters if rivals else ():
-                # test_what_stands_loses_a_raster_to_a_rival
-                if raster in product.rows and product.files[raster] != product.rows[raster]:
-                    self.replace(product, raster, product.rows[raster])
-                    self.say(f"avoided: {self.short(product.name)} would lose {raster}")
-                elif raster not in product.rows and prune and self.memory is None:
-                    prune = 0
-            if rivals and prune and self.memory is None and product not in given:
-                # test_an_older_self_comes_back_in_the_run_that_prunes_its_later_one
-                prune = 0
-        return prune
 
     def incomplete_answer(self, index: Path, given: list[str], more: list[str], options: dict[str, Any]) -> None:
         """Which of the new products come is the catalogue's to say; all else is as if it had said nothing of others."""
@@ -440,18 +412,16 @@ class World:
         before, self.held = self.held, end.held
         self.stands()
         told = refused(report)
-        if self.memory is None:
-            # CONTRADICTION: a remembered refusal is told as it was, though what was in the way leaves in this very run.
-            told, end.refused, end.others = (in_the_way(named) for named in (told, end.refused, end.others))
+        # What the catalogue has no more is named where it had to be looked at.
+        gone = [name for name, product in self.products.items() if not product.shown]
+        end.others |= {(name, None, kind) for name in gone for kind in model.REASONS}
         assert end.refused <= told, f"not named: {end.refused - told}"
         assert told <= end.refused | end.others, f"named for nothing: {told - end.refused - end.others}"
         assert end.named <= {name for name, *_ in told}, f"not named: {end.named}, {told}"
         incomplete = {one["product"]: (set(one["lacks"]), one["stays"]) for one in report["incomplete"]}
-        if self.memory is None:
-            # CONTRADICTION: of what is remembered as incomplete, `refused` tells and `incomplete` does not.
-            assert incomplete.items() <= end.incomplete.items()
-        else:
-            assert incomplete == end.incomplete
+        # What is remembered as incomplete is not asked for, so nobody sees that it is out of reach.
+        unseen = {name for name, _ in self.out if self.memory is None}
+        assert {k: v for k, v in incomplete.items() if k in end.incomplete or k not in unseen} == end.incomplete
         leaving = {(one["product"], one.get("raster")): one["reason"] for one in report["leaving"]}
         assert leaving.keys() == end.leaving.keys()
         assert all(end.leaving[key] in reason for key, reason in leaving.items()), leaving
@@ -578,11 +548,6 @@ def present(place: zarr.Group, array: str, count: int) -> list[bool]:
     return [bool(flag & masks[array.rpartition("/")[2]]) for flag in flags[:].tolist()]
 
 
-def in_the_way(named: set[model.Named]) -> set[model.Named]:
-    """Refusals without the difference between giving way for good and until it is whole."""
-    return {(name, raster, "incomplete" if kind == "superseded" else kind) for name, raster, kind in named}
-
-
 def said(changes: dict[str, Any]) -> dict[str, set[str]]:
     """What a report says that changes, in the words of the model."""
     out = {
@@ -613,20 +578,10 @@ def test_the_store_is_what_the_model_says(s2ice: Command, models: Samples, tmp_p
             pytest.fail(f"S2ICE_MODEL_SEED={seed}\n{done}\n{where}{type(error).__name__}: {error}", pytrace=False)
 
 
-# Where the command does otherwise than the rules say: each is left out of the sequences above (World.avoid).
+# What the sequences above found, each by itself.
 
 
-CONTRADICTS = pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the command does otherwise than the rules say"
-)
 ALWAYS = pytest.mark.parametrize("world", ["none", None], indirect=True, ids=["without memory", "with memory"])
-REMEMBERED = pytest.mark.parametrize(
-    "world",
-    [pytest.param("none", id="without memory"), pytest.param(None, id="with memory", marks=CONTRADICTS)],
-    indirect=True,
-)
-"""Right without a memory, and not with one: a refusal that names who stands in its place waits while that one stands at
-the beginning of a run, whatever becomes of it, and whatever it has by then."""
 
 
 @pytest.fixture
@@ -634,7 +589,7 @@ def world(request: pytest.FixtureRequest, s2ice: Command, models: Samples, tmp_p
     """A world in which nothing is left to chance but contents."""
     with catalogue.serve() as items:
         world = World(s2ice, models, tmp_path, 1, items)
-        world.items, world.memory, world.more, world.avoids = None, request.param, ["--no-angles"], False
+        world.items, world.memory, world.more = None, request.param, ["--no-angles"]
         world.add(1, offset=-1000)
         yield world
 
@@ -643,7 +598,6 @@ def last(world: World) -> Product:
     return list(world.products.values())[-1]
 
 
-@CONTRADICTS
 @ALWAYS
 @pytest.mark.parametrize("how", ["out of reach", "damaged"])
 def test_what_was_out_of_reach_while_the_rest_changed_is_asked_again(world: World, how: str) -> None:
@@ -661,7 +615,6 @@ def test_what_was_out_of_reach_while_the_rest_changed_is_asked_again(world: Worl
     world.runs(plain=True)
 
 
-@CONTRADICTS
 @ALWAYS
 def test_what_stands_loses_a_raster_to_a_rival(world: World) -> None:
     """A later processing loses a raster for good, and the earlier one has it."""
@@ -674,7 +627,7 @@ def test_what_stands_loses_a_raster_to_a_rival(world: World) -> None:
     world.runs(plain=True)
 
 
-@REMEMBERED
+@ALWAYS
 def test_a_successor_is_whole_enough_once_what_stands_has_lost_what_it_lacks(world: World) -> None:
     world.add(5, offset=-1000)
     product = last(world)
@@ -686,7 +639,7 @@ def test_a_successor_is_whole_enough_once_what_stands_has_lost_what_it_lacks(wor
     world.runs(plain=True)
 
 
-@REMEMBERED
+@ALWAYS
 @pytest.mark.parametrize("again", [False, True])
 def test_an_older_self_comes_back_in_the_run_that_prunes_its_later_one(world: World, again: bool) -> None:
     world.add(5, offset=-1000)
@@ -699,7 +652,7 @@ def test_an_older_self_comes_back_in_the_run_that_prunes_its_later_one(world: Wo
     world.runs(plain=True, prune=ALL)
 
 
-@REMEMBERED
+@ALWAYS
 def test_the_other_half_keeps_no_older_self_away(world: World) -> None:
     """What is remembered as superseded comes back when what superseded it is gone, whatever the other half is."""
     world.add(5, 0, offset=-1000)

@@ -216,7 +216,9 @@ mod tests {
         let origin = |asset: &str, level, header: &HeaderProfile| header_origin(asset.parse().unwrap(), level, header);
         let (b01, tci) = (profile("B01_60m"), profile("TCI_10m"));
         assert_eq!(origin("B01_60m", Level::L2A, &b01), HeaderOrigin::Known);
-        assert!(matches!(origin("TCI_10m", Level::L1C, &tci), HeaderOrigin::Unknown(what) if what.contains("1024 x 1024")));
+        assert!(
+            matches!(origin("TCI_10m", Level::L1C, &tci), HeaderOrigin::Unknown(what) if what.contains("1024 x 1024"))
+        );
         let small = HeaderProfile { tile: (256, 256), ..tci };
         assert_eq!(origin("TCI_10m", Level::L1C, &small), HeaderOrigin::Unclassed);
         let HeaderOrigin::Unknown(what) = origin("B01_60m", Level::L2A, &profile("SCL_60m")) else { panic!() };

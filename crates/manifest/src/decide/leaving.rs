@@ -107,7 +107,8 @@ impl Decision {
     }
 
     /// The rasters of each product, in all trees.
-    fn rasters(&self) -> BTreeMap<ProductId, BTreeSet<Asset>> {
+    #[must_use]
+    pub fn rasters(&self) -> BTreeMap<ProductId, BTreeSet<Asset>> {
         let mut out: BTreeMap<ProductId, BTreeSet<Asset>> = BTreeMap::new();
         for assembly in self.parts.iter().map(|part| &part.assembly) {
             for manifest in &assembly.manifests {

@@ -105,6 +105,8 @@ pub struct Decision {
     pub parts: Vec<Part>,
     /// Everything left out, sorted by product and raster.
     pub refused: Vec<Refusal>,
+    /// Products that gave way, each with the one that counts more.
+    pub superseded: Vec<(ProductId, ProductId)>,
     /// Products that would count more than what stands in their place, but have less.
     pub incomplete: Vec<Incomplete>,
     /// What stands and gives way, as far as the rules say why; [`Decision::account`] adds the reasons of the caller.

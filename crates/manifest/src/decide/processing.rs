@@ -107,7 +107,8 @@ impl Choice {
         for (product, by) in given_way.filter(|(product, _)| standing.products.contains_key(product)) {
             found.leaving.push(Leaving { product, raster: None, reason: LeavingReason::Superseded { by } });
         }
-        found.refused.extend(self.superseded.into_iter().map(|(product, by)| Refusal::superseded(product, by)));
+        found.refused.extend(self.superseded.iter().map(|(product, by)| Refusal::superseded(*product, *by)));
+        found.superseded = self.superseded;
         for Incomplete { product, lacks, stays } in &self.incomplete {
             let lacks: Vec<String> = lacks.iter().map(ToString::to_string).collect();
             found.refused.push(Refusal {

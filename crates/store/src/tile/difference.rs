@@ -12,6 +12,7 @@ use s2ice_manifest::raster::{Asset, Quantity};
 
 use super::fingerprint::{Salt, of_product};
 use super::inputs::Gathered;
+use super::prejudged::{Prejudged, Why};
 use super::trouble::whole;
 use crate::holdings::Holdings;
 
@@ -27,7 +28,9 @@ pub struct Difference {
     rests: BTreeSet<ProductId>,
     /// Rasters that the input has of products that the store holds.
     asked: BTreeMap<ProductId, BTreeSet<Asset>>,
-    /// Products that the store holds in a later processing, and those that the filters no longer admit.
+    /// Products that the store holds in a later processing.
+    pub prejudged: Vec<Prejudged>,
+    /// Products that the filters no longer admit.
     pub refused: Vec<Refusal>,
 }
 
@@ -49,6 +52,7 @@ pub fn difference(
     products: Vec<Gathered>,
     choice: &Choice<'_>,
     rechecks: impl Fn(ProductId) -> bool,
+    exempt: &BTreeSet<ProductId>,
     admits: impl Fn(&Gathered, &ProductMetadata) -> Option<String>,
 ) -> Difference {
     let mut out = Difference {
@@ -57,6 +61,7 @@ pub fn difference(
         inputs: BTreeMap::new(),
         rests: BTreeSet::new(),
         asked: BTreeMap::new(),
+        prejudged: Vec::new(),
         refused: Vec::new(),
     };
     for product in products {
@@ -65,12 +70,12 @@ pub fn difference(
         let Some(metadata) = held.metadata(product.id) else {
             // Where the item tells the datastrip, no file has to be asked. What is pruned takes nobody's place.
             let start = product.item.as_ref().and_then(|item| datastrip_start(item.datastrip_id.as_deref()?));
-            let quantities: BTreeSet<_> =
-                product.rows.iter().map(|row| row.asset.quantity).filter(|q| q.is_main()).collect();
-            let later =
-                start.filter(|_| !choice.prune).and_then(|start| held.supersedes(product.id, start, &quantities));
-            match later {
-                Some(later) => out.refused.push(Refusal::superseded(product.id, later)),
+            let quantities = product.main_quantities();
+            let start = start.filter(|_| !choice.prune && !exempt.contains(&product.id));
+            match start.and_then(|start| held.supersedes(product.id, start, &quantities)) {
+                Some(by) => {
+                    out.prejudged.push(Prejudged { product: product.id, by, why: Why::Has(quantities) });
+                }
                 None => out.changed.push(product),
             }
             continue;
@@ -129,8 +134,8 @@ impl Difference {
     /// `angles` the arrays of angles that the input was asked for.
     ///
     /// What the input does not have stays, unless it is pruned. Of what could not be resolved this time the store keeps
-    /// what it holds, except where the file is proven to be another one by now. A product never mixes two states: where a
-    /// file that the store refers to is out of reach for now, all of it stays as it was until the next run.
+    /// what it holds, except where the file is proven to be another one by now. Where its metadata tell
+    /// that a product was made anew in its place, what could not be read of it leaves: it would get the new offset and time.
     pub fn merge(
         &self,
         held: &Holdings,
@@ -138,10 +143,10 @@ impl Difference {
         refused: &[Refusal],
         angles: &BTreeSet<AngleArray>,
         prune: bool,
-    ) -> (Vec<ProductRecord>, Vec<Leaving>) {
+    ) -> Merged {
         let mut records: BTreeMap<ProductId, ProductRecord> = resolved.into_iter().map(|r| (r.id, r)).collect();
         let refusals = Refusals::of(refused);
-        let mut leaving = Vec::new();
+        let (mut leaving, mut behind) = (Vec::new(), BTreeSet::new());
         for id in held.ids() {
             let Some(metadata) = held.metadata(id) else { continue };
             let mut leaves = |raster, reason| leaving.push(Leaving { product: id, raster, reason });
@@ -153,8 +158,9 @@ impl Difference {
             }
             let asked = self.asked.get(&id);
             let was_remade = match records.get(&id) {
-                Some(new) if self.waits(held, new, &refusals) => {
+                Some(new) if self.rests.contains(&id) && is_remade(&new.metadata, metadata) => {
                     records.remove(&id);
+                    behind.insert(id);
                     false
                 }
                 Some(new) => is_remade(&new.metadata, metadata),
@@ -166,16 +172,25 @@ impl Difference {
             for raster in held.rasters(id).into_iter().filter(|raster| !known.contains(&raster.asset)) {
                 let asset = raster.asset;
                 let in_input = asked.is_none_or(|asked| asked.contains(&asset));
-                let proves = |kind| was_remade || proves_another_file(kind);
-                let other_file = refusals.find(&id.to_string(), Some(&asset.name()), proves);
-                match other_file.filter(|_| asked.is_some() && in_input) {
+                let refusal = |is: fn(RefusalKind) -> bool| refusals.find(&id.to_string(), Some(&asset.name()), is);
+                if was_remade {
+                    let why = refusal(|_| true).map_or(MADE_ANEW.to_owned(), |refusal| refusal.reason.clone());
+                    leaves(Some(asset), LeavingReason::AnotherFile { why });
+                    continue;
+                }
+                match refusal(proves_another_file).filter(|_| asked.is_some() && in_input) {
                     Some(refusal) => {
                         leaves(Some(asset), LeavingReason::AnotherFile { why: refusal.reason.clone() });
                     }
                     None if prune && !in_input => {
                         leaves(Some(asset), LeavingReason::Pruned { why: NOT_IN_INPUTS.to_owned() });
                     }
-                    None => kept.push(Placement::Held(raster)),
+                    None => {
+                        if asked.is_some() && refusals.names(id, asset.quantity) {
+                            behind.insert(id);
+                        }
+                        kept.push(Placement::Held(raster));
+                    }
                 }
             }
             if kept.is_empty() && !records.contains_key(&id) {
@@ -189,26 +204,13 @@ impl Difference {
             });
             record.rasters.extend(kept);
             // Angles that could not be read this time stay: nothing proves that they are others by now.
-            for (array, places) in held.angles(id) {
+            for (array, places) in held.angles(id).into_iter().filter(|_| !was_remade) {
                 if asked.is_none() || angles.contains(&array) || !prune {
                     record.angles.entry(array).or_insert(places);
                 }
             }
         }
-        (records.into_values().collect(), leaving)
-    }
-}
-
-impl Difference {
-    /// True where what was read of a product must not take the place of what the store holds of it yet: a file of that is
-    /// out of reach, or only the rest was asked for and turns out to be of a product that was made anew.
-    fn waits(&self, held: &Holdings, new: &ProductRecord, refusals: &Refusals<'_>) -> bool {
-        let has = |asset: Asset| new.rasters.iter().any(|raster| raster.asset().quantity == asset.quantity);
-        let lacking = held.rasters(new.id).into_iter().map(|raster| raster.asset).filter(|asset| !has(*asset));
-        if self.rests.contains(&new.id) {
-            return held.metadata(new.id).is_some_and(|old| is_remade(&new.metadata, old));
-        }
-        lacking.into_iter().any(|asset| refusals.is_out_of_reach(new.id, asset.quantity))
+        Merged { records: records.into_values().collect(), leaving, behind }
     }
 }
 
@@ -218,8 +220,21 @@ fn is_remade(new: &ProductMetadata, old: &ProductMetadata) -> bool {
         && (Radiometry::of(new) != Radiometry::of(old) || new.sensing_time_us != old.sensing_time_us)
 }
 
+/// The products of store and input as one set.
+pub struct Merged {
+    /// They themselves.
+    pub records: Vec<ProductRecord>,
+    /// What leaves the store.
+    pub leaving: Vec<Leaving>,
+    /// Products of which the store keeps something that could not be read this time: their rows are dealt with in part.
+    pub behind: BTreeSet<ProductId>,
+}
+
 /// Why something is pruned that no filter keeps out.
 const NOT_IN_INPUTS: &str = "the inputs no longer have it";
+
+/// Why something leaves that was not read again of a product whose metadata are others by now.
+const MADE_ANEW: &str = "its product was made anew in its place";
 
 /// A file that is not the one whose tiles were referenced: what the store holds of it cannot be read any more.
 fn proves_another_file(kind: RefusalKind) -> bool {
@@ -237,15 +252,25 @@ impl<'a> Refusals<'a> {
         Self(map)
     }
 
-    /// True where a raster that shows this could not be reached this time.
-    fn is_out_of_reach(&self, product: ProductId, quantity: Quantity) -> bool {
+    /// For what reasons rasters were left out that show this.
+    fn of_quantity(&self, product: ProductId, quantity: Quantity) -> impl Iterator<Item = RefusalKind> {
         let name = product.to_string();
-        let mut of_product = self.0.range((name.as_str(), None)..).take_while(|((of, _), _)| *of == name);
-        of_product.any(|((_, raster), refusals)| {
+        let mut out = Vec::new();
+        for ((of, raster), refusals) in self.0.range((name.as_str(), None)..) {
+            if *of != name {
+                break;
+            }
             let asset = raster.and_then(|raster| raster.parse::<Asset>().ok());
-            asset.is_some_and(|asset| asset.quantity == quantity)
-                && refusals.iter().any(|refusal| refusal.kind == RefusalKind::Source)
-        })
+            if asset.is_some_and(|asset| asset.quantity == quantity) {
+                out.extend(refusals.iter().map(|refusal| refusal.kind));
+            }
+        }
+        out.into_iter()
+    }
+
+    /// True where a raster that shows this was left out.
+    fn names(&self, product: ProductId, quantity: Quantity) -> bool {
+        self.of_quantity(product, quantity).next().is_some()
     }
 
     /// The refusal of a product or raster for reasons of a kind.

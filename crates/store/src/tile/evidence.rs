@@ -17,6 +17,7 @@ use s2ice_manifest::tlm::IndexRow;
 
 use super::BuildSettings;
 use super::inputs::Gathered;
+use super::prejudged::{Prejudged, Why};
 use super::trouble::{Trouble, whole, without_angles};
 use crate::error::Result;
 use crate::holdings::Holdings;
@@ -53,6 +54,8 @@ pub trait Reader: Send + Sync {
 pub struct Evidence {
     /// Products with at least one usable raster, here or in the store.
     pub products: Vec<ProductRecord>,
+    /// Products that were not asked for their rasters, since others stand in their place.
+    pub prejudged: Vec<Prejudged>,
     /// What was left out so far.
     pub refused: Vec<Refusal>,
     /// Answers that were remembered.
@@ -69,25 +72,27 @@ pub async fn evidence(
     held: &Holdings,
     products: Vec<Gathered>,
     policy: &Policy,
+    exempt: &BTreeSet<ProductId>,
     progress: &dyn Progress,
 ) -> Result<Evidence> {
     let job = Job { settings, reader, resolutions: policy.resolutions, silent: AtomicUsize::new(0) };
-    let mut refused = Vec::new();
+    let (mut refused, mut prejudged) = (Vec::new(), Vec::new());
     let mut waiting = job.metadata(products, &mut refused, progress).await?;
     let mut products: Vec<ProductRecord> = Vec::with_capacity(waiting.len());
     waiting.sort_by_key(|asked| std::cmp::Reverse(precedence(asked.product.id)));
     while !waiting.is_empty() {
         let (mut now, mut later): (Vec<Asked>, Vec<Asked>) = (Vec::new(), Vec::new());
         for asked in waiting {
-            let (id, quantities) = (asked.product.id, main_quantities(&asked.product));
+            let (id, quantities) = (asked.product.id, asked.product.main_quantities());
             let start = asked.metadata.datastrip_start();
             // What is pruned takes nobody's place.
+            let start = start.filter(|_| !exempt.contains(&id));
             let standing = start.filter(|_| !settings.prune).and_then(|start| held.supersedes(id, start, &quantities));
             let given = || {
                 products.iter().find(|other| supersedes(other, policy, id, start, &quantities)).map(|other| other.id)
             };
             match standing.or_else(given) {
-                Some(by) => refused.push(Refusal::superseded(id, by)),
+                Some(by) => prejudged.push(Prejudged { product: id, by, why: Why::Has(quantities) }),
                 None if now.iter().any(|other| other.is_same_acquisition(id, start)) => later.push(asked),
                 None => now.push(asked),
             }
@@ -95,12 +100,7 @@ pub async fn evidence(
         products.extend(job.rasters(now, &mut refused, progress).await?);
         waiting = later;
     }
-    Ok(Evidence { products, refused, from_cache: reader.remembered() })
-}
-
-/// Reflectance and what belongs to it, which a later processing must have to take the place of an earlier one.
-fn main_quantities(product: &Gathered) -> BTreeSet<Quantity> {
-    product.rows.iter().map(|row| row.asset.quantity).filter(|quantity| quantity.is_main()).collect()
+    Ok(Evidence { products, prejudged, refused, from_cache: reader.remembered() })
 }
 
 /// True where a product that was resolved is a later processing of the same acquisition, and surely has all that one could

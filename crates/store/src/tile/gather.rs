@@ -91,8 +91,16 @@ pub async fn gather(
             reach.memory.forget_product(item.product);
         }
         present.extend(missing.iter().map(|item| item.product).filter(|id| standing.held.contains(id)));
-        let mut learned =
-            index_missing(settings, reach.memory, source, items, &standing.held, |asset| wanted.admits(asset), progress).await?;
+        let mut learned = index_missing(
+            settings,
+            reach.memory,
+            source,
+            items,
+            &standing.held,
+            |asset| wanted.admits(asset),
+            progress,
+        )
+        .await?;
         learned.report.index_rows = write_back(settings, &learned).await?;
         // The store has the others, and nobody asked to look at them again.
         let held = |id| standing.held.contains(&id) && !learned.left.contains_key(&id);

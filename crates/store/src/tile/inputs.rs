@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::product::{ProductId, ProductMetadata};
-use s2ice_manifest::raster::Asset;
+use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::{Seen, StacItem};
 use s2ice_manifest::tlm::IndexRow;
@@ -28,6 +28,13 @@ pub struct Gathered {
     pub is_rest: bool,
     /// What the store knows of it, where its metadata need not be read.
     pub known: Option<ProductMetadata>,
+}
+
+impl Gathered {
+    /// Reflectance and what belongs to it, which a later processing must have to take the place of an earlier one.
+    pub fn main_quantities(&self) -> BTreeSet<Quantity> {
+        self.rows.iter().map(|row| row.asset.quantity).filter(|quantity| quantity.is_main()).collect()
+    }
 }
 
 /// What index and catalogue gave.

@@ -12,6 +12,7 @@ mod guard;
 mod inputs;
 mod jp2;
 mod missing;
+mod prejudged;
 mod prepare;
 mod recheck;
 mod search;
@@ -22,6 +23,7 @@ mod trouble;
 mod waiting;
 mod wanted;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,7 +113,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             let before = abandoned_before(settings, target);
             cleaned.extend(loaded.clean_up(target, before).await?);
         }
-        let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, progress);
+        let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, BTreeSet::new(), progress);
         let prepared = keeping(place.as_ref().filter(|_| writes.is_some()), &memory, preparing).await?;
         let Prepared { plan, references, mut report, container, source, addresses, is_settled, seen, .. } = prepared;
         report.target.clone_from(&settings.store);
@@ -252,7 +254,7 @@ fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {
 pub async fn manifest(settings: &BuildSettings, output: Option<&Path>, progress: &dyn Progress) -> Result<BuildReport> {
     let settings = &one_store(settings);
     let memory = Memory::new(settings.clock);
-    let prepared = prepare(settings, &memory, None, &mut Loaded::default(), progress).await?;
+    let prepared = prepare(settings, &memory, None, &mut Loaded::default(), BTreeSet::new(), progress).await?;
     let mut report = prepared.report;
     let tree = prepared.plan.trees.iter().find(|tree| tree.era.is_none());
     if let (Some(output), Some(tree)) = (output.filter(|_| !settings.dry_run), tree) {

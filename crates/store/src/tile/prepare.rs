@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
-use s2ice_manifest::decide::{Decision, Leaving, LeavingReason, OnMismatch, Part, Policy, decide};
+use s2ice_manifest::decide::{Decision, Leaving, OnMismatch, Part, Policy, decide};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::Era;
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
@@ -14,17 +14,18 @@ use s2ice_manifest::stac::Seen;
 
 use super::changes::{self, Tile};
 use super::cog::CogReader;
-use super::difference::{Choice, difference};
+use super::difference::{Choice, Merged, difference};
 use super::evidence::{Evidence, Reader, evidence, not_admitted};
 use super::fingerprint::Salt;
 use super::gather::{Reach, gather};
 use super::inputs::{Gathered, Inputs, Standing};
 use super::jp2::{SafeReader, conflict};
+use super::prejudged::Prejudged;
 use super::recheck::replaced;
 use super::settle::{Known, settle};
 use super::waiting::{hold_back, remember};
 use super::wanted::wanted_angles;
-use super::{BuildSettings, HeaderPolicy, MemoryPlace, catalogue, cog, guard};
+use super::{BuildSettings, HeaderPolicy, MemoryPlace, catalogue, cog, guard, prejudged};
 use crate::commit::Loaded;
 use crate::config;
 use crate::error::{Error, Result};
@@ -62,6 +63,7 @@ pub(super) async fn prepare(
     memory: &Memory,
     target: Option<&Target>,
     loaded: &mut Loaded,
+    exempt: BTreeSet<ProductId>,
     progress: &dyn Progress,
 ) -> Result<Prepared> {
     let source_url = SourceUrl::parse(&settings.source)?;
@@ -127,12 +129,12 @@ pub(super) async fn prepare(
         _ => BTreeSet::new(),
     };
     let rechecks = |id: ProductId| settings.rechecks(id) || replaced.contains(&id);
-    let mut split = difference(&held, products, &choice, rechecks, admits);
+    let mut split = difference(&held, products, &choice, rechecks, &exempt, admits);
     for id in present {
         split.inputs.entry(id).or_insert_with(|| held.inputs(id));
     }
     let changed = std::mem::take(&mut split.changed);
-    let (changed, waiting) = hold_back(settings, memory, &held, &split.inputs, changed, rechecks);
+    let (changed, waiting) = hold_back(settings, memory, &held, &split.inputs, changed, rechecks, &exempt);
     let reader: Box<dyn Reader> = match (settings.source_kind, source.as_ref()) {
         (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, memory, source, &changed)),
         (SourceKind::Cog, None) => return Err(Error::Request("the source is not open".to_owned())),
@@ -140,39 +142,44 @@ pub(super) async fn prepare(
     };
     let policy =
         Policy { resolutions, on_mismatch: settings.on_mismatch, accept_incomplete: settings.accept_incomplete };
-    let evidence = evidence(settings, reader.as_ref(), &held, changed, &policy, progress).await?;
+    let evidence = evidence(settings, reader.as_ref(), &held, changed, &policy, &exempt, progress).await?;
     drop(reader);
-    let Evidence { products: resolved, mut refused, from_cache } = evidence;
+    let Evidence { products: resolved, mut prejudged, mut refused, from_cache } = evidence;
+    prejudged.append(&mut split.prejudged);
+    refused.extend(prejudged.iter().map(Prejudged::refusal));
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
     refused.extend(waiting.refused);
     if split.lost_all(&resolved, &held) {
         return Err(nothing(&refused));
     }
-    let (records, given) = split.merge(&held, resolved, &refused, &angles, settings.prune);
+    let Merged { records, leaving: given, behind } = split.merge(&held, resolved, &refused, &angles, settings.prune);
 
     let standing = held.standing();
     let decision = decide(records, &standing, &policy);
+    let mut superseded: BTreeMap<ProductId, ProductId> = prejudged.iter().map(|of| (of.product, of.by)).collect();
+    prejudged.extend(waiting.prejudged);
+    let wrongly = prejudged::wrongly(&prejudged, &decision);
+    if !wrongly.is_subset(&exempt) {
+        // What stood in their place gives way in this very run: they are asked for, and all is decided anew.
+        let exempt = exempt.union(&wrongly).copied().collect();
+        return Box::pin(prepare(settings, memory, target, loaded, exempt, progress)).await;
+    }
+    superseded.extend(decision.superseded.iter().copied());
     let leaving = decision.account(&standing, &given).map_err(|error| Error::Nothing(error.to_string()))?;
     let Decision { parts, refused: more, mut incomplete, accepted, .. } = decision;
     refused.extend(more);
     refused.extend(index.conflicts.iter().map(conflict));
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     refused.dedup();
-    let wanted: BTreeSet<ProductId> = parts.iter().flat_map(|part| &part.assembly.steps).map(|step| step.id).collect();
-    remember(settings, memory, &split.inputs, &refused, &incomplete, &wanted);
+    remember(settings, memory, &split.inputs, &refused, &incomplete, &superseded);
     incomplete.extend(waiting.incomplete);
     incomplete.sort_by_key(|incomplete| incomplete.product);
     if parts.is_empty() {
         return Err(nothing(&refused));
     }
 
-    // What leaves for other reasons may let something in that was not asked for this time.
-    let gives_way = |leaving: &Leaving| {
-        matches!(leaving.reason, LeavingReason::Superseded { .. } | LeavingReason::BetterCopy { .. })
-    };
-    let backlog = catalogue.as_ref().is_some_and(|load| load.backlog);
-    let is_settled = gaps.is_empty() && !backlog && leaving.iter().all(gives_way);
+    let is_settled = gaps.is_empty() && !catalogue.as_ref().is_some_and(|load| load.backlog);
     let seen = catalogue.as_ref().map(|load| load.seen.clone());
     let (stamp, catalogue) = match &catalogue {
         Some(load) => {
@@ -191,6 +198,7 @@ pub(super) async fn prepare(
             relative: loaded.knows_relative(settings.spec),
         },
         refused: &refused,
+        behind: &behind,
         inputs: &split.inputs,
         updated: &updated,
     };

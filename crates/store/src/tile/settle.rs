@@ -28,6 +28,8 @@ pub struct Known<'a> {
     pub referencing: &'a Referencing,
     /// What was left out of the input.
     pub refused: &'a [Refusal],
+    /// Products of which something was kept that could not be read this time.
+    pub behind: &'a BTreeSet<ProductId>,
     /// Fingerprints of the index rows of the input's products.
     pub inputs: &'a BTreeMap<ProductId, i64>,
     /// When the catalogue last changed the item of a product.
@@ -77,7 +79,7 @@ pub async fn settle(
         };
         let given = known.inputs.get(&step.id).copied();
         (fact.inputs, fact.partial) = match (given, refused.contains(&step.id.to_string())) {
-            (Some(given), refused) if is_new || !refused => (given, refused),
+            (Some(given), refused) if (is_new || !refused) && !known.behind.contains(&step.id) => (given, refused),
             // What the store holds was not made of these rows: they differ from the remembered ones and come again.
             _ => (known.held.inputs(step.id), known.held.is_partial(step.id)),
         };

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::decide::{Incomplete, OnMismatch};
-use s2ice_manifest::product::{ProductId, precedence};
+use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Quantity;
 use s2ice_manifest::source::memory::{Due, Memory};
 
 use super::BuildSettings;
 use super::fingerprint::number_of_texts;
 use super::inputs::Gathered;
+use super::prejudged::{Prejudged, Why};
 use crate::holdings::Holdings;
 use crate::layout::geometry;
 
@@ -31,6 +32,8 @@ pub struct Waiting {
     pub refused: Vec<Refusal>,
     /// Successors that had less than what stands.
     pub incomplete: Vec<Incomplete>,
+    /// Products that others stand in the place of.
+    pub prejudged: Vec<Prejudged>,
 }
 
 /// Takes out of the products that are to be asked for what would be refused again, and says so. What the operator orders to
@@ -42,6 +45,7 @@ pub fn hold_back(
     inputs: &BTreeMap<ProductId, i64>,
     asked: Vec<Gathered>,
     rechecks: impl Fn(ProductId) -> bool,
+    exempt: &BTreeSet<ProductId>,
 ) -> (Vec<Gathered>, Waiting) {
     let policy = policy(settings);
     let (mut now, mut out) = (Vec::with_capacity(asked.len()), Waiting::default());
@@ -54,10 +58,17 @@ pub fn hold_back(
             continue;
         }
         let fingerprint = inputs.get(&id).copied().unwrap_or_default() ^ policy;
-        let due = |raster: Option<&str>| memory.due(id, raster, fingerprint, |by| held.contains(by));
+        let stands = |by: ProductId| held.contains(by) && !exempt.contains(&id);
+        let due = |raster: Option<&str>| memory.due(id, raster, fingerprint, stands);
         if let Due::Wait(known) = due(None) {
-            if let (RefusalKind::Incomplete, Some(stays)) = (known.refusal.kind, known.by) {
-                out.incomplete.push(Incomplete { product: id, lacks: known.lacks, stays });
+            if let Some(by) = known.by {
+                let why = if known.refusal.kind == RefusalKind::Incomplete {
+                    out.incomplete.push(Incomplete { product: id, lacks: known.lacks.clone(), stays: by });
+                    Why::Lacks(known.lacks)
+                } else {
+                    Why::Has(product.main_quantities())
+                };
+                out.prejudged.push(Prejudged { product: id, by, why });
             }
             refused.push(known.refusal);
             continue;
@@ -95,7 +106,7 @@ pub fn remember(
     inputs: &BTreeMap<ProductId, i64>,
     refused: &[Refusal],
     incomplete: &[Incomplete],
-    wanted: &BTreeSet<ProductId>,
+    superseded: &BTreeMap<ProductId, ProductId>,
 ) {
     let policy = policy(settings);
     let names: BTreeSet<(&str, Option<&str>)> =
@@ -114,14 +125,10 @@ pub fn remember(
             RefusalKind::Radiometry | RefusalKind::HeaderProfile if settings.on_mismatch == OnMismatch::Refuse => {
                 continue;
             }
-            RefusalKind::Superseded => {
-                let later =
-                    |other: &&ProductId| other.datatake() == id.datatake() && precedence(**other) > precedence(id);
-                match wanted.iter().find(later) {
-                    Some(by) => Some((*by, [].as_slice())),
-                    None => continue,
-                }
-            }
+            RefusalKind::Superseded => match superseded.get(&id) {
+                Some(by) => Some((*by, [].as_slice())),
+                None => continue,
+            },
             // Where a part of it is out of reach for now, it may be whole by the next run.
             RefusalKind::Incomplete if passing.contains(refusal.product.as_str()) => continue,
             RefusalKind::Incomplete => match incomplete.iter().find(|incomplete| incomplete.product == id) {

@@ -99,7 +99,8 @@ impl Memory {
         let tries = before.map_or(0, |before| before.tries).saturating_add(1);
         let first = before.map_or(now, |before| before.first);
         let again = wait(refusal.kind, tries).map(|wait| now + wait);
-        let remembered = Remembered { refusal: refusal.clone(), fingerprint, by, lacks, first, last: now, tries, again };
+        let remembered =
+            Remembered { refusal: refusal.clone(), fingerprint, by, lacks, first, last: now, tries, again };
         state.refusals.insert(key, remembered);
         state.learned += 1;
     }
