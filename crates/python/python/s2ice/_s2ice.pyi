@@ -60,8 +60,8 @@ class TileCodec:
         chunk
             The bytes of the chunk, C-contiguous; they are copied first.
         out
-            Writable, C-contiguous bytes that hold (components, rows, columns) samples in native byte order. Written when
-            all is decoded, or not at all.
+            Writable, C-contiguous bytes that hold (components, rows, columns) samples in native byte order. Written
+            when all is decoded, or not at all.
         fill
             Value of the samples that lie outside the image.
         window
