@@ -58,6 +58,8 @@ class Operation:
     """Smallest store in which it makes sense."""
     half: bool = False
     """Whether the store has HALF products more."""
+    again: bool = False
+    """Whether the same was asked before: the memory tells that there is no news."""
 
 
 def inserted(from_the_end: int) -> Operation:
@@ -85,6 +87,7 @@ OPERATIONS = [
     Operation("append, whole index", lambda n: {"products": n + 1}, "appended"),
     Operation("append, half-full window", new(HALF), "appended", half=True),
     Operation("nothing new", lambda n: {"products": n}, ""),
+    Operation("nothing new, asked again", lambda n: {"products": n}, "", again=True),
     inserted(5),
     inserted(100),
     inserted(700),
@@ -110,10 +113,10 @@ class Bench:
             self.made.add(path)
         return path
 
-    def build(self, place: Place, index: Path, prepare: bool = False) -> Run:
+    def build(self, place: Place, index: Path, prepare: bool = False, memory: object = "none") -> Run:
         """Run `s2ice build`, measured by a small process: on Linux a child's peak begins with that of its parent."""
         command = [self.binaries / "s2ice", "build", "--tile", "33TVN", "--level", "L2A", "--index", index, *SOURCE]
-        command += ["--headers", "assume", "--memory", "none", "-q", "--json"]
+        command += ["--headers", "assume", "--memory", memory, "-q", "--json"]
         script = "import json, sys, bench; print(json.dumps(bench.run(sys.argv[1:])))"
         measure = [sys.executable, "-c", script, *(str(word) for word in [*command, *place.arguments(prepare)])]
         environment = os.environ | ENVIRONMENT | {"PYTHONPATH": str(HERE)}
@@ -164,8 +167,13 @@ def put_back(place: Place) -> Iterator[Listing]:
 def once(bench: Bench, place: Place, index: Path, operation: Operation) -> Run:
     """Do an operation and put the store back."""
     with put_back(place) as before:
+        memory: object = "none"
+        if operation.again:
+            memory = bench.work / "memory.parquet"
+            memory.unlink(missing_ok=True)
+            bench.build(place, index, memory=memory)
         place.requests()
-        result = bench.build(place, index)
+        result = bench.build(place, index, memory=memory)
         requests = place.requests()
         changes = {name: len(found) for name, found in result["changes"].items() if isinstance(found, list) and found}
         if changes != ({operation.expected: 1} if operation.expected else {}):

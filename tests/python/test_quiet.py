@@ -220,7 +220,7 @@ def test_the_requests_of_a_quiet_night(s2ice: Command, archive: Archive, items: 
         line = (
             *("build", "--tile", TILE, "--stac", items.endpoint, "--index", "s3://indexes/33TVN.parquet"),
             *("--source", "s3://eodata", "--source-endpoint", service.endpoint),
-            *("--store", "s3://stores/33TVN", "--store-endpoint", service.endpoint, "--json"),
+            *("--store", "s3://stores/quiet/33TVN", "--store-endpoint", service.endpoint, "--json"),
         )
         s2ice(*line, **s3.ENVIRONMENT)
         searches = len(items.searches)
@@ -239,3 +239,20 @@ def test_the_requests_of_a_quiet_night(s2ice: Command, archive: Archive, items: 
             report = s2ice(*line, **s3.ENVIRONMENT).json
         assert changes(report) == {"unchanged": 3}
         assert "GET" in {r.method for r in requests if r.bucket == "indexes"}
+
+
+def test_full_runs_find_files_that_were_replaced_without_a_word(nightly: Nightly) -> None:
+    """The same index and items, and an older file: each full run looks at the next products, at all in the end."""
+    nightly.run()
+    for name in nightly.names:
+        (image,) = (nightly.archive.root / f"{name}.SAFE").rglob("*_B01_60m.jp2")
+        data, stat = image.read_bytes(), image.stat()
+        image.unlink()
+        image.write_bytes(data)
+        os.utime(image, (stat.st_mtime - 5000, stat.st_mtime - 5000))
+    assert changes(nightly.run()) == {"unchanged": 3}
+    found = [nightly.run("--full")["changes"]["updated"] for _ in nightly.names]
+    assert [len(names) for names in found] == [1, 1, 1]
+    assert sorted(name for names in found for name in names) == sorted(nightly.names)
+    assert changes(nightly.run("--full")) == {"unchanged": 3}
+    nightly.living.is_as_built(nightly.names, stac=nightly.items.endpoint)

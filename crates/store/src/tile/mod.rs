@@ -175,7 +175,7 @@ fn place(settings: &BuildSettings) -> Result<Option<Place>> {
 /// What is remembered. A memory that cannot be read costs requests, no build.
 async fn recall(settings: &BuildSettings, place: Option<&Place>) -> Memory {
     let nothing = || Memory::new(settings.clock);
-    let Some(place) = place.filter(|_| settings.headers != HeaderPolicy::Assume) else { return nothing() };
+    let Some(place) = place else { return nothing() };
     match Memory::read(place, settings.clock).await {
         Ok(memory) => {
             if let Some(problem) = memory.problem() {

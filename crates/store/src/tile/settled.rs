@@ -16,7 +16,7 @@ use super::catalogue::answers;
 use super::fingerprint::of_texts;
 use super::inputs::Standing;
 use super::search::{catalogue, index_options, sharing};
-use super::{BuildSettings, HeaderPolicy, abandoned_before};
+use super::{BuildSettings, abandoned_before};
 use crate::error::Result;
 use crate::housekeeping::remove_stale_branches;
 use crate::progress::Progress;
@@ -57,7 +57,7 @@ impl Asked {
     /// What this run asks; `None` where something must be asked that has no version, or is ordered to be looked at anew.
     pub async fn of(settings: &BuildSettings) -> Option<Self> {
         let anew = settings.prune || settings.full || !settings.recheck.is_empty();
-        if anew || settings.store.is_none() || settings.headers == HeaderPolicy::Assume {
+        if anew || settings.store.is_none() {
             return None;
         }
         let mut locations = settings.index.clone();
