@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::raster::{Asset, Quantity};
@@ -31,6 +31,11 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// When its item last changed, as a store remembers it.
+    pub fn updated(&self) -> Option<String> {
+        Some(self.item.as_ref()?.updated?.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+
     /// Reflectance and what belongs to it, which a later processing must have to take the place of an earlier one.
     pub fn main_quantities(&self) -> BTreeSet<Quantity> {
         self.rows.iter().map(|row| row.asset.quantity).filter(|quantity| quantity.is_main()).collect()

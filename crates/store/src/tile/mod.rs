@@ -7,11 +7,13 @@ mod difference;
 mod evidence;
 mod facts;
 mod fingerprint;
+mod found;
 mod gather;
 mod guard;
 mod inputs;
 mod jp2;
 mod missing;
+mod places;
 mod prejudged;
 mod prepare;
 mod recheck;
@@ -19,6 +21,7 @@ mod search;
 mod settings;
 mod settle;
 mod settled;
+mod told;
 mod trouble;
 mod waiting;
 mod wanted;
@@ -39,8 +42,10 @@ pub use self::settings::{
     BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
 };
 
-use self::prepare::{Prepared, one_store, prepare, used};
+use self::prepare::{Prepared, nothing, prepare};
+use self::settings::one_store;
 use self::settled::{Asked, Settled};
+use self::told::used;
 use crate::commit::{self, Loaded};
 use crate::error::{Error, Result};
 use crate::options::WriteOptions;
@@ -115,7 +120,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         }
         let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, BTreeSet::new(), progress);
         let prepared = keeping(place.as_ref().filter(|_| writes.is_some()), &memory, preparing).await?;
-        let Prepared { plan, references, mut report, container, source, addresses, is_settled, seen, .. } = prepared;
+        let Prepared { plan, references, mut report, places, addresses, is_settled, seen } = prepared;
         report.target.clone_from(&settings.store);
         report.attempts = attempt;
         report.cleaned.clone_from(&cleaned);
@@ -124,7 +129,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             checksum: settings.checksum,
             spec: settings.spec,
             run: settings.run.clone(),
-            container,
+            container: places.container.clone(),
             concurrency: COMMIT_CONCURRENCY,
             message: message(&plan, &report, loaded.state.is_some()),
             clock: settings.clock,
@@ -134,7 +139,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         match commit::write(&target, loaded, plan, options, progress).await {
             Ok(written) => {
                 drop(lock);
-                (report.source_use.requests, report.source_use.bytes) = used(source.as_ref());
+                (report.source_use.requests, report.source_use.bytes) = used(places.source.as_ref());
                 if let Some(written) = &written {
                     report.published.clone_from(&written.tag);
                     report.gate = Some(written.gate.clone());
@@ -263,7 +268,7 @@ pub async fn manifest(settings: &BuildSettings, output: Option<&Path>, progress:
             .iter()
             .map(|a| NamedManifest { path: &a.path, has_components: a.has_components, manifest: &a.manifest })
             .collect();
-        write_manifest(output, &arrays, &tree.steps, &prepared.source_url, &settings.writer)
+        write_manifest(output, &arrays, &tree.steps, &prepared.places.url, &settings.writer)
             .map_err(|error| Error::Input(error.to_string()))?;
         report.target = Some(output.display().to_string());
     }

@@ -34,6 +34,12 @@ impl Prejudged {
     }
 }
 
+/// Which product each one gave way to, before the decision or in it.
+pub fn superseded(prejudged: &[Prejudged], decision: &Decision) -> BTreeMap<ProductId, ProductId> {
+    let before = prejudged.iter().filter(|of| matches!(of.why, Why::Has(_))).map(|of| (of.product, of.by));
+    before.chain(decision.superseded.iter().copied()).collect()
+}
+
 /// The products that were not asked for on account of what does not stand, or not whole enough, after the decision.
 pub fn wrongly(prejudged: &[Prejudged], decision: &Decision) -> BTreeSet<ProductId> {
     let stays = decision.rasters();

@@ -172,3 +172,8 @@ pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
 /// Long enough for a run that is about to end.
 pub const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// The settings of `s2ice manifest`: a table holds one store's references, and has no place for values.
+pub(super) fn one_store(settings: &BuildSettings) -> BuildSettings {
+    BuildSettings { on_mismatch: OnMismatch::Refuse, angles: false, ..settings.clone() }
+}

@@ -1,0 +1,127 @@
+//! What is there: of the input what has to be asked about, what products and files say, and what the store has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use s2ice_manifest::assemble::{ProductRecord, Refusal};
+use s2ice_manifest::decide::{Incomplete, Leaving, Policy};
+use s2ice_manifest::encoding::SourceKind;
+use s2ice_manifest::geometry::AngleArray;
+use s2ice_manifest::product::{ProductId, ProductMetadata};
+use s2ice_manifest::source::memory::Memory;
+
+use super::cog::CogReader;
+use super::difference::{Choice, Merged, difference};
+use super::evidence::{Evidence, Reader, evidence, not_admitted};
+use super::fingerprint::Salt;
+use super::inputs::Gathered;
+use super::jp2::SafeReader;
+use super::places::Places;
+use super::prejudged::Prejudged;
+use super::recheck::replaced;
+use super::waiting::hold_back;
+use super::{BuildSettings, MemoryPlace, nothing};
+use crate::commit::Loaded;
+use crate::error::{Error, Result};
+use crate::holdings::Holdings;
+use crate::progress::Progress;
+use crate::target::Target;
+
+/// What a build works on.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// What is asked for.
+    pub settings: &'a BuildSettings,
+    /// What is remembered of the source.
+    pub memory: &'a Memory,
+    /// Where the store is; `None` without one.
+    pub target: Option<&'a Target>,
+    /// Where the files are.
+    pub places: &'a Places,
+    /// What the store holds.
+    pub held: &'a Holdings,
+    /// What the operator chooses.
+    pub policy: Policy,
+    /// Arrays of angles that are wanted.
+    pub angles: &'a BTreeSet<AngleArray>,
+    /// Products that are asked for although others stand in their place.
+    pub exempt: &'a BTreeSet<ProductId>,
+    /// Whom to tell.
+    pub progress: &'a dyn Progress,
+}
+
+/// The products of store and input, with what is known of those that are not among them.
+pub struct Found {
+    /// Candidates of the decision.
+    pub records: Vec<ProductRecord>,
+    /// What leaves whatever is decided.
+    pub leaving: Vec<Leaving>,
+    /// Products of which the store keeps what could not be read this time.
+    pub behind: BTreeSet<ProductId>,
+    /// What was left out so far.
+    pub refused: Vec<Refusal>,
+    /// What was not asked for on account of another product.
+    pub prejudged: Vec<Prejudged>,
+    /// Successors that had less than what stands, as the last run found.
+    pub incomplete: Vec<Incomplete>,
+    /// Fingerprint of the rows of every product of the input.
+    pub inputs: BTreeMap<ProductId, i64>,
+    /// Answers that were remembered.
+    pub from_cache: u64,
+}
+
+/// Asks about what is new, changed or to be looked at again.
+///
+/// # Errors
+/// The source does not answer, or nothing of a whole input can be used.
+pub async fn find(
+    job: Job<'_>,
+    loaded: &mut Loaded,
+    products: Vec<Gathered>,
+    present: BTreeSet<ProductId>,
+    unindexed: Vec<Refusal>,
+) -> Result<Found> {
+    let Job { settings, memory, target, places, held, policy, angles, exempt, progress } = job;
+    let others = match &places.source {
+        Some(source) if settings.full && settings.memory != MemoryPlace::Nowhere => {
+            let store = match target {
+                Some(target) => loaded.held(target).await?,
+                None => None,
+            };
+            replaced(settings, memory, held, store, source, &products).await?
+        }
+        _ => BTreeSet::new(),
+    };
+    let rechecks = |id: ProductId| settings.rechecks(id) || others.contains(&id);
+    let (resolutions, prune) = (policy.resolutions, settings.prune);
+    let salt = Salt::new(&places.name, &places.url.prefix(), settings.checksum, settings.headers, resolutions, angles);
+    let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata);
+    let choice = Choice { salt: &salt, prune, resolutions, angles };
+    let mut split = difference(held, products, &choice, rechecks, exempt, admits);
+    for id in present {
+        split.inputs.entry(id).or_insert_with(|| held.inputs(id));
+    }
+    let changed = std::mem::take(&mut split.changed);
+    let (changed, waiting) = hold_back(settings, memory, held, &split.inputs, changed, rechecks, exempt);
+
+    let reader: Box<dyn Reader> = match (settings.source_kind, places.source.as_ref()) {
+        (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, memory, source, &changed)),
+        (SourceKind::Cog, None) => return Err(Error::Request("the source is not open".to_owned())),
+        (SourceKind::Jp2, source) => Box::new(SafeReader::new(settings, angles, &places.url, source, memory)),
+    };
+    let evidence = evidence(settings, reader.as_ref(), held, changed, &policy, exempt, progress).await?;
+    drop(reader);
+
+    let Evidence { products: resolved, mut prejudged, mut refused, from_cache } = evidence;
+    prejudged.append(&mut split.prejudged);
+    refused.extend(prejudged.iter().map(Prejudged::refusal));
+    refused.extend(split.refused.iter().cloned());
+    refused.extend(unindexed);
+    refused.extend(waiting.refused);
+    if split.lost_all(&resolved, held) {
+        return Err(nothing(&refused));
+    }
+    let Merged { records, leaving, behind } = split.merge(held, resolved, &refused, angles, prune);
+    prejudged.extend(waiting.prejudged);
+    let (incomplete, inputs) = (waiting.incomplete, split.inputs);
+    Ok(Found { records, leaving, behind, refused, prejudged, incomplete, inputs, from_cache })
+}
