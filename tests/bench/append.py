@@ -77,11 +77,6 @@ def new(beyond: int = 0) -> Callable[[int], dict[str, int]]:
     return lambda n: {"products": 1, "first": STRIDE * (n + beyond)}
 
 
-def reprocessed(n: int) -> dict[str, int]:
-    """A later processing of the product in the middle."""
-    return {"products": 1, "first": STRIDE * (n // 2), "baseline": 511}
-
-
 OPERATIONS = [
     Operation("append", new(), "appended"),
     Operation("append, whole index", lambda n: {"products": n + 1}, "appended"),
@@ -91,7 +86,6 @@ OPERATIONS = [
     inserted(5),
     inserted(100),
     inserted(700),
-    Operation("replace in the middle", reprocessed, "replaced"),
 ]
 
 

@@ -1,8 +1,8 @@
 """The case of the public notebook: 90 dates of tile 33TVN, bands B08 and B11 and the scene classification, a box.
 
 One sample product is made and given 90 dates by hard links; a counting server stands in for the archive. Then the
-store is built by `s2ice build` with its defaults (every main header and every product's XML is read), built again from
-the cache, opened with `s2ice.open`, and the box of 10 km is loaded for all dates.
+store is built by `s2ice build` with its defaults (every main header and every product's XML is read), built again
+(nothing is new), opened with `s2ice.open`, and the box of 10 km is loaded for all dates.
 
 Usage: notebook.py --bin target/release --work FOLDER [--latency-ms N]
 
@@ -113,10 +113,9 @@ def ask(server: str, what: str) -> dict[str, Any]:
     return answer
 
 
-def build(binary: Path, index: Path, server: str, store: Path, cache: Path) -> None:
-    shutil.rmtree(store, ignore_errors=True)
+def build(binary: Path, index: Path, server: str, store: Path) -> None:
     command = [str(binary / "s2ice"), "build", "--tile", TILE, "--level", "L2A", "--index", str(index)]
-    command += ["--source", server, "--memory", str(cache), "--store", str(store), "--no-angles", "-q"]
+    command += ["--source", server, "--store", str(store), "--no-angles", "-q"]
     subprocess.run(command, check=True)
 
 
@@ -146,17 +145,17 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0, help="of every request to the archive")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    folder, index, cache, store = (args.work / name for name in ("archive", "index.parquet", "cache.ndjson", "store"))
+    folder, index, store = (args.work / name for name in ("archive", "index.parquet", "store"))
     rows = archive(str(args.bin / "s2ice-samples"), folder)
     pq.write_table(pa.Table.from_pylist(rows), index)
-    cache.unlink(missing_ok=True)
+    shutil.rmtree(store, ignore_errors=True)
 
     report: dict[str, Any] = {"dates": DATES, "rasters": list(RASTERS), "latency_ms": args.latency_ms}
     with served(folder, args.latency_ms) as server:
         with measured(server) as report["build"]:
-            build(args.bin, index, server, store, cache)
+            build(args.bin, index, server, store)
         with measured(server) as report["rebuild"]:
-            build(args.bin, index, server, store, cache)
+            build(args.bin, index, server, store)
         with measured(server) as report["open"]:
             # Digital numbers: scaling 90 million pixels to float64 would measure numpy.
             tree = s2ice.open(store, mask_and_scale=False)

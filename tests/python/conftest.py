@@ -32,6 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="kill, race and month in their long form")
 
 
+LONG = ["test_model.py", "test_core.py", "test_month.py", "test_living.py", "test_race.py", "test_kill.py"]
+"""The files that take longest: a worker that got one last would keep the others waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def soak(pytestconfig: pytest.Config) -> bool:
     """True where the long form of a test is asked for (`make soak`)."""

@@ -415,13 +415,18 @@ class World:
         # What the catalogue has no more is named where it had to be looked at.
         gone = [name for name, product in self.products.items() if not product.shown]
         end.others |= {(name, None, kind) for name in gone for kind in model.REASONS}
+        if self.memory is None:
+            # What is remembered as another file is not asked for either.
+            named = {(name, raster) for name, raster, _ in told}
+            end.refused -= {(name, raster, "source") for name, raster in self.out if (name, raster) in named}
         assert end.refused <= told, f"not named: {end.refused - told}"
         assert told <= end.refused | end.others, f"named for nothing: {told - end.refused - end.others}"
         assert end.named <= {name for name, *_ in told}, f"not named: {end.named}, {told}"
         incomplete = {one["product"]: (set(one["lacks"]), one["stays"]) for one in report["incomplete"]}
         # What is remembered as incomplete is not asked for, so nobody sees that it is out of reach.
         unseen = {name for name, _ in self.out if self.memory is None}
-        assert {k: v for k, v in incomplete.items() if k in end.incomplete or k not in unseen} == end.incomplete
+        seen, wanted = ({k: v for k, v in of.items() if k not in unseen} for of in (incomplete, end.incomplete))
+        assert seen == wanted
         leaving = {(one["product"], one.get("raster")): one["reason"] for one in report["leaving"]}
         assert leaving.keys() == end.leaving.keys()
         assert all(end.leaving[key] in reason for key, reason in leaving.items()), leaving

@@ -72,11 +72,6 @@ impl Era {
         Self(name)
     }
 
-    /// True for a tree of further header profiles; false for one that differs by its radiometry alone.
-    pub fn is_of_profile(&self) -> bool {
-        self.0.contains(PROFILE)
-    }
-
     /// The name.
     pub fn name(&self) -> &str {
         &self.0

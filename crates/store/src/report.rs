@@ -58,13 +58,13 @@ pub struct BuildReport {
     pub cleaned: Vec<String>,
     /// How often the store was compared and written: more than once where another writer was faster.
     pub attempts: u32,
-    /// The time axis.
+    /// The time axis of the main tree; those of the eras are in `eras`, as is all that follows.
     pub times: Times,
-    /// The arrays.
+    /// Its arrays.
     pub arrays: Vec<ArrayReport>,
-    /// The arrays of sun and viewing angles, whose values are in the store.
+    /// Its arrays of sun and viewing angles, whose values are in the store.
     pub angles: Vec<AngleReport>,
-    /// References of all arrays.
+    /// References of its arrays.
     pub references: u64,
     /// Bytes they stand for.
     pub referenced_bytes: u64,
@@ -209,7 +209,7 @@ pub struct CatalogueReport {
 pub struct EraReport {
     /// Its name.
     pub era: Era,
-    /// What its products and rasters differ in from those of the main store.
+    /// What its products and rasters differ in from those of the main tree.
     pub differs: Vec<String>,
     /// Products and rasters that are new in it, each with what differs.
     pub placed: Vec<Placed>,

@@ -91,7 +91,7 @@ struct Published {
     /// Newest tag of a published state.
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
-    /// Products of the main store.
+    /// Products of the main tree.
     products: u64,
     /// Names of its eras, which have products of their own.
     eras: Vec<String>,

@@ -251,7 +251,7 @@ fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {
     format!("Build {tile} {level}: {products}, {arrays}, {references} references")
 }
 
-/// Writes every reference that [`build`] would make in an empty place to a Parquet file, those of the main store alone: what
+/// Writes every reference that [`build`] would make in an empty place to a Parquet file, those of the main tree alone: what
 /// belongs to an era is refused. `None` or a dry run writes nothing.
 ///
 /// # Errors

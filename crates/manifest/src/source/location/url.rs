@@ -183,15 +183,6 @@ impl SourceUrl {
         })
     }
 
-    /// The address beside this one whose last part has more at its end; `None` for a whole bucket or host.
-    #[must_use]
-    pub fn sibling(&self, suffix: &str) -> Option<Self> {
-        let mut out = self.clone();
-        out.segments.last_mut()?.push_str(suffix);
-        check_segment(out.segments.last()?).ok()?;
-        Some(out)
-    }
-
     /// The address with a slash at its end, percent-encoded: what a virtual chunk container is named by.
     #[must_use]
     pub fn prefix(&self) -> String {

@@ -93,7 +93,8 @@ impl Memory {
         let before =
             state.refusals.get(&key).filter(|b| b.fingerprint == fingerprint && b.refusal.kind == refusal.kind);
         // What is still being waited for was not asked for.
-        if before.is_some_and(|before| before.again.is_none_or(|again| again > now) && before.by == by) {
+        let same = |before: &Remembered| before.by == by && before.lacks == lacks;
+        if before.is_some_and(|before| before.again.is_none_or(|again| again > now) && same(before)) {
             return;
         }
         let tries = before.map_or(0, |before| before.tries).saturating_add(1);
