@@ -418,7 +418,8 @@ class World:
         if self.memory is None:
             # What is remembered as another file is not asked for either.
             named = {(name, raster) for name, raster, _ in told}
-            end.refused -= {(name, raster, "source") for name, raster in self.out if (name, raster) in named}
+            unasked = {(name, raster, "source") for name, raster in self.out if (name, raster) in named}
+            end.refused, end.others = end.refused - unasked, end.others | unasked
         assert end.refused <= told, f"not named: {end.refused - told}"
         assert told <= end.refused | end.others, f"named for nothing: {told - end.refused - end.others}"
         assert end.named <= {name for name, *_ in told}, f"not named: {end.named}, {told}"
