@@ -19,11 +19,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import real_data
+from support import catalogue
+from support.archive import Archive
 from support.bench import Bench
 from support.command import Command
+from support.living import Living
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from support.catalogue import Catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -166,6 +171,25 @@ def sample_store(s2ice: Command, samples: Samples, once: Callable[..., Path]) ->
 def bases(make_samples: Callable[..., Samples]) -> Samples:
     """Two S2B and two S2A products of B01 and B09 alone, from which archives are made; read only."""
     return make_samples("--dates", "4", "--assets", "B01_60m,B09_60m", "--no-swath-edge", "--truth")
+
+
+@pytest.fixture
+def archive(bases: Samples, tmp_path: Path) -> Archive:
+    """An archive that a test fills, made of `bases`."""
+    return Archive(tmp_path / "archive", bases.root)
+
+
+@pytest.fixture
+def living(s2ice: Command, archive: Archive, tmp_path: Path) -> Living:
+    """A store of it that is built again and again."""
+    return Living(s2ice, archive, tmp_path / "stores")
+
+
+@pytest.fixture
+def items() -> Iterator[Catalogue]:
+    """A catalogue that a test fills."""
+    with catalogue.serve() as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

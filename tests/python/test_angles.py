@@ -13,13 +13,12 @@ import xarray as xr
 
 import s2ice as package
 from support import stores
-from support.archive import Archive
 from support.living import Living, changes, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Samples
+    from support.archive import Archive
     from support.bench import Bench
     from support.command import Command
 
@@ -108,16 +107,6 @@ def test_level_1c_has_them_too(s2ice: Command, make_samples: Any, tmp_path: Path
         *("--store", store, "--memory", "none", "-q"),
     )
     check(store, samples.root)
-
-
-@pytest.fixture
-def archive(bases: Samples, tmp_path: Path) -> Archive:
-    return Archive(tmp_path / "archive", bases.root)
-
-
-@pytest.fixture
-def living(s2ice: Command, archive: Archive, tmp_path: Path) -> Living:
-    return Living(s2ice, archive, tmp_path / "stores")
 
 
 def test_angles_go_with_their_products(living: Living, archive: Archive) -> None:

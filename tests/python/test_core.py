@@ -17,7 +17,7 @@ import pytest
 from test_gate import swapped
 
 import s2ice as package
-from support import catalogue, cogs, mirrors, s3, tables
+from support import cogs, mirrors, s3, tables
 from support.archive import Archive
 from support.living import B01, B09, TILE, Living, changes, refused
 
@@ -53,25 +53,9 @@ def rich(make_samples: Callable[..., Samples], once: Callable[..., Path], s2ice:
 
 
 @pytest.fixture
-def archive(bases: Samples, tmp_path: Path) -> Archive:
-    return Archive(tmp_path / "archive", bases.root)
-
-
-@pytest.fixture
-def living(s2ice: Command, archive: Archive, tmp_path: Path) -> Living:
-    return Living(s2ice, archive, tmp_path / "stores")
-
-
-@pytest.fixture
 def full(s2ice: Command, rich: Path, tmp_path: Path) -> Living:
     """A store of products that have a raster of every kind."""
     return Living(s2ice, Archive(tmp_path / "rich", rich), tmp_path / "stores")
-
-
-@pytest.fixture
-def items() -> Iterator[Catalogue]:
-    with catalogue.serve() as served:
-        yield served
 
 
 @pytest.fixture(scope="module")

@@ -17,17 +17,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import icechunk
-import pytest
 
 from support import readers, s3, tables
-from support.archive import Archive
 from support.living import B01, TILE, Living
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from conftest import Samples
+    from support.archive import Archive
     from support.command import Command
 
 LOG = logging.getLogger(__name__)
@@ -234,11 +231,6 @@ def check(place: Place, state: tuple[str, ...]) -> None:
     tagged = {repository.lookup_tag(tag) for tag in repository.list_tags()}
     assert tagged == {state.id for state in states}
     assert set(place.seen) <= tagged
-
-
-@pytest.fixture
-def living(s2ice: Command, bases: Samples, tmp_path: Path) -> Living:
-    return Living(s2ice, Archive(tmp_path / "archive", bases.root), tmp_path / "stores")
 
 
 def opener(living: Living, storage: Callable[[], icechunk.Storage]) -> Callable[[], icechunk.Repository]:

@@ -37,16 +37,6 @@ def others(make_samples: Callable[..., Samples]) -> tuple[Samples, Samples]:
 
 
 @pytest.fixture
-def archive(bases: Samples, tmp_path: Path) -> Archive:
-    return Archive(tmp_path / "archive", bases.root)
-
-
-@pytest.fixture
-def living(s2ice: Command, archive: Archive, tmp_path: Path) -> Living:
-    return Living(s2ice, archive, tmp_path / "stores")
-
-
-@pytest.fixture
 def three(archive: Archive) -> list[str]:
     """Three products five days apart."""
     return [archive.add(f"2024-06-{day:02}", base=base) for base, day in enumerate((1, 6, 11))]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zarr
 
-from support import catalogue, stores, tables
+from support import stores, tables
 from support.archive import Archive
 from support.living import Living, changes, refused
 
@@ -114,12 +114,6 @@ class Month:
 @pytest.fixture
 def month(bases: Samples, tmp_path: Path) -> Month:
     return Month(Archive(tmp_path / "archive", bases.root))
-
-
-@pytest.fixture
-def items() -> Iterator[Catalogue]:
-    with catalogue.serve() as served:
-        yield served
 
 
 class Runs:

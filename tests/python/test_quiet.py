@@ -8,31 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support import catalogue, s3, tables
-from support.archive import Archive
+from support import s3, tables
 from support.living import Living, changes, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Samples
+    from support.archive import Archive
     from support.catalogue import Catalogue
     from support.command import Command
 
 TILE = "33TVN"
 DAYS = ("2024-06-01", "2024-06-06", "2024-06-11")
-
-
-@pytest.fixture
-def items() -> Iterator[Catalogue]:
-    with catalogue.serve() as served:
-        yield served
-
-
-@pytest.fixture
-def archive(bases: Samples, tmp_path: Path) -> Archive:
-    return Archive(tmp_path / "archive", bases.root)
 
 
 class Nightly:

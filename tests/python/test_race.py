@@ -14,14 +14,14 @@ import icechunk
 import pytest
 
 from support import readers, s3
-from support.archive import Archive
 from support.living import TILE, Living, changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Samples
+    from support.archive import Archive
+
 
 ARRAYS = ("--arrays", "**/b01")
 PER_STORE = 10
@@ -138,11 +138,6 @@ def rounds(begin: Callable[[int], Race], count: int, seed: int) -> int:
         race.is_as_built()
         assert changes(race.together(race.names)[0]) == {"unchanged": len(race.names)}
     return again
-
-
-@pytest.fixture
-def living(s2ice: Any, bases: Samples, tmp_path: Path) -> Living:
-    return Living(s2ice, Archive(tmp_path / "archive", bases.root), tmp_path / "stores")
 
 
 def on_disk(living: Living, number: int) -> Race:

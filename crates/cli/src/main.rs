@@ -13,13 +13,13 @@ mod text;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// glibc's allocator keeps what one thread frees of another's: a third of a build's peak.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 use args::{Cli, Command};
 use clap::Parser;
 use exit::Failure;
+
+/// glibc's allocator keeps what one thread frees of another's: a third of a build's peak.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

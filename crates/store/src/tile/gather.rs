@@ -14,7 +14,7 @@ use s2ice_manifest::tlm::IndexRow;
 
 use super::inputs::{CatalogueLoad, Gathered, Inputs, Standing};
 use super::missing::{Missing, index_missing};
-use super::search::{catalogue, index_options, query_of};
+use super::search::{catalogue, index_locations, index_options, query_of};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
@@ -43,10 +43,7 @@ pub async fn gather(
     let filter = IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
     settings.index.iter().try_for_each(|index| is_a_file(index))?;
     let index_options = index_options(settings);
-    let mut locations = settings.index.clone();
-    let written = settings.write_index.as_ref().filter(|path| path.exists()).map(|path| path.display().to_string());
-    locations.extend(written.filter(|path| !settings.index.contains(path)));
-    let read = read_index(&locations, &index_options, &filter).await;
+    let read = read_index(&index_locations(settings), &index_options, &filter).await;
     progress.end();
     let (rows, index) = read.map_err(|error| Error::Input(error.to_string()))?;
     let mut by_product: BTreeMap<ProductId, Vec<IndexRow>> = BTreeMap::new();

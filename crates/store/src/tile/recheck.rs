@@ -59,9 +59,9 @@ pub async fn replaced(
 /// The products whose turn it is: those behind the last one that was looked at.
 fn share<'a>(memory: &Memory, held: &Holdings, products: &'a [Gathered]) -> Vec<&'a Gathered> {
     let mut all: Vec<&Gathered> = products.iter().filter(|product| held.contains(product.id)).collect();
-    all.sort_by_key(|product| product.id.to_string());
-    let behind = memory.looked_at();
-    let start = all.partition_point(|product| behind.as_ref().is_some_and(|last| product.id.to_string() <= *last));
+    all.sort_by_key(|product| product.id);
+    let behind: Option<ProductId> = memory.looked_at().and_then(|last| last.parse().ok());
+    let start = all.partition_point(|product| behind.is_some_and(|last| product.id <= last));
     let count = all.len().div_ceil(TURNS);
     (0..count).filter_map(|number| all.get((start + number) % all.len()).copied()).collect()
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 use crate::report::StacReport;
 
+/// The question, as a catalogue is asked.
 pub fn query_of(settings: &BuildSettings, standing: &Standing) -> StacQuery {
     StacQuery {
         tile: settings.tile,
@@ -53,6 +54,14 @@ pub async fn catalogue(
 /// No options but the ledger: what lies on one host shares its limits.
 pub fn sharing(settings: &BuildSettings) -> SourceOptions {
     SourceOptions { ledger: settings.source_options.ledger.clone(), ..SourceOptions::default() }
+}
+
+/// The index files, that to which rows are added included where it is there already.
+pub fn index_locations(settings: &BuildSettings) -> Vec<String> {
+    let mut locations = settings.index.clone();
+    let written = settings.write_index.as_ref().filter(|path| path.exists()).map(|path| path.display().to_string());
+    locations.extend(written.filter(|path| !settings.index.contains(path)));
+    locations
 }
 
 /// The index may lie on the source's own service; it is opened with the source's options where the schemes agree.

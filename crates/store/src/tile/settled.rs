@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::answers;
 use super::fingerprint::of_texts;
 use super::inputs::Standing;
-use super::search::{catalogue, index_options, sharing};
+use super::search::{catalogue, index_locations, index_options, sharing};
 use super::{BuildSettings, abandoned_before};
 use crate::error::Result;
 use crate::housekeeping::remove_stale_branches;
@@ -60,10 +60,7 @@ impl Asked {
         if anew || settings.store.is_none() {
             return None;
         }
-        let mut locations = settings.index.clone();
-        let written = settings.write_index.as_ref().filter(|path| path.exists()).map(|path| path.display().to_string());
-        locations.extend(written);
-        let mut files = index_versions(&locations, &index_options(settings)).await.ok()?;
+        let mut files = index_versions(&index_locations(settings), &index_options(settings)).await.ok()?;
         let (mut api, stac) = (false, settings.stac.as_deref());
         if let Some(stac) = stac {
             match SourceUrl::parse(stac).ok()?.local_root() {
