@@ -669,3 +669,23 @@ def test_the_other_half_keeps_no_older_self_away(world: World) -> None:
     product.listed = False
     world.runs(plain=True, prune=ALL)
     world.runs(plain=True)
+
+
+@ALWAYS
+@pytest.mark.parametrize("how", ["gains", "loses"])
+def test_what_a_successor_lacks_is_told_of_what_stands_now(world: World, how: str) -> None:
+    """The one that stays gains a raster that the successor lacks too, or loses one of two."""
+    world.add(5, lacks="B09_60m" if how == "gains" else "", offset=-1000)
+    product = last(world)
+    world.runs(plain=True)
+    world.add(5, baseline="05.12", lacks="B01_60m", offset=-1000)
+    successor = last(world)
+    del successor.rows["B09_60m"]
+    world.runs(plain=True)
+    if how == "gains":
+        world.put(product, "B09_60m", 1)
+    else:
+        world.replace(product, "B09_60m", (product.files["B09_60m"] + 1) % 3)
+        world.recheck.add(product.name)
+    world.runs(plain=True)
+    world.runs(plain=True)

@@ -16,10 +16,42 @@ use crate::raster::Asset;
 pub struct Incomplete {
     /// Its name.
     pub product: ProductId,
+    /// What it has.
+    pub has: BTreeSet<Asset>,
     /// Rasters that the other one has.
     pub lacks: Vec<Asset>,
     /// The other one, which stays.
     pub stays: ProductId,
+}
+
+impl Incomplete {
+    /// Beside one that stays and has `rasters`.
+    #[must_use]
+    pub fn beside(
+        (stays, rasters): (ProductId, &BTreeSet<Asset>),
+        product: ProductId,
+        has: BTreeSet<Asset>,
+        resolutions: Resolutions,
+    ) -> Self {
+        let lacks = lacking(&has, rasters, resolutions).collect();
+        Self { product, has, lacks, stays }
+    }
+
+    /// As the report says it.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        let Self { product, lacks, stays, .. } = self;
+        let lacks: Vec<String> = lacks.iter().map(ToString::to_string).collect();
+        let lacks = lacks.join(", ");
+        Refusal {
+            product: product.to_string(),
+            raster: None,
+            kind: RefusalKind::Incomplete,
+            reason: format!(
+                "it lacks {lacks} of {stays}, which stays until then (--accept-incomplete takes it as it is)"
+            ),
+        }
+    }
 }
 
 /// Which products stand, and which give way to which.
@@ -65,8 +97,8 @@ pub(super) fn choose(
             if precedence(id) < precedence(winner) {
                 out.superseded.push((id, winner));
             } else {
-                let lacks = lacking(rasters(id), rasters(winner), policy.resolutions).collect();
-                out.incomplete.push(Incomplete { product: id, lacks, stays: winner });
+                let (stays, has) = ((winner, rasters(winner)), rasters(id).clone());
+                out.incomplete.push(Incomplete::beside(stays, id, has, policy.resolutions));
             }
         }
     }
@@ -109,18 +141,7 @@ impl Choice {
         }
         found.refused.extend(self.superseded.iter().map(|(product, by)| Refusal::superseded(*product, *by)));
         found.superseded = self.superseded;
-        for Incomplete { product, lacks, stays } in &self.incomplete {
-            let lacks: Vec<String> = lacks.iter().map(ToString::to_string).collect();
-            found.refused.push(Refusal {
-                product: product.to_string(),
-                raster: None,
-                kind: RefusalKind::Incomplete,
-                reason: format!(
-                    "it lacks {} of {stays}, which stays until then (--accept-incomplete takes it as it is)",
-                    lacks.join(", ")
-                ),
-            });
-        }
+        found.refused.extend(self.incomplete.iter().map(Incomplete::refusal));
         found.incomplete = self.incomplete;
         found.incomplete.sort_by_key(|incomplete| incomplete.product);
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{ProductRecord, Refusal};
-use s2ice_manifest::decide::{Incomplete, Leaving, Policy};
+use s2ice_manifest::decide::{Leaving, Policy};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::product::{ProductId, ProductMetadata};
@@ -61,8 +61,6 @@ pub struct Found {
     pub refused: Vec<Refusal>,
     /// What was not asked for on account of another product.
     pub prejudged: Vec<Prejudged>,
-    /// Successors that had less than what stands, as the last run found.
-    pub incomplete: Vec<Incomplete>,
     /// Fingerprint of the rows of every product of the input.
     pub inputs: BTreeMap<ProductId, i64>,
     /// Answers that were remembered.
@@ -113,7 +111,6 @@ pub async fn find(
 
     let Evidence { products: resolved, mut prejudged, mut refused, from_cache } = evidence;
     prejudged.append(&mut split.prejudged);
-    refused.extend(prejudged.iter().map(Prejudged::refusal));
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
     refused.extend(waiting.refused);
@@ -122,6 +119,5 @@ pub async fn find(
     }
     let Merged { records, leaving, behind } = split.merge(held, resolved, &refused, angles, prune);
     prejudged.extend(waiting.prejudged);
-    let (incomplete, inputs) = (waiting.incomplete, split.inputs);
-    Ok(Found { records, leaving, behind, refused, prejudged, incomplete, inputs, from_cache })
+    Ok(Found { records, leaving, behind, refused, prejudged, inputs: split.inputs, from_cache })
 }

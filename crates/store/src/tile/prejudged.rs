@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::Refusal;
-use s2ice_manifest::decide::Decision;
+use s2ice_manifest::decide::{Decision, Incomplete, Resolutions, covers};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::{Asset, Quantity};
 
@@ -23,15 +23,24 @@ pub struct Prejudged {
 pub enum Why {
     /// It counts more and has all of these.
     Has(BTreeSet<Quantity>),
-    /// It counts less, but has these rasters and the product does not.
-    Lacks(Vec<Asset>),
+    /// It counts less, but has more than the product, which has these.
+    Lacks(BTreeSet<Asset>),
 }
 
-impl Prejudged {
-    /// As the report says it.
-    pub fn refusal(&self) -> Refusal {
-        Refusal::superseded(self.product, self.by)
+/// What the report says of them, each beside what stands now; what is incomplete comes by itself too.
+pub fn told(prejudged: &[Prejudged], decision: &Decision, resolutions: Resolutions) -> (Vec<Refusal>, Vec<Incomplete>) {
+    let stays = decision.rasters();
+    let (mut refused, mut incomplete) = (Vec::new(), Vec::new());
+    for Prejudged { product, by, why } in prejudged {
+        match (why, stays.get(by)) {
+            (Why::Lacks(has), Some(rasters)) => {
+                incomplete.push(Incomplete::beside((*by, rasters), *product, has.clone(), resolutions));
+            }
+            _ => refused.push(Refusal::superseded(*product, *by)),
+        }
     }
+    refused.extend(incomplete.iter().map(Incomplete::refusal));
+    (refused, incomplete)
 }
 
 /// Which product each one gave way to, before the decision or in it.
@@ -41,7 +50,7 @@ pub fn superseded(prejudged: &[Prejudged], decision: &Decision) -> BTreeMap<Prod
 }
 
 /// The products that were not asked for on account of what does not stand, or not whole enough, after the decision.
-pub fn wrongly(prejudged: &[Prejudged], decision: &Decision) -> BTreeSet<ProductId> {
+pub fn wrongly(prejudged: &[Prejudged], decision: &Decision, resolutions: Resolutions) -> BTreeSet<ProductId> {
     let stays = decision.rasters();
     let later: BTreeMap<ProductId, ProductId> = decision.superseded.iter().copied().collect();
     let last = |mut id: ProductId| {
@@ -54,9 +63,7 @@ pub fn wrongly(prejudged: &[Prejudged], decision: &Decision) -> BTreeSet<Product
         Why::Has(quantities) => stays.get(&last(prejudged.by)).is_some_and(|rasters| {
             quantities.iter().all(|quantity| rasters.iter().any(|raster| raster.quantity == *quantity))
         }),
-        Why::Lacks(lacks) => stays.get(&prejudged.by).is_some_and(|rasters| {
-            lacks.iter().any(|lacking| rasters.iter().any(|raster| raster.quantity == lacking.quantity))
-        }),
+        Why::Lacks(has) => stays.get(&prejudged.by).is_some_and(|rasters| !covers(has, rasters, resolutions)),
     };
     prejudged.iter().filter(|prejudged| !holds(prejudged)).map(|prejudged| prejudged.product).collect()
 }

@@ -73,13 +73,12 @@ pub(super) async fn prepare(
     let angles = &wanted_angles(settings)?;
     let job = Job { settings, memory, target, places: &places, held: &held, policy, angles, exempt: &exempt, progress };
     let found = find(job, loaded, products, present, unindexed).await?;
-    let Found { records, leaving: given, behind, mut refused, prejudged, incomplete: waiting, inputs, from_cache } =
-        found;
+    let Found { records, leaving: given, behind, mut refused, prejudged, inputs, from_cache } = found;
 
     // Decision.
     let standing = held.standing();
     let decision = decide(records, &standing, &policy);
-    let wrongly = prejudged::wrongly(&prejudged, &decision);
+    let wrongly = prejudged::wrongly(&prejudged, &decision, resolutions);
     if !wrongly.is_subset(&exempt) {
         // What stood in their place gives way in this very run: they are asked for, and all is decided anew.
         let exempt = exempt.union(&wrongly).copied().collect();
@@ -87,8 +86,10 @@ pub(super) async fn prepare(
     }
     let leaving = decision.account(&standing, &given).map_err(|error| Error::Nothing(error.to_string()))?;
     let superseded = prejudged::superseded(&prejudged, &decision);
+    let (told, waiting) = prejudged::told(&prejudged, &decision, resolutions);
     let Decision { parts, refused: more, mut incomplete, accepted, .. } = decision;
     refused.extend(more);
+    refused.extend(told);
     refused.extend(index.conflicts.iter().map(conflict));
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     refused.dedup();

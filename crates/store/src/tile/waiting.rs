@@ -30,8 +30,6 @@ fn policy(settings: &BuildSettings) -> i64 {
 pub struct Waiting {
     /// What is left out.
     pub refused: Vec<Refusal>,
-    /// Successors that had less than what stands.
-    pub incomplete: Vec<Incomplete>,
     /// Products that others stand in the place of.
     pub prejudged: Vec<Prejudged>,
 }
@@ -62,15 +60,12 @@ pub fn hold_back(
         let due = |raster: Option<&str>| memory.due(id, raster, fingerprint, stands);
         if let Due::Wait(known) = due(None) {
             if let Some(by) = known.by {
-                let why = if known.refusal.kind == RefusalKind::Incomplete {
-                    out.incomplete.push(Incomplete { product: id, lacks: known.lacks.clone(), stays: by });
-                    Why::Lacks(known.lacks)
-                } else {
-                    Why::Has(product.main_quantities())
-                };
+                let is_incomplete = known.refusal.kind == RefusalKind::Incomplete;
+                let why = if is_incomplete { Why::Lacks(known.has) } else { Why::Has(product.main_quantities()) };
                 out.prejudged.push(Prejudged { product: id, by, why });
+            } else {
+                refused.push(known.refusal);
             }
-            refused.push(known.refusal);
             continue;
         }
         let before = product.rows.len();
@@ -113,26 +108,28 @@ pub fn remember(
         refused.iter().map(|refusal| (refusal.product.as_str(), refusal.raster.as_deref())).collect();
     let given = |product: &str| product.parse().is_ok_and(|id: ProductId| inputs.contains_key(&id));
     memory.settle(given, |product, raster| names.contains(&(product, raster)));
-    let passing: BTreeSet<&str> =
-        refused.iter().filter(|r| r.kind == RefusalKind::Source).map(|refusal| refusal.product.as_str()).collect();
+    // Who is refused for the sake of others comes in where these leave.
+    let is_for_others = |kind| {
+        settings.on_mismatch == OnMismatch::Refuse
+            && matches!(kind, RefusalKind::Radiometry | RefusalKind::HeaderProfile)
+    };
+    let is_passing = |refusal: &&Refusal| refusal.kind == RefusalKind::Source || is_for_others(refusal.kind);
+    let passing: BTreeSet<&str> = refused.iter().filter(is_passing).map(|refusal| refusal.product.as_str()).collect();
     for refusal in refused {
         let Ok(id) = refusal.product.parse::<ProductId>() else { continue };
         let Some(fingerprint) = inputs.get(&id) else { continue };
         let by = match refusal.kind {
             // It follows from what is refused of its rasters.
             RefusalKind::Empty => continue,
-            // Who is refused for the sake of others comes in where these leave.
-            RefusalKind::Radiometry | RefusalKind::HeaderProfile if settings.on_mismatch == OnMismatch::Refuse => {
-                continue;
-            }
+            kind if is_for_others(kind) => continue,
             RefusalKind::Superseded => match superseded.get(&id) {
-                Some(by) => Some((*by, [].as_slice())),
+                Some(by) => Some((*by, BTreeSet::new())),
                 None => continue,
             },
-            // Where a part of it is out of reach for now, it may be whole by the next run.
+            // Where a part of it is out for now, it may be whole by the next run.
             RefusalKind::Incomplete if passing.contains(refusal.product.as_str()) => continue,
             RefusalKind::Incomplete => match incomplete.iter().find(|incomplete| incomplete.product == id) {
-                Some(incomplete) => Some((incomplete.stays, incomplete.lacks.as_slice())),
+                Some(incomplete) => Some((incomplete.stays, incomplete.has.clone())),
                 None => continue,
             },
             _ => None,

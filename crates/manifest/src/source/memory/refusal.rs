@@ -1,5 +1,7 @@
 //! Refusals, and when what was refused is asked for again.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +20,9 @@ pub struct Remembered {
     /// The product that stands in its place; where that is gone, the refusal is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<ProductId>,
-    /// What it lacks of that one.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub lacks: Vec<Asset>,
+    /// What it has itself, where that is less than what that one has.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub has: BTreeSet<Asset>,
     /// When it was first refused.
     pub first: DateTime<Utc>,
     /// When it was last refused.
@@ -84,24 +86,23 @@ impl Memory {
         }
     }
 
-    /// Remembers that something was refused; `by` is the product that stands in its place, with what it lacks of that one.
-    pub fn refuse(&self, refusal: &Refusal, fingerprint: i64, by: Option<(ProductId, &[Asset])>) {
-        let (by, lacks) = (by.map(|(by, _)| by), by.map(|(_, lacks)| lacks.to_vec()).unwrap_or_default());
+    /// Remembers that something was refused; `by` is the product that stands in its place, although it has these.
+    pub fn refuse(&self, refusal: &Refusal, fingerprint: i64, by: Option<(ProductId, BTreeSet<Asset>)>) {
+        let (by, has) = by.map_or_else(Default::default, |(by, has)| (Some(by), has));
         let now = (self.clock)();
         let key = key(&refusal.product, refusal.raster.as_deref());
         let mut state = self.lock();
         let before =
             state.refusals.get(&key).filter(|b| b.fingerprint == fingerprint && b.refusal.kind == refusal.kind);
         // What is still being waited for was not asked for.
-        let same = |before: &Remembered| before.by == by && before.lacks == lacks;
+        let same = |before: &Remembered| before.by == by && before.has == has;
         if before.is_some_and(|before| before.again.is_none_or(|again| again > now) && same(before)) {
             return;
         }
         let tries = before.map_or(0, |before| before.tries).saturating_add(1);
         let first = before.map_or(now, |before| before.first);
         let again = wait(refusal.kind, tries).map(|wait| now + wait);
-        let remembered =
-            Remembered { refusal: refusal.clone(), fingerprint, by, lacks, first, last: now, tries, again };
+        let remembered = Remembered { refusal: refusal.clone(), fingerprint, by, has, first, last: now, tries, again };
         state.refusals.insert(key, remembered);
         state.learned += 1;
     }
@@ -206,7 +207,7 @@ mod tests {
         assert!(matches!(due(1), Due::Wait(_)) && due(2) == Due::Ask);
         // What gave way to another comes back where that one is gone.
         let whole = Refusal { raster: None, ..refusal(RefusalKind::Superseded) };
-        memory.refuse(&whole, 7, Some((other, &[])));
+        memory.refuse(&whole, 7, Some((other, BTreeSet::new())));
         assert_eq!(waits(memory.due(id, None, 7, |by| by == other)), Some(whole));
         assert_eq!(memory.due(id, None, 7, |_| false), Due::Ask);
         memory.settle(|_| true, |_, raster| raster.is_none());
