@@ -44,10 +44,10 @@ test-python: build ## Run the Python and end-to-end tests.
 	$(PYTEST) crates/python/tests
 	$(PYTEST) tests/python
 
-soak: build      ## The long form of kill, race, month, model and property tests (an hour).
-	PROPTEST_CASES=5000 S2ICE_MODEL_STEPS=10000 cargo nextest run --workspace $(CARGO_FLAGS)
-	S2ICE_MODEL_STEPS=10000 $(PYTEST) --soak $(wildcard tests/python/test_kill.py tests/python/test_race.py \
-	    tests/python/test_month.py tests/python/test_model.py)
+soak: build      ## The long form of kill, race, month, model and property tests (two hours).
+	PROPTEST_CASES=5000 cargo nextest run --workspace $(CARGO_FLAGS)
+	S2ICE_MODEL_STEPS=10000 $(PYTEST) --dist worksteal --soak tests/python/test_kill.py tests/python/test_race.py \
+	    tests/python/test_month.py tests/python/test_model.py
 
 bench: setup     ## Compare speed and memory with other ways, in one run.
 	@tests/bench/run.sh

@@ -1,6 +1,4 @@
 //! What changes in one window of time steps, put into a session of its own.
-//!
-//! A window is prepared while the one before it is committed: both are work for a processor, and there are at least two.
 
 mod angles;
 
@@ -28,7 +26,6 @@ use crate::state::StoreState;
 use crate::update::{Operation, Update, Window, operation};
 
 /// Fills sessions on the run's branch.
-#[derive(Clone)]
 pub(crate) struct Windows {
     pub(crate) repository: Arc<Repository>,
     pub(crate) url: SourceUrl,
@@ -68,12 +65,6 @@ impl Windows {
     pub(crate) async fn session(&self) -> Result<Session> {
         let session = self.repository.writable_session(&self.branch).await;
         session.map_err(|error| self.failed("opening the run's branch", &error))
-    }
-
-    /// A new session with the references of these time steps. The arrays must be on the branch.
-    pub(crate) async fn prepare(self, window: Window) -> Result<Filled> {
-        let session = self.session().await?;
-        self.fill(session, Some(&window)).await
     }
 
     /// Puts what changes in these time steps into a session; without any, the session stays as it is.
