@@ -104,6 +104,7 @@ def run(
     for name in before.keys() | set(given):
         held = before.get(name)
         rasters = dict(held.rasters) if held else {}
+        read: set[str] = set()
         product = archive[name]
         if prune and name not in given:
             end.leaving[name, None] = "pruned"
@@ -117,7 +118,7 @@ def run(
         elif (name, None) in out:
             # What the source does not give stays. It is asked for where the store has not all that is told.
             end.others |= {(name, raster, kind) for raster in (None, *ARRAYS) for kind in REASONS}
-            if rasters != product.rows:
+            if any(rasters.get(raster) != content for raster, content in product.rows.items()):
                 end.named.add(name)
         else:
             for raster, content in product.rows.items():
@@ -134,10 +135,15 @@ def run(
                         end.leaving[name, raster] = "another one"
                 else:
                     rasters[raster] = content
+                    read.add(raster)
+            if held and read and product.offset != held.offset:
+                # Made anew in its place: the rest would get the new offset.
+                end.leaving |= {(name, raster): "another one" for raster in held.rasters if raster not in read}
+                rasters = {raster: rasters[raster] for raster in read}
             # What its rasters say is enough.
             end.others.add((name, None, "empty"))
         if rasters:
-            offset = product.offset if name in given and (name, None) not in out else held.offset if held else 0
+            offset = product.offset if read or not held else held.offset
             there[name] = Held(offset, rasters)
     for acquisition in {archive[name].acquisition for name in there}:
         rivals = [name for name in there if archive[name].acquisition == acquisition]

@@ -101,7 +101,7 @@ pub async fn gather(
     for item in load.items {
         let Some(product) = product(item, source, &wanted, &mut refused) else { continue };
         // There is no XML to ask what the item leaves open.
-        match product.stated.as_ref().and_then(|stated| not_admitted(settings, &product, &stated.metadata)) {
+        match product.stated.as_ref().and_then(|stated| not_admitted(settings, &product, &stated.metadata, false)) {
             Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
             None => products.push(product),
         }
@@ -190,7 +190,7 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
         Ok(metadata) => {
             let changed = item.changed().map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
             let stated = Stated { metadata, changed, sizes, unshifted: item.is_unshifted() };
-            Some(Gathered { id, rows, anchor, stated: Some(stated), item: Some(item), is_rest: false, known: None })
+            Some(Gathered { id, rows, anchor, stated: Some(stated), item: Some(item), is_rest: false })
         }
         Err(reason) => {
             refused.push(whole(id, RefusalKind::Metadata, reason));

@@ -7,7 +7,7 @@ use s2ice_manifest::decide::{Leaving, LeavingReason, Resolutions};
 use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::{ProductId, ProductMetadata, datastrip_start};
+use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata, datastrip_start};
 use s2ice_manifest::raster::{Asset, Quantity};
 
 use super::fingerprint::{Salt, of_product};
@@ -38,6 +38,8 @@ pub struct Difference {
 pub struct Choice<'a> {
     /// What gives other references from the same rows.
     pub salt: &'a Salt,
+    /// The same for what asks the files themselves, where this run does not.
+    pub better: &'a [Salt],
     /// Take away what the input does not have.
     pub prune: bool,
     /// Which copies of a raster.
@@ -65,7 +67,11 @@ pub fn difference(
         refused: Vec::new(),
     };
     for product in products {
-        let fingerprint = of_product(choice.salt, &product);
+        let held_inputs = held.inputs(product.id);
+        // What was read is as good as what would be assumed.
+        let given = |salt| of_product(salt, &product);
+        let same = choice.better.iter().map(given).find(|better| *better == held_inputs);
+        let fingerprint = same.unwrap_or_else(|| given(choice.salt));
         out.inputs.insert(product.id, fingerprint);
         let Some(metadata) = held.metadata(product.id) else {
             // Where the item tells the datastrip, no file has to be asked. What is pruned takes nobody's place.
@@ -88,7 +94,7 @@ pub fn difference(
             }
         } else {
             out.asked.insert(product.id, product.rows.iter().map(|row| row.asset).collect());
-            if fingerprint != held.inputs(product.id) || rechecks(product.id) {
+            if fingerprint != held_inputs || rechecks(product.id) {
                 out.changed.push(product);
                 continue;
             }
@@ -112,11 +118,9 @@ fn rest(held: &Holdings, mut product: Gathered, choice: &Choice<'_>) -> Option<G
         Resolutions::Best => there.iter().all(|asset| asset.quantity != row.asset.quantity),
     });
     product.is_rest = true;
-    let known = held.angles(product.id);
-    if choice.angles.iter().all(|array| known.contains_key(array)) {
-        product.known = held.metadata(product.id).cloned();
-    }
-    (!product.rows.is_empty() || product.known.is_none()).then_some(product)
+    let angles = held.angles(product.id);
+    let has_angles = choice.angles.iter().all(|array| angles.contains_key(array));
+    (!product.rows.is_empty() || !has_angles).then_some(product)
 }
 
 impl Difference {
@@ -130,20 +134,29 @@ impl Difference {
             && held > 0
     }
 
-    /// The products of store and input as one set. `resolved` are the changed ones, `refused` what was left out of them,
-    /// `angles` the arrays of angles that the input was asked for.
+    /// Products of which the store lacks something and that were made anew in their place: all of them is to be asked for.
+    pub fn remade(&self, held: &Holdings, resolved: &[ProductRecord]) -> BTreeSet<ProductId> {
+        let rests = resolved.iter().filter(|record| self.rests.contains(&record.id));
+        let is = |record: &&ProductRecord| held.metadata(record.id).is_some_and(|old| is_remade(&record.metadata, old));
+        rests.filter(is).map(|record| record.id).collect()
+    }
+
+    /// The products of store and input as one set. `resolved` are the changed ones, `refused` what was left out of them.
     ///
     /// What the input does not have stays, unless it is pruned. Of what could not be resolved this time the store keeps
     /// what it holds, except where the file is proven to be another one by now. Where its metadata tell
     /// that a product was made anew in its place, what could not be read of it leaves: it would get the new offset and time.
+    /// So does what is `contradicted` by its own pixels.
     pub fn merge(
         &self,
         held: &Holdings,
         resolved: Vec<ProductRecord>,
         refused: &[Refusal],
-        angles: &BTreeSet<AngleArray>,
-        prune: bool,
+        contradicted: &BTreeMap<ProductId, Refusal>,
+        choice: &Choice<'_>,
     ) -> Merged {
+        let Choice { prune, angles, .. } = *choice;
+
         let mut records: BTreeMap<ProductId, ProductRecord> = resolved.into_iter().map(|r| (r.id, r)).collect();
         let refusals = Refusals::of(refused);
         let (mut leaving, mut behind) = (Vec::new(), BTreeSet::new());
@@ -157,15 +170,17 @@ impl Difference {
                 continue;
             }
             let asked = self.asked.get(&id);
-            let was_remade = match records.get(&id) {
-                Some(new) if self.rests.contains(&id) && is_remade(&new.metadata, metadata) => {
-                    records.remove(&id);
-                    behind.insert(id);
-                    false
-                }
-                Some(new) => is_remade(&new.metadata, metadata),
-                None => false,
-            };
+            if let Some(refusal) = contradicted.get(&id) {
+                leaves(None, LeavingReason::AnotherFile { why: refusal.reason.clone() });
+                continue;
+            }
+            if let Some(new) = records.get_mut(&id)
+                && (new.metadata.source, metadata.source) == (MetadataSource::Name, MetadataSource::Product)
+            {
+                // What its XML told is worth more than its name.
+                new.metadata = metadata.clone();
+            }
+            let was_remade = records.get(&id).is_some_and(|new| is_remade(&new.metadata, metadata));
             let known: BTreeSet<Asset> =
                 records.get(&id).map(|r| r.rasters.iter().map(Placement::asset).collect()).unwrap_or_default();
             let mut kept: Vec<Placement> = Vec::new();
@@ -215,7 +230,7 @@ impl Difference {
 }
 
 /// True where metadata tell that a product was made anew in its place.
-fn is_remade(new: &ProductMetadata, old: &ProductMetadata) -> bool {
+pub fn is_remade(new: &ProductMetadata, old: &ProductMetadata) -> bool {
     new.source == old.source
         && (Radiometry::of(new) != Radiometry::of(old) || new.sensing_time_us != old.sensing_time_us)
 }

@@ -1,7 +1,7 @@
 //! Evidence: what products and files themselves say. What cannot be proven is refused by name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::holdings::Holdings;
 use crate::progress::{Phase, Progress};
 
-/// So many files that do not answer, one after the other, are a source that does not answer.
+/// So many products of which a file does not answer, one after the other, are a source that does not answer.
 const SILENT: usize = 4;
 
 /// Angles of a product, by array.
@@ -58,6 +58,8 @@ pub struct Evidence {
     pub prejudged: Vec<Prejudged>,
     /// What was left out so far.
     pub refused: Vec<Refusal>,
+    /// Products that their own pixels contradict; they are among these.
+    pub contradicted: BTreeMap<ProductId, Refusal>,
     /// Answers that were remembered.
     pub from_cache: u64,
 }
@@ -75,8 +77,8 @@ pub async fn evidence(
     exempt: &BTreeSet<ProductId>,
     progress: &dyn Progress,
 ) -> Result<Evidence> {
-    let job = Job { settings, reader, resolutions: policy.resolutions, silent: AtomicUsize::new(0) };
-    let (mut refused, mut prejudged) = (Vec::new(), Vec::new());
+    let job = Job { settings, reader, held, resolutions: policy.resolutions, silent: Mutex::default() };
+    let (mut refused, mut prejudged, mut contradicted) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut waiting = job.metadata(products, &mut refused, progress).await?;
     let mut products: Vec<ProductRecord> = Vec::with_capacity(waiting.len());
     waiting.sort_by_key(|asked| std::cmp::Reverse(precedence(asked.product.id)));
@@ -97,10 +99,12 @@ pub async fn evidence(
                 None => now.push(asked),
             }
         }
-        products.extend(job.rasters(now, &mut refused, progress).await?);
+        let resolved = job.rasters(now, &mut refused, progress).await?;
+        products.extend(job.believed(resolved, &mut contradicted).await?);
         waiting = later;
     }
-    Ok(Evidence { products, prejudged, refused, from_cache: reader.remembered() })
+    refused.extend(contradicted.values().cloned());
+    Ok(Evidence { products, prejudged, refused, contradicted, from_cache: reader.remembered() })
 }
 
 /// True where a product that was resolved is a later processing of the same acquisition, and surely has all that one could
@@ -146,9 +150,10 @@ struct Copies {
 struct Job<'a> {
     settings: &'a BuildSettings,
     reader: &'a dyn Reader,
+    held: &'a Holdings,
     resolutions: Resolutions,
-    /// Files in a row that did not answer.
-    silent: AtomicUsize,
+    /// Products of which a file did not answer since another file did.
+    silent: Mutex<BTreeSet<ProductId>>,
 }
 
 impl Job<'_> {
@@ -167,40 +172,35 @@ impl Job<'_> {
         let mut out = Vec::with_capacity(products.len());
         let mut answers = futures::stream::iter(products)
             .map(|product| async move {
-                let answer = self.patient(self.read(&product).await);
+                let answer = self.patient(product.id, self.reader.read_product(&product).await);
                 progress.advance(1);
                 (product, answer)
             })
             .buffered(self.parallel());
         while let Some((product, answer)) = answers.next().await {
             match answer {
-                Ok((metadata, angles)) => match not_admitted(self.settings, &product, &metadata) {
-                    None => {
-                        let angles = match angles {
-                            Ok(angles) => angles,
-                            Err(Trouble::Refused(kind, reason)) => {
-                                refused.push(without_angles(product.id, kind, reason));
-                                Angles::new()
-                            }
-                            Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
-                        };
-                        out.push(Asked { product, metadata, angles });
+                Ok((metadata, angles)) => {
+                    match not_admitted(self.settings, &product, &metadata, self.held.contains(product.id)) {
+                        None => {
+                            let angles = match angles {
+                                Ok(angles) => angles,
+                                Err(Trouble::Refused(kind, reason)) => {
+                                    refused.push(without_angles(product.id, kind, reason));
+                                    Angles::new()
+                                }
+                                Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
+                            };
+                            out.push(Asked { product, metadata, angles });
+                        }
+                        Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
                     }
-                    Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
-                },
+                }
                 Err(Trouble::Refused(kind, reason)) => refused.push(whole(product.id, kind, reason)),
                 Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
             }
         }
         progress.end();
         Ok(out)
-    }
-
-    async fn read(&self, product: &Gathered) -> std::result::Result<ReadProduct, Trouble> {
-        match &product.known {
-            Some(known) => Ok((known.clone(), Ok(Angles::new()))),
-            None => self.reader.read_product(product).await,
-        }
     }
 
     async fn rasters(
@@ -232,7 +232,6 @@ impl Job<'_> {
         }
         drop(answers);
         progress.end();
-        let mut records = self.believed(records, refused).await?;
         records.retain(|record| {
             // The store has others of it.
             let keep = !record.rasters.is_empty() || rest.contains(&record.id);
@@ -249,9 +248,13 @@ impl Job<'_> {
     }
 
     /// The products that nothing contradicts.
-    async fn believed(&self, records: Vec<ProductRecord>, refused: &mut Vec<Refusal>) -> Result<Vec<ProductRecord>> {
+    async fn believed(
+        &self,
+        records: Vec<ProductRecord>,
+        contradicted: &mut BTreeMap<ProductId, Refusal>,
+    ) -> Result<Vec<ProductRecord>> {
         let judged = |record: ProductRecord| async move {
-            let verdict = self.patient(self.reader.judge(&record).await);
+            let verdict = self.patient(record.id, self.reader.judge(&record).await);
             (record, verdict)
         };
         let mut verdicts = futures::stream::iter(records).map(judged).buffered(self.parallel());
@@ -259,7 +262,9 @@ impl Job<'_> {
         while let Some((record, verdict)) = verdicts.next().await {
             match verdict {
                 Ok(()) => believed.push(record),
-                Err(Trouble::Refused(kind, reason)) => refused.push(whole(record.id, kind, reason)),
+                Err(Trouble::Refused(kind, reason)) => {
+                    contradicted.insert(record.id, whole(record.id, kind, reason));
+                }
                 Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
             }
         }
@@ -284,7 +289,7 @@ impl Job<'_> {
     async fn best(&self, copies: &Copies) -> Result<(Option<RasterFile>, Vec<Refusal>)> {
         let mut refused = Vec::new();
         for row in &copies.rows {
-            match self.patient(self.reader.read_raster(row).await) {
+            match self.patient(row.product, self.reader.read_raster(row).await) {
                 Ok(raster) => return Ok((Some(raster), refused)),
                 Err(trouble) => {
                     let refusal = trouble.of_raster(row.product, row.asset)?;
@@ -299,31 +304,44 @@ impl Job<'_> {
         Ok((None, refused))
     }
 
-    /// One file that never answers is left out; several in a row mean that nothing will answer.
-    fn patient<T>(&self, answer: std::result::Result<T, Trouble>) -> std::result::Result<T, Trouble> {
+    /// A file that never answers is left out; those of several products in a row mean that nothing will answer.
+    fn patient<T>(&self, id: ProductId, answer: std::result::Result<T, Trouble>) -> std::result::Result<T, Trouble> {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
-            Err(Trouble::Silent(error)) => match self.silent.fetch_add(1, Ordering::Relaxed) + 1 {
-                SILENT.. => Err(Trouble::Fatal(error)),
-                _ => Err(Trouble::Refused(RefusalKind::Source, error.to_string())),
-            },
+            Err(Trouble::Silent(error)) => {
+                silent.insert(id);
+                match silent.len() {
+                    SILENT.. => Err(Trouble::Fatal(error)),
+                    _ => Err(Trouble::Refused(RefusalKind::Source, error.to_string())),
+                }
+            }
             answer => {
-                self.silent.store(0, Ordering::Relaxed);
+                silent.clear();
                 answer
             }
         }
     }
 }
 
-/// Why sensing time or cloud cover keep a product out, where they do. A cover that the item states was judged already.
-pub fn not_admitted(settings: &BuildSettings, product: &Gathered, metadata: &ProductMetadata) -> Option<String> {
+/// Why sensing time or cloud cover keep a product out, where they do. A cover that the item states was judged already, as
+/// was that of what the store holds where an answer about changes does not show its item again.
+pub fn not_admitted(
+    settings: &BuildSettings,
+    product: &Gathered,
+    metadata: &ProductMetadata,
+    is_held: bool,
+) -> Option<String> {
     let sensed = DateTime::from_timestamp_micros(metadata.sensing_time_us);
     if let (Some(interval), Some(sensed)) = (settings.datetime, sensed)
         && !interval.contains(sensed)
     {
         return Some(format!("its time {sensed} lies outside the interval"));
     }
-    let stated = product.item.as_ref().and_then(|item| item.cloud_cover);
-    let max = settings.max_cloud_cover.filter(|_| stated.is_none())?;
+    let is_judged = match &product.item {
+        Some(item) => item.cloud_cover.is_some(),
+        None => settings.stac.is_some() && is_held,
+    };
+    let max = settings.max_cloud_cover.filter(|_| !is_judged)?;
     match metadata.cloud_cover {
         // A store keeps it with single precision.
         Some(percent) if single(percent) <= single(max) => None,

@@ -17,9 +17,9 @@ use super::inputs::Gathered;
 use super::jp2::SafeReader;
 use super::places::Places;
 use super::prejudged::Prejudged;
-use super::recheck::replaced;
+use super::recheck::{Look, Looked};
 use super::waiting::hold_back;
-use super::{BuildSettings, MemoryPlace, nothing};
+use super::{BuildSettings, HeaderPolicy, nothing};
 use crate::commit::Loaded;
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
@@ -43,7 +43,7 @@ pub struct Job<'a> {
     pub policy: Policy,
     /// Arrays of angles that are wanted.
     pub angles: &'a BTreeSet<AngleArray>,
-    /// Products that are asked for although others stand in their place.
+    /// Products of which all is asked for, whatever is known of them and although others stand in their place.
     pub exempt: &'a BTreeSet<ProductId>,
     /// Whom to tell.
     pub progress: &'a dyn Progress,
@@ -61,6 +61,10 @@ pub struct Found {
     pub refused: Vec<Refusal>,
     /// What was not asked for on account of another product.
     pub prejudged: Vec<Prejudged>,
+    /// Products that were made anew in their place, of which all is to be asked for.
+    pub remade: BTreeSet<ProductId>,
+    /// The last product whose files were looked at in their turn.
+    pub looked_up_to: Option<String>,
     /// Fingerprint of the rows of every product of the input.
     pub inputs: BTreeMap<ProductId, i64>,
     /// Answers that were remembered.
@@ -79,21 +83,19 @@ pub async fn find(
     unindexed: Vec<Refusal>,
 ) -> Result<Found> {
     let Job { settings, memory, target, places, held, policy, angles, exempt, progress } = job;
-    let others = match &places.source {
-        Some(source) if settings.full && settings.memory != MemoryPlace::Nowhere => {
-            let store = match target {
-                Some(target) => loaded.held(target).await?,
-                None => None,
-            };
-            replaced(settings, memory, held, store, source, &products).await?
-        }
-        _ => BTreeSet::new(),
-    };
-    let rechecks = |id: ProductId| settings.rechecks(id) || others.contains(&id);
+    let look = Look { settings, memory, held, source: places.source.as_ref(), target };
+    let Looked { others, looked_up_to } = look.at(loaded, &products).await?;
+    let is_exempt = |id: ProductId| exempt.contains(&id) && held.contains(id);
+    let rechecks = |id: ProductId| settings.rechecks(id) || others.contains(&id) || is_exempt(id);
     let (resolutions, prune) = (policy.resolutions, settings.prune);
-    let salt = Salt::new(&places.name, &places.url.prefix(), settings.checksum, settings.headers, resolutions, angles);
-    let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata);
-    let choice = Choice { salt: &salt, prune, resolutions, angles };
+    let salt = |headers| Salt::new(&places.name, &places.url.prefix(), settings.checksum, headers, resolutions, angles);
+    let better = match settings.headers {
+        HeaderPolicy::Assume => vec![salt(HeaderPolicy::Read), salt(HeaderPolicy::Index)],
+        HeaderPolicy::Read | HeaderPolicy::Index => Vec::new(),
+    };
+    let salt = salt(settings.headers);
+    let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata, true);
+    let choice = Choice { salt: &salt, better: &better, prune, resolutions, angles };
     let mut split = difference(held, products, &choice, rechecks, exempt, admits);
     for id in present {
         split.inputs.entry(id).or_insert_with(|| held.inputs(id));
@@ -109,7 +111,7 @@ pub async fn find(
     let evidence = evidence(settings, reader.as_ref(), held, changed, &policy, exempt, progress).await?;
     drop(reader);
 
-    let Evidence { products: resolved, mut prejudged, mut refused, from_cache } = evidence;
+    let Evidence { products: resolved, mut prejudged, mut refused, contradicted, from_cache } = evidence;
     prejudged.append(&mut split.prejudged);
     refused.extend(split.refused.iter().cloned());
     refused.extend(unindexed);
@@ -117,7 +119,9 @@ pub async fn find(
     if split.lost_all(&resolved, held) {
         return Err(nothing(&refused));
     }
-    let Merged { records, leaving, behind } = split.merge(held, resolved, &refused, angles, prune);
+    let remade = split.remade(held, &resolved);
+    let Merged { records, leaving, behind } = split.merge(held, resolved, &refused, &contradicted, &choice);
     prejudged.extend(waiting.prejudged);
-    Ok(Found { records, leaving, behind, refused, prejudged, inputs: split.inputs, from_cache })
+    let inputs = split.inputs;
+    Ok(Found { records, leaving, behind, refused, prejudged, remade, inputs, looked_up_to, from_cache })
 }

@@ -133,15 +133,7 @@ pub async fn gather(
             let mut rows = by_product.remove(&matched.product)?;
             rows.retain(|row| wanted.admits(row.asset));
             let anchor = rows.first()?.path.clone();
-            Some(Gathered {
-                id: matched.product,
-                rows,
-                anchor,
-                item: matched.item,
-                stated: None,
-                is_rest: false,
-                known: None,
-            })
+            Some(Gathered { id: matched.product, rows, anchor, item: matched.item, stated: None, is_rest: false })
         })
         .collect::<Vec<_>>();
     if products.is_empty() && !standing.may_be_empty {

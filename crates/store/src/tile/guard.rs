@@ -54,10 +54,15 @@ pub fn check(settings: &BuildSettings, standing: &Standing, leaving: &[Leaving],
         )));
     }
     let others = Lost::of(standing, leaving, |reason| matches!(reason, LeavingReason::AnotherFile { .. }));
-    if others.products.len() >= MANY && too_many(others.rasters, held) {
+    let together = others.products.len() + pruned.products.len();
+    if others.rasters > 0 && together >= MANY && too_many(others.rasters + pruned.rasters, held) {
+        let pruned = match pruned.rasters {
+            0 => String::new(),
+            pruned => format!(" and --prune would remove {pruned} more"),
+        };
         return Err(Error::Nothing(format!(
-            "{} of the {held} rasters of the store would leave, since their files are said to be others by now: check that \
-             index and source belong together, or raise --prune-limit",
+            "{} of the {held} rasters of the store would leave, since their files are said to be others by now{pruned}: check \
+             that index and source belong together, or raise --prune-limit",
             others.rasters
         )));
     }

@@ -26,8 +26,6 @@ pub struct Gathered {
     pub stated: Option<Stated>,
     /// True where only what the store lacks of it is asked for: what it has stands for the same rows.
     pub is_rest: bool,
-    /// What the store knows of it, where its metadata need not be read.
-    pub known: Option<ProductMetadata>,
 }
 
 impl Gathered {

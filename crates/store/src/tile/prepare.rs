@@ -45,8 +45,8 @@ pub(super) struct Prepared {
     pub(super) seen: Option<Seen>,
 }
 
-/// Works out what the store shall hold: inputs, evidence, decision, plan, report. Products of `exempt` are asked for although
-/// others stand in their place.
+/// Works out what the store shall hold: inputs, evidence, decision, plan, report. All of the products of `exempt` is asked
+/// for, whatever is known of them and although others stand in their place.
 pub(super) async fn prepare(
     settings: &BuildSettings,
     memory: &Memory,
@@ -64,7 +64,8 @@ pub(super) async fn prepare(
     let Inputs { products, index, stac, counts, catalogue, indexed, refused: unindexed, present } = inputs;
     let is_complete = catalogue.as_ref().is_none_or(|load| load.incomplete.is_empty());
     let settings = &BuildSettings { prune: settings.prune && is_complete, ..settings.clone() };
-    let updated = products.iter().filter_map(|product| Some((product.id, product.updated()?))).collect();
+    let mut updated: BTreeMap<ProductId, String> =
+        products.iter().filter_map(|product| Some((product.id, product.updated()?))).collect();
 
     // Evidence.
     let resolutions = state::resolutions(state, settings.resolutions, settings.prune);
@@ -73,15 +74,17 @@ pub(super) async fn prepare(
     let angles = &wanted_angles(settings)?;
     let job = Job { settings, memory, target, places: &places, held: &held, policy, angles, exempt: &exempt, progress };
     let found = find(job, loaded, products, present, unindexed).await?;
-    let Found { records, leaving: given, behind, mut refused, prejudged, inputs, from_cache } = found;
+    let Found { records, leaving: given, behind, mut refused, prejudged, remade, inputs, looked_up_to, from_cache } =
+        found;
 
     // Decision.
     let standing = held.standing();
     let decision = decide(records, &standing, &policy);
-    let wrongly = prejudged::wrongly(&prejudged, &decision, resolutions);
-    if !wrongly.is_subset(&exempt) {
-        // What stood in their place gives way in this very run: they are asked for, and all is decided anew.
-        let exempt = exempt.union(&wrongly).copied().collect();
+    let mut again = prejudged::wrongly(&prejudged, &decision, resolutions);
+    again.extend(remade);
+    if !again.is_subset(&exempt) {
+        // What stood in their place gives way in this very run, or they are not what they were: all is decided anew.
+        let exempt = exempt.union(&again).copied().collect();
         return Box::pin(prepare(settings, memory, target, loaded, exempt, progress)).await;
     }
     let leaving = decision.account(&standing, &given).map_err(|error| Error::Nothing(error.to_string()))?;
@@ -93,7 +96,11 @@ pub(super) async fn prepare(
     refused.extend(index.conflicts.iter().map(conflict));
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     refused.dedup();
-    remember(settings, memory, &inputs, &refused, &incomplete, &superseded);
+    // What could not be looked at is to be looked at again.
+    for refusal in refused.iter().filter(|refusal| refusal.kind == RefusalKind::Source) {
+        updated.retain(|id, _| id.to_string() != refusal.product);
+    }
+    remember(settings, memory, &held, &inputs, &refused, &incomplete, &superseded);
     incomplete.extend(waiting);
     incomplete.sort_by_key(|incomplete| incomplete.product);
     if parts.is_empty() {
@@ -160,6 +167,9 @@ pub(super) async fn prepare(
     let report = told.report(settings, &places, &plan, &references);
     let is_settled = is_complete && !catalogue.as_ref().is_some_and(|load| load.backlog);
     let addresses = addresses(&plan, places.source.as_ref());
+    if let Some(last) = looked_up_to {
+        memory.looked_up_to(last);
+    }
     Ok(Prepared { plan, references, report, places, addresses, is_settled, seen: catalogue.map(|load| load.seen) })
 }
 

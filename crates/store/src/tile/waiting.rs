@@ -82,12 +82,11 @@ pub fn hold_back(
         });
         // Another copy does not stand in for one that is out of reach for now.
         product.rows.retain(|row| !out_of_reach.contains(&row.asset.quantity));
-        if let (None, Due::Wait(known)) = (&product.known, due(Some(geometry::RASTER))) {
-            product.known = held.metadata(id).cloned();
+        if !product.rows.is_empty() {
+            now.push(product);
+        } else if let Due::Wait(known) = due(Some(geometry::RASTER)) {
             refused.push(known.refusal);
-        }
-        let nothing_left = product.rows.is_empty() && (before > 0 || product.known.is_some());
-        if !nothing_left {
+        } else if before == 0 {
             now.push(product);
         }
     }
@@ -98,6 +97,7 @@ pub fn hold_back(
 pub fn remember(
     settings: &BuildSettings,
     memory: &Memory,
+    held: &Holdings,
     inputs: &BTreeMap<ProductId, i64>,
     refused: &[Refusal],
     incomplete: &[Incomplete],
@@ -126,8 +126,9 @@ pub fn remember(
                 Some(by) => Some((*by, BTreeSet::new())),
                 None => continue,
             },
-            // Where a part of it is out for now, it may be whole by the next run.
-            RefusalKind::Incomplete if passing.contains(refusal.product.as_str()) => continue,
+            // Where a part of it is out for now, it may be whole by the next run; and of one that stood until now the
+            // inputs may give less than what it had.
+            RefusalKind::Incomplete if passing.contains(refusal.product.as_str()) || held.contains(id) => continue,
             RefusalKind::Incomplete => match incomplete.iter().find(|incomplete| incomplete.product == id) {
                 Some(incomplete) => Some((incomplete.stays, incomplete.has.clone())),
                 None => continue,
