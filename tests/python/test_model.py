@@ -148,7 +148,7 @@ class World:
                 if raster in product.rows:
                     index = self.row_of(product.rows[raster], raster)["index"]
                     if raster in product.damaged:
-                        index = damage(index, len(product.name + raster) + product.rows[raster])
+                        index = damage(index, cut=product.is_cut(raster))
                     out.append(row | {"index": index})
         return out
 
@@ -530,9 +530,9 @@ OPERATIONS = {
 """What can happen to an archive, and how often it does."""
 
 
-def damage(index: bytes, how: int) -> bytes:
+def damage(index: bytes, *, cut: bool) -> bytes:
     """A row that is none: cut off, or two tiles under each other's number."""
-    if how % 2:
+    if cut:
         return index[:30]
     out = bytearray(index)
     # The numbers of the first two tiles.

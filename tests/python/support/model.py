@@ -45,6 +45,10 @@ class Product:
     shown: bool = True
     """In the catalogue."""
 
+    def is_cut(self, raster: str) -> bool:
+        """Of damaged rows one kind is cut off; the other has two tiles under each other's number."""
+        return (len(self.name + raster) + self.rows[raster]) % 2 == 1
+
     @property
     def precedence(self) -> tuple[bool, tuple[int, ...], str, str]:
         """Official baselines before unofficial ones, higher ones before lower ones, later generations, names."""
@@ -126,7 +130,7 @@ def run(
                     news = raster not in product.damaged and rasters.get(raster) != content
                     (end.refused if news else end.others).add((name, raster, "source"))
                     end.others |= {(name, raster, "index"), (name, raster, "changed")}
-                elif raster in product.damaged:
+                elif raster in product.damaged and (product.is_cut(raster) or product.files[raster] == content):
                     end.refused.add((name, raster, "index"))
                 elif product.files[raster] != content:
                     # Another file than was indexed: what is held of it cannot be read any more.
