@@ -286,6 +286,9 @@ class World:
         if not plain:
             prune = self.chance.choice((0, 0, 0, 0, ALL, 50))
             kind = self.chance.choice(("", "", "", "", "two", "pages", "accept", "all", "full"))
+            if kind == "accept" and self.frozen:
+                # What gives way to less comes back where an answer does not tell that it was withdrawn.
+                kind = ""
         recheck = ["--recheck"] if kind == "all" else [w for name in self.recheck for w in ("--recheck", name)]
         more = [*self.more, *recheck]
         more += ["--prune", "--prune-limit", str(prune)] if prune else []
@@ -388,6 +391,9 @@ class World:
         tag = self.chance.choice(tags)
         self.living.s2ice("rollback", self.living.store, tag)
         self.held = self.states[tag]
+        # That a file is another one is known of the store that was left.
+        others = (n for n in self.held if any(self.products[n].files[r] != c for r, c in self.products[n].rows.items()))
+        self.recheck.update(others)
         self.say(f"rolled back to {tag}")
         self.stands()
         return True

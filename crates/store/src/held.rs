@@ -70,12 +70,16 @@ impl HeldStore {
     /// # Errors
     /// [`Error::Damaged`] where there is no such array, or it cannot be read.
     pub(crate) async fn of(&self, raster: &HeldRaster) -> Result<Vec<HeldReference>> {
+        self.some_of(raster, usize::MAX).await
+    }
+
+    async fn some_of(&self, raster: &HeldRaster, most: usize) -> Result<Vec<HeldReference>> {
         let lost = || Error::Damaged {
             url: self.url.clone(),
             detail: format!("{} of {} is to be kept but is not there", raster.asset, place::root(raster.era.as_ref())),
         };
         let array = self.array(raster).ok_or_else(lost)?;
-        self.references(array, usize::try_from(raster.step).unwrap_or(usize::MAX)).await
+        self.up_to(array, usize::try_from(raster.step).unwrap_or(usize::MAX), most).await
     }
 
     /// One of the references of a raster; `None` where it has none.
@@ -83,7 +87,7 @@ impl HeldStore {
     /// # Errors
     /// As [`HeldStore::of`].
     pub(crate) async fn first(&self, raster: &HeldRaster) -> Result<Option<VirtualChunkRef>> {
-        Ok(self.of(raster).await?.into_iter().next().map(|held| held.reference))
+        Ok(self.some_of(raster, 1).await?.pop().map(|held| held.reference))
     }
 
     /// The chunk of an array of angles of a tree at a time step; `None` where the store has none.
@@ -112,6 +116,10 @@ impl HeldStore {
 
     /// The references of one raster, in raster order; none where the store has no data.
     pub(crate) async fn references(&self, array: &HeldArray, step: usize) -> Result<Vec<HeldReference>> {
+        self.up_to(array, step, usize::MAX).await
+    }
+
+    async fn up_to(&self, array: &HeldArray, step: usize, most: usize) -> Result<Vec<HeldReference>> {
         let mut out = Vec::new();
         if array.present.get(step) != Some(&true) {
             return Ok(out);
@@ -127,6 +135,7 @@ impl HeldStore {
                 let payload = self.session.get_chunk_ref(&path, &chunk).await;
                 match payload.map_err(|e| damaged(format!("{}: {}", array.path, crate::error::one_line(&e))))? {
                     None => {}
+                    Some(ChunkPayload::Virtual(_)) if out.len() >= most => return Ok(out),
                     Some(ChunkPayload::Virtual(reference)) => out.push(HeldReference { row, column, reference }),
                     Some(_) => return Err(damaged(format!("{} holds a chunk that is no reference", array.path))),
                 }
