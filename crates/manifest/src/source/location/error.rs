@@ -75,6 +75,12 @@ pub enum SourceError {
         /// The object.
         url: String,
     },
+    /// A folder or prefix in which no raster is.
+    #[error("no raster is below {url}: rasters are .jp2 files in product folders (.SAFE)")]
+    NoRaster {
+        /// The folder.
+        url: String,
+    },
     /// 404 for the bucket.
     #[error("bucket {bucket:?} does not exist at {endpoint}: check the bucket's name and the endpoint")]
     NoBucket {
