@@ -134,7 +134,7 @@ fn summary(report: &BuildReport, made: Made) -> String {
                 "{} requests, {} received, {} known from earlier runs",
                 text::number(report.source_use.requests),
                 text::bytes(report.source_use.bytes),
-                text::count(usize::try_from(report.source_use.from_cache).unwrap_or(usize::MAX), "answer")
+                text::count(usize::try_from(report.source_use.from_cache).unwrap_or(usize::MAX), "file")
             ),
         ),
     ];

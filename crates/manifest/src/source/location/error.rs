@@ -7,7 +7,7 @@ use super::super::budget::BudgetError;
 #[non_exhaustive]
 pub enum SourceError {
     /// The text names no source.
-    #[error("{text:?} names no source: {reason}")]
+    #[error("{text:?} is no address to use: {reason}")]
     BadUrl {
         /// What was given.
         text: String,
