@@ -130,7 +130,9 @@ def open(
     """
     access = Access(credentials, anonymous, source, allow_file)
     if as_of is not None and as_of.tzinfo is None:
-        raise RequestError("as_of has no time zone: datetime(2025, 7, 1, tzinfo=timezone.utc) is the beginning of a day in UTC")
+        raise RequestError(
+            "as_of has no time zone: datetime(2025, 7, 1, tzinfo=timezone.utc) is the beginning of a day in UTC"
+        )
     if max_connections is not None and max_connections < 1:
         raise RequestError(f"max_connections must be 1 or more, not {max_connections}")
     if isinstance(store, icechunk.Session):
