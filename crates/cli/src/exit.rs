@@ -34,8 +34,8 @@ impl Failure {
         }
     }
 
-    /// For `s2ice diff`, of which exit code 1 says that two stores differ.
-    pub fn as_trouble(self) -> Self {
+    /// The same, a fault with exit code 2: that of `s2ice diff`, of which 1 says that two stores differ.
+    pub fn or_trouble(self) -> Self {
         match self {
             Self::Fault(text) => Self::Usage(text),
             other => other,

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(Duration::from_millis(200));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if is_diff => fail(&failure.as_trouble()),
+        Err(failure) if is_diff => fail(&failure.or_trouble()),
         Err(failure) => fail(&failure),
     }
 }

@@ -189,7 +189,7 @@ def test_versions(local: Path) -> None:
     with pytest.raises(ValueError, match="exclude each other"):
         s2ice.open(local, branch="main", tag="v1")
     with pytest.raises(RequestError, match="as_of has no time zone"):
-        s2ice.open(local, as_of=datetime(2999, 1, 1))  # noqa: DTZ001
+        s2ice.open(local, as_of=datetime(2999, 1, 1))
     assert len(s2ice.open(local, as_of=datetime(2999, 1, 1, tzinfo=UTC)).leaves) == 2
     with pytest.raises(CredentialsError, match="credentials are 'env'"):
         s2ice.open(local, credentials="envv")

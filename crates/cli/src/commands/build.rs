@@ -35,7 +35,9 @@ pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Fa
 fn changes(report: &BuildReport) -> String {
     let changes = &report.changes;
     let mut out = match &report.committed {
-        Some(committed) if committed.created => format!("new store of {}", text::count(report.products.stored, "product")),
+        Some(committed) if committed.created => {
+            format!("new store of {}", text::count(report.products.stored, "product"))
+        }
         None if !report.dry_run => "none, the store holds all of it already".to_owned(),
         _ => changes.sentence(),
     };

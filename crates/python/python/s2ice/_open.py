@@ -77,8 +77,9 @@ def open(
     credentials
         For the *source*, the archive that the pixels lie in: ``"env"`` to take them from the environment
         (``AWS_ACCESS_KEY_ID``, ...), a mapping with ``access_key_id`` and ``secret_access_key``, Icechunk credentials,
-        or a mapping from the names of the sources to such. Without, a source on S3 is read only with `anonymous` or
-        where the store says that it is public, else there is a `CredentialsError`; requests to other clouds are unsigned.
+        or a mapping from the names of the sources to such. Without, a source on S3 is read only with `anonymous`, or
+        where the store says that it is public; else there is a `CredentialsError`. Requests to other clouds are
+        unsigned then.
     storage_options
         For the *store*: ``endpoint_url``, ``region``, ``anonymous``, ``allow_http``, ``force_path_style``,
         ``access_key_id``, ... as ``icechunk.s3_storage`` and its like for other clouds take them. Without, credentials
@@ -130,9 +131,7 @@ def open(
     """
     access = Access(credentials, anonymous, source, allow_file)
     if as_of is not None and as_of.tzinfo is None:
-        raise RequestError(
-            "as_of has no time zone: datetime(2025, 7, 1, tzinfo=timezone.utc) is the beginning of a day in UTC"
-        )
+        raise RequestError(f"as_of has no time zone, {as_of!r}: give it one, such as tzinfo=datetime.UTC")
     if max_connections is not None and max_connections < 1:
         raise RequestError(f"max_connections must be 1 or more, not {max_connections}")
     if isinstance(store, icechunk.Session):

@@ -130,7 +130,9 @@ async fn resolve(repository: &Repository, at: &str, name: &str) -> Result<Versio
     {
         return Ok(VersionInfo::SnapshotId(snapshot));
     }
-    Err(Error::Input(format!("{name} has no tag, branch or snapshot {at:?}: `s2ice info --json` lists its tags and branches")))
+    Err(Error::Input(format!(
+        "{name} has no tag, branch or snapshot {at:?}: `s2ice info --json` lists its tags and branches"
+    )))
 }
 
 async fn compare(mut left: Side, mut right: Side, options: &DiffOptions) -> Result<DiffReport> {
