@@ -100,7 +100,10 @@ def test_no_rows(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_rows_of_another_tile_only(bench: Bench) -> None:
-    assert "no rows of tile 32TQM at level L2A, but 6 rows of others: name the index" in bench.refused(tile="32TQM")
+    assert (
+        "no rows of tile 32TQM at level L2A, but 6 rows of others: name an index of this tile and level"
+        in bench.refused(tile="32TQM")
+    )
     assert "no rows of tile 33TVN at level L1C" in bench.refused(level="L1C")
 
 
@@ -109,7 +112,7 @@ def test_something_else_than_an_index(bench: Bench, tmp_path: Path, pair: Sample
     truncated.write_bytes(bench.index.read_bytes()[:-50])
     empty.write_bytes(b"")
     for index in (pair.stac, truncated, empty):
-        assert f"{index} cannot be read as Parquet" in bench.refused(index=index)
+        assert f"{index} is no Parquet file" in bench.refused(index=index)
     assert "does not exist" in bench.refused(index=tmp_path / "none.parquet")
     assert "does not exist" in bench.refused(index="/nowhere/none.parquet")
     assert f"{tmp_path} is a folder" in bench.refused(index=tmp_path)
@@ -346,7 +349,7 @@ def test_an_empty_source(bench: Bench, tmp_path: Path) -> None:
 def test_no_source(bench: Bench, tmp_path: Path) -> None:
     assert "is not a folder" in bench.refused(source=tmp_path / "none")
     assert "is not a folder" in bench.refused(source=bench.index)
-    assert "ftp://host/x" in bench.refused(source="ftp://host/x")
+    assert "ftp://host/x" in bench.refused(code=2, source="ftp://host/x")
 
 
 # Without it, other offsets and headers go to eras: see test_eras.py.
@@ -508,13 +511,13 @@ CONFIGURATIONS = [
 def test_configuration_files(bench: Bench, tmp_path: Path, text: str, line: int, reason: str) -> None:
     path = tmp_path / "s2ice.toml"
     path.write_text(text)
-    sentence = bench.refused(config=path)
+    sentence = bench.refused(code=2, config=path)
     assert f"{path}, line {line}: " in sentence
     assert reason in sentence
 
 
 def test_no_configuration_file(bench: Bench, tmp_path: Path) -> None:
-    assert "none.toml cannot be read" in bench.refused(config=tmp_path / "none.toml")
+    assert "none.toml cannot be read" in bench.refused(code=2, config=tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(
@@ -529,15 +532,29 @@ def test_no_configuration_file(bench: Bench, tmp_path: Path) -> None:
         ({"datetime": "soon"}, "soon"),
         ({"max_cloud_cover": 120}, "percentage"),
         ({"arrays": "[z-a"}, "--arrays"),
+        ({"arrays": "**/b99"}, "--arrays **/b99: no array of level L2A"),
         ({"source_option": "novalue"}, "KEY=VALUE"),
+        ({"collection": "sentinel-2-l2a"}, "--collection"),
+        ({"source": "/"}, "the whole disk"),
+        ({"source": "s3:/bucket/x"}, "write s3://bucket/x"),
     ],
 )
 def test_requests_that_make_no_sense(bench: Bench, changes: dict[str, Any], reason: str) -> None:
     assert reason in bench.refused(code=2, **changes)
 
 
+def test_a_slash_is_missing_in_the_stores_address(bench: Bench, tmp_path: Path) -> None:
+    for store, right in (("s3:/stores/x", "s3://stores/x"), (f"file:{tmp_path}/x", f"file://{tmp_path}/x")):
+        assert f"write {right}" in bench.refused(code=2, store=store)
+
+
+def test_globs_are_checked_where_a_store_is_there_already(bench: Bench) -> None:
+    bench.build()
+    assert "--arrays **/b99" in bench.refused("--arrays", "**/b01", "--arrays", "**/b99", code=2)
+
+
 def test_options_that_clap_refuses(bench: Bench) -> None:
-    for options in (("--headers", "guess"), ("--spec", "3"), ("--no-such-option",)):
+    for options in (("--headers", "guess"), ("--spec", "3"), ("--connections", "0"), ("--no-such-option",)):
         outcome = bench.s2ice(*bench.arguments(*options), code=2)
         assert outcome.stdout == ""
         assert options[-1] in outcome.stderr

@@ -272,6 +272,11 @@ def test_info_where_no_store_is(s2ice: Command, tmp_path: Path, service: s3.Serv
     assert "there is no store at" in s2ice("info", tmp_path, code=1).sentence
     a_foreign_repository(tmp_path / "foreign")
     assert "s2ice did not write" in s2ice("info", tmp_path / "foreign", code=1).sentence
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(tmp_path / "foreign")))
+    session = repository.writable_session("main")
+    zarr.open_group(session.store).attrs["s2ice"] = {"theirs": True}
+    session.commit("an attribute of the same name")
+    assert "s2ice did not write" in s2ice("info", tmp_path / "foreign", code=1).sentence
     sentence = s2ice("info", "s3://stores/none", "--store-endpoint", service.endpoint, *KEYS, code=1).sentence
     assert "there is no store at s3://stores/none" in sentence
 

@@ -173,7 +173,7 @@ def test_limits_that_make_no_sense_are_refused(
     s2ice: Command, service: s3.Service, sources: dict[str, Samples], tmp_path: Path
 ) -> None:
     with counting(service) as counter:
-        outcome = build(s2ice, counter, sources[TILES[0]], tmp_path, "--requests-per-second", "0", code=1)
+        outcome = build(s2ice, counter, sources[TILES[0]], tmp_path, "--requests-per-second", "0", code=2)
         assert "0 requests per second would take forever" in outcome.sentence
         assert counter.times == []
 

@@ -17,6 +17,7 @@ from support import s3
 from support.bench import Bench
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Samples
@@ -123,10 +124,11 @@ def test_states_of_one_store_are_compared(diff: Diff, bench: Bench, pair: Sample
         assert B01 not in data
         assert {n["only_in"] for n in report["nodes"]} == {"right"}
         assert report["references"] == report["products"] == []
-    assert (
-        "no tag, branch or snapshot"
-        in bench.s2ice("diff", bench.store, bench.store, "--right-at", "gone", code=1).sentence
-    )
+    # As rollback takes it.
+    assert diff(bench.store, bench.store, "--left-at", "1")["left"]["snapshot"] == before
+    sentence = bench.s2ice("diff", bench.store, bench.store, "--right-at", "gone", code=2).sentence
+    assert "no tag, branch or snapshot" in sentence
+    assert "`s2ice info --json` lists" in sentence
 
 
 def test_stores_of_two_mirrors_are_the_same_below_their_containers(
@@ -188,17 +190,31 @@ def test_metadata_and_columns_are_told_by_name(diff: Diff, s2ice: Command, chang
     assert text.endswith("\n3 differences\n")
 
 
+def test_stores_of_other_tiles_are_told_in_a_sentence(
+    diff: Diff, s2ice: Command, sample_store: Path, make_samples: Callable[..., Samples], tmp_path: Path
+) -> None:
+    elsewhere = make_samples("--dates", "2", "--tile", "29UNU")
+    other = Bench(s2ice, elsewhere.root, tmp_path)
+    other.build(tile="29UNU")
+    report = diff(sample_store, other.store)
+    assert [(m["left"], m["right"]) for m in report["metadata"]] == [("33TVN", "29UNU")]
+    assert (report["left"]["times"], report["right"]["times"]) == (3, 2)
+    text = s2ice("diff", sample_store, other.store, code=1).stdout
+    assert text.count("3 times, 3 arrays") == text.count("2 times, 3 arrays") == 1
+    assert text.endswith("\nstores of different tiles or levels: nothing else was compared\n")
+
+
 def test_what_is_no_store_is_refused(s2ice: Command, sample_store: Path, tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     for line in ((sample_store, missing), (missing, sample_store)):
-        assert "there is no store at" in s2ice("diff", *line, code=1).sentence
+        assert "there is no store at" in s2ice("diff", *line, code=2).sentence
     assert not missing.exists()
     foreign = tmp_path / "foreign"
     repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(foreign)))
     session = repository.writable_session("main")
     zarr.create_group(session.store)
     session.commit("not ours")
-    outcome = s2ice("diff", sample_store, foreign, code=1)
+    outcome = s2ice("diff", sample_store, foreign, code=2)
     assert "that s2ice did not write" in outcome.sentence
     assert outcome.stdout == ""
 

@@ -343,7 +343,7 @@ def test_rollback_and_gc_are_of_all_eras(tile: Tile, mixed: dict[str, Any], s2ic
     s2ice("rollback", tile.store)
     tile.run("again", "early")
     tile.same(fresh)
-    s2ice("gc", tile.store, "--keep-published", "1", "--older-than", "0d")
+    s2ice("gc", tile.store, "--keep-published", "1", "--older-than", "1h")
     tile.check([name for name in of(mixed, "new", "old", "early", "again") if name != of(mixed, "old")[0]])
 
 
@@ -351,8 +351,12 @@ def test_what_the_command_says(tile: Tile, mixed: dict[str, Any], s2ice: Command
     text = s2ice(*tile.line("new", "old")).stdout
     assert f"era {OLD} at /eras/{OLD}" in text
     assert "radiometric offset 0" in text
-    assert f"{OLD} at /eras/{OLD}, 2 times" in s2ice("info", tile.store).stdout
     info = s2ice("info", tile.store, "--json").json
+    stored = len(of(mixed, "new", "old"))
+    assert f"new store of {stored} products" in text
+    assert f"{stored} stored" in text
+    assert info["products"] == stored == info["times"]["count"] + 2
+    assert f"{OLD} at /eras/{OLD}, 2 times" in s2ice("info", tile.store).stdout
     assert {era: told["times"]["count"] for era, told in info["eras"].items()} == {OLD: 2}
     assert f"/eras/{OLD}/{R60M}/b01" in {array["path"] for array in info["arrays"]}
     assert "is of spec 2" in s2ice(*tile.line("early", more=("--spec", "1")), code=1).sentence

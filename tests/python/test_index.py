@@ -116,6 +116,14 @@ def test_requests_of_a_build_without_an_index(
     assert again["indexed"]["products"] == 0
 
 
+def test_a_folder_without_rasters_is_told(s2ice: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    line = ("index", "--source", tmp_path, "-o", tmp_path / "index.parquet")
+    assert f"no raster is below file://{tmp_path}/empty: " in s2ice(*line, "empty", code=1).sentence
+    assert f"file://{tmp_path}/gone does not exist" in s2ice(*line, "gone", code=1).sentence
+    assert f"no raster is below file://{tmp_path}: " in s2ice(*line, code=1).sentence
+
+
 @pytest.mark.parametrize("index", ["public", "ours", "none"])
 def test_files_with_tlm_take_two_requests_at_most(
     s2ice: Command, service: s3.Service, kinds: dict[str, Samples], uploaded: dict[str, str], tmp_path: Path, index: str

@@ -271,7 +271,7 @@ def test_people_get_a_table(fleet: Fleet) -> None:
     assert [row[:5] for row in rows] == [[tile, "L2A", "updated", "2", "2"] for tile in TILES]
     said = outcome.stderr.splitlines()
     assert [line.split()[0] for line in said] == ["[1/3]", "[2/3]", "[3/3]"]
-    assert all("updated, 2 added; 2 times" in line for line in said)
+    assert all("updated, 2 added; 2 products" in line for line in said)
 
 
 def test_some_tiles_only(fleet: Fleet) -> None:

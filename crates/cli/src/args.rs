@@ -16,7 +16,8 @@ use crate::duration::Span;
 #[derive(Debug, Parser)]
 #[command(name = "s2ice", version, propagate_version = true, max_term_width = 110)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 the input or the world is at fault, 2 a mistake in the command line or a bug."
+    after_help = "Exit codes: 0 done, 1 the input or the world is at fault, 2 a mistake in the command line or the \
+                  configuration file. Of diff: 0 the same, 1 different, 2 not compared."
 )]
 pub struct Cli {
     /// What to do.
@@ -29,6 +30,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Say less: no progress, no summary; errors only.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -46,7 +48,7 @@ pub struct Global {
 pub enum Command {
     /// Index SAFE folders or JPEG 2000 files: where each tile of each raster lies.
     Index(IndexArgs),
-    /// Write the chunk manifests of a tile as Parquet: every reference a build would make.
+    /// Write the references of a tile as Parquet: those that the main tree of a new store would have.
     Manifest(ManifestArgs),
     /// Build the store of a tile: one Icechunk repository whose chunks are references into the product files.
     Build(BuildArgs),
@@ -60,7 +62,8 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Remove what nobody needs any more: branches of killed runs, old states and history, and their objects.
     Gc(GcArgs),
-    /// Compare two stores, or two states of one: exit code 0 where no reader can tell them apart, 1 where one can.
+    /// Compare two stores, or two states of one: exit code 0 where no reader can tell them apart, 1 where one can, 2 where
+    /// they could not be compared.
     Diff(DiffArgs),
     /// Write the JSON Schemas of reports, configuration file, codec and index.
     #[command(hide = true)]
@@ -100,8 +103,8 @@ pub struct SourceArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub source_option: Vec<String>,
     /// Requests to the source's host at a time [default: 8, for the Copernicus Data Space 4].
-    #[arg(long, value_name = "N")]
-    pub connections: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub connections: Option<u16>,
     /// Requests per second to the source's host [default: no limit].
     #[arg(long, value_name = "N")]
     pub requests_per_second: Option<f64>,
@@ -131,7 +134,7 @@ pub struct StoreArgs {
 /// Which products and rasters.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SelectionArgs {
-    /// Configuration file (TOML) with any of these options; the command line wins.
+    /// Configuration file (TOML) with options by their long names; the command line wins.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// MGRS tile, such as 29UNU.
@@ -161,7 +164,7 @@ pub struct SelectionArgs {
     /// stac-geoparquet file. Without it every product of the index is taken.
     #[arg(long, value_name = "WHERE")]
     pub stac: Option<String>,
-    /// Collection of the STAC API [default: the API's usual one for the level].
+    /// Collection of the items of --stac [default: an API's usual one for the level; any in files].
     #[arg(long, value_name = "ID")]
     pub collection: Option<String>,
     /// Interval of time: A/B with dates or times, `..` for an open end.
@@ -309,10 +312,10 @@ pub struct DiffArgs {
     pub left: String,
     /// Address of the second store; it may be the first one's.
     pub right: String,
-    /// State of the first store: a tag, branch or snapshot id [default: main].
+    /// State of the first store: a tag (`published/` may be left out), branch or snapshot id [default: main].
     #[arg(long, value_name = "REF")]
     pub left_at: Option<String>,
-    /// State of the second store: a tag, branch or snapshot id [default: main].
+    /// State of the second store, named in the same way [default: main].
     #[arg(long, value_name = "REF")]
     pub right_at: Option<String>,
     /// Compare where references lead below their container only: stores of two mirrors can be the same.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use s2ice_manifest::source::location::SourceError;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
@@ -32,6 +34,14 @@ impl Failure {
         }
     }
 
+    /// The same, a fault with exit code 2: that of `s2ice diff`, of which 1 says that two stores differ.
+    pub fn or_trouble(self) -> Self {
+        match self {
+            Self::Fault(text) => Self::Usage(text),
+            other => other,
+        }
+    }
+
     /// The code.
     pub fn code(&self) -> ExitCode {
         match self {
@@ -44,7 +54,17 @@ impl Failure {
 impl From<s2ice_store::Error> for Failure {
     fn from(error: s2ice_store::Error) -> Self {
         match error {
+            s2ice_store::Error::Location(error) => error.into(),
             s2ice_store::Error::Request(_) => Self::usage(error),
+            _ => Self::fault(error),
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::BadUrl { .. } | SourceError::BadOptions { .. } => Self::usage(error),
             _ => Self::fault(error),
         }
     }

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Failure::fault(format!("no threads to work with: {error}"))),
     };
+    let is_diff = matches!(cli.command, Command::Diff(_));
     let interrupted = match &cli.command {
         Command::Index(_) => "interrupted; what was read is kept, and the same command goes on from there",
         _ => "interrupted; nothing was published",
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(Duration::from_millis(200));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if is_diff => fail(&failure.or_trouble()),
         Err(failure) => fail(&failure),
     }
 }

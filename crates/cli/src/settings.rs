@@ -21,7 +21,9 @@ use crate::args::{ChecksumArg, OnMismatchArg, SelectionArgs, SourceArgs, StoreAr
 use crate::duration::Span;
 use crate::exit::Failure;
 
-/// The configuration file: every option of `build` and `manifest`, by its long name.
+/// The configuration file: the options of `build` and `manifest` by their long names. `--no-angles` is `angles = false`,
+/// how to reach source and store stands in tables, and `--dry-run`, `--recheck` and `--output` are for the command line
+/// only.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(title = "s2ice configuration")]
@@ -42,7 +44,7 @@ pub struct FileConfig {
     pub(crate) write_index: Option<PathBuf>,
     /// STAC items that choose the products.
     pub(crate) stac: Option<String>,
-    /// Collection of the STAC API.
+    /// Collection of the items; without one, an API's usual one for the level, and any in files.
     pub(crate) collection: Option<String>,
     /// Interval of time, A/B.
     pub(crate) datetime: Option<String>,
@@ -95,8 +97,8 @@ pub struct FileConfig {
 
 impl FileConfig {
     fn read(path: &Path) -> Result<Self, Failure> {
-        let text = read_file(path).map_err(Failure::Fault)?;
-        toml::from_str(&text).map_err(|error| Failure::Fault(misread(path, &text, &error)))
+        let text = read_file(path).map_err(Failure::Usage)?;
+        toml::from_str(&text).map_err(|error| Failure::Usage(misread(path, &text, &error)))
     }
 
     /// With the command line's options on top.
@@ -169,6 +171,9 @@ impl FileConfig {
             return Err(Wrong::Missing { key: "index", hint });
         }
         let datetime = self.datetime.map(|text| parse("datetime", &text)).transpose()?;
+        if self.collection.is_some() && self.stac.is_none() {
+            return Err(Wrong::bad("collection", "it is one of a catalogue, and `stac` names none"));
+        }
         if self.max_cloud_cover.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
             return Err(Wrong::bad("max-cloud-cover", "it is a percentage, 0 to 100"));
         }
@@ -345,7 +350,7 @@ pub fn build(
 pub fn source_options(mut options: SourceOptions, args: &SourceArgs) -> Result<SourceOptions, Failure> {
     overlay(&mut options, &args.source_endpoint, &args.source_region, args.source_anonymous, &args.source_option)?;
     options.request_payer |= args.source_requester_pays;
-    options.connections = args.connections.or(options.connections);
+    options.connections = args.connections.map(usize::from).or(options.connections);
     options.layout = args.source_layout.or(options.layout);
     options.requests_per_second = args.requests_per_second.or(options.requests_per_second);
     options.bytes_per_day = args.bytes_per_day.or(options.bytes_per_day);

@@ -284,7 +284,7 @@ async fn an_index_without_a_usable_row_says_why() {
             vec![OTHER, OTHER],
             vec!["B02", "B03"],
             vec!["x", "x"],
-            "the index has no rows of tile 29UNU at level L2A, but 2 rows of others: name the index of this tile"
+            "the index has no rows of tile 29UNU at level L2A, but 2 rows of others: name an index of this tile and level"
                 .to_owned(),
         ),
         (

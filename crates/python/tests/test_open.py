@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from s2ice.errors import (
     GroupNotFoundError,
     NotAnS2iceStoreWarning,
     RefNotFoundError,
+    RequestError,
     S2iceError,
     SourceError,
     StoreNotFoundError,
@@ -186,6 +188,11 @@ def test_versions(local: Path) -> None:
             s2ice.open(local, **version)
     with pytest.raises(ValueError, match="exclude each other"):
         s2ice.open(local, branch="main", tag="v1")
+    with pytest.raises(RequestError, match="as_of has no time zone"):
+        s2ice.open(local, as_of=datetime(2999, 1, 1))
+    assert len(s2ice.open(local, as_of=datetime(2999, 1, 1, tzinfo=UTC)).leaves) == 2
+    with pytest.raises(CredentialsError, match="credentials are 'env'"):
+        s2ice.open(local, credentials="envv")
     with pytest.raises(GroupNotFoundError, match="this version of the store is empty"):
         s2ice.open(local, snapshot="1CECHNKREP0F1RSTCMT0")  # the first snapshot of every Icechunk repository
 
@@ -209,6 +216,8 @@ def test_no_store(tmp_path: Path, web: str) -> None:
         s2ice.open("http://127.0.0.1:1/x")
     with pytest.raises(SourceError, match="not ftp"):
         s2ice.open("ftp://host/x")
+    with pytest.raises(SourceError, match="should look like s3://bucket/x"):
+        s2ice.open("s3:/bucket/x")
     with pytest.raises(SourceError, match="names no bucket"):
         s2ice.open("s3:///x")
     with pytest.raises(SourceError, match=r"unknown storage_options colour; known are"):

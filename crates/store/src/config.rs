@@ -119,6 +119,11 @@ pub fn container(name: &str, url: &SourceUrl, effective: &Effective) -> Result<V
 /// The prefix without percent-encoding: Icechunk compares it with decoded locations. Characters that mean something in
 /// an URL cannot stand in it then.
 fn plain_prefix(url: &SourceUrl) -> Result<String> {
+    if url.scheme() == Scheme::Local && url.segments().is_empty() {
+        return Err(Error::Request(
+            "the source is the whole disk, file:///: name the folder in which the product folders lie".to_owned(),
+        ));
+    }
     let mut prefix = format!("{}://{}/", url.scheme().name(), url.authority());
     for segment in url.segments() {
         if segment.contains(['%', '?', '#']) {

@@ -16,7 +16,7 @@ pub enum Error {
         url: String,
     },
     /// There is nothing to read.
-    #[error("there is no store at {url}")]
+    #[error("there is no store at {url}: check the address; `s2ice build` makes one")]
     NoStore {
         /// The store.
         url: String,

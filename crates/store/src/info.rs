@@ -1,6 +1,6 @@
 //! What is in a store, from its metadata and manifests alone: no chunk of the source is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::{ObjectStoreConfig, Repository};
@@ -64,6 +64,7 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         layout: stamp.layout,
         writer: stamp.writer.clone(),
         eras: eras(&state),
+        products: state.trees.values().flat_map(|tree| &tree.steps).map(|step| step.id).collect::<BTreeSet<_>>().len(),
         headers: stamp.headers.clone(),
         metadata: stamp.metadata.clone(),
         spec: if repository.spec_version() >= SpecVersionBin::V2 { 2 } else { 1 },

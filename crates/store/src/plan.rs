@@ -40,6 +40,11 @@ pub fn stamp_of(document: &Value) -> Option<&Value> {
     document.get("attributes")?.get(STAMP)
 }
 
+/// What a root's document has there, where s2ice wrote it: every layout has its number.
+pub(crate) fn root_stamp(document: &Value) -> Option<&Value> {
+    stamp_of(document).filter(|stamp| stamp.get("layout").is_some_and(Value::is_u64))
+}
+
 /// As [`stamp_of`], to be changed.
 pub(crate) fn stamp_of_mut(document: &mut Value) -> Option<&mut Value> {
     document.get_mut("attributes")?.get_mut(STAMP)

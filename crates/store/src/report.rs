@@ -118,6 +118,17 @@ impl BuildReport {
     pub fn all_changes(&self) -> impl Iterator<Item = &Changes> {
         std::iter::once(&self.changes).chain(self.eras.iter().map(|era| &era.changes))
     }
+
+    /// References of the main tree and of the eras.
+    pub fn all_references(&self) -> u64 {
+        self.references + self.eras.iter().map(|era| era.references).sum::<u64>()
+    }
+
+    /// The newest time of the main tree and of the eras, RFC 3339.
+    pub fn newest(&self) -> Option<&str> {
+        let times = std::iter::once(&self.times).chain(self.eras.iter().map(|era| &era.times));
+        times.filter_map(|times| times.last.as_deref()).max()
+    }
 }
 
 impl Changes {
@@ -307,7 +318,7 @@ pub struct ProductsReport {
     pub in_index: usize,
     /// Products that index and catalogue share (or, without a catalogue, that the filters admit).
     pub matched: usize,
-    /// Products in the store.
+    /// Products in the store, those of eras included; one that has rasters in several trees counts once.
     pub stored: usize,
     /// Products whose sensing time and offset were derived from the name instead of the product's own XML.
     pub metadata_from_name: usize,

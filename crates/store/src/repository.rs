@@ -13,7 +13,7 @@ use s2ice_manifest::source::location::SourceUrl;
 use crate::config;
 use crate::error::{Error, Result, icechunk_error};
 use crate::options::{Spec, WriteOptions};
-use crate::plan::{LAYOUT_VERSION, StoreStamp, stamp_of};
+use crate::plan::{LAYOUT_VERSION, StoreStamp, root_stamp};
 use crate::target::{OWN_FILES, Target};
 
 /// Making a repository takes a handful of requests; together, the time that another run is given for them.
@@ -108,7 +108,7 @@ pub(crate) async fn read_stamp(repository: &Repository, url: &SourceUrl) -> Resu
     };
     let document: serde_json::Value = serde_json::from_slice(&root.user_data)
         .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() })?;
-    let found = match stamp_of(&document) {
+    let found = match root_stamp(&document) {
         None => Found::Foreign,
         Some(stamp) => serde_json::from_value(stamp.clone())
             .map(|stamp| Found::Stamp(Box::new(stamp)))

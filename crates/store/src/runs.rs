@@ -100,10 +100,10 @@ pub struct LastRun {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub newest_product: Option<DateTime<Utc>>,
-    /// Products in the store.
+    /// Products in the store, those of eras included.
     #[serde(default)]
     pub products: Option<u64>,
-    /// References in the store.
+    /// References in the store, those of eras included.
     #[serde(default)]
     pub references: Option<u64>,
     /// Products that the last run appended or inserted.

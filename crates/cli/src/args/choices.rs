@@ -20,7 +20,7 @@ pub enum ResolutionsArg {
 pub enum OnMismatchArg {
     /// Era, but rasters of unknown encoders are refused.
     Auto,
-    /// They go to stores of their own beside this one, which names them.
+    /// They go to eras: groups of the same store, /eras/NAME.
     Era,
     /// They are left out and named in the report.
     Refuse,
@@ -33,7 +33,8 @@ pub enum HeadersArg {
     Read,
     /// From the index where it has them, else from the file.
     Index,
-    /// From the index or the known Sentinel-2 header classes, without touching the source; marked unverified.
+    /// From the index or the known Sentinel-2 header classes, without touching the source; marked unverified. Times and
+    /// offsets then come from the products' names (the time is the start of the datatake), and there are no angles.
     Assume,
 }
 

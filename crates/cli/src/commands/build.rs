@@ -35,12 +35,15 @@ pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Fa
 fn changes(report: &BuildReport) -> String {
     let changes = &report.changes;
     let mut out = match &report.committed {
-        Some(committed) if committed.created => format!("new store of {}", text::count(report.times.count, "product")),
+        Some(committed) if committed.created => {
+            format!("new store of {}", text::count(report.products.stored, "product"))
+        }
         None if !report.dry_run => "none, the store holds all of it already".to_owned(),
         _ => changes.sentence(),
     };
     if changes.kept > 0 {
-        let _ = write!(out, "; {} stay that the inputs do not have this time", text::number(changes.kept as u64));
+        let stay = text::count(changes.kept, "product");
+        let _ = write!(out, "; {stay} not among the inputs this time, kept");
     }
     out
 }
@@ -82,12 +85,33 @@ fn render_era(era: &EraReport) -> String {
     out
 }
 
-/// The summary for people.
-pub fn render(report: &BuildReport) -> String {
+/// What is summarised.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Store,
+    Manifest,
+}
+
+/// The summary of a store for people.
+fn render(report: &BuildReport) -> String {
+    summary(report, Made::Store)
+}
+
+/// The summary of a manifest for people.
+pub fn render_manifest(report: &BuildReport) -> String {
+    summary(report, Made::Manifest)
+}
+
+fn summary(report: &BuildReport, made: Made) -> String {
     let mut out = String::new();
-    let head = if report.dry_run { "would hold" } else { "holds" };
-    let target = report.target.as_deref().unwrap_or("the store");
-    let _ = writeln!(out, "{target} {head} Sentinel-2 {} of {}", report.level, report.tile);
+    let (what, verb) = match (made, report.dry_run) {
+        (Made::Store, false) => ("the store", "holds"),
+        (Made::Store, true) => ("the store", "would hold"),
+        (Made::Manifest, false) => ("the manifest", "has the references of"),
+        (Made::Manifest, true) => ("the manifest", "would have the references of"),
+    };
+    let target = report.target.as_deref().unwrap_or(what);
+    let _ = writeln!(out, "{target} {verb} Sentinel-2 {} of {}", report.level, report.tile);
     let times = match (&report.times.first, &report.times.last) {
         (Some(first), Some(last)) => format!("{}, {first} to {last}", report.times.count),
         _ => "none".to_owned(),
@@ -98,15 +122,21 @@ pub fn render(report: &BuildReport) -> String {
         ("references", format!("{} to {}", text::number(report.references), text::bytes(report.referenced_bytes))),
         (
             "products",
-            format!("{} in the index, {} matched, {} stored", products.in_index, products.matched, products.stored),
+            format!(
+                "{} in the index, {} matched, {} {}",
+                products.in_index,
+                products.matched,
+                products.stored,
+                if made == Made::Store { "stored" } else { "taken" }
+            ),
         ),
         (
             "source",
             format!(
-                "{} requests, {} received, {} facts remembered",
+                "{} requests, {} received, {} known from earlier runs",
                 text::number(report.source_use.requests),
                 text::bytes(report.source_use.bytes),
-                text::number(report.source_use.from_cache)
+                text::count(usize::try_from(report.source_use.from_cache).unwrap_or(usize::MAX), "file")
             ),
         ),
     ];
@@ -133,7 +163,9 @@ pub fn render(report: &BuildReport) -> String {
         }
         rows.push(("indexed", text));
     }
-    rows.push(("changes", changes(report)));
+    if made == Made::Store {
+        rows.push(("changes", changes(report)));
+    }
     if let Some(catalogue) = &report.catalogue {
         rows.push(("catalogue", searched(catalogue)));
     }

@@ -1,18 +1,15 @@
 //! `s2ice diff`: whether a reader can tell two stores, or two states of one, apart.
 
-use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use s2ice_store::diff::DiffOptions;
 use s2ice_store::diff::report::{
     ChunkDifference, ColumnDifference, DiffReport, DiffSide, MetadataDifference, NodeDifference, NodeKind, OnlyIn,
     ProductDifference, ReferenceDifference, ReferenceValue,
 };
-use s2ice_store::target::Target;
 use serde_json::Value;
 
-use super::summarise;
-use crate::args::{DiffArgs, Global, StoreArgs};
+use super::{store, summarise};
+use crate::args::{DiffArgs, Global};
 use crate::exit::Failure;
-use crate::settings;
 use crate::text;
 
 /// Entries of one kind that are printed; the JSON report has all.
@@ -23,8 +20,8 @@ const VALUE_LENGTH: usize = 60;
 
 /// Runs the command.
 pub async fn run(args: DiffArgs, global: &Global) -> Result<(), Failure> {
-    let (left, right) =
-        (target(&args.left, &args.store_options).await?, target(&args.right, &args.store_options).await?);
+    let left = store(&args.left, &args.store_options).await?;
+    let right = store(&args.right, &args.store_options).await?;
     let options = DiffOptions {
         ignore_sources: args.ignore_sources,
         ignore_checksums: args.ignore_checksums,
@@ -36,14 +33,6 @@ pub async fn run(args: DiffArgs, global: &Global) -> Result<(), Failure> {
     if report.is_same() { Ok(()) } else { Err(Failure::Told) }
 }
 
-async fn target(address: &str, options: &StoreArgs) -> Result<Target, Failure> {
-    let url = SourceUrl::parse(address).map_err(Failure::usage)?;
-    if url.local_root().is_some_and(|root| !root.exists()) {
-        return Err(s2ice_store::Error::NoStore { url: url.to_string() }.into());
-    }
-    Ok(Target::open(url, settings::store_options(SourceOptions::default(), options)?).await?)
-}
-
 fn render(report: &DiffReport) -> String {
     let mut out = text::table(&[side("left", &report.left), side("right", &report.right)], &[]);
     let products = |only: fn(&ProductDifference) -> bool| report.products.iter().filter(move |p| only(p));
@@ -53,11 +42,22 @@ fn render(report: &DiffReport) -> String {
     let nodes = |only: OnlyIn| report.nodes.iter().filter(move |node| node.only_in == only);
     section(&mut out, "arrays and groups only left", nodes(OnlyIn::Left), node);
     section(&mut out, "arrays and groups only right", nodes(OnlyIn::Right), node);
-    section(&mut out, "metadata", report.metadata.iter(), metadata);
+    let differing = report.metadata.iter().filter(|_| !is_of_another_tile(report));
+    section(&mut out, "metadata", differing, metadata);
     section(&mut out, "values", report.columns.iter(), column);
     section(&mut out, "references", report.references.iter(), references);
-    let ending = if report.is_same() { "the same".to_owned() } else { text::count(report.differences, "difference") };
+    let ending = if report.is_same() {
+        "the same".to_owned()
+    } else if is_of_another_tile(report) {
+        "stores of different tiles or levels: nothing else was compared".to_owned()
+    } else {
+        text::count(report.differences, "difference")
+    };
     out + "\n" + &ending + "\n"
+}
+
+fn is_of_another_tile(DiffReport { left, right, .. }: &DiffReport) -> bool {
+    (&left.tile, &left.level) != (&right.tile, &right.level)
 }
 
 fn side(name: &str, side: &DiffSide) -> Vec<String> {

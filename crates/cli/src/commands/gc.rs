@@ -2,7 +2,7 @@
 
 use chrono::{TimeDelta, Utc};
 use s2ice_store::housekeeping::report::{Collected, GcReport};
-use s2ice_store::housekeeping::{GcOptions, gc};
+use s2ice_store::housekeeping::{GcOptions, READER_GRACE, gc};
 
 use super::summarise;
 use crate::args::{GcArgs, Global};
@@ -34,11 +34,15 @@ pub async fn run(args: GcArgs, global: &Global) -> Result<(), Failure> {
 /// Reads an age: a length of time, or weeks such as `4w`.
 ///
 /// # Errors
-/// Anything else.
+/// Anything else, and what is shorter than an hour.
 pub fn age(text: &str) -> Result<TimeDelta, String> {
     let days = text.strip_suffix('w').and_then(|weeks| weeks.parse::<u32>().ok()).map(|weeks| u64::from(weeks) * 7);
     let Span(age) = days.map_or_else(|| text.to_owned(), |days| format!("{days}d")).parse()?;
-    TimeDelta::from_std(age).map_err(|_| format!("{text} is longer than any store is old"))
+    let age = TimeDelta::from_std(age).map_err(|_| format!("{text} is longer than any store is old"))?;
+    if age < READER_GRACE {
+        return Err("a reader may need what is younger than an hour: give 1h or more".to_owned());
+    }
+    Ok(age)
 }
 
 fn render(report: &GcReport) -> String {
@@ -82,10 +86,10 @@ mod tests {
 
     #[test]
     fn ages_have_a_unit() {
-        for (text, minutes) in [("90m", 90), ("12h", 720), ("30d", 43_200), ("4w", 40_320), ("0d", 0)] {
+        for (text, minutes) in [("90m", 90), ("12h", 720), ("30d", 43_200), ("4w", 40_320), ("1h", 60)] {
             assert_eq!(age(text).unwrap(), TimeDelta::minutes(minutes), "{text}");
         }
-        for text in ["", "w", "30", "-1w", "1.5w", "3y", "213503982334601d"] {
+        for text in ["0d", "59m", "", "w", "30", "-1w", "1.5w", "3y", "213503982334601d"] {
             assert!(age(text).is_err(), "{text}");
         }
     }

@@ -58,7 +58,7 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
     let mut options = settings::source_options(SourceOptions::default(), &args.source)?;
     let url = SourceUrl::parse(&mirror::address(url, &mut options)).map_err(Failure::usage)?;
     let files_at_once = options.at_once();
-    let source = Source::open(&url, &options).map_err(Failure::fault)?;
+    let source = Source::open(&url, &options)?;
     let paths = if args.paths.is_empty() { vec![String::new()] } else { args.paths };
     let bars = Bars::new(global.quiet);
     let options = IndexOptions { public_style: args.public_style, files_at_once, ..IndexOptions::default() };

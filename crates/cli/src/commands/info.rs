@@ -1,14 +1,11 @@
 //! `s2ice info`: what is in a store.
 
-use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use s2ice_store::housekeeping::published_at;
 use s2ice_store::report::{InfoEra, InfoReport};
-use s2ice_store::target::Target;
 
 use super::{print, print_json};
 use crate::args::{Global, InfoArgs};
 use crate::exit::Failure;
-use crate::settings;
 use crate::text;
 
 /// Published states named, of those there are.
@@ -16,12 +13,7 @@ const NEWEST: usize = 3;
 
 /// Runs the command.
 pub async fn run(args: InfoArgs, global: &Global) -> Result<(), Failure> {
-    let url = SourceUrl::parse(&args.store).map_err(Failure::usage)?;
-    let options = settings::store_options(SourceOptions::default(), &args.store_options)?;
-    if url.local_root().is_some_and(|root| !root.exists()) {
-        return Err(s2ice_store::Error::NoStore { url: url.to_string() }.into());
-    }
-    let report = s2ice_store::info::info(&Target::open(url, options).await?).await?;
+    let report = s2ice_store::info::info(&super::store(&args.store, &args.store_options).await?).await?;
     if global.json { print_json(&report) } else { print(&render(&report)) }
 }
 
@@ -44,6 +36,7 @@ fn render(report: &InfoReport) -> String {
         report.tags.iter().partition(|tag| published_at(tag).is_some());
     let newest: Vec<&str> = published.iter().rev().take(NEWEST).map(|tag| tag.as_str()).collect();
     let mut rows = vec![
+        ("products", text::number(report.products as u64)),
         ("times", format!("{}, {first} to {last}", report.times.count)),
         ("references", format!("{} to {bytes} in the product files", text::number(report.references))),
         ("manifests", text::bytes(report.manifest_bytes)),

@@ -1,4 +1,4 @@
-//! `s2ice manifest`: every reference that a build would make, as Parquet.
+//! `s2ice manifest`: the references that the main tree of a new store would have, as Parquet.
 
 use super::summarise;
 use crate::args::{Global, ManifestArgs};
@@ -14,5 +14,5 @@ pub async fn run(args: ManifestArgs, global: &Global, run: String) -> Result<(),
     }
     let bars = Bars::new(global.quiet);
     let report = s2ice_store::tile::manifest(&settings, args.output.as_deref(), &bars).await?;
-    summarise(&report, global, super::build::render)
+    summarise(&report, global, super::build::render_manifest)
 }

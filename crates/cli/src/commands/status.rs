@@ -91,9 +91,9 @@ struct Published {
     /// Newest tag of a published state.
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
-    /// Products of the main tree.
+    /// Products, those of eras included.
     products: u64,
-    /// Names of its eras, which have products of their own.
+    /// Names of its eras.
     eras: Vec<String>,
     /// Sensing time of the newest, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,7 +162,7 @@ async fn status(entry: &TileEntry, now: DateTime<Utc>) -> TileStatus {
                 status.state = State::Unreadable;
                 status.error = Some(format!("the store is that of {is}, not of {wanted}"));
             }
-            let newest = found.times.last.as_ref().and_then(|time| time.parse().ok());
+            let newest = newest(&found).and_then(|time| time.parse().ok());
             status.lag_seconds = newest.map(age);
             status.published = Some(published(found));
             match last {
@@ -195,14 +195,20 @@ async fn read(entry: &TileEntry) -> s2ice_store::Result<(InfoReport, s2ice_store
     Ok((found, read_last_run(&target).await))
 }
 
+/// The newest time of all trees.
+fn newest(found: &InfoReport) -> Option<String> {
+    let times = std::iter::once(&found.times).chain(found.eras.values().map(|era| &era.times));
+    times.filter_map(|times| times.last.clone()).max()
+}
+
 fn published(found: InfoReport) -> Published {
     Published {
+        newest_product: newest(&found),
         tag: found.published,
         snapshot: found.last_commit.snapshot,
         time: found.last_commit.time,
-        products: found.times.count as u64,
+        products: found.products as u64,
         eras: found.eras.into_keys().map(String::from).collect(),
-        newest_product: found.times.last,
         references: found.references,
     }
 }
@@ -235,7 +241,7 @@ fn render(report: &StatusReport, now: DateTime<Utc>, verbose: bool) -> String {
         let lag = tile.lag_seconds.and_then(|lag| i64::try_from(lag).ok()).map(chrono::TimeDelta::seconds);
         let eras = match published.eras.len() {
             0 => String::new(),
-            several => format!(" + {}", text::count(several, "era")),
+            several => format!(" ({})", text::count(several, "era")),
         };
         row.push(format!("{}{eras}", text::number(published.products)));
         row.push(minutes(published.newest_product.as_deref()));

@@ -42,8 +42,8 @@ const GAUGES: [Gauge; 14] = [
     ("s2ice_tile_duration_seconds", "seconds", "How long the last run of the tile took.", |t| {
         Some(crate::clock::seconds(t.started, t.ended))
     }),
-    ("s2ice_tile_products", "", "Products in the store.", |t| t.products.map(float)),
-    ("s2ice_tile_references", "", "References in the store.", |t| t.references.map(float)),
+    ("s2ice_tile_products", "", "Products in the store, those of eras included.", |t| t.products.map(float)),
+    ("s2ice_tile_references", "", "References in the store, those of eras included.", |t| t.references.map(float)),
     ("s2ice_tile_products_added", "", "Products that the last run added.", |t| Some(float(t.added))),
     ("s2ice_tile_products_replaced", "", "Products that the last run replaced by a later processing.", |t| {
         Some(float(t.replaced))

@@ -76,14 +76,14 @@ pub fn render(report: &RunReport) -> String {
     let dry = if report.dry_run { " (dry run: nothing was written)" } else { "" };
     let _ = writeln!(out, "{tiles} in {}: {}{dry}", length(report.seconds), said.join(", "));
     let head = [
-        "tile", "", "outcome", "times", "added", "replaced", "changed", "removed", "missing", "refused", "requests",
+        "tile", "", "outcome", "products", "added", "replaced", "changed", "removed", "missing", "refused", "requests",
         "seconds",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for tile in &report.tiles {
         let mut row = vec![tile.tile.clone(), tile.level.clone(), tile.outcome.name().to_owned()];
         let counts = tile.counts.map(|c| {
-            [c.times, c.added, c.replaced, c.changed, c.removed, c.missing_index, c.refused, c.requests]
+            [c.products, c.added, c.replaced, c.changed, c.removed, c.missing_index, c.refused, c.requests]
                 .map(text::number)
         });
         row.extend(counts.unwrap_or_else(|| [const { String::new() }; 8].map(|_| "-".to_owned())));
@@ -117,7 +117,7 @@ pub fn line(tile: &TileReport, number: usize, of: usize) -> String {
             format!(
                 "{}; {}",
                 told.collect::<String>(),
-                text::count(usize::try_from(c.times).unwrap_or_default(), "time")
+                text::count(usize::try_from(c.products).unwrap_or_default(), "product")
             )
         }
         (None, None) => String::new(),
@@ -140,7 +140,7 @@ mod tests {
     fn tile(name: &str, outcome: Outcome) -> TileReport {
         let begun = outcome != Outcome::Skipped;
         let counts = Counts {
-            times: 1400,
+            products: 1400,
             added: u64::from(outcome == Outcome::Updated),
             missing_index: 3,
             requests: 1234,

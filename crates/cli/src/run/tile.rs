@@ -71,8 +71,8 @@ pub struct TileReport {
 /// What the build of a tile counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct Counts {
-    /// Times in the store.
-    pub times: u64,
+    /// Products in the store, those of eras included.
+    pub products: u64,
     /// Products appended or inserted.
     pub added: u64,
     /// Products replaced by a later processing.
@@ -96,7 +96,7 @@ impl Counts {
     pub fn of(report: &BuildReport) -> Self {
         let count = |of: fn(&Changes) -> usize| report.all_changes().map(of).sum::<usize>() as u64;
         Self {
-            times: report.times.count as u64,
+            products: report.products.stored as u64,
             added: count(|changes| changes.appended.len() + changes.inserted.len()),
             replaced: count(|changes| changes.replaced.len()),
             changed: count(|changes| changes.updated.len()),
@@ -172,9 +172,9 @@ impl Ended {
                     outcome: if is_changed(report) { LastOutcome::Updated } else { LastOutcome::Unchanged },
                     last_success: Some(self.ended),
                     runs_since_full: if asked_in_part { before.runs_since_full.saturating_add(1) } else { 0 },
-                    newest_product: report.times.last.as_ref().and_then(|time| time.parse().ok()),
-                    products: Some(counts.times),
-                    references: Some(report.references),
+                    newest_product: report.newest().and_then(|time| time.parse().ok()),
+                    products: Some(counts.products),
+                    references: Some(report.all_references()),
                     added: counts.added,
                     replaced: counts.replaced,
                     removed: counts.removed,

@@ -73,7 +73,8 @@ pub struct FoundFiles {
 /// be given with the source's address in front.
 ///
 /// # Errors
-/// [`SourceError`] where a folder cannot be listed; [`SourceError::Missing`] where nothing is below it.
+/// [`SourceError`] where a folder cannot be listed; [`SourceError::Missing`] where it is not there,
+/// [`SourceError::NoRaster`] where nothing is below it.
 pub async fn find_rasters(source: &Source, paths: &[String]) -> Result<FoundFiles, SourceError> {
     let mut files: BTreeMap<String, Option<FileState>> = BTreeMap::new();
     for path in paths {
@@ -87,7 +88,9 @@ pub async fn find_rasters(source: &Source, paths: &[String]) -> Result<FoundFile
         if listed.is_empty() {
             let whole = path.is_empty() || path == ".";
             let url = if whole { source.url().to_string() } else { source.url_of(&path)? };
-            return Err(SourceError::Missing { url });
+            // Only a folder of a disk can be there and empty.
+            let gone = source.url().local_root().is_some_and(|root| !root.join(&path).exists());
+            return Err(if gone { SourceError::Missing { url } } else { SourceError::NoRaster { url } });
         }
         files.extend(
             listed.into_iter().map(|Listed { path, size, etag, last_modified }| {

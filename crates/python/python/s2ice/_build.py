@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from s2ice import _s2ice
+from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,7 +75,7 @@ def build(
         STAC items that choose the products: an API's address, an ItemCollection, item or ndjson file, a folder, or a
         stac-geoparquet file. Without it every product of the index is taken.
     collection
-        Collection of the STAC API; its usual one for the level by default.
+        Collection of the items; by default an API's usual one for the level, and any in files.
     datetime
         Interval ``"A/B"`` of dates or times; ``..`` is an open end.
     max_cloud_cover
@@ -88,11 +89,12 @@ def build(
         ``"best"``: each band at its own resolution or the finest there is; ``"all"``: the R10m, R20m and R60m copies.
     on_mismatch
         What becomes of products with another radiometric offset, and of rasters with another main header, than the
-        store's: ``"era"`` puts them into stores of their own beside it, ``"refuse"`` leaves them out, ``"auto"`` puts
-        them there unless an unknown encoder made them.
+        store's: ``"era"`` puts them into eras, groups ``/eras/<name>`` of the same store, ``"refuse"`` leaves them out,
+        ``"auto"`` puts them there unless an unknown encoder made them.
     headers
         Where main headers come from. ``"read"``: from each file, by one ranged request, or the memory; ``"index"``:
-        from the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped unverified.
+        from the index where it has them; ``"assume"``: from the known classes of Sentinel-2 files, stamped unverified;
+        times and offsets then come from the products' names.
     checksum
         What readers check a file against: its ETag, its modification time, or nothing.
     spec
@@ -112,7 +114,8 @@ def build(
     accept_incomplete
         Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
     recheck
-        Ask the files of every product (``True``), or of the products named, again, whatever was known of them.
+        Ask the files of every product (``True``), or of the products that a list names, again, whatever was known of
+        them.
     full
         Ask the STAC API for every item, not only for what changed since the last build of this store.
     dry_run
@@ -134,6 +137,17 @@ def build(
     S2iceError
         Anything else; its text names the product, file or place.
     """
+    _check(on_mismatch, "on_mismatch", ("auto", "era", "refuse"))
+    _check(headers, "headers", ("read", "index", "assume"))
+    _check(checksum, "checksum", ("etag", "modified", "none"))
+    _check(resolutions, "resolutions", ("best", "all"))
+    _check(source_kind, "source_kind", ("jp2", "cog"))
+    if isinstance(recheck, str):
+        raise RequestError(f"recheck is True, False or a list of product names, not a string: recheck=[{recheck!r}]")
+    if store is None and not dry_run:
+        raise RequestError("store is missing: say where the store shall be, or dry_run=True")
+    if collection is not None and stac is None:
+        raise RequestError("collection is one of a catalogue, and stac names none")
     request = {
         "tile": tile,
         "level": level,
@@ -190,6 +204,11 @@ def info(store: PathLike, *, storage_options: Mapping[str, Any] | None = None) -
     """
     report: dict[str, Any] = json.loads(_s2ice.info(os.fspath(store), json.dumps(_options(storage_options))))
     return report
+
+
+def _check(value: str, name: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise RequestError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
 
 
 def _several(value: Any) -> list[Any]:

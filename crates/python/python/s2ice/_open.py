@@ -19,6 +19,7 @@ from s2ice.errors import (
     GroupNotFoundError,
     NotAnS2iceStoreWarning,
     RefNotFoundError,
+    RequestError,
     S2iceError,
     SourceError,
     StoreNotFoundError,
@@ -69,14 +70,16 @@ def open(
     branch, tag, snapshot
         The version to read; the branch ``main`` by default.
     as_of
-        Read the branch as it was at this time.
+        Read the branch as it was at this time, which must have a time zone.
     anonymous
         ``True`` sends unsigned requests to the store and to the source. What `storage_options` and `credentials` say
         goes first.
     credentials
         For the *source*, the archive that the pixels lie in: ``"env"`` to take them from the environment
         (``AWS_ACCESS_KEY_ID``, ...), a mapping with ``access_key_id`` and ``secret_access_key``, Icechunk credentials,
-        or a mapping from the names of the sources to such. Without, requests to the source are unsigned.
+        or a mapping from the names of the sources to such. Without, a source on S3 is read only with `anonymous`, or
+        where the store says that it is public; else there is a `CredentialsError`. Requests to other clouds are
+        unsigned then.
     storage_options
         For the *store*: ``endpoint_url``, ``region``, ``anonymous``, ``allow_http``, ``force_path_style``,
         ``access_key_id``, ... as ``icechunk.s3_storage`` and its like for other clouds take them. Without, credentials
@@ -113,6 +116,8 @@ def open(
         There is no such group or era; the message lists them.
     CredentialsError
         The store or its source asks for credentials.
+    RequestError
+        Arguments contradict each other, or `as_of` has no time zone.
     SourceError
         The source cannot be used as asked.
     S2iceError
@@ -125,8 +130,10 @@ def open(
     >>> r10m.b04.sel(time="2025-07-01", method="nearest").load()  # doctest: +SKIP
     """
     access = Access(credentials, anonymous, source, allow_file)
+    if as_of is not None and as_of.tzinfo is None:
+        raise RequestError(f"as_of has no time zone, {as_of!r}: give it one, such as tzinfo=datetime.UTC")
     if max_connections is not None and max_connections < 1:
-        raise ValueError(f"max_connections must be 1 or more, not {max_connections}")
+        raise RequestError(f"max_connections must be 1 or more, not {max_connections}")
     if isinstance(store, icechunk.Session):
         _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
         session = store
@@ -286,7 +293,7 @@ def _session(
     repository: icechunk.Repository, branch: str | None, tag: str | None, snapshot: str | None, as_of: datetime | None
 ) -> icechunk.Session:
     if sum(ref is not None for ref in (branch, tag, snapshot)) > 1:
-        raise ValueError("branch, tag and snapshot exclude each other")
+        raise RequestError("branch, tag and snapshot exclude each other")
     if tag is None and snapshot is None:
         branch = branch or "main"
     try:

@@ -4,7 +4,8 @@ An Icechunk store can name any place as the home of its chunks, so nothing is op
 rules, from the strictest:
 
 * Files of this machine are read for a store that is local itself, or where the user says so.
-* Credentials are sent only where the user gives them; S3 requests are unsigned otherwise.
+* Credentials are sent only where the user gives them. Without, requests are unsigned; on S3 somebody must say so, the
+  user or the store.
 * What is authorised is exactly the prefixes that the store names, never a whole scheme or bucket.
 """
 
@@ -58,7 +59,7 @@ def authorise(repository: icechunk.Repository, access: Access, *, local: bool) -
     SourceError
         A source that is not there is re-pointed, or a remote store asks for local files.
     CredentialsError
-        A source needs credentials and none are given.
+        A source needs credentials and none are given, or what is given is none.
     """
     config = repository.config
     containers = {c.name or url: c for url, c in (config.virtual_chunk_containers or {}).items()}
@@ -147,6 +148,8 @@ def _credentials(
     container: icechunk.VirtualChunkContainer, name: str, given: Any, access: Access, trusted: bool
 ) -> icechunk.AnyCredential | None:
     url = container.url_prefix
+    if isinstance(given, str) and given != "env":
+        raise CredentialsError(f"credentials are 'env', a mapping or credentials of Icechunk, not {given!r}")
     match scheme_of(url):
         case "file":
             if not trusted:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 type Options = Mapping[str, Any]
 
+_SCHEMES = {"file", "s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "http", "https"}
+
 
 class Place(NamedTuple):
     """A store's storage, its name for messages, and whether it lies on this machine's disk."""
@@ -68,6 +70,10 @@ def locate(store: str | os.PathLike[str], options: Options | None, anonymous: bo
         The scheme or an option is not known, or the URL names no bucket.
     """
     url = os.fspath(store)
+    head, separator, rest = url.partition(":/")
+    if separator and not rest.startswith("/") and head.lower() in _SCHEMES:
+        slashes = ":///" if head.lower() == "file" else "://"
+        raise SourceError(f"{url}: a slash is missing; it should look like {head}{slashes}{rest}")
     given = dict(options or {})
     scheme = scheme_of(url)
     if anonymous is not None and scheme in {"s3", "gs", "az"} and not _has_credentials(given):

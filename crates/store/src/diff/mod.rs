@@ -33,6 +33,7 @@ use side::{Side, failure, tree};
 
 use crate::config;
 use crate::error::{Error, Result};
+use crate::housekeeping::tag_names;
 use crate::plan::STAMP;
 use crate::target::Target;
 
@@ -117,8 +118,9 @@ async fn open(target: &Target, at: Option<&str>) -> Result<Side> {
 /// The state that a tag, branch or snapshot id names.
 async fn resolve(repository: &Repository, at: &str, name: &str) -> Result<VersionInfo> {
     let failed = |error| failure("reading tags and branches", name, &error);
-    if repository.list_tags().await.map_err(failed)?.contains(at) {
-        return Ok(VersionInfo::TagRef(at.to_owned()));
+    let tags = repository.list_tags().await.map_err(failed)?;
+    if let Some(tag) = tag_names(at).into_iter().find(|name| tags.contains(name)) {
+        return Ok(VersionInfo::TagRef(tag));
     }
     if repository.list_branches().await.map_err(failed)?.contains(at) {
         return Ok(VersionInfo::BranchTipRef(at.to_owned()));
@@ -128,14 +130,14 @@ async fn resolve(repository: &Repository, at: &str, name: &str) -> Result<Versio
     {
         return Ok(VersionInfo::SnapshotId(snapshot));
     }
-    Err(Error::Input(format!("{name} has no tag, branch or snapshot {at:?}: `s2ice info` lists its tags and branches")))
+    Err(Error::Input(format!(
+        "{name} has no tag, branch or snapshot {at:?}: `s2ice info --json` lists its tags and branches"
+    )))
 }
 
 async fn compare(mut left: Side, mut right: Side, options: &DiffOptions) -> Result<DiffReport> {
     let of_other_things = identity(&left, &right);
-    if of_other_things.is_empty() {
-        tokio::try_join!(left.read_axes(), right.read_axes())?;
-    }
+    tokio::try_join!(left.read_axes(), right.read_axes())?;
     let mut report = DiffReport {
         kind: "s2ice.diff".to_owned(),
         version: DIFF_REPORT_VERSION,

@@ -17,7 +17,7 @@ use tokio::sync::RwLock;
 use super::column::Form;
 use super::report::NodeKind;
 use crate::error::{Error, Result, one_line};
-use crate::plan::{LAYOUT_VERSION, stamp_of};
+use crate::plan::{LAYOUT_VERSION, root_stamp, stamp_of};
 
 /// One state of a store.
 pub(super) struct Side {
@@ -101,7 +101,7 @@ impl Side {
         if nodes.is_empty() {
             return Err(Error::NoStore { url: name });
         }
-        let stamp = nodes.get("/").and_then(|root| stamp_of(&root.document));
+        let stamp = nodes.get("/").and_then(|root| root_stamp(&root.document));
         let Some(stamp) = stamp else { return Err(Error::Foreign { url: name }) };
         let stamp: Identity = serde_json::from_value(stamp.clone())
             .map_err(|e| Error::Damaged { url: name.clone(), detail: e.to_string() })?;

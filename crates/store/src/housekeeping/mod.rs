@@ -15,6 +15,7 @@ mod sweep;
 
 pub use gc::{GcOptions, gc};
 pub(crate) use promote::promote;
+pub(crate) use published::tag_names;
 pub use published::{Published, published, published_at, tag_published};
 pub use rollback::{list, rollback};
 pub use stale::remove_stale_branches;

@@ -57,6 +57,11 @@ pub async fn tag_published(
     }
 }
 
+/// The names that a tag may be meant by: its own, or without the beginning that those of published states have.
+pub(crate) fn tag_names(text: &str) -> [String; 3] {
+    [text.to_owned(), format!("{NAME}/{text}"), format!("{NAME}-{text}")]
+}
+
 /// The published states, oldest first.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use s2ice_manifest::source::location::SourceUrl;
 
-use super::published::{Published, published};
+use super::published::{Published, published, tag_names};
 use super::report::{PublishedReport, RollbackReport, StateReport};
 use super::state::{self, State};
 use super::{refs, time_text};
@@ -101,7 +101,7 @@ async fn named(
     tag: &str,
     states: &[Published],
 ) -> Result<(String, SnapshotId)> {
-    let names = [tag.to_owned(), format!("published/{tag}"), format!("published-{tag}")];
+    let names = tag_names(tag);
     let mut found = refs::tags(repository, url, |name| names.iter().any(|wanted| wanted == name)).await?;
     found.sort_by_key(|(name, _)| names.iter().position(|wanted| wanted == name));
     if let Some(first) = found.into_iter().next() {

@@ -7,7 +7,7 @@ use icechunk::repository::VersionInfo;
 use s2ice_manifest::source::location::SourceUrl;
 
 use crate::error::{Error, Result, icechunk_error};
-use crate::plan::{StoreStamp, stamp_of};
+use crate::plan::{StoreStamp, root_stamp};
 
 /// A state as a store of s2ice tells it.
 pub(super) struct State {
@@ -34,7 +34,7 @@ pub(super) async fn read(repository: &Repository, url: &SourceUrl, snapshot: &Sn
                 let damaged =
                     |e: serde_json::Error| Error::Damaged { url: url.to_string(), detail: format!("{snapshot}: {e}") };
                 let document: serde_json::Value = serde_json::from_slice(&node.user_data).map_err(damaged)?;
-                let stamp = stamp_of(&document).cloned();
+                let stamp = root_stamp(&document).cloned();
                 state.stamp = stamp.map(serde_json::from_value).transpose().map_err(damaged)?;
             }
             ("/products/time", NodeData::Array { shape, .. }) => {

@@ -27,6 +27,8 @@ pub struct InfoReport {
     pub writer: String,
     /// The eras of the tile, each a full tree at `/eras/<name>`.
     pub eras: BTreeMap<Era, InfoEra>,
+    /// Products of all trees; one that has rasters in several counts once.
+    pub products: usize,
     /// `verified` or `assumed`.
     pub headers: String,
     /// `product` or `name`.

@@ -10,7 +10,7 @@ use s2ice_manifest::raster::Asset;
 
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
-use crate::layout::eopf::array_kind;
+use crate::layout::eopf::{all_assets, array_kind};
 use crate::layout::geometry;
 
 /// Which rasters the settings ask for.
@@ -21,7 +21,7 @@ pub struct Wanted {
 
 impl Wanted {
     pub fn of(settings: &BuildSettings) -> Result<Self> {
-        Ok(Self { level: settings.level, globs: globs(&settings.arrays)? })
+        Ok(Self { level: settings.level, globs: globs(&settings.arrays, settings.level)? })
     }
 
     pub fn admits(&self, asset: Asset) -> bool {
@@ -30,7 +30,7 @@ impl Wanted {
 
     fn admits_path(&self, path: &str) -> bool {
         let globs = self.globs.as_ref();
-        globs.is_none_or(|globs| globs.is_match(path) || globs.is_match(path.trim_start_matches('/')))
+        globs.is_none_or(|globs| matches(|path| globs.is_match(path), path))
     }
 }
 
@@ -38,7 +38,7 @@ impl Wanted {
 /// and GeoTIFFs do not have.
 ///
 /// # Errors
-/// A glob of `--arrays` is none.
+/// A glob of `--arrays` is none, or no array of the level can match it.
 pub fn wanted_angles(settings: &BuildSettings) -> Result<BTreeSet<AngleArray>> {
     if !settings.angles || settings.headers == HeaderPolicy::Assume || settings.source_kind == SourceKind::Cog {
         return Ok(BTreeSet::new());
@@ -47,14 +47,29 @@ pub fn wanted_angles(settings: &BuildSettings) -> Result<BTreeSet<AngleArray>> {
     Ok(AngleArray::ALL.into_iter().filter(|array| wanted.admits_path(&geometry::path(*array))).collect())
 }
 
-fn globs(patterns: &[String]) -> Result<Option<GlobSet>> {
+/// True where a glob matches the path of an array, which may be written without its leading slash.
+fn matches(is_match: impl Fn(&str) -> bool, path: &str) -> bool {
+    is_match(path) || is_match(path.trim_start_matches('/'))
+}
+
+fn globs(patterns: &[String], level: Level) -> Result<Option<GlobSet>> {
     if patterns.is_empty() {
         return Ok(None);
     }
     let bad = |error: globset::Error| Error::Request(format!("--arrays: {error}"));
+    let rasters = all_assets(level).into_iter().filter_map(|asset| Some(array_kind(asset, level)?.place.path()));
+    let paths: Vec<String> = rasters.chain(AngleArray::ALL.into_iter().map(geometry::path)).collect();
     let mut builder = GlobSetBuilder::new();
     for pattern in patterns {
-        builder.add(Glob::new(pattern).map_err(bad)?);
+        let glob = Glob::new(pattern).map_err(bad)?;
+        let matcher = glob.compile_matcher();
+        if !paths.iter().any(|path| matches(|path| matcher.is_match(path), path)) {
+            return Err(Error::Request(format!(
+                "--arrays {pattern}: no array of level {level} has such a path; paths are like \
+                 /measurements/reflectance/r10m/b04"
+            )));
+        }
+        builder.add(glob);
     }
     builder.build().map(Some).map_err(bad)
 }

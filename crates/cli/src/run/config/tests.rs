@@ -55,7 +55,7 @@ fn a_bad_file_is_told_by_line_and_key() {
         (format!("{TOP}[[tile]]\ntile = \"33TVN\"\nlevel = \"L3\"\n"), "line 6: `level`: \"L3\" is not"),
         (format!("{TOP}[[tile]]\ntile = \"33TVN\"\nstor = \"x\"\n"), "line 6: unknown field `stor`"),
         (format!("{TOP}[[tile]]\ntile = \"33TVN\"\nmax-cloud-cover = 101.0\n"), "line 6: `max-cloud-cover`: it is a"),
-        (format!("{TOP}[[tile]]\ntile = \"33TVN\"\nstore = \"s3://\"\n"), "line 6: `store`: \"s3://\" names no source"),
+        (format!("{TOP}[[tile]]\ntile = \"33TVN\"\nstore = \"s3://\"\n"), "line 6: `store`: \"s3://\" is no address"),
         (format!("{TOP}[[tile]]\ntile = \"33TVN\"\nstac = \"{{til}}\"\n"), "line 6: `stac`: {til} is no placeholder"),
         (format!("{TOP}[[tile]]\ntile = \"33TVN\"\nspec = \"two\"\n"), "line 6: `spec`: invalid type"),
         ("tiles = [\"33TVN\"]\nindex = [\"i\"]\nstore = \"x\"\n".to_owned(), "line 1: 33TVN has no `source`"),

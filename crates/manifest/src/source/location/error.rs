@@ -7,7 +7,7 @@ use super::super::budget::BudgetError;
 #[non_exhaustive]
 pub enum SourceError {
     /// The text names no source.
-    #[error("{text:?} names no source: {reason}")]
+    #[error("{text:?} is no address to use: {reason}")]
     BadUrl {
         /// What was given.
         text: String,
@@ -73,6 +73,12 @@ pub enum SourceError {
     #[error("{url} does not exist")]
     Missing {
         /// The object.
+        url: String,
+    },
+    /// A folder or prefix in which no raster is.
+    #[error("no raster is below {url}: rasters are .jp2 files in product folders (.SAFE)")]
+    NoRaster {
+        /// The folder.
         url: String,
     },
     /// 404 for the bucket.

@@ -62,6 +62,9 @@ impl SourceOptions {
     }
 
     fn limits(&self) -> Result<Limits, String> {
+        if self.connections == Some(0) {
+            return Err("0 connections read nothing: give 1 or more".to_owned());
+        }
         match self.requests_per_second {
             Some(rate) if !rate.is_finite() || rate < 0.001 => {
                 Err(format!("{rate} requests per second would take forever: give 0.001 or more"))

@@ -84,6 +84,10 @@ impl SourceUrl {
             if text.is_empty() {
                 return Err(bad("it is empty"));
             }
+            if let Some((scheme, rest)) = text.split_once(":/").filter(|(scheme, _)| is_scheme(scheme)) {
+                let slashes = if scheme.eq_ignore_ascii_case("file") { ":///" } else { "://" };
+                return Err(bad(&format!("a slash is missing: write {scheme}{slashes}{rest}")));
+            }
             return Self::local(text, FsPath::new(text));
         };
         let scheme = match scheme.to_ascii_lowercase().as_str() {
@@ -248,6 +252,11 @@ impl fmt::Display for SourceUrl {
     }
 }
 
+fn is_scheme(text: &str) -> bool {
+    const SCHEMES: [&str; 8] = ["file", "s3", "s3a", "gs", "gcs", "az", "azure", "http"];
+    SCHEMES.iter().chain(&["https"]).any(|scheme| text.eq_ignore_ascii_case(scheme))
+}
+
 /// An address as it may be shown: neither credentials nor a query, which may hold a signature.
 fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
@@ -307,10 +316,21 @@ mod tests {
             "s3://bucket/x#y",
             "file://host/x",
             "s3://buc ket/x",
+            "s3:/bucket/x",
+            "HTTPS:/host/x",
         ] {
             let error = SourceUrl::parse(text).unwrap_err();
             assert!(matches!(error, SourceError::BadUrl { .. }), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_missing_slash_is_told() {
+        for (text, right) in [("s3:/bucket/x", "write s3://bucket/x"), ("file:/data", "write file:///data")] {
+            let error = SourceUrl::parse(text).unwrap_err().to_string();
+            assert!(error.contains(right), "{error}");
+        }
+        assert_eq!(SourceUrl::parse("/no/s3:/x").unwrap().prefix(), "file:///no/s3:/x/");
     }
 
     #[test]

@@ -57,7 +57,10 @@ pub enum IndexError {
         codec: String,
     },
     /// The file is not Parquet, or damaged.
-    #[error("{file} cannot be read as Parquet: {detail}")]
+    #[error(
+        "{file} is no Parquet file, or a damaged one: an index is the Parquet file that `s2ice index` or a provider \
+         writes ({detail})"
+    )]
     Parquet {
         /// The file.
         file: String,

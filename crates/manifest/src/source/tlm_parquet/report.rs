@@ -139,7 +139,10 @@ impl IndexReadReport {
         Some(match (&reasons[..], self.rows) {
             ([], _) => "the index has no rows at all".to_owned(),
             (_, all) if all == self.other_products => {
-                format!("the index has no rows of {wanted}, but {} of others: name the index of this tile", rows(all))
+                format!(
+                    "the index has no rows of {wanted}, but {} of others: name an index of this tile and level",
+                    rows(all)
+                )
             }
             (reasons, all) => {
                 format!(
