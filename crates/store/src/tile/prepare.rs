@@ -96,10 +96,10 @@ pub(super) async fn prepare(
     refused.extend(index.conflicts.iter().map(conflict));
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     refused.dedup();
-    // What could not be looked at is to be looked at again.
-    for refusal in refused.iter().filter(|refusal| refusal.kind == RefusalKind::Source) {
-        updated.retain(|id, _| id.to_string() != refusal.product);
-    }
+    // What the store holds and could not be looked at is to be looked at again.
+    let unseen = refused.iter().filter(|refusal| refusal.kind == RefusalKind::Source);
+    let unseen: BTreeSet<&str> = unseen.map(|refusal| refusal.product.as_str()).collect();
+    updated.retain(|id, _| !held.contains(*id) || !unseen.contains(id.to_string().as_str()));
     remember(settings, memory, &held, &inputs, &refused, &incomplete, &superseded);
     incomplete.extend(waiting);
     incomplete.sort_by_key(|incomplete| incomplete.product);

@@ -119,6 +119,8 @@ struct State {
 pub struct Memory {
     state: Mutex<State>,
     clock: fn() -> DateTime<Utc>,
+    /// When this run began.
+    began: DateTime<Utc>,
     /// Why nothing was remembered, where a table is there that cannot be used.
     problem: Option<String>,
 }
@@ -127,7 +129,7 @@ impl Memory {
     /// A memory of nothing.
     #[must_use]
     pub fn new(clock: fn() -> DateTime<Utc>) -> Self {
-        Self { state: Mutex::default(), clock, problem: None }
+        Self { state: Mutex::default(), clock, began: clock(), problem: None }
     }
 
     /// Why a table that is there was passed over.
