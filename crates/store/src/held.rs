@@ -18,6 +18,7 @@ use s2ice_manifest::manifest::HeldRaster;
 use crate::angles;
 use crate::error::{Error, Result, icechunk_error};
 use crate::layout::{geometry, place};
+use crate::reference::absolute;
 use crate::state::{HeldArray, StoreState};
 use crate::target::Target;
 
@@ -58,6 +59,11 @@ impl HeldStore {
     /// The prefix of a container.
     pub(crate) fn prefix(&self, name: &str) -> Option<String> {
         self.prefixes.get(name).cloned()
+    }
+
+    /// The address that a reference points to.
+    pub(crate) fn address(&self, reference: &VirtualChunkRef) -> String {
+        absolute(reference.location.url(), |name| self.prefix(name))
     }
 
     /// The array that holds a raster.

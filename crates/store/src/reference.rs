@@ -98,7 +98,7 @@ pub(crate) fn is_another_version(reference: &VirtualChunkRef, file: &Listed) -> 
 }
 
 /// A location with the prefix of its container, so that the older format and the newer one give the same.
-fn absolute(location: &str, prefix: impl Fn(&str) -> Option<String>) -> String {
+pub(crate) fn absolute(location: &str, prefix: impl Fn(&str) -> Option<String>) -> String {
     let relative = location.strip_prefix("vcc://").and_then(|rest| rest.split_once('/'));
     let resolved = relative.and_then(|(name, path)| Some(format!("{}{path}", prefix(name)?)));
     resolved.unwrap_or_else(|| location.to_owned())

@@ -10,11 +10,11 @@ use chrono::SecondsFormat;
 use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::grid::TileGeocoding;
-use s2ice_manifest::ids::Level;
+use s2ice_manifest::ids::{Band, Level, Resolution};
 use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::raster::Quantity;
+use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::cog_href::below;
 use s2ice_manifest::source::location::{Source, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
@@ -24,12 +24,13 @@ use s2ice_manifest::stac::{StacItem, possible};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::evidence::{Angles, ReadProduct, Reader, not_admitted};
-use super::inputs::{CatalogueLoad, Gathered, Inputs, Standing, Stated};
+use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing, Stated};
 use super::search::catalogue;
 use super::trouble::{Trouble, whole};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
+use crate::holdings::Holdings;
 use crate::layout::eopf::array_kind;
 use crate::progress::Progress;
 use crate::report::ProductsReport;
@@ -78,6 +79,7 @@ pub fn check_kind(settings: &BuildSettings, held: Option<&StoreState>) -> Result
 pub async fn gather(
     settings: &BuildSettings,
     standing: Standing,
+    held: &Holdings,
     source: &SourceUrl,
     progress: &dyn Progress,
 ) -> Result<Inputs> {
@@ -92,21 +94,30 @@ pub async fn gather(
         latest_change: load.latest_change,
         changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
         without_index: Vec::new(),
+        items: load.items.iter().map(|item| (item.product, item.clone())).collect(),
         backlog: false,
         incomplete: load.completeness.reasons().to_vec(),
     };
     let counts = ProductsReport { matched: load.items.len(), ..ProductsReport::default() };
-    let (mut products, mut refused) = (Vec::new(), Vec::new());
+    let (mut products, mut refused, mut present) = (Vec::new(), Vec::new(), BTreeMap::new());
     let (rejected, not_understood, seen) = (load.rejected, load.refused, load.seen);
     for item in load.items {
-        let Some(product) = product(item, source, &wanted, &mut refused) else { continue };
+        let (id, before) = (item.product, refused.len());
+        let Some(product) = product(item, source, &wanted, &mut refused) else {
+            // An item that cannot be used is no absence of the product.
+            if refused.len() > before {
+                present.insert(id, held.inputs(id));
+            }
+            continue;
+        };
         // There is no XML to ask what the item leaves open.
         match product.stated.as_ref().and_then(|stated| not_admitted(settings, &product, &stated.metadata)) {
             Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
             None => products.push(product),
         }
     }
-    if products.is_empty() && !standing.may_be_empty {
+    let is_held = present.keys().any(|id| held.contains(*id));
+    if products.is_empty() && !standing.may_be_empty && !is_held {
         let first = refused.first().map(|refusal| match &refusal.raster {
             Some(raster) => format!("{} {raster}: {}", refusal.product, refusal.reason),
             None => format!("{}: {}", refusal.product, refusal.reason),
@@ -144,8 +155,8 @@ pub async fn gather(
         counts,
         catalogue: Some(catalogue),
         indexed: None,
-        refused,
-        present: BTreeSet::new(),
+        aside: Aside { present, refused, ..Aside::default() },
+        unfound: Vec::new(),
     })
 }
 
@@ -154,7 +165,13 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
     let id = item.product;
     let mut rows = Vec::new();
     let mut sizes = BTreeMap::new();
+    let mut unread = BTreeSet::new();
     let mut leave_out = |raster: String, kind: RefusalKind, reason: String| {
+        match raster.parse() {
+            Ok(asset) => drop(unread.insert(asset)),
+            // Any that is wanted may be meant.
+            Err(_) => unread.extend(all().filter(|asset| wanted.admits(*asset))),
+        }
         refused.push(Refusal { product: id.to_string(), raster: Some(raster), kind, reason });
     };
     for problem in &item.cogs.problems {
@@ -190,13 +207,21 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
         Ok(metadata) => {
             let changed = item.changed().map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
             let stated = Stated { metadata, changed, sizes, unshifted: item.is_unshifted() };
-            Some(Gathered { id, rows, anchor, stated: Some(stated), item: Some(item), is_rest: false, known: None })
+            let (stated, item) = (Some(stated), Some(item));
+            Some(Gathered { id, rows, anchor, stated, item, is_rest: false, unread, known: None })
         }
         Err(reason) => {
             refused.push(whole(id, RefusalKind::Metadata, reason));
             None
         }
     }
+}
+
+/// Every raster that there are GeoTIFFs of.
+fn all() -> impl Iterator<Item = Asset> {
+    let others = [Quantity::Aot, Quantity::Wvp, Quantity::Scl, Quantity::Tci, Quantity::Cld, Quantity::Snw];
+    let quantities = Band::ALL.into_iter().map(Quantity::Band).chain(others);
+    quantities.flat_map(|quantity| Resolution::ALL.into_iter().map(move |resolution| Asset { quantity, resolution }))
 }
 
 fn metadata(item: &StacItem) -> std::result::Result<ProductMetadata, String> {

@@ -13,18 +13,15 @@ use super::cog::CogReader;
 use super::difference::{Choice, Merged, difference};
 use super::evidence::{Evidence, Reader, evidence, not_admitted};
 use super::fingerprint::Salt;
-use super::inputs::Gathered;
+use super::inputs::{Aside, Gathered};
 use super::jp2::SafeReader;
 use super::places::Places;
 use super::prejudged::Prejudged;
-use super::recheck::replaced;
 use super::waiting::hold_back;
-use super::{BuildSettings, MemoryPlace, nothing};
-use crate::commit::Loaded;
+use super::{BuildSettings, nothing};
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
 use crate::progress::Progress;
-use crate::target::Target;
 
 /// What a build works on.
 #[derive(Clone, Copy)]
@@ -33,8 +30,6 @@ pub struct Job<'a> {
     pub settings: &'a BuildSettings,
     /// What is remembered of the source.
     pub memory: &'a Memory,
-    /// Where the store is; `None` without one.
-    pub target: Option<&'a Target>,
     /// Where the files are.
     pub places: &'a Places,
     /// What the store holds.
@@ -45,6 +40,8 @@ pub struct Job<'a> {
     pub angles: &'a BTreeSet<AngleArray>,
     /// Products that are asked for although others stand in their place.
     pub exempt: &'a BTreeSet<ProductId>,
+    /// Products whose files are others by now.
+    pub replaced: &'a BTreeSet<ProductId>,
     /// Whom to tell.
     pub progress: &'a dyn Progress,
 }
@@ -71,32 +68,16 @@ pub struct Found {
 ///
 /// # Errors
 /// The source does not answer, or nothing of a whole input can be used.
-pub async fn find(
-    job: Job<'_>,
-    loaded: &mut Loaded,
-    products: Vec<Gathered>,
-    present: BTreeSet<ProductId>,
-    unindexed: Vec<Refusal>,
-) -> Result<Found> {
-    let Job { settings, memory, target, places, held, policy, angles, exempt, progress } = job;
-    let others = match &places.source {
-        Some(source) if settings.full && settings.memory != MemoryPlace::Nowhere => {
-            let store = match target {
-                Some(target) => loaded.held(target).await?,
-                None => None,
-            };
-            replaced(settings, memory, held, store, source, &products).await?
-        }
-        _ => BTreeSet::new(),
-    };
-    let rechecks = |id: ProductId| settings.rechecks(id) || others.contains(&id);
+pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result<Found> {
+    let Job { settings, memory, places, held, policy, angles, exempt, replaced, progress } = job;
+    let rechecks = |id: ProductId| settings.rechecks(id) || replaced.contains(&id);
     let (resolutions, prune) = (policy.resolutions, settings.prune);
     let salt = Salt::new(&places.name, &places.url.prefix(), settings.checksum, settings.headers, resolutions, angles);
     let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata);
     let choice = Choice { salt: &salt, prune, resolutions, angles };
     let mut split = difference(held, products, &choice, rechecks, exempt, admits);
-    for id in present {
-        split.inputs.entry(id).or_insert_with(|| held.inputs(id));
+    for (id, inputs) in aside.present {
+        split.inputs.entry(id).or_insert(inputs);
     }
     let changed = std::mem::take(&mut split.changed);
     let (changed, waiting) = hold_back(settings, memory, held, &split.inputs, changed, rechecks, exempt);
@@ -112,12 +93,13 @@ pub async fn find(
     let Evidence { products: resolved, mut prejudged, mut refused, from_cache } = evidence;
     prejudged.append(&mut split.prejudged);
     refused.extend(split.refused.iter().cloned());
-    refused.extend(unindexed);
+    refused.extend(aside.refused);
     refused.extend(waiting.refused);
     if split.lost_all(&resolved, held) {
         return Err(nothing(&refused));
     }
     let Merged { records, leaving, behind } = split.merge(held, resolved, &refused, angles, prune);
     prejudged.extend(waiting.prejudged);
+    prejudged.extend(aside.prejudged);
     Ok(Found { records, leaving, behind, refused, prejudged, inputs: split.inputs, from_cache })
 }

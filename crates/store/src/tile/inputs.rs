@@ -10,6 +10,7 @@ use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::{Seen, StacItem};
 use s2ice_manifest::tlm::IndexRow;
 
+use super::prejudged::Prejudged;
 use crate::report::{IndexedReport, ProductsReport, StacReport};
 
 /// A product with its rows and its item.
@@ -26,6 +27,8 @@ pub struct Gathered {
     pub stated: Option<Stated>,
     /// True where only what the store lacks of it is asked for: what it has stands for the same rows.
     pub is_rest: bool,
+    /// Rasters that it has and that cannot be told of this time: they are there, whatever is refused of them.
+    pub unread: BTreeSet<Asset>,
     /// What the store knows of it, where its metadata need not be read.
     pub known: Option<ProductMetadata>,
 }
@@ -57,10 +60,24 @@ pub struct Inputs {
     pub catalogue: Option<CatalogueLoad>,
     /// What was indexed on the fly; absent where that was not asked for.
     pub indexed: Option<IndexedReport>,
-    /// Rasters that could not be.
+    /// What is left out of them, and why.
+    pub aside: Aside,
+    /// Products whose files were not found; the report counts them among those without index rows.
+    pub unfound: Vec<Refusal>,
+}
+
+/// What the inputs have and a run does not resolve.
+#[derive(Debug, Default)]
+pub struct Aside {
+    /// Products that are there, with the fingerprint that they count with: what the store holds, what is not asked for this
+    /// time, and what cannot be used.
+    pub present: BTreeMap<ProductId, i64>,
+    /// Those of them that are due and left for a later run: what is remembered of them stays as it is.
+    pub later: BTreeSet<ProductId>,
+    /// What is refused.
     pub refused: Vec<Refusal>,
-    /// Products that the catalogue has and the index lacks, which the store holds already.
-    pub present: BTreeSet<ProductId>,
+    /// What others stand in the place of.
+    pub prejudged: Vec<Prejudged>,
 }
 
 /// What a run needs to know of the catalogue's answer.
@@ -78,6 +95,8 @@ pub struct CatalogueLoad {
     pub changed: BTreeMap<ProductId, DateTime<Utc>>,
     /// Products that neither the index nor the store has.
     pub without_index: Vec<ProductId>,
+    /// Items of the products whose files nothing else tells.
+    pub items: BTreeMap<ProductId, StacItem>,
     /// True where a limit kept products from being indexed.
     pub backlog: bool,
     /// Why there may be more than it answered; empty for a complete answer.
@@ -89,6 +108,8 @@ pub struct CatalogueLoad {
 pub struct Standing {
     /// The time since which changes are asked for; `None` for everything.
     pub since: Option<DateTime<Utc>>,
+    /// Items that are known without asking.
+    pub kept: Vec<StacItem>,
     /// True where an input without any product is no error: there is a store, and nothing is pruned.
     pub may_be_empty: bool,
     /// The products in it.

@@ -1,20 +1,19 @@
 //! What only a look at the source's folders tells: files that are others by now although nothing announced it.
 //!
 //! A full run lists the folders of a share of the store's products, the next ones in turn, and has those asked again whose
-//! files are not those that the references were made of.
+//! files are not those that the references were made of. The references themselves tell where the files are.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
-use s2ice_manifest::manifest::HeldRaster;
+use icechunk::format::manifest::VirtualChunkRef;
 use s2ice_manifest::product::ProductId;
-use s2ice_manifest::source::location::{Listed, Source};
+use s2ice_manifest::source::location::{Source, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::versions::product_versions;
 
 use super::BuildSettings;
-use super::inputs::Gathered;
 use crate::error::Result;
 use crate::held::HeldStore;
 use crate::holdings::Holdings;
@@ -33,22 +32,15 @@ pub async fn replaced(
     held: &Holdings,
     store: Option<Arc<HeldStore>>,
     source: &Source,
-    products: &[Gathered],
 ) -> Result<BTreeSet<ProductId>> {
     let Some(store) = store else { return Ok(BTreeSet::new()) };
-    let share = share(memory, held, products);
-    let last = share.last().map(|product| product.id.to_string());
-    let asked: Vec<_> = share.into_iter().map(|product| listing(source, held, product).boxed()).collect();
-    let mut listed = stream::iter(asked).buffered(settings.source_options.at_once());
+    let share = share(memory, held);
+    let last = share.last().map(ToString::to_string);
+    let asked: Vec<_> = share.into_iter().map(|id| is_replaced(source, &store, held, id).boxed()).collect();
+    let mut answers = stream::iter(asked).buffered(settings.source_options.at_once());
     let mut out = BTreeSet::new();
-    while let Some((product, files)) = listed.next().await {
-        for (raster, file) in files {
-            let first = store.first(&raster).await?;
-            if first.is_some_and(|first| is_another_version(&first, &file)) {
-                tracing::info!(%product, raster = %raster.asset, "the file is another one by now");
-                out.insert(product);
-            }
-        }
+    while let Some(answer) = answers.next().await {
+        out.extend(answer?);
     }
     if let Some(last) = last {
         memory.looked_up_to(last);
@@ -57,28 +49,34 @@ pub async fn replaced(
 }
 
 /// The products whose turn it is: those behind the last one that was looked at.
-fn share<'a>(memory: &Memory, held: &Holdings, products: &'a [Gathered]) -> Vec<&'a Gathered> {
-    let mut all: Vec<&Gathered> = products.iter().filter(|product| held.contains(product.id)).collect();
-    all.sort_by_key(|product| product.id);
+fn share(memory: &Memory, held: &Holdings) -> Vec<ProductId> {
+    let all: Vec<ProductId> = held.ids().collect();
     let behind: Option<ProductId> = memory.looked_at().and_then(|last| last.parse().ok());
-    let start = all.partition_point(|product| behind.is_some_and(|last| product.id <= last));
+    let start = all.partition_point(|id| behind.is_some_and(|last| *id <= last));
     let count = all.len().div_ceil(TURNS);
     (0..count).filter_map(|number| all.get((start + number) % all.len()).copied()).collect()
 }
 
-/// The rasters that the store holds of a product, with what the source lists of their files now.
-async fn listing(source: &Source, held: &Holdings, product: &Gathered) -> (ProductId, Vec<(HeldRaster, Listed)>) {
-    let paths: Vec<&str> = product.rows.iter().map(|row| row.path.as_str()).collect();
-    let mut files = match product_versions(source, &paths).await {
+/// The product, where the source lists other files of it than the store refers to.
+async fn is_replaced(source: &Source, store: &HeldStore, held: &Holdings, id: ProductId) -> Result<Option<ProductId>> {
+    let mut known: Vec<(String, VirtualChunkRef)> = Vec::new();
+    for raster in held.rasters(id) {
+        let Some(first) = store.first(&raster).await? else { continue };
+        let address = store.address(&first);
+        let path = address.strip_prefix(&source.url().prefix()).and_then(SourceUrl::decoded_path);
+        known.extend(path.map(|path| (path, first)));
+    }
+    let paths: Vec<&str> = known.iter().map(|(path, _)| path.as_str()).collect();
+    let files = match product_versions(source, &paths).await {
         Ok(files) => files.unwrap_or_default(),
         Err(error) => {
-            tracing::debug!(product = %product.id, %error, "not looked at");
-            return (product.id, Vec::new());
+            tracing::debug!(product = %id, %error, "not looked at");
+            return Ok(None);
         }
     };
-    let pairs = held.rasters(product.id).into_iter().filter_map(|raster| {
-        let row = product.rows.iter().find(|row| row.asset == raster.asset)?;
-        Some((raster, files.remove(&row.path)?))
-    });
-    (product.id, pairs.collect())
+    let other = known.iter().find(|(path, first)| files.get(path).is_some_and(|file| is_another_version(first, file)));
+    if let Some((path, _)) = other {
+        tracing::info!(product = %id, path, "the file is another one by now");
+    }
+    Ok(other.map(|_| id))
 }

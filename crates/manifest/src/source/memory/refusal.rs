@@ -137,12 +137,10 @@ impl Memory {
         self.of_product(id, |known| known.fingerprint).into_iter().any(|known| known != fingerprint)
     }
 
-    /// True where nothing is remembered of a product, or something of it may be asked for again.
+    /// What is remembered of a product and its rasters.
     #[must_use]
-    pub fn is_worth_asking(&self, id: ProductId) -> bool {
-        let now = (self.clock)();
-        let known = self.of_product(id, |known| known.again);
-        known.is_empty() || known.into_iter().flatten().any(|again| again <= now)
+    pub fn refusals(&self, id: ProductId) -> Vec<Remembered> {
+        self.of_product(id, Remembered::clone)
     }
 
     /// What the refusals of a product and its rasters say.
@@ -190,9 +188,8 @@ mod tests {
         memory.refuse(&refusal(RefusalKind::Source), 1, None);
         assert_eq!(waits(due(1)), Some(refusal(RefusalKind::Source)));
         assert_eq!(due(2), Due::Ask, "other rows");
-        assert!(
-            memory.knows(id) && !memory.knows(other) && !memory.is_worth_asking(id) && memory.is_worth_asking(other)
-        );
+        assert!(memory.knows(id) && !memory.knows(other));
+        assert!(memory.refusals(id).len() == 1 && memory.refusals(other).is_empty());
         assert!(memory.knows_other_than(id, 2) && !memory.knows_other_than(id, 1));
         later(601);
         assert_eq!(due(1), Due::Ask);
