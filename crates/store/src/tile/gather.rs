@@ -67,7 +67,7 @@ pub async fn gather(
     let Joined { mut join, mut catalogue, stac, missing } =
         join_catalogue(settings, &known, &standing, reach.memory, progress).await?;
     let (mut indexed, mut unfound, mut left) = (None, Vec::new(), BTreeMap::new());
-    let mut aside = Aside::default();
+    let (mut aside, mut unlisted) = (Aside::default(), BTreeSet::new());
     if let (true, Some(source)) = (settings.index_missing, reach.source) {
         let is_indexed = |id| by_product.contains_key(&id);
         let mut found = unindexed::index(settings, reach, source, &missing, is_indexed, &wanted, progress).await?;
@@ -78,6 +78,7 @@ pub async fn gather(
             load.backlog = found.learned.backlog;
         }
         join.without_index.retain(|only| !settled(&only.product));
+        unlisted = found.learned.unlisted;
         let rows = found.learned.rows;
         join.matched.retain(|matched| !rows.contains_key(&matched.product));
         join.matched.extend(missing.into_iter().filter_map(|item| {
@@ -96,6 +97,10 @@ pub async fn gather(
     }
     aside.refused.extend(misplaced);
     let mut unread = unindexed::unread(&aside.refused);
+    for id in unlisted {
+        let held = reach.held.rasters(id).into_iter().map(|raster| raster.asset);
+        unread.entry(id).or_default().extend(held.filter(|asset| wanted.admits(*asset)));
+    }
     let counts = ProductsReport {
         in_index: known.len(),
         matched: join.matched.len(),

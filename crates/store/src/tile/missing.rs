@@ -3,7 +3,7 @@
 //! A file that carries TLM (baseline 05.12 and later) tells everything in one request; older ones are walked. What is
 //! learned goes to the memory of facts, so that the rest of the build asks the file for nothing more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
@@ -52,6 +52,8 @@ pub struct Missing {
     pub refused: Vec<Refusal>,
     /// Products whose files were not found.
     pub unfound: Vec<Refusal>,
+    /// Products whose folder could not be listed: there may be more of them.
+    pub unlisted: BTreeSet<ProductId>,
     /// Products that are left for a later run, with the reason.
     pub later: BTreeMap<ProductId, String>,
     /// True where some of these were never asked for.
@@ -139,6 +141,10 @@ impl Job<'_> {
                     if self.settings.write_index.is_none() {
                         files.retain(|raster| self.wanted.admits(raster.asset));
                         only_best(&mut files, self.settings.resolutions);
+                    }
+                    // Catalogues leave out the masks.
+                    if files.iter().any(|raster| raster.listed.is_none()) {
+                        out.unlisted.insert(item.product);
                     }
                     if files.is_empty() {
                         out.unfound.push(unfound("none of its files is a raster that is asked for".to_owned()));
