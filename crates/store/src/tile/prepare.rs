@@ -125,6 +125,9 @@ async fn work_out(
     let all: Vec<Refusal> = refused.iter().chain(&unfound).cloned().collect();
     let asked = |id: ProductId| inputs.get(&id).copied().filter(|_| !later.contains(&id));
     remember(settings, memory, asked, &all, &incomplete, &superseded);
+    if catalogue.as_ref().is_none_or(|load| !load.incremental && load.incomplete.is_empty()) {
+        memory.forget_gone(|id| inputs.contains_key(&id));
+    }
     tell_unknown(settings, held, &inputs);
     incomplete.extend(waiting);
     incomplete.sort_by_key(|incomplete| incomplete.product);
@@ -242,8 +245,11 @@ fn tell_unknown(settings: &BuildSettings, held: &Holdings, inputs: &BTreeMap<Pro
     for recheck in &settings.recheck {
         match recheck {
             Recheck::Product(id) if !inputs.contains_key(id) => {
-                let store = if held.contains(*id) { "the store has it, but" } else { "neither the store nor" };
-                tracing::warn!("--recheck {id}: not looked at: {store} the inputs of this run do not tell of it");
+                let why = match held.contains(*id) {
+                    true => "the store has it, but the inputs do not tell of it",
+                    false => "neither the store nor the inputs know it",
+                };
+                tracing::warn!("--recheck {id}: nothing was looked at: {why}");
             }
             _ => {}
         }

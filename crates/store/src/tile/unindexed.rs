@@ -9,12 +9,12 @@ use s2ice_manifest::source::location::Source;
 use s2ice_manifest::source::memory::{Memory, Remembered};
 use s2ice_manifest::stac::StacItem;
 
-use super::BuildSettings;
 use super::inputs::Aside;
 use super::missing::{Asked, Missing, index_missing};
 use super::prejudged::{Prejudged, Why};
 use super::waiting::waits;
 use super::wanted::Wanted;
+use super::{BuildSettings, Recheck};
 use crate::error::Result;
 use crate::holdings::Holdings;
 use crate::progress::Progress;
@@ -67,11 +67,15 @@ pub async fn index(
         let id = item.product;
         let inputs = memory.inputs_of(item);
         let refusals = memory.refusals(id);
-        let ordered = settings.rechecks(id) || replaced.contains(&id);
+        let superseded = reach.superseded(settings, item, wanted);
+        // An order for all is one to look again: what is new comes in its turn.
+        let again = superseded.is_none() && (held.contains(id) || !refusals.is_empty());
+        let named = settings.recheck.contains(&Recheck::Product(id));
+        let ordered = named || replaced.contains(&id) || (again && settings.rechecks(id));
         if ordered {
             memory.forget_product(id);
-        } else if let Some(by) = reach.superseded(settings, item) {
-            let why = Why::Has(main_quantities(item));
+        } else if let Some(by) = superseded {
+            let why = Why::Has(main_quantities(item, wanted));
             out.aside.prejudged.push(Prejudged { product: id, by, why });
             out.aside.present.insert(id, inputs.unwrap_or_default());
             continue;
@@ -83,7 +87,7 @@ pub async fn index(
         {
             // What the index has of it is waited with like that of any other.
             if !indexed(id) {
-                out.wait(item, held.contains(id), inputs, waiting);
+                out.wait(item, wanted, inputs, waiting);
             }
             continue;
         }
@@ -108,7 +112,7 @@ pub async fn index(
         if let Some((inputs, refusals)) = known.remove(&id) {
             out.aside.later.insert(id);
             if !indexed(id) {
-                out.wait(item, held.contains(id), inputs, refusals);
+                out.wait(item, wanted, inputs, refusals);
             }
         }
         let why = out.left.remove(&id).map(|why| format!("; {why}")).unwrap_or_default();
@@ -120,9 +124,9 @@ pub async fn index(
 
 impl Reach<'_> {
     /// What stands in the place of a product, as far as its item tells. What is pruned takes nobody's place.
-    fn superseded(&self, settings: &BuildSettings, item: &StacItem) -> Option<ProductId> {
+    fn superseded(&self, settings: &BuildSettings, item: &StacItem, wanted: &Wanted) -> Option<ProductId> {
         let id = item.product;
-        let (start, quantities) = (datastrip_start(item.datastrip_id.as_deref()?)?, main_quantities(item));
+        let (start, quantities) = (datastrip_start(item.datastrip_id.as_deref()?)?, main_quantities(item, wanted));
         if settings.prune || quantities.is_empty() || self.held.contains(id) || self.exempt.contains(&id) {
             return None;
         }
@@ -132,14 +136,15 @@ impl Reach<'_> {
 
 impl Unindexed {
     /// Nothing is asked of a product this time: what was refused of it is refused still.
-    fn wait(&mut self, item: &StacItem, is_held: bool, inputs: i64, refusals: Vec<Remembered>) {
+    fn wait(&mut self, item: &StacItem, wanted: &Wanted, inputs: i64, refusals: Vec<Remembered>) {
         let id = item.product;
         self.aside.present.insert(id, inputs);
         for Remembered { refusal, by, has, .. } in refusals {
             match by {
                 Some(by) => {
                     let is_incomplete = refusal.kind == RefusalKind::Incomplete;
-                    let why = if is_incomplete { Why::Lacks(has) } else { Why::Has(main_quantities(item)) };
+                    let has_all = || Why::Has(main_quantities(item, wanted));
+                    let why = if is_incomplete { Why::Lacks(has) } else { has_all() };
                     self.aside.prejudged.push(Prejudged { product: id, by, why });
                 }
                 // Of a product without rows nothing else than its files can have been looked for.
@@ -147,8 +152,9 @@ impl Unindexed {
                 None => self.aside.refused.push(refusal),
             }
         }
+        // What the store holds has a fingerprint.
         if inputs == 0 {
-            self.tell_of_none(id, is_held);
+            self.tell_of_none(id, false);
         }
     }
 
@@ -179,8 +185,8 @@ pub fn unread(refused: &[Refusal]) -> BTreeMap<ProductId, BTreeSet<Asset>> {
     out
 }
 
-/// What its item names of reflectance and what belongs to it.
-fn main_quantities(item: &StacItem) -> BTreeSet<Quantity> {
-    let quantities = item.images.iter().filter_map(|href| Some(Asset::of_path(href)?.quantity));
-    quantities.filter(|quantity| quantity.is_main()).collect()
+/// What its item names of reflectance and what belongs to it, as far as it is wanted.
+fn main_quantities(item: &StacItem, wanted: &Wanted) -> BTreeSet<Quantity> {
+    let assets = item.images.iter().filter_map(|href| Asset::of_path(href)).filter(|asset| wanted.admits(*asset));
+    assets.map(|asset| asset.quantity).filter(|quantity| quantity.is_main()).collect()
 }

@@ -118,6 +118,14 @@ impl Memory {
         state.forgot |= state.refusals.len() != before;
     }
 
+    /// Forgets what would be tried again of products that are not there any more: nobody could.
+    pub fn forget_gone(&self, is_there: impl Fn(ProductId) -> bool) {
+        let mut state = self.lock();
+        let before = state.refusals.len();
+        state.refusals.retain(|_, known| known.again.is_none() || known.refusal.product.parse().is_ok_and(&is_there));
+        state.forgot |= state.refusals.len() != before;
+    }
+
     /// True where something that was refused may be asked for again.
     #[must_use]
     pub fn has_due(&self) -> bool {
@@ -198,6 +206,10 @@ mod tests {
         assert!(matches!(due(1), Due::Wait(_)));
         later(601);
         assert_eq!(due(1), Due::Ask);
+        memory.forget_gone(|of| of == id);
+        assert!(memory.knows(id) && memory.has_due());
+        memory.forget_gone(|of| of == other);
+        assert!(!memory.knows(id) && !memory.has_due());
         // A damaged row waits until it changes.
         memory.refuse(&refusal(RefusalKind::Index), 1, None);
         later(400 * 86_400);
