@@ -9,7 +9,7 @@ use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::source::memory::Memory;
 
-use super::cog::CogReader;
+use super::cog_reader::CogReader;
 use super::difference::{Choice, Merged, difference};
 use super::evidence::{Evidence, Reader, evidence, not_admitted};
 use super::fingerprint::Salt;

@@ -3,6 +3,7 @@
 mod catalogue;
 mod changes;
 mod cog;
+mod cog_reader;
 mod difference;
 mod evidence;
 mod facts;
