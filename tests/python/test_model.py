@@ -286,8 +286,9 @@ class World:
         if not plain:
             prune = self.chance.choice((0, 0, 0, 0, ALL, 50))
             kind = self.chance.choice(("", "", "", "", "two", "pages", "accept", "all", "full"))
-            if kind == "accept" and self.frozen:
-                # What gives way to less comes back where an answer does not tell that it was withdrawn.
+            if (kind == "accept" and self.frozen) or (kind == "two" and self.out):
+                # What gives way to less comes back where an answer does not tell that it was withdrawn; what fails in two
+                # runs is waited for.
                 kind = ""
         recheck = ["--recheck"] if kind == "all" else [w for name in self.recheck for w in ("--recheck", name)]
         more = [*self.more, *recheck]

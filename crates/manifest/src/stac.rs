@@ -12,6 +12,7 @@
 
 mod cog;
 mod completeness;
+pub(crate) mod exact;
 mod interval;
 mod load;
 #[cfg(feature = "io")]
@@ -23,7 +24,7 @@ mod sensing;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use cog::{CogFile, CogProblem, Cogs, UNSHIFTED};
@@ -128,8 +129,8 @@ pub enum StacNote {
     },
 }
 
-/// What s2ice uses of a STAC item.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What s2ice uses of a STAC item. Read back from its own JSON it has neither files nor oddities.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StacItem {
     /// Item id as the provider gives it.
     pub id: String,
@@ -163,6 +164,7 @@ pub struct StacItem {
     /// Whether any field tells where the tile lies; where one does, it agrees with the tiling grid.
     pub geocoding_checked: bool,
     /// Oddities.
+    #[serde(skip_deserializing)]
     pub notes: Vec<StacNote>,
 }
 

@@ -31,6 +31,13 @@ pub(crate) struct HeldReference {
     pub(crate) reference: VirtualChunkRef,
 }
 
+/// A location with the prefix of its container, so that the older format and the newer one give the same.
+pub(crate) fn absolute(location: &str, prefix: impl Fn(&str) -> Option<String>) -> String {
+    let relative = location.strip_prefix("vcc://").and_then(|rest| rest.split_once('/'));
+    let resolved = relative.and_then(|(name, path)| Some(format!("{}{path}", prefix(name)?)));
+    resolved.unwrap_or_else(|| location.to_owned())
+}
+
 /// A state of a store whose references can be read.
 pub(crate) struct HeldStore {
     state: Arc<StoreState>,
@@ -58,6 +65,11 @@ impl HeldStore {
     /// The prefix of a container.
     pub(crate) fn prefix(&self, name: &str) -> Option<String> {
         self.prefixes.get(name).cloned()
+    }
+
+    /// The address that a reference points to.
+    pub(crate) fn address(&self, reference: &VirtualChunkRef) -> String {
+        absolute(reference.location.url(), |name| self.prefix(name))
     }
 
     /// The array that holds a raster.

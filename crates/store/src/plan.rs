@@ -222,6 +222,8 @@ pub struct StorePlan {
     pub chunks: Vec<(String, Vec<u8>)>,
     /// What the root says.
     pub stamp: StoreStamp,
+    /// True where the catalogue's watermark goes back: that has to be written even if nothing else changes.
+    pub goes_back: bool,
 }
 
 impl StorePlan {
@@ -289,7 +291,7 @@ pub fn plan(trees: Vec<Desired>, context: &PlanContext) -> std::io::Result<Store
         planned.push(tree_plan(desired, level));
     }
     let nodes = store.nodes.into_iter().map(|(path, document)| Node { path, document }).collect();
-    Ok(StorePlan { tile: context.tile, level, trees: planned, nodes, chunks: store.chunks, stamp })
+    Ok(StorePlan { tile: context.tile, level, trees: planned, nodes, chunks: store.chunks, stamp, goes_back: false })
 }
 
 /// The arrays of a tree in the order of their places.

@@ -12,7 +12,7 @@ use s2ice_manifest::source::version::same_etag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::held::HeldReference;
+use crate::held::{HeldReference, absolute};
 
 /// What is written beside each reference so that a reader notices a changed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -95,13 +95,6 @@ pub(crate) fn is_another_version(reference: &VirtualChunkRef, file: &Listed) -> 
         (Some(Checksum::LastModified(then)), _, Some(now)) => seconds(now).is_some_and(|now| now != *then),
         _ => false,
     }
-}
-
-/// A location with the prefix of its container, so that the older format and the newer one give the same.
-fn absolute(location: &str, prefix: impl Fn(&str) -> Option<String>) -> String {
-    let relative = location.strip_prefix("vcc://").and_then(|rest| rest.split_once('/'));
-    let resolved = relative.and_then(|(name, path)| Some(format!("{}{path}", prefix(name)?)));
-    resolved.unwrap_or_else(|| location.to_owned())
 }
 
 /// Fingerprint of references that a store holds: that of the file which they were written from. `prefix` gives that of a

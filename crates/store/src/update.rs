@@ -145,7 +145,7 @@ pub fn update(state: Option<&StoreState>, wanted: &StorePlan) -> std::io::Result
         let changed = changed(state, tree, &mut out);
         out.windows.extend(windows(number, &changed));
     }
-    if out.only_bookkeeping(state) {
+    if out.only_bookkeeping(state) && !wanted.goes_back {
         return Ok(Update::default());
     }
     Ok(out)

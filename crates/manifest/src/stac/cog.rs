@@ -3,6 +3,7 @@
 //! A folder of GeoTIFFs has no SAFE metadata: scale and offset are those of the `raster` extension, and the item is the
 //! only witness. It is checked against the baseline in the product's name, since a wrong offset is a wrong pixel.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::short;
@@ -23,7 +24,7 @@ const OLDER_PLACES: [&str; 2] = ["sentinel-cogs", "sentinel-s2-l2a-cogs"];
 const ATMOSPHERE_SCALE: f64 = 0.001;
 
 /// A GeoTIFF of an item that holds a raster of the layout.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CogFile {
     /// Which raster it is.
     pub asset: Asset,
@@ -36,14 +37,16 @@ pub struct CogFile {
 }
 
 /// Scale and offset of a file: number times scale plus offset is the quantity.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Stated {
+    #[serde(with = "super::exact")]
     scale: Option<f64>,
+    #[serde(with = "super::exact")]
     offset: Option<f64>,
 }
 
 /// Something of an item that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CogProblem {
     /// The raster, or the key of the item's asset where that is not known.
     pub raster: String,
@@ -52,7 +55,7 @@ pub struct CogProblem {
 }
 
 /// The GeoTIFFs of an item.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Cogs {
     /// Rasters, each at most once, sorted.
     pub files: Vec<CogFile>,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::product::ProductId;
+use s2ice_manifest::source::memory::{Memory, Searched};
+use s2ice_manifest::stac::StacItem;
 
 use super::BuildSettings;
 use super::fingerprint::of_texts;
@@ -13,7 +15,7 @@ use crate::plan::CatalogueStamp;
 use crate::report::CatalogueReport;
 use crate::state::StoreState;
 
-/// Products without index rows hold the watermark back for so long; older ones are found again by the next full search.
+/// What an index may tell of later holds the watermark back for so long; older ones are found again by the next full search.
 const PATIENCE: TimeDelta = TimeDelta::days(30);
 
 /// SHA-256 of everything that decides what the catalogue's answer leads to.
@@ -45,37 +47,83 @@ pub fn answers(settings: &BuildSettings) -> Vec<String> {
     texts
 }
 
-/// The time since which changes are asked for; `None` for everything.
-///
-/// Only a store that this very question filled can be brought up to date by changes alone; pruning needs the whole answer.
-pub fn since(settings: &BuildSettings, state: Option<&StoreState>) -> Option<DateTime<Utc>> {
-    let stamp = state.filter(|s| !s.is_empty())?.stamp.catalogue.as_ref()?;
-    if settings.full || settings.prune || query(settings)? != stamp.query {
-        return None;
+/// From where a search goes on.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// The time since which changes are asked for; `None` for everything.
+    pub since: Option<DateTime<Utc>>,
+    /// Older items that are needed all the same, where the memory has them.
+    pub kept: Vec<StacItem>,
+}
+
+/// Only a store that this very question filled can be brought up to date by changes alone; pruning needs the whole answer, and
+/// so does an order to look again at what only its item can tell.
+pub fn start(settings: &BuildSettings, state: Option<&StoreState>, memory: &Memory) -> Start {
+    let all = Start::default();
+    let Some(state) = state.filter(|state| !state.is_empty()) else { return all };
+    let (Some(stamp), Some(query)) = (&state.stamp.catalogue, query(settings)) else { return all };
+    let ordered = tells_files(settings) && !settings.recheck.is_empty();
+    if settings.full || settings.prune || ordered || query != stamp.query {
+        return all;
     }
-    let watermark: DateTime<Utc> = stamp.watermark.parse().ok()?;
+    let (watermark, kept) = match memory.searched(&query, &state.snapshot.to_string()) {
+        Some(until) => (Some(until), memory.kept()),
+        None => (stamp.watermark.parse().ok(), Vec::new()),
+    };
+    let since = watermark.and_then(|watermark| before(settings, watermark));
+    if since.is_some() { Start { since, kept } } else { all }
+}
+
+/// Some time before a watermark.
+pub fn before(settings: &BuildSettings, watermark: DateTime<Utc>) -> Option<DateTime<Utc>> {
     watermark.checked_sub_signed(TimeDelta::from_std(settings.overlap).ok()?)
+}
+
+/// True where items tell of files that nothing else tells of.
+fn tells_files(settings: &BuildSettings) -> bool {
+    settings.index_missing || !settings.source_kind.is_jp2()
+}
+
+/// What comes of the catalogue's answer.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What the store shall remember of the catalogue.
+    pub stamp: Option<CatalogueStamp>,
+    /// True where that has to be written even if nothing else has: the next run would ask for less than it needs.
+    pub goes_back: bool,
+    /// What the report says of it.
+    pub report: Option<CatalogueReport>,
+    /// Up to when everything is dealt with, but for the items that the memory keeps.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// What the store shall remember of the catalogue after this run, and what the report says of it.
 pub fn outcome(
     settings: &BuildSettings,
     state: Option<&StoreState>,
-    load: &CatalogueLoad,
+    load: Option<&CatalogueLoad>,
     refused: &[Refusal],
-) -> (Option<CatalogueStamp>, CatalogueReport) {
+) -> Outcome {
+    let before = state.and_then(|s| s.stamp.catalogue.clone());
+    let Some(load) = load else { return Outcome { stamp: before, ..Outcome::default() } };
     let pending = pending(load, refused);
     let query = query(settings);
-    let before = state.and_then(|s| s.stamp.catalogue.clone()).filter(|stamp| Some(&stamp.query) == query.as_ref());
+    let before = before.filter(|stamp| Some(&stamp.query) == query.as_ref());
     let known: Option<DateTime<Utc>> = before.as_ref().and_then(|stamp| stamp.watermark.parse().ok());
     // A time in the future would hide everything that changes until then.
     let newest = load.latest_change.map(|t| t.min((settings.clock)())).max(known);
     // What was not shown is asked for again.
     let newest = if load.incomplete.is_empty() { newest } else { known };
-    let watermark = newest.map(|newest| {
-        let oldest_pending = pending.values().copied().filter(|changed| *changed >= newest - PATIENCE).min();
-        oldest_pending.map_or(newest, |pending| pending.min(newest))
+    let oldest = |is: &dyn Fn(ProductId, DateTime<Utc>) -> bool| {
+        pending.iter().filter(|(id, changed)| is(**id, **changed)).map(|(_, changed)| *changed).min()
+    };
+    let until = newest.map(|newest| {
+        let waits = |id, changed| !load.items.contains_key(&id) && changed >= newest - PATIENCE;
+        oldest(&waits).map_or(newest, |pending| pending.min(newest))
     });
+    // Whose files the item alone tells is found by no index: it is waited for however long that takes.
+    let oldest = oldest(&|id, _| load.items.contains_key(&id));
+    let watermark = until.map(|until| oldest.map_or(until, |pending| pending.min(until)));
     let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let stamp = query.zip(watermark).map(|(query, t)| CatalogueStamp { query, watermark: text(t) });
     let report = CatalogueReport {
@@ -84,7 +132,22 @@ pub fn outcome(
         watermark: stamp.as_ref().map(|stamp| stamp.watermark.clone()),
         pending: pending.len(),
     };
-    (stamp, report)
+    let hides = known.is_some_and(|known| load.backlog || oldest.is_some_and(|oldest| text(oldest) < text(known)));
+    // What the limit left must be found again however old it is.
+    let stamp = stamp.filter(|_| !load.backlog);
+    let until = until.filter(|_| !load.backlog && load.incomplete.is_empty());
+    Outcome { stamp, goes_back: hides, report: Some(report), until }
+}
+
+/// What the memory shall know of the search: only with what it keeps does it know more than the store.
+pub fn searched(
+    settings: &BuildSettings,
+    kept: &[(StacItem, i64)],
+    snapshot: Option<&str>,
+    until: Option<DateTime<Utc>>,
+) -> Option<Searched> {
+    let (query, snapshot) = (query(settings)?, snapshot?.to_owned());
+    until.filter(|_| !kept.is_empty()).map(|until| Searched { query, snapshot, until })
 }
 
 /// Products that the catalogue shows and that a later run may be able to store: those without index rows, and those

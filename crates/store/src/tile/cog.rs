@@ -1,36 +1,27 @@
 //! The input of a build from GeoTIFFs: the catalogue names products and files, and there is no index to join.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
 
-use async_trait::async_trait;
 use chrono::SecondsFormat;
-use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::grid::TileGeocoding;
-use s2ice_manifest::ids::Level;
-use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
-use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
-use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::raster::Quantity;
+use s2ice_manifest::ids::{Band, Level, Resolution};
+use s2ice_manifest::product::{MetadataSource, ProductMetadata};
+use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::cog_href::below;
-use s2ice_manifest::source::location::{Source, SourceUrl};
-use s2ice_manifest::source::memory::Memory;
-use s2ice_manifest::source::tiff_facts::{TiffRequest, tiff_offset, tiff_record};
+use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::{StacItem, possible};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
-use super::evidence::{Angles, ReadProduct, Reader, not_admitted};
-use super::inputs::{CatalogueLoad, Gathered, Inputs, Standing, Stated};
+use super::evidence::not_admitted;
+use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing, Stated};
 use super::search::catalogue;
-use super::trouble::{Trouble, whole};
+use super::trouble::whole;
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
-use crate::layout::eopf::array_kind;
+use crate::holdings::Holdings;
 use crate::progress::Progress;
 use crate::report::ProductsReport;
 use crate::state::StoreState;
@@ -78,6 +69,7 @@ pub fn check_kind(settings: &BuildSettings, held: Option<&StoreState>) -> Result
 pub async fn gather(
     settings: &BuildSettings,
     standing: Standing,
+    held: &Holdings,
     source: &SourceUrl,
     progress: &dyn Progress,
 ) -> Result<Inputs> {
@@ -91,22 +83,32 @@ pub async fn gather(
         seen: load.seen_items,
         latest_change: load.latest_change,
         changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
+        updated: CatalogueLoad::updated_of(&load.items),
         without_index: Vec::new(),
+        items: load.items.iter().map(|item| (item.product, item.clone())).collect(),
         backlog: false,
         incomplete: load.completeness.reasons().to_vec(),
     };
     let counts = ProductsReport { matched: load.items.len(), ..ProductsReport::default() };
-    let (mut products, mut refused) = (Vec::new(), Vec::new());
+    let (mut products, mut refused, mut present) = (Vec::new(), Vec::new(), BTreeMap::new());
     let (rejected, not_understood, seen) = (load.rejected, load.refused, load.seen);
     for item in load.items {
-        let Some(product) = product(item, source, &wanted, &mut refused) else { continue };
+        let (id, before) = (item.product, refused.len());
+        let Some(product) = product(item, source, &wanted, &mut refused) else {
+            // An item that cannot be used is no absence of the product.
+            if refused.len() > before {
+                present.insert(id, held.inputs(id));
+            }
+            continue;
+        };
         // There is no XML to ask what the item leaves open.
         match product.stated.as_ref().and_then(|stated| not_admitted(settings, &product, &stated.metadata, false)) {
             Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
             None => products.push(product),
         }
     }
-    if products.is_empty() && !standing.may_be_empty {
+    let is_held = present.keys().any(|id| held.contains(*id));
+    if products.is_empty() && !standing.may_be_empty && !is_held {
         let first = refused.first().map(|refusal| match &refusal.raster {
             Some(raster) => format!("{} {raster}: {}", refusal.product, refusal.reason),
             None => format!("{}: {}", refusal.product, refusal.reason),
@@ -144,8 +146,8 @@ pub async fn gather(
         counts,
         catalogue: Some(catalogue),
         indexed: None,
-        refused,
-        present: BTreeSet::new(),
+        aside: Aside { present, refused, ..Aside::default() },
+        unfound: Vec::new(),
     })
 }
 
@@ -154,7 +156,13 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
     let id = item.product;
     let mut rows = Vec::new();
     let mut sizes = BTreeMap::new();
+    let mut unread = BTreeSet::new();
     let mut leave_out = |raster: String, kind: RefusalKind, reason: String| {
+        match raster.parse() {
+            Ok(asset) => drop(unread.insert(asset)),
+            // Any that is wanted may be meant.
+            Err(_) => unread.extend(all().filter(|asset| wanted.admits(*asset))),
+        }
         refused.push(Refusal { product: id.to_string(), raster: Some(raster), kind, reason });
     };
     for problem in &item.cogs.problems {
@@ -190,13 +198,21 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
         Ok(metadata) => {
             let changed = item.changed().map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
             let stated = Stated { metadata, changed, sizes, unshifted: item.is_unshifted() };
-            Some(Gathered { id, rows, anchor, stated: Some(stated), item: Some(item), is_rest: false })
+            let (stated, item) = (Some(stated), Some(item));
+            Some(Gathered { id, rows, anchor, stated, item, is_rest: false, unread })
         }
         Err(reason) => {
             refused.push(whole(id, RefusalKind::Metadata, reason));
             None
         }
     }
+}
+
+/// Every raster that there are GeoTIFFs of.
+fn all() -> impl Iterator<Item = Asset> {
+    let others = [Quantity::Aot, Quantity::Wvp, Quantity::Scl, Quantity::Tci, Quantity::Cld, Quantity::Snw];
+    let quantities = Band::ALL.into_iter().map(Quantity::Band).chain(others);
+    quantities.flat_map(|quantity| Resolution::ALL.into_iter().map(move |resolution| Asset { quantity, resolution }))
 }
 
 fn metadata(item: &StacItem) -> std::result::Result<ProductMetadata, String> {
@@ -214,123 +230,4 @@ fn metadata(item: &StacItem) -> std::result::Result<ProductMetadata, String> {
         cloud_cover: item.cloud_cover,
         source: MetadataSource::Item,
     })
-}
-
-/// Reads products that a catalogue names, with GeoTIFFs.
-pub struct CogReader<'a> {
-    settings: &'a BuildSettings,
-    memory: &'a Memory,
-    source: &'a Source,
-    /// What the items say.
-    stated: BTreeMap<ProductId, Arc<Stated>>,
-    /// A handful serve all files.
-    profiles: Mutex<HashMap<String, Arc<HeaderProfile>>>,
-    from_cache: AtomicU64,
-}
-
-impl<'a> CogReader<'a> {
-    /// Of the source of these products.
-    pub fn new(settings: &'a BuildSettings, memory: &'a Memory, source: &'a Source, products: &[Gathered]) -> Self {
-        let stated = products.iter().filter_map(|product| Some((product.id, Arc::new(product.stated.clone()?))));
-        let (stated, profiles) = (stated.collect(), Mutex::default());
-        Self { settings, memory, source, stated, profiles, from_cache: AtomicU64::new(0) }
-    }
-
-    fn stated(&self, id: ProductId) -> std::result::Result<&Stated, Trouble> {
-        let nothing = || Trouble::Refused(RefusalKind::Metadata, "its item is not at hand".to_owned());
-        self.stated.get(&id).map(Arc::as_ref).ok_or_else(nothing)
-    }
-
-    fn profile(&self, profile: HeaderProfile) -> Arc<HeaderProfile> {
-        let mut known = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = known.entry(profile.fingerprint.clone());
-        Arc::clone(entry.or_insert_with(|| Arc::new(profile)))
-    }
-}
-
-#[async_trait]
-impl Reader for CogReader<'_> {
-    async fn read_product(&self, product: &Gathered) -> std::result::Result<ReadProduct, Trouble> {
-        Ok((self.stated(product.id)?.metadata.clone(), Ok(Angles::new())))
-    }
-
-    async fn read_raster(&self, row: &IndexRow) -> std::result::Result<RasterFile, Trouble> {
-        let refused = |kind: RefusalKind, reason: String| Trouble::Refused(kind, reason);
-        let stated = self.stated(row.product)?;
-        let asset = row.asset;
-        let path = self.source.url().encoded_path(&row.path);
-        let path = path.map_err(|error| refused(RefusalKind::Source, error.to_string()))?;
-        let size = stated.sizes.get(&asset).copied();
-        let request = TiffRequest { path: &row.path, size, item: stated.changed.as_deref() };
-        let known = self.source.cache_key(&row.path).ok().and_then(|key| self.memory.tiff(&key));
-        let record = tiff_record(self.source, self.memory, request).await?;
-        if known.is_some_and(|known| Arc::ptr_eq(&known, &record)) {
-            self.from_cache.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(size) = size.filter(|size| *size != record.size) {
-            let reason =
-                format!("the file has {} bytes, its item says {size}: one of them is of another state", record.size);
-            return Err(refused(RefusalKind::Changed, reason));
-        }
-        let place = TileGeocoding::of(self.settings.tile);
-        if record.place != place {
-            let words = |place: TileGeocoding| format!("EPSG:{} ({}, {})", place.epsg, place.ulx, place.uly);
-            let reason = format!(
-                "its GeoTIFF tags place it at {}, tile {} lies at {}",
-                words(record.place),
-                self.settings.tile,
-                words(place)
-            );
-            return Err(refused(RefusalKind::Header, reason));
-        }
-        if record.metres != asset.resolution.metres() {
-            let reason = format!("its pixels have {} m, its item says {}", record.metres, asset.resolution);
-            return Err(refused(RefusalKind::Header, reason));
-        }
-        let header = self.profile(record.profile());
-        if let Some(misfit) = header.misfit(asset) {
-            return Err(refused(RefusalKind::Header, misfit));
-        }
-        let sparse = record.sparse();
-        let fill = array_kind(asset, self.settings.level).map_or(0, |kind| kind.fill);
-        if let (Some(tile), true) = (sparse.first(), fill != 0) {
-            let reason =
-                format!("tile {tile} is not in the file and stands for 0; missing chunks of its array read as {fill}");
-            return Err(refused(RefusalKind::Ranges, reason));
-        }
-        let raster = RasterFile {
-            asset,
-            path: path.into(),
-            file_size: record.size,
-            etag: record.etag.as_deref().map(Into::into),
-            last_modified: record.last_modified,
-            header,
-            verified: true,
-            tiles: TileTable::new(&record.spans()),
-            nodata: sparse.into(),
-        };
-        raster.validate().map_err(|error| refused(RefusalKind::Ranges, error.to_string()))?;
-        Ok(raster)
-    }
-
-    /// Whether pixels contradict the offset that the item states: those of the coarsest band, of these the bluest.
-    async fn judge(&self, record: &ProductRecord) -> std::result::Result<(), Trouble> {
-        let stated = self.stated(record.id)?;
-        let offset = record.metadata.add_offset;
-        let bands = record.rasters.iter().filter_map(Placement::file);
-        let bands = bands.filter(|raster| matches!(raster.asset.quantity, Quantity::Band(_)));
-        let Some(band) = bands.max_by_key(|band| (band.asset.resolution.metres(), Reverse(band.asset))) else {
-            return Ok(());
-        };
-        let Some(path) = SourceUrl::decoded_path(&band.path).filter(|_| offset != 0) else { return Ok(()) };
-        let size = stated.sizes.get(&band.asset).copied();
-        let request = TiffRequest { path: &path, size, item: stated.changed.as_deref() };
-        let tally = tiff_offset(self.source, self.memory, request, offset).await?;
-        let wrong = |reason: String| Trouble::Refused(RefusalKind::Metadata, format!("{}: {reason}", band.asset));
-        tally.check(stated.unshifted).map_err(wrong)
-    }
-
-    fn remembered(&self) -> u64 {
-        self.from_cache.load(Ordering::Relaxed)
-    }
 }

@@ -93,7 +93,8 @@ pub fn difference(
                 out.refused.push(whole(product.id, RefusalKind::Filtered, reason));
             }
         } else {
-            out.asked.insert(product.id, product.rows.iter().map(|row| row.asset).collect());
+            let rasters = product.rows.iter().map(|row| row.asset).chain(product.unread.iter().copied());
+            out.asked.insert(product.id, rasters.collect());
             if fingerprint != held_inputs || rechecks(product.id) {
                 out.changed.push(product);
                 continue;

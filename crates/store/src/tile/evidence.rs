@@ -24,7 +24,7 @@ use crate::holdings::Holdings;
 use crate::progress::{Phase, Progress};
 
 /// So many products of which a file does not answer, one after the other, are a source that does not answer.
-const SILENT: usize = 4;
+pub const SILENT: usize = 4;
 
 /// Angles of a product, by array.
 pub type Angles = BTreeMap<AngleArray, AnglePlacement>;

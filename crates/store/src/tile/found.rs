@@ -9,22 +9,19 @@ use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::source::memory::Memory;
 
-use super::cog::CogReader;
+use super::cog_reader::CogReader;
 use super::difference::{Choice, Merged, difference};
 use super::evidence::{Evidence, Reader, evidence, not_admitted};
 use super::fingerprint::Salt;
-use super::inputs::Gathered;
+use super::inputs::{Aside, Gathered};
 use super::jp2::SafeReader;
 use super::places::Places;
 use super::prejudged::Prejudged;
-use super::recheck::{Look, Looked};
 use super::waiting::hold_back;
 use super::{BuildSettings, HeaderPolicy, nothing};
-use crate::commit::Loaded;
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
 use crate::progress::Progress;
-use crate::target::Target;
 
 /// What a build works on.
 #[derive(Clone, Copy)]
@@ -33,8 +30,6 @@ pub struct Job<'a> {
     pub settings: &'a BuildSettings,
     /// What is remembered of the source.
     pub memory: &'a Memory,
-    /// Where the store is; `None` without one.
-    pub target: Option<&'a Target>,
     /// Where the files are.
     pub places: &'a Places,
     /// What the store holds.
@@ -43,8 +38,10 @@ pub struct Job<'a> {
     pub policy: Policy,
     /// Arrays of angles that are wanted.
     pub angles: &'a BTreeSet<AngleArray>,
-    /// Products of which all is asked for, whatever is known of them and although others stand in their place.
+    /// Products that are asked for although others stand in their place.
     pub exempt: &'a BTreeSet<ProductId>,
+    /// Products that are not what they were: all of them is asked for, whatever is known.
+    pub replaced: &'a BTreeSet<ProductId>,
     /// Whom to tell.
     pub progress: &'a dyn Progress,
 }
@@ -63,8 +60,6 @@ pub struct Found {
     pub prejudged: Vec<Prejudged>,
     /// Products that were made anew in their place, of which all is to be asked for.
     pub remade: BTreeSet<ProductId>,
-    /// The last product whose files were looked at in their turn.
-    pub looked_up_to: Option<String>,
     /// Fingerprint of the rows of every product of the input.
     pub inputs: BTreeMap<ProductId, i64>,
     /// Answers that were remembered.
@@ -75,18 +70,9 @@ pub struct Found {
 ///
 /// # Errors
 /// The source does not answer, or nothing of a whole input can be used.
-pub async fn find(
-    job: Job<'_>,
-    loaded: &mut Loaded,
-    products: Vec<Gathered>,
-    present: BTreeSet<ProductId>,
-    unindexed: Vec<Refusal>,
-) -> Result<Found> {
-    let Job { settings, memory, target, places, held, policy, angles, exempt, progress } = job;
-    let look = Look { settings, memory, held, source: places.source.as_ref(), target };
-    let Looked { others, looked_up_to } = look.at(loaded, &products).await?;
-    let is_exempt = |id: ProductId| exempt.contains(&id) && held.contains(id);
-    let rechecks = |id: ProductId| settings.rechecks(id) || others.contains(&id) || is_exempt(id);
+pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result<Found> {
+    let Job { settings, memory, places, held, policy, angles, exempt, replaced, progress } = job;
+    let rechecks = |id: ProductId| settings.rechecks(id) || replaced.contains(&id);
     let (resolutions, prune) = (policy.resolutions, settings.prune);
     let salt = |headers| Salt::new(&places.name, &places.url.prefix(), settings.checksum, headers, resolutions, angles);
     let better = match settings.headers {
@@ -97,8 +83,8 @@ pub async fn find(
     let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata, true);
     let choice = Choice { salt: &salt, better: &better, prune, resolutions, angles };
     let mut split = difference(held, products, &choice, rechecks, exempt, admits);
-    for id in present {
-        split.inputs.entry(id).or_insert_with(|| held.inputs(id));
+    for (id, inputs) in aside.present {
+        split.inputs.entry(id).or_insert(inputs);
     }
     let changed = std::mem::take(&mut split.changed);
     let (changed, waiting) = hold_back(settings, memory, held, &split.inputs, changed, rechecks, exempt);
@@ -114,7 +100,7 @@ pub async fn find(
     let Evidence { products: resolved, mut prejudged, mut refused, contradicted, from_cache } = evidence;
     prejudged.append(&mut split.prejudged);
     refused.extend(split.refused.iter().cloned());
-    refused.extend(unindexed);
+    refused.extend(aside.refused);
     refused.extend(waiting.refused);
     if split.lost_all(&resolved, held) {
         return Err(nothing(&refused));
@@ -122,6 +108,7 @@ pub async fn find(
     let remade = split.remade(held, &resolved);
     let Merged { records, leaving, behind } = split.merge(held, resolved, &refused, &contradicted, &choice);
     prejudged.extend(waiting.prejudged);
+    prejudged.extend(aside.prejudged);
     let inputs = split.inputs;
-    Ok(Found { records, leaving, behind, refused, prejudged, remade, inputs, looked_up_to, from_cache })
+    Ok(Found { records, leaving, behind, refused, prejudged, remade, inputs, from_cache })
 }

@@ -6,29 +6,21 @@ use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_index_alone};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::index_writer::merge_index;
-use s2ice_manifest::source::location::{Source, SourceUrl};
+use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::tlm_parquet::{IndexFilter, read_index};
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
 
-use super::inputs::{CatalogueLoad, Gathered, Inputs, Standing};
-use super::missing::{Missing, index_missing};
+use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing};
+use super::missing::Missing;
 use super::search::{catalogue, index_locations, index_options, query_of};
+use super::unindexed::{self, Reach};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 use crate::report::{ProductsReport, StacReport, Unmatched};
-
-/// How files are asked that the index does not have.
-#[derive(Clone, Copy)]
-pub struct Reach<'a> {
-    /// What is known of files.
-    pub memory: &'a Memory,
-    /// The files themselves; `None` where they are not to be asked.
-    pub source: Option<&'a Source>,
-}
 
 /// Reads index and catalogue and joins them by product name.
 pub async fn gather(
@@ -74,54 +66,52 @@ pub async fn gather(
     let known: BTreeMap<ProductId, usize> = by_product.iter().map(|(id, rows)| (*id, rows.len())).collect();
     let Joined { mut join, mut catalogue, stac, missing } =
         join_catalogue(settings, &known, &standing, reach.memory, progress).await?;
-    let (mut indexed, mut refused, mut left) = (None, Vec::new(), BTreeMap::new());
-    let mut present = BTreeSet::new();
+    let (mut indexed, mut unfound, mut left) = (None, Vec::new(), BTreeMap::new());
+    let (mut aside, mut unlisted) = (Aside::default(), BTreeSet::new());
     if let (true, Some(source)) = (settings.index_missing, reach.source) {
-        // What the store holds is not asked for again, except for what was refused of it.
-        let asked = |item: &&StacItem| {
-            let id = item.product;
-            let is_due = || standing.partial.contains(&id) && reach.memory.is_worth_asking(id);
-            !standing.held.contains(&id) || settings.rechecks(id) || is_due()
-        };
-        let items: Vec<&StacItem> = missing.iter().filter(asked).collect();
-        for item in items.iter().filter(|item| settings.rechecks(item.product)) {
-            reach.memory.forget_product(item.product);
-        }
-        present.extend(missing.iter().map(|item| item.product).filter(|id| standing.held.contains(id)));
-        let mut learned = index_missing(
-            settings,
-            reach.memory,
-            source,
-            items,
-            &standing.held,
-            |asset| wanted.admits(asset),
-            progress,
-        )
-        .await?;
-        learned.report.index_rows = write_back(settings, &learned).await?;
-        // The store has the others, and nobody asked to look at them again.
-        let held = |id| standing.held.contains(&id) && !learned.left.contains_key(&id);
-        let settled = |id: ProductId| learned.rows.contains_key(&id) || held(id);
+        let is_indexed = |id| by_product.contains_key(&id);
+        let mut found = unindexed::index(settings, reach, source, &missing, is_indexed, &wanted, progress).await?;
+        found.learned.report.index_rows = write_back(settings, &found.learned).await?;
+        let settled = |id: &ProductId| !found.left.contains_key(id);
         if let Some(load) = &mut catalogue {
-            load.without_index.retain(|id| !settled(*id));
-            load.backlog = learned.backlog;
+            load.without_index.retain(|id| !settled(id));
+            load.backlog = found.learned.backlog;
         }
-        join.without_index.retain(|only| !settled(only.product));
-        join.matched.retain(|matched| !learned.rows.contains_key(&matched.product));
+        join.without_index.retain(|only| !settled(&only.product));
+        unlisted = found.learned.unlisted;
+        let rows = found.learned.rows;
+        join.matched.retain(|matched| !rows.contains_key(&matched.product));
         join.matched.extend(missing.into_iter().filter_map(|item| {
-            let (product, rows) = (item.product, learned.rows.get(&item.product)?.len());
+            let (product, rows) = (item.product, rows.get(&item.product)?.len());
             Some(Matched { product, rows, item: Some(item) })
         }));
         join.matched.sort_by_key(|matched| matched.product);
-        by_product.extend(learned.rows);
-        (indexed, refused, left) = (Some(learned.report), learned.refused, learned.left);
+        by_product.extend(rows);
+        (indexed, unfound, left) = (Some(found.learned.report), found.learned.unfound, found.left);
+        aside = found.aside;
+    }
+    // What cannot be looked for is there all the same.
+    let products = misplaced.iter().filter_map(|refusal| refusal.product.parse().ok());
+    for id in products.filter(|id| !known.contains_key(id)) {
+        aside.present.entry(id).or_insert_with(|| reach.held.inputs(id));
+    }
+    aside.refused.extend(misplaced);
+    let mut unread = unindexed::unread(&aside.refused);
+    for id in unlisted {
+        let held = reach.held.rasters(id).into_iter().map(|raster| raster.asset);
+        unread.entry(id).or_default().extend(held.filter(|asset| wanted.admits(*asset)));
     }
     let counts = ProductsReport {
         in_index: known.len(),
         matched: join.matched.len(),
         without_index: unmatched(join.without_index.iter().map(|p| {
-            let why = left.get(&p.product).map(|why| format!("; {why}")).unwrap_or_default();
-            (p.product, format!("{}{why}", p.reason))
+            let reason = match left.get(&p.product) {
+                // Where there is no index, that it lacks a product is no news.
+                Some(why) if known.is_empty() => why.clone(),
+                Some(why) => format!("{}; {why}", p.reason),
+                None => p.reason.to_string(),
+            };
+            (p.product, reason)
         })),
         without_product: unmatched(join.without_product.iter().map(|p| (p.product, p.reason.to_string()))),
         ..ProductsReport::default()
@@ -133,14 +123,22 @@ pub async fn gather(
             let mut rows = by_product.remove(&matched.product)?;
             rows.retain(|row| wanted.admits(row.asset));
             let anchor = rows.first()?.path.clone();
-            Some(Gathered { id: matched.product, rows, anchor, item: matched.item, stated: None, is_rest: false })
+            Some(Gathered {
+                id: matched.product,
+                rows,
+                anchor,
+                item: matched.item,
+                stated: None,
+                is_rest: false,
+                unread: unread.remove(&matched.product).unwrap_or_default(),
+            })
         })
         .collect::<Vec<_>>();
-    if products.is_empty() && !standing.may_be_empty {
+    let is_held = aside.present.keys().any(|id| reach.held.contains(*id));
+    if products.is_empty() && !standing.may_be_empty && !is_held {
         return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));
     }
-    refused.extend(misplaced);
-    Ok(Inputs { products, index, stac, counts, catalogue, indexed, refused, present })
+    Ok(Inputs { products, index, stac, counts, catalogue, indexed, aside, unfound })
 }
 
 /// A local index that is not there or is a folder, before it is opened as what it is not.
@@ -251,23 +249,25 @@ async fn join_catalogue(
             joined.matched.extend(held.map(|only| Matched { product: only.product, rows: only.rows, item: None }));
         }
     }
+    let missing: Vec<StacItem> = if settings.index_missing {
+        let mut ids: BTreeSet<ProductId> = joined.without_index.iter().map(|only| only.product).collect();
+        // The index may have a product and lack what was refused of it.
+        ids.extend(&standing.partial);
+        load.items.iter().filter(|item| ids.contains(&item.product)).cloned().collect()
+    } else {
+        Vec::new()
+    };
     let catalogue = CatalogueLoad {
         since,
         incremental: load.incremental,
         seen: std::mem::take(&mut load.seen_items),
         latest_change: load.latest_change,
         changed: load.items.iter().filter_map(|item| Some((item.product, item.changed()?))).collect(),
+        updated: CatalogueLoad::updated_of(&load.items),
         without_index: joined.without_index.iter().map(|only| only.product).collect(),
+        items: missing.iter().map(|item| (item.product, item.clone())).collect(),
         backlog: false,
         incomplete: load.completeness.reasons().to_vec(),
-    };
-    let missing = if settings.index_missing {
-        let mut ids: BTreeSet<ProductId> = catalogue.without_index.iter().copied().collect();
-        // The index may have a product and lack what was refused of it.
-        ids.extend(standing.partial.iter().copied().filter(|id| memory.is_worth_asking(*id)));
-        load.items.into_iter().filter(|item| ids.contains(&item.product)).collect()
-    } else {
-        Vec::new()
     };
     Ok(Joined { join: joined, catalogue: Some(catalogue), stac: report, missing })
 }

@@ -10,6 +10,7 @@ use s2ice_manifest::source::tlm_parquet::IndexReadReport;
 use s2ice_manifest::stac::{Seen, StacItem};
 use s2ice_manifest::tlm::IndexRow;
 
+use super::prejudged::Prejudged;
 use crate::report::{IndexedReport, ProductsReport, StacReport};
 
 /// A product with its rows and its item.
@@ -26,14 +27,11 @@ pub struct Gathered {
     pub stated: Option<Stated>,
     /// True where only what the store lacks of it is asked for: what it has stands for the same rows.
     pub is_rest: bool,
+    /// Rasters that it has and that cannot be told of this time: they are there, whatever is refused of them.
+    pub unread: BTreeSet<Asset>,
 }
 
 impl Gathered {
-    /// When its item last changed, as a store remembers it.
-    pub fn updated(&self) -> Option<String> {
-        Some(self.item.as_ref()?.updated?.to_rfc3339_opts(SecondsFormat::Millis, true))
-    }
-
     /// Reflectance and what belongs to it, which a later processing must have to take the place of an earlier one.
     pub fn main_quantities(&self) -> BTreeSet<Quantity> {
         self.rows.iter().map(|row| row.asset.quantity).filter(|quantity| quantity.is_main()).collect()
@@ -55,10 +53,24 @@ pub struct Inputs {
     pub catalogue: Option<CatalogueLoad>,
     /// What was indexed on the fly; absent where that was not asked for.
     pub indexed: Option<IndexedReport>,
-    /// Rasters that could not be.
+    /// What is left out of them, and why.
+    pub aside: Aside,
+    /// Products whose files were not found; the report counts them among those without index rows.
+    pub unfound: Vec<Refusal>,
+}
+
+/// What the inputs have and a run does not resolve.
+#[derive(Debug, Default)]
+pub struct Aside {
+    /// Products that are there, with the fingerprint that they count with: what the store holds, what is not asked for this
+    /// time, and what cannot be used.
+    pub present: BTreeMap<ProductId, i64>,
+    /// Those of them that are due and left for a later run: what is remembered of them stays as it is.
+    pub later: BTreeSet<ProductId>,
+    /// What is refused.
     pub refused: Vec<Refusal>,
-    /// Products that the catalogue has and the index lacks, which the store holds already.
-    pub present: BTreeSet<ProductId>,
+    /// What others stand in the place of.
+    pub prejudged: Vec<Prejudged>,
 }
 
 /// What a run needs to know of the catalogue's answer.
@@ -74,12 +86,24 @@ pub struct CatalogueLoad {
     pub latest_change: Option<DateTime<Utc>>,
     /// When the item of each product last changed.
     pub changed: BTreeMap<ProductId, DateTime<Utc>>,
+    /// The same as a store remembers it, where the item says so itself.
+    pub updated: BTreeMap<ProductId, String>,
     /// Products that neither the index nor the store has.
     pub without_index: Vec<ProductId>,
+    /// Items of the products whose files nothing else tells.
+    pub items: BTreeMap<ProductId, StacItem>,
     /// True where a limit kept products from being indexed.
     pub backlog: bool,
     /// Why there may be more than it answered; empty for a complete answer.
     pub incomplete: Vec<String>,
+}
+
+impl CatalogueLoad {
+    /// When the items say that they last changed.
+    pub fn updated_of(items: &[StacItem]) -> BTreeMap<ProductId, String> {
+        let text = |updated: DateTime<Utc>| updated.to_rfc3339_opts(SecondsFormat::Millis, true);
+        items.iter().filter_map(|item| Some((item.product, text(item.updated?)))).collect()
+    }
 }
 
 /// What a store that is there already means for the input.
@@ -87,6 +111,8 @@ pub struct CatalogueLoad {
 pub struct Standing {
     /// The time since which changes are asked for; `None` for everything.
     pub since: Option<DateTime<Utc>>,
+    /// Items that are known without asking.
+    pub kept: Vec<StacItem>,
     /// True where an input without any product is no error: there is a store, and nothing is pruned.
     pub may_be_empty: bool,
     /// The products in it.

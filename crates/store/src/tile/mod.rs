@@ -3,6 +3,7 @@
 mod catalogue;
 mod changes;
 mod cog;
+mod cog_reader;
 mod difference;
 mod evidence;
 mod facts;
@@ -23,10 +24,11 @@ mod settle;
 mod settled;
 mod told;
 mod trouble;
+mod unindexed;
 mod waiting;
 mod wanted;
+mod whereabouts;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,9 +120,9 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             let before = abandoned_before(settings, target);
             cleaned.extend(loaded.clean_up(target, before).await?);
         }
-        let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, BTreeSet::new(), progress);
+        let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, progress);
         let prepared = keeping(place.as_ref().filter(|_| writes.is_some()), &memory, preparing).await?;
-        let Prepared { plan, references, mut report, places, addresses, is_settled, seen } = prepared;
+        let Prepared { plan, references, mut report, places, addresses, is_settled, seen, until, kept } = prepared;
         report.target.clone_from(&settings.store);
         report.attempts = attempt;
         report.cleaned.clone_from(&cleaned);
@@ -147,8 +149,10 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
                 }
                 if let Some(place) = &place {
                     let snapshot = written.map(|written| written.snapshot).or(before);
+                    memory.search_done(catalogue::searched(settings, &kept, snapshot.as_deref(), until));
+                    memory.keep(kept);
                     if let (true, Some(asked), Some(snapshot)) = (is_settled, asked, snapshot)
-                        && let Some(settled) = Settled::of(settings, asked, snapshot, seen.as_ref(), &report)
+                        && let Some(settled) = Settled::of(settings, asked, snapshot, (seen.as_ref(), until), &report)
                     {
                         settled.remember(&memory);
                     }
@@ -259,7 +263,7 @@ fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {
 pub async fn manifest(settings: &BuildSettings, output: Option<&Path>, progress: &dyn Progress) -> Result<BuildReport> {
     let settings = &one_store(settings);
     let memory = Memory::new(settings.clock);
-    let prepared = prepare(settings, &memory, None, &mut Loaded::default(), BTreeSet::new(), progress).await?;
+    let prepared = prepare(settings, &memory, None, &mut Loaded::default(), progress).await?;
     let mut report = prepared.report;
     let tree = prepared.plan.trees.iter().find(|tree| tree.era.is_none());
     if let (Some(output), Some(tree)) = (output.filter(|_| !settings.dry_run), tree) {

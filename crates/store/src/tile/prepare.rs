@@ -2,31 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::decide::{Decision, Part, Policy, decide};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::location::Source;
 use s2ice_manifest::source::memory::Memory;
-use s2ice_manifest::stac::Seen;
+use s2ice_manifest::stac::{Seen, StacItem};
 
+use super::catalogue::{Outcome, Start, outcome};
 use super::found::{Found, Job, find};
-use super::gather::{Reach, gather};
+use super::gather::gather;
 use super::inputs::{CatalogueLoad, Inputs, Standing};
 use super::jp2::conflict;
 use super::places::Places;
+use super::recheck::Look;
 use super::settle::{Known, settle};
 use super::told::Told;
+use super::unindexed::Reach;
 use super::waiting::remember;
 use super::wanted::wanted_angles;
-use super::{BuildSettings, catalogue, changes, cog, guard, prejudged};
+use super::{BuildSettings, Recheck, catalogue, changes, cog, guard, prejudged};
 use crate::commit::Loaded;
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
-use crate::plan::{CatalogueStamp, Desired, PlanContext, StorePlan, plan};
+use crate::plan::{Desired, PlanContext, StorePlan, plan};
 use crate::progress::Progress;
 use crate::reference::Referencing;
-use crate::report::{BuildReport, CatalogueReport};
+use crate::report::BuildReport;
 use crate::state::{self, StoreState};
 use crate::target::Target;
 
@@ -43,49 +47,92 @@ pub(super) struct Prepared {
     pub(super) is_settled: bool,
     /// What the catalogue showed.
     pub(super) seen: Option<Seen>,
+    /// Up to when all that it showed is dealt with, but for the kept items.
+    pub(super) until: Option<DateTime<Utc>>,
+    /// Items that the next runs need however old they are, with the fingerprint of what was made of them.
+    pub(super) kept: Vec<(StacItem, i64)>,
 }
 
-/// Works out what the store shall hold: inputs, evidence, decision, plan, report. All of the products of `exempt` is asked
-/// for, whatever is known of them and although others stand in their place.
+/// Works out what the store shall hold.
 pub(super) async fn prepare(
     settings: &BuildSettings,
     memory: &Memory,
     target: Option<&Target>,
     loaded: &mut Loaded,
-    exempt: BTreeSet<ProductId>,
     progress: &dyn Progress,
 ) -> Result<Prepared> {
     let places = Places::open(settings, loaded)?;
+    let held = Holdings::new(loaded.state.clone());
+    let look = Look { settings, held: &held, source: places.source.as_ref(), target };
+    let again = Again { replaced: look.in_turn(loaded, memory).await?, ..Again::default() };
+    work_out(settings, memory, places, target, loaded, again, progress).await
+}
+
+/// What a run has found out before it begins anew.
+#[derive(Default)]
+struct Again {
+    /// Products that are not what they were: all of them is asked for, whatever is known.
+    replaced: BTreeSet<ProductId>,
+    /// Products that are asked for although others stand in their place.
+    exempt: BTreeSet<ProductId>,
+    /// Products that were looked at since their items changed.
+    looked_at: BTreeSet<ProductId>,
+}
+
+/// Inputs, evidence, decision, plan, report.
+async fn work_out(
+    settings: &BuildSettings,
+    memory: &Memory,
+    places: Places,
+    target: Option<&Target>,
+    loaded: &mut Loaded,
+    mut again: Again,
+    progress: &dyn Progress,
+) -> Result<Prepared> {
     let (held, state) = (Holdings::new(loaded.state.clone()), loaded.state.clone());
     let state = state.as_deref();
 
     // Inputs.
-    let inputs = read_inputs(settings, memory, &places, &held, state, progress).await?;
-    let Inputs { products, index, stac, counts, catalogue, indexed, refused: unindexed, present } = inputs;
+    let source = places.source.as_ref();
+    let reach = Reach { memory, source, held: &held, exempt: &again.exempt, replaced: &again.replaced };
+    let inputs = read_inputs(settings, reach, &places, state, progress).await?;
+    let Inputs { products, index, stac, counts, catalogue, indexed, mut aside, unfound } = inputs;
+    let later = std::mem::take(&mut aside.later);
     let is_complete = catalogue.as_ref().is_none_or(|load| load.incomplete.is_empty());
     let settings = &BuildSettings { prune: settings.prune && is_complete, ..settings.clone() };
-    let mut updated: BTreeMap<ProductId, String> =
-        products.iter().filter_map(|product| Some((product.id, product.updated()?))).collect();
+    let mut updated = catalogue.as_ref().map(|load| load.updated.clone()).unwrap_or_default();
+    let is_announced = |(id, now): &(&ProductId, &String)| {
+        !again.looked_at.contains(id) && held.updated(**id).is_some_and(|before| before != **now)
+    };
+    let announced: Vec<ProductId> = updated.iter().filter(is_announced).map(|(id, _)| *id).collect();
+    let look = Look { settings, held: &held, source, target };
+    let others = look.announced(loaded, announced.clone()).await?;
+    again.looked_at.extend(announced);
+    if !others.is_subset(&again.replaced) {
+        again.replaced.extend(others);
+        return Box::pin(work_out(settings, memory, places, target, loaded, again, progress)).await;
+    }
 
     // Evidence.
     let resolutions = state::resolutions(state, settings.resolutions, settings.prune);
     let policy =
         Policy { resolutions, on_mismatch: settings.on_mismatch, accept_incomplete: settings.accept_incomplete };
     let angles = &wanted_angles(settings)?;
-    let job = Job { settings, memory, target, places: &places, held: &held, policy, angles, exempt: &exempt, progress };
-    let found = find(job, loaded, products, present, unindexed).await?;
-    let Found { records, leaving: given, behind, mut refused, prejudged, remade, inputs, looked_up_to, from_cache } =
-        found;
+    let held = &held;
+    let Again { replaced, exempt, .. } = &again;
+    let job = Job { settings, memory, places: &places, held, policy, angles, exempt, replaced, progress };
+    let found = find(job, products, aside).await?;
+    let Found { records, leaving: given, behind, mut refused, prejudged, remade, inputs, from_cache } = found;
 
     // Decision.
     let standing = held.standing();
     let decision = decide(records, &standing, &policy);
-    let mut again = prejudged::wrongly(&prejudged, &decision, resolutions);
-    again.extend(remade);
-    if !again.is_subset(&exempt) {
+    let wrongly = prejudged::wrongly(&prejudged, &decision, resolutions);
+    if !wrongly.is_subset(exempt) || !remade.is_subset(replaced) {
         // What stood in their place gives way in this very run, or they are not what they were: all is decided anew.
-        let exempt = exempt.union(&again).copied().collect();
-        return Box::pin(prepare(settings, memory, target, loaded, exempt, progress)).await;
+        again.exempt.extend(wrongly);
+        again.replaced.extend(remade);
+        return Box::pin(work_out(settings, memory, places, target, loaded, again, progress)).await;
     }
     let leaving = decision.account(&standing, &given).map_err(|error| Error::Nothing(error.to_string()))?;
     let superseded = prejudged::superseded(&prejudged, &decision);
@@ -100,11 +147,17 @@ pub(super) async fn prepare(
     let unseen = refused.iter().filter(|refusal| refusal.kind == RefusalKind::Source);
     let unseen: BTreeSet<&str> = unseen.map(|refusal| refusal.product.as_str()).collect();
     updated.retain(|id, _| !held.contains(*id) || !unseen.contains(id.to_string().as_str()));
-    remember(settings, memory, &held, &inputs, &refused, &incomplete, &superseded);
+    let all: Vec<Refusal> = refused.iter().chain(&unfound).cloned().collect();
+    let asked = |id: ProductId| inputs.get(&id).copied().filter(|_| !later.contains(&id));
+    remember(settings, memory, held, asked, &all, &incomplete, &superseded);
+    if catalogue.as_ref().is_none_or(|load| !load.incremental && load.incomplete.is_empty()) {
+        memory.forget_gone(|id| inputs.contains_key(&id));
+    }
+    tell_unknown(settings, held, &inputs);
     incomplete.extend(waiting);
     incomplete.sort_by_key(|incomplete| incomplete.product);
     if parts.is_empty() {
-        return Err(nothing(&refused));
+        return Err(nothing(&all));
     }
     let damaged = guard::Damaged {
         rows: index.rejected + index.conflicting,
@@ -120,7 +173,7 @@ pub(super) async fn prepare(
     };
     let known = Known {
         target,
-        held: &held,
+        held,
         referencing: &referencing,
         refused: &refused,
         behind: &behind,
@@ -133,7 +186,8 @@ pub(super) async fn prepare(
         placed.extend(era.clone().map(|era| (era, new)));
         trees.push(Desired { era, differs, assembly, facts });
     }
-    let (stamp, catalogue_report) = dealt_with(settings, state, catalogue.as_ref(), &refused);
+    let kept = catalogue.as_ref().map(|load| kept(load, &inputs, &all)).unwrap_or_default();
+    let Outcome { stamp, goes_back, report, until } = outcome(settings, state, catalogue.as_ref(), &refused);
     let context = PlanContext {
         tile: settings.tile,
         level: settings.level,
@@ -145,12 +199,12 @@ pub(super) async fn prepare(
         catalogue: stamp,
         accepted,
     };
-    let plan = plan(trees, &context).map_err(Error::Encode)?;
+    let plan = StorePlan { goes_back, ..plan(trees, &context).map_err(Error::Encode)? };
     let references = changes::references(loaded, target, &plan).await?;
 
     // Report.
     let told = Told {
-        held: &held,
+        held,
         state,
         inputs: &inputs,
         leaving: &leaving,
@@ -161,40 +215,37 @@ pub(super) async fn prepare(
         index,
         indexed,
         stac,
-        catalogue: catalogue_report,
+        catalogue: report,
         from_cache,
     };
     let report = told.report(settings, &places, &plan, &references);
     let is_settled = is_complete && !catalogue.as_ref().is_some_and(|load| load.backlog);
     let addresses = addresses(&plan, places.source.as_ref());
-    if let Some(last) = looked_up_to {
-        memory.looked_up_to(last);
-    }
-    Ok(Prepared { plan, references, report, places, addresses, is_settled, seen: catalogue.map(|load| load.seen) })
+    let seen = catalogue.map(|load| load.seen);
+    Ok(Prepared { plan, references, report, places, addresses, is_settled, seen, until, kept })
 }
 
 /// What index and catalogue say; what is missing of an answer is told.
 async fn read_inputs(
     settings: &BuildSettings,
-    memory: &Memory,
+    reach: Reach<'_>,
     places: &Places,
-    held: &Holdings,
     state: Option<&StoreState>,
     progress: &dyn Progress,
 ) -> Result<Inputs> {
     cog::check_kind(settings, state)?;
+    let held = reach.held;
+    let Start { since, kept } = catalogue::start(settings, state, reach.memory);
     let standing = Standing {
-        since: catalogue::since(settings, state),
+        since,
+        kept,
         may_be_empty: !held.is_new() && !settings.prune,
         held: held.ids().collect(),
         partial: held.ids().filter(|id| held.is_partial(*id)).collect(),
     };
     let inputs = match settings.source_kind {
-        SourceKind::Jp2 => {
-            let reach = Reach { memory, source: places.source.as_ref() };
-            gather(settings, standing, reach, progress).await?
-        }
-        SourceKind::Cog => cog::gather(settings, standing, &places.url, progress).await?,
+        SourceKind::Jp2 => gather(settings, standing, reach, progress).await?,
+        SourceKind::Cog => cog::gather(settings, standing, held, &places.url, progress).await?,
     };
     let gaps = inputs.catalogue.iter().flat_map(|load| &load.incomplete);
     for reason in gaps.clone() {
@@ -206,20 +257,27 @@ async fn read_inputs(
     Ok(inputs)
 }
 
-/// Up to when the catalogue is dealt with, for the store and for the report.
-fn dealt_with(
-    settings: &BuildSettings,
-    state: Option<&StoreState>,
-    load: Option<&CatalogueLoad>,
-    refused: &[Refusal],
-) -> (Option<CatalogueStamp>, Option<CatalogueReport>) {
-    match load {
-        Some(load) => {
-            let (stamp, report) = catalogue::outcome(settings, state, load, refused);
-            // What the limit left must be found again however old it is.
-            (stamp.filter(|_| !load.backlog), Some(report))
+/// The items of what is not in the store, or not whole, and has no other witness.
+fn kept(load: &CatalogueLoad, inputs: &BTreeMap<ProductId, i64>, refused: &[Refusal]) -> Vec<(StacItem, i64)> {
+    let named = refused.iter().filter_map(|refusal| refusal.product.parse().ok());
+    let named: BTreeSet<ProductId> = named.chain(load.without_index.iter().copied()).collect();
+    let items = named.iter().filter_map(|id| load.items.get(id));
+    items.map(|item| (item.clone(), inputs.get(&item.product).copied().unwrap_or_default())).collect()
+}
+
+/// Says which products that shall be looked at again cannot be.
+fn tell_unknown(settings: &BuildSettings, held: &Holdings, inputs: &BTreeMap<ProductId, i64>) {
+    for recheck in &settings.recheck {
+        match recheck {
+            Recheck::Product(id) if !inputs.contains_key(id) => {
+                let why = match held.contains(*id) {
+                    true => "the store has it, but the inputs do not tell of it",
+                    false => "neither the store nor the inputs know it",
+                };
+                tracing::warn!("--recheck {id}: nothing was looked at: {why}");
+            }
+            _ => {}
         }
-        None => (state.and_then(|state| state.stamp.catalogue.clone()), None),
     }
 }
 

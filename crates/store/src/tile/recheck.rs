@@ -1,26 +1,25 @@
-//! What only a look at the source's folders tells: files that are others by now although nothing announced it, or only the
-//! catalogue did.
+//! What only a look at the source tells: products that are not what they were although no index row announced it.
 //!
 //! Looked at are the products whose items changed, and in a full run a share of the store's products, the next ones in turn.
 //! Those are asked again whose files are not those that the references were made of, or whose XML tells another offset or
-//! time.
+//! time. The references themselves tell where the files are.
 
 use std::collections::BTreeSet;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
+use icechunk::format::manifest::VirtualChunkRef;
 use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::manifest::HeldRaster;
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::facts::product_metadata;
-use s2ice_manifest::source::location::{Listed, Source, SourceError};
+use s2ice_manifest::source::location::{Source, SourceError, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::versions::product_versions;
 
 use super::difference::is_remade;
-use super::inputs::Gathered;
 use super::{BuildSettings, HeaderPolicy, MemoryPlace};
 use crate::commit::Loaded;
 use crate::error::Result;
+use crate::held::HeldStore;
 use crate::holdings::Holdings;
 use crate::reference::is_another_version;
 use crate::target::Target;
@@ -28,12 +27,10 @@ use crate::target::Target;
 /// So many full runs look at every product once.
 const TURNS: usize = 8;
 
-/// Where to look, and for what.
+/// Where to look.
 pub struct Look<'a> {
     /// What is asked for.
     pub settings: &'a BuildSettings,
-    /// Whose turn it is.
-    pub memory: &'a Memory,
     /// What the store holds.
     pub held: &'a Holdings,
     /// Where the files are.
@@ -42,115 +39,108 @@ pub struct Look<'a> {
     pub target: Option<&'a Target>,
 }
 
-/// What was seen.
-#[derive(Default)]
-pub struct Looked {
-    /// Products that are not what they were, or could not be looked at although the catalogue says that they changed.
-    pub others: BTreeSet<ProductId>,
-    /// The last product that was looked at in its turn.
-    pub looked_up_to: Option<String>,
-}
-
 impl Look<'_> {
-    /// Looks at those of the products whose turn it is or whose items changed.
+    /// Of the share whose turn it is in a full run, the products that are not what they were.
     ///
     /// # Errors
     /// What the store holds cannot be read. A source that lists nothing tells nothing.
-    pub async fn at(&self, loaded: &mut Loaded, products: &[Gathered]) -> Result<Looked> {
-        let Self { settings, memory, held, source, target } = *self;
-        let mut out = Looked::default();
-        let (Some(source), Some(target)) = (source, target) else { return Ok(out) };
-        if settings.headers == HeaderPolicy::Assume {
-            return Ok(out);
+    pub async fn in_turn(&self, loaded: &mut Loaded, memory: &Memory) -> Result<BTreeSet<ProductId>> {
+        if !self.settings.full || self.settings.memory == MemoryPlace::Nowhere {
+            return Ok(BTreeSet::new());
         }
-        let mut asked: Vec<(&Gathered, bool)> = Vec::new();
-        if settings.full && settings.memory != MemoryPlace::Nowhere {
-            asked.extend(share(memory, held, products).into_iter().map(|product| (product, false)));
-            out.looked_up_to = asked.last().map(|(product, _)| product.id.to_string());
+        let share = share(memory, self.held);
+        let last = share.last().map(ToString::to_string);
+        let seen = self.at(loaded, share).await?;
+        if let Some(last) = last {
+            memory.looked_up_to(last);
         }
-        if settings.source_kind.is_jp2() {
-            let changed = products.iter().filter(|product| is_announced(held, product));
-            asked.extend(changed.map(|product| (product, true)));
+        Ok(seen.into_iter().filter(|(_, seen)| matches!(seen, Ok(true))).map(|(id, _)| id).collect())
+    }
+
+    /// Of products whose items changed, those that are not what they were, or that cannot be looked at. What items of
+    /// GeoTIFFs say is asked for anyway.
+    ///
+    /// # Errors
+    /// What the store holds cannot be read.
+    pub async fn announced(&self, loaded: &mut Loaded, products: Vec<ProductId>) -> Result<BTreeSet<ProductId>> {
+        if self.settings.source_kind != SourceKind::Jp2 {
+            return Ok(BTreeSet::new());
         }
-        if asked.is_empty() {
-            return Ok(out);
+        let seen = self.at(loaded, products).await?;
+        Ok(seen.into_iter().filter(|(_, seen)| *seen != Ok(false)).map(|(id, _)| id).collect())
+    }
+
+    /// Whether products are not what they were; the reason where that cannot be seen.
+    async fn at(
+        &self,
+        loaded: &mut Loaded,
+        products: Vec<ProductId>,
+    ) -> Result<Vec<(ProductId, std::result::Result<bool, String>)>> {
+        let (Some(source), Some(target)) = (self.source, self.target) else { return Ok(Vec::new()) };
+        if products.is_empty() || self.settings.headers == HeaderPolicy::Assume {
+            return Ok(Vec::new());
         }
-        let Some(store) = loaded.held(target).await? else { return Ok(Looked::default()) };
-        let asked: Vec<_> = asked
-            .into_iter()
-            .map(|(product, is_announced)| {
-                async move { (product.id, is_announced, self.seen(source, product).await) }.boxed()
-            })
-            .collect();
-        let mut seen = stream::iter(asked).buffered(settings.source_options.at_once());
-        while let Some((product, is_announced, seen)) = seen.next().await {
-            match seen {
-                Ok(Seen::Remade) => {
-                    tracing::info!(%product, "the product was made anew in its place");
-                    out.others.insert(product);
-                }
-                Ok(Seen::Files(files)) => {
-                    for (raster, file) in files {
-                        let first = store.first(&raster).await?;
-                        if first.is_some_and(|first| is_another_version(&first, &file)) {
-                            tracing::info!(%product, raster = %raster.asset, "the file is another one by now");
-                            out.others.insert(product);
-                        }
-                    }
-                }
-                Err(reason) => {
-                    tracing::debug!(%product, reason, "not looked at");
-                    out.others.extend(is_announced.then_some(product));
-                }
+        let Some(store) = loaded.held(target).await? else { return Ok(Vec::new()) };
+        let asked: Vec<_> = products.into_iter().map(|id| self.is_other(source, &store, id).boxed()).collect();
+        let mut answers = stream::iter(asked).buffered(self.settings.source_options.at_once());
+        let mut out = Vec::new();
+        while let Some(answer) = answers.next().await {
+            let (id, seen) = answer?;
+            match &seen {
+                Ok(true) => tracing::info!(product = %id, "the product is not what it was"),
+                Ok(false) => {}
+                Err(reason) => tracing::debug!(product = %id, reason, "not looked at"),
             }
+            out.push((id, seen));
         }
         Ok(out)
     }
 
-    /// What product and files are now; the reason where neither tells.
-    async fn seen(&self, source: &Source, product: &Gathered) -> std::result::Result<Seen, String> {
-        // What the store holds is nothing to remember.
-        let nowhere = Memory::new(self.settings.clock);
-        if let (SourceKind::Jp2, Some(held)) = (self.settings.source_kind, self.held.metadata(product.id)) {
-            let now = product_metadata(source, &nowhere, product.id, &product.anchor).await;
-            if is_remade(&now.map_err(|error| error.to_string())?, held) {
-                return Ok(Seen::Remade);
+    async fn is_other(
+        &self,
+        source: &Source,
+        store: &HeldStore,
+        id: ProductId,
+    ) -> Result<(ProductId, std::result::Result<bool, String>)> {
+        let mut known: Vec<(String, VirtualChunkRef)> = Vec::new();
+        for raster in self.held.rasters(id) {
+            let Some(first) = store.first(&raster).await? else { continue };
+            let address = store.address(&first);
+            let path = address.strip_prefix(&source.url().prefix()).and_then(SourceUrl::decoded_path);
+            known.extend(path.map(|path| (path, first)));
+        }
+        Ok((id, self.compare(source, id, &known).await.map_err(|error| error.to_string())))
+    }
+
+    /// Whether XML or files of a product are others than `known` ones.
+    async fn compare(
+        &self,
+        source: &Source,
+        id: ProductId,
+        known: &[(String, VirtualChunkRef)],
+    ) -> std::result::Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        let Some((anchor, _)) = known.first() else { return Ok(false) };
+        if let (SourceKind::Jp2, Some(held)) = (self.settings.source_kind, self.held.metadata(id)) {
+            // What the store holds is nothing to remember.
+            let nowhere = Memory::new(self.settings.clock);
+            if is_remade(&product_metadata(source, &nowhere, id, anchor).await?, held) {
+                return Ok(true);
             }
         }
-        let paths: Vec<&str> = product.rows.iter().map(|row| row.path.as_str()).collect();
-        let mut files = match product_versions(source, &paths).await {
-            Ok(files) => files.unwrap_or_default(),
-            Err(SourceError::CannotList { .. }) => return Ok(Seen::Files(Vec::new())),
-            Err(error) => return Err(error.to_string()),
+        let paths: Vec<&str> = known.iter().map(|(path, _)| path.as_str()).collect();
+        let files = match product_versions(source, &paths).await {
+            Err(SourceError::CannotList { .. }) => return Ok(false),
+            files => files?.unwrap_or_default(),
         };
-        let pairs = self.held.rasters(product.id).into_iter().filter_map(|raster| {
-            let row = product.rows.iter().find(|row| row.asset == raster.asset)?;
-            Some((raster, files.remove(&row.path)?))
-        });
-        Ok(Seen::Files(pairs.collect()))
+        Ok(known.iter().any(|(path, first)| files.get(path).is_some_and(|file| is_another_version(first, file))))
     }
 }
 
-/// What a look tells of a product.
-enum Seen {
-    /// Its XML tells another offset or time.
-    Remade,
-    /// The rasters that the store holds, with what the source lists of their files.
-    Files(Vec<(HeldRaster, Listed)>),
-}
-
-/// True where the catalogue changed the item of a product since the store last saw it.
-fn is_announced(held: &Holdings, product: &Gathered) -> bool {
-    let (before, now) = (held.updated(product.id), product.updated());
-    before.is_some() && now.is_some() && before != now
-}
-
 /// The products whose turn it is: those behind the last one that was looked at.
-fn share<'a>(memory: &Memory, held: &Holdings, products: &'a [Gathered]) -> Vec<&'a Gathered> {
-    let mut all: Vec<&Gathered> = products.iter().filter(|product| held.contains(product.id)).collect();
-    all.sort_by_key(|product| product.id);
+fn share(memory: &Memory, held: &Holdings) -> Vec<ProductId> {
+    let all: Vec<ProductId> = held.ids().collect();
     let behind: Option<ProductId> = memory.looked_at().and_then(|last| last.parse().ok());
-    let start = all.partition_point(|product| behind.is_some_and(|last| product.id <= last));
+    let start = all.partition_point(|id| behind.is_some_and(|last| *id <= last));
     let count = all.len().div_ceil(TURNS);
     (0..count).filter_map(|number| all.get((start + number) % all.len()).copied()).collect()
 }

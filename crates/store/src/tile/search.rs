@@ -2,7 +2,7 @@
 
 use s2ice_manifest::source::location::SourceOptions;
 use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
-use s2ice_manifest::stac::{StacLoad, StacQuery};
+use s2ice_manifest::stac::{StacItem, StacLoad, StacQuery};
 
 use super::BuildSettings;
 use super::inputs::Standing;
@@ -33,7 +33,7 @@ pub async fn catalogue(
     let options = StacOptions { source: sharing(settings), ..StacOptions::default() };
     let loaded = load_stac(input, &query_of(settings, standing), &options).await;
     progress.end();
-    let load = loaded.map_err(|error| Error::Input(error.to_string()))?;
+    let mut load = loaded.map_err(|error| Error::Input(error.to_string()))?;
     let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
     if nothing && !load.incremental {
         let tiles: Vec<String> = load.outside_tile.iter().map(|(tile, count)| format!("{count} of {tile}")).collect();
@@ -48,6 +48,12 @@ pub async fn catalogue(
         notes: load.notes.iter().map(ToString::to_string).collect(),
         incomplete: load.completeness.reasons().to_vec(),
     };
+    if load.incremental {
+        let is_shown = |item: &&StacItem| load.seen_items.contains_key(&item.product.to_string());
+        let kept: Vec<StacItem> = standing.kept.iter().filter(|item| !is_shown(item)).cloned().collect();
+        load.items.extend(kept);
+        load.items.sort_by_key(|item| item.product);
+    }
     Ok((Some(load), Some(report)))
 }
 

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
+use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::versions::{IndexVersion, index_versions};
 use s2ice_manifest::stac::Seen;
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::answers;
+use super::catalogue::{answers, before};
 use super::fingerprint::of_texts;
 use super::inputs::Standing;
 use super::search::{catalogue, index_locations, index_options, sharing};
@@ -20,7 +21,7 @@ use super::{BuildSettings, abandoned_before};
 use crate::error::Result;
 use crate::housekeeping::remove_stale_branches;
 use crate::progress::Progress;
-use crate::report::{BuildReport, Changes, IndexedReport, SourceUse, Times};
+use crate::report::{BuildReport, Changes, IndexedReport, SourceUse, Times, Unmatched};
 use crate::repository::tip;
 use crate::target::Target;
 
@@ -97,15 +98,14 @@ impl Settled {
         settings: &BuildSettings,
         asked: Asked,
         snapshot: String,
-        seen: Option<&Seen>,
+        (seen, until): (Option<&Seen>, Option<DateTime<Utc>>),
         report: &BuildReport,
     ) -> Option<Self> {
         let answer = match (asked.api, seen) {
             (false, _) => None,
             (true, None) => return None,
             (true, Some(seen)) => {
-                let watermark = report.catalogue.as_ref()?.watermark.as_deref()?.parse::<DateTime<Utc>>().ok()?;
-                let since = watermark.checked_sub_signed(TimeDelta::from_std(settings.overlap).ok()?)?;
+                let since = before(settings, until?)?;
                 let late = |time: &Option<DateTime<Utc>>| time.is_none_or(|time| time.timestamp() >= since.timestamp());
                 let seen = seen.iter().filter(|(_, time)| late(time)).map(|(name, time)| (name.clone(), *time));
                 Some(Answer { since, seen: seen.collect::<BTreeMap<_, _>>() })
@@ -118,6 +118,7 @@ impl Settled {
     pub fn remember(&self, memory: &Memory) {
         if let Some(before) = Self::recall(memory)
             && (&before.snapshot, &before.asked, &before.answer) == (&self.snapshot, &self.asked, &self.answer)
+            && left_out(&before.report) == left_out(&self.report)
         {
             return;
         }
@@ -171,6 +172,11 @@ impl Settled {
         report.dry_run = settings.dry_run;
         Ok(Some(report))
     }
+}
+
+/// What a report names as not in the store, and why.
+fn left_out(report: &BuildReport) -> (&[Refusal], &[Unmatched]) {
+    (&report.refused, &report.products.without_index)
 }
 
 /// The report of a run that finds what the reported one left.

@@ -6,7 +6,7 @@ use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::decide::{Incomplete, OnMismatch};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Quantity;
-use s2ice_manifest::source::memory::{Due, Memory};
+use s2ice_manifest::source::memory::{Due, Memory, Remembered};
 
 use super::BuildSettings;
 use super::fingerprint::number_of_texts;
@@ -93,12 +93,32 @@ pub fn hold_back(
     (now, out)
 }
 
-/// Remembers the refusals of a run, and forgets those of what is not refused any more.
+/// What is remembered of a product of which nothing need be asked: all of it waits. `inputs` is the fingerprint that it was
+/// refused with.
+pub fn waits(
+    settings: &BuildSettings,
+    memory: &Memory,
+    held: &Holdings,
+    id: ProductId,
+    inputs: i64,
+    exempt: &BTreeSet<ProductId>,
+) -> Option<Vec<Remembered>> {
+    let (fingerprint, now) = (inputs ^ policy(settings), (settings.clock)());
+    let known = memory.refusals(id);
+    let stands = |by: ProductId| held.contains(by) && !exempt.contains(&id);
+    let waits = |known: &Remembered| {
+        known.fingerprint == fingerprint && known.by.is_none_or(stands) && known.again.is_none_or(|again| again > now)
+    };
+    (!known.is_empty() && known.iter().all(waits)).then_some(known)
+}
+
+/// Remembers the refusals of a run, and forgets those of what is not refused any more. `asked` gives the fingerprints of the
+/// products that it looked at.
 pub fn remember(
     settings: &BuildSettings,
     memory: &Memory,
     held: &Holdings,
-    inputs: &BTreeMap<ProductId, i64>,
+    asked: impl Fn(ProductId) -> Option<i64>,
     refused: &[Refusal],
     incomplete: &[Incomplete],
     superseded: &BTreeMap<ProductId, ProductId>,
@@ -106,7 +126,7 @@ pub fn remember(
     let policy = policy(settings);
     let names: BTreeSet<(&str, Option<&str>)> =
         refused.iter().map(|refusal| (refusal.product.as_str(), refusal.raster.as_deref())).collect();
-    let given = |product: &str| product.parse().is_ok_and(|id: ProductId| inputs.contains_key(&id));
+    let given = |product: &str| product.parse().is_ok_and(|id: ProductId| asked(id).is_some());
     memory.settle(given, |product, raster| names.contains(&(product, raster)));
     // Who is refused for the sake of others comes in where these leave.
     let is_for_others = |kind| {
@@ -117,7 +137,7 @@ pub fn remember(
     let passing: BTreeSet<&str> = refused.iter().filter(is_passing).map(|refusal| refusal.product.as_str()).collect();
     for refusal in refused {
         let Ok(id) = refusal.product.parse::<ProductId>() else { continue };
-        let Some(fingerprint) = inputs.get(&id) else { continue };
+        let Some(fingerprint) = asked(id) else { continue };
         let by = match refusal.kind {
             // It follows from what is refused of its rasters.
             RefusalKind::Empty => continue,

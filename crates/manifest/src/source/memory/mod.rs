@@ -3,6 +3,7 @@
 //! Facts of files, so that a first build that was interrupted goes on where it was, and refusals, so that what cannot be
 //! had is not asked for every night. Losing it costs requests and nothing else: no decision rests on it alone.
 
+mod items;
 mod place;
 mod refusal;
 mod table;
@@ -20,6 +21,7 @@ use super::version::Version;
 use crate::product::{ProductId, ProductMetadata};
 use crate::proof::SeenSot;
 
+pub use items::{Kept, Searched};
 pub use place::{MemoryError, Place};
 pub use refusal::{Due, Remembered};
 
@@ -102,6 +104,10 @@ struct State {
     /// Metadata that were read on the way to a product's files; for this run alone.
     products: HashMap<(String, ProductId), ProductMetadata>,
     refusals: BTreeMap<String, Remembered>,
+    /// Items of products that the store lacks, or has in part.
+    kept: BTreeMap<ProductId, Kept>,
+    /// Up to when the catalogue was searched.
+    searched: Option<Searched>,
     /// What the last run that left nothing to do found, in the words of whoever remembers it.
     settled: Option<String>,
     /// The last product whose files were looked at in their turn.

@@ -120,6 +120,14 @@ impl Memory {
         state.forgot |= state.refusals.len() != before;
     }
 
+    /// Forgets what would be tried again of products that are not there any more: nobody could.
+    pub fn forget_gone(&self, is_there: impl Fn(ProductId) -> bool) {
+        let mut state = self.lock();
+        let before = state.refusals.len();
+        state.refusals.retain(|_, known| known.again.is_none() || known.refusal.product.parse().is_ok_and(&is_there));
+        state.forgot |= state.refusals.len() != before;
+    }
+
     /// True where something that was refused may be asked for again.
     #[must_use]
     pub fn has_due(&self) -> bool {
@@ -139,12 +147,10 @@ impl Memory {
         self.of_product(id, |known| known.fingerprint).into_iter().any(|known| known != fingerprint)
     }
 
-    /// True where nothing is remembered of a product, or something of it may be asked for again.
+    /// What is remembered of a product and its rasters.
     #[must_use]
-    pub fn is_worth_asking(&self, id: ProductId) -> bool {
-        let now = (self.clock)();
-        let known = self.of_product(id, |known| known.again);
-        known.is_empty() || known.into_iter().flatten().any(|again| again <= now)
+    pub fn refusals(&self, id: ProductId) -> Vec<Remembered> {
+        self.of_product(id, Remembered::clone)
     }
 
     /// What the refusals of a product and its rasters say.
@@ -196,9 +202,8 @@ mod tests {
         memory.refuse(&refusal(RefusalKind::Source), 1, None);
         assert_eq!(waits(due(&memory, 1)), Some(refusal(RefusalKind::Source)));
         assert_eq!(due(&memory, 2), Due::Ask, "other rows");
-        assert!(
-            memory.knows(id) && !memory.knows(other) && !memory.is_worth_asking(id) && memory.is_worth_asking(other)
-        );
+        assert!(memory.knows(id) && !memory.knows(other));
+        assert!(memory.refusals(id).len() == 1 && memory.refusals(other).is_empty());
         assert!(memory.knows_other_than(id, 2) && !memory.knows_other_than(id, 1));
         later(601);
         memory.began = now();
@@ -208,6 +213,10 @@ mod tests {
         assert!(matches!(due(&memory, 1), Due::Wait(_)));
         later(601);
         assert_eq!(due(&memory, 1), Due::Ask);
+        memory.forget_gone(|of| of == id);
+        assert!(memory.knows(id) && memory.has_due());
+        memory.forget_gone(|of| of == other);
+        assert!(!memory.knows(id) && !memory.has_due());
         // A damaged row waits until it changes.
         memory.refuse(&refusal(RefusalKind::Index), 1, None);
         later(400 * 86_400);

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use super::{BELIEVED, Known, State};
+use super::{BELIEVED, Kept, Known, State};
 
 /// What the table's metadata say, so that no other table is taken for one.
 const KIND: (&str, &str) = ("s2ice:memory", "1");
@@ -32,6 +32,8 @@ const BETWEEN: usize = 2;
 const FILE: &str = "file";
 const TIFF: &str = "tiff";
 const REFUSAL: &str = "refusal";
+const ITEM: &str = "item";
+const SEARCHED: &str = "searched";
 const SETTLED: &str = "settled";
 const LOOKED_AT: &str = "looked_at";
 
@@ -54,6 +56,7 @@ pub(super) fn encode(state: &State) -> Result<Option<Vec<u8>>, String> {
     fn body<T: Serialize>(fact: &T) -> Result<String, String> {
         serde_json::to_string(fact).map_err(|error| error.to_string())
     }
+    let names: Vec<String> = state.kept.keys().map(ToString::to_string).collect();
     let mut rows: Vec<(&str, &str, i64, String)> = Vec::new();
     for (address, known) in &state.files {
         rows.push((FILE, address, known.learned.timestamp_millis(), body(known.fact.as_ref())?));
@@ -63,6 +66,12 @@ pub(super) fn encode(state: &State) -> Result<Option<Vec<u8>>, String> {
     }
     for (key, known) in &state.refusals {
         rows.push((REFUSAL, key, known.last.timestamp_millis(), body(known)?));
+    }
+    for (name, kept) in names.iter().zip(state.kept.values()) {
+        rows.push((ITEM, name, 0, body(kept)?));
+    }
+    if let Some(searched) = &state.searched {
+        rows.push((SEARCHED, "", 0, body(searched)?));
     }
     if let Some(found) = &state.settled {
         rows.push((SETTLED, "", 0, found.clone()));
@@ -168,6 +177,11 @@ impl State {
         match kind {
             FILE => drop(self.files.insert(key, Known { learned, fact: Arc::new(fact(body)?) })),
             TIFF => drop(self.tiffs.insert(key, Known { learned, fact: Arc::new(fact(body)?) })),
+            ITEM => {
+                let kept: Kept = fact(body)?;
+                self.kept.insert(kept.item.product, kept);
+            }
+            SEARCHED => self.searched = Some(fact(body)?),
             SETTLED => self.settled = Some(body.to_owned()),
             LOOKED_AT => self.looked_at = Some(body.to_owned()),
             REFUSAL => drop(self.refusals.insert(key, fact(body)?)),

@@ -1,0 +1,192 @@
+//! Which of the products that the index lacks are indexed on the fly, and what counts of the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::product::{ProductId, datastrip_start};
+use s2ice_manifest::raster::{Asset, Quantity};
+use s2ice_manifest::source::location::Source;
+use s2ice_manifest::source::memory::{Memory, Remembered};
+use s2ice_manifest::stac::StacItem;
+
+use super::inputs::Aside;
+use super::missing::{Asked, Missing, index_missing};
+use super::prejudged::{Prejudged, Why};
+use super::waiting::waits;
+use super::wanted::Wanted;
+use super::{BuildSettings, Recheck};
+use crate::error::Result;
+use crate::holdings::Holdings;
+use crate::progress::Progress;
+
+/// How files are asked that the index does not have.
+#[derive(Clone, Copy)]
+pub struct Reach<'a> {
+    /// What is known of files.
+    pub memory: &'a Memory,
+    /// The files themselves; `None` where they are not to be asked.
+    pub source: Option<&'a Source>,
+    /// What the store holds.
+    pub held: &'a Holdings,
+    /// Products that are asked for although others stand in their place.
+    pub exempt: &'a BTreeSet<ProductId>,
+    /// Products whose files are others by now.
+    pub replaced: &'a BTreeSet<ProductId>,
+}
+
+/// What came of the products that the index lacks.
+#[derive(Default)]
+pub struct Unindexed {
+    /// What was learned of them.
+    pub learned: Missing,
+    /// What is not resolved of them.
+    pub aside: Aside,
+    /// Those that count as products without index rows, with the reason.
+    pub left: BTreeMap<ProductId, String>,
+}
+
+/// Indexes those products that are new, due or ordered. `items` are those of all that the index lacks, in whole or in part;
+/// `indexed` tells of which of them it has something.
+///
+/// # Errors
+/// The source cannot be used at all.
+pub async fn index(
+    settings: &BuildSettings,
+    reach: Reach<'_>,
+    source: &Source,
+    items: &[StacItem],
+    indexed: impl Fn(ProductId) -> bool,
+    wanted: &Wanted,
+    progress: &dyn Progress,
+) -> Result<Unindexed> {
+    let Reach { memory, held, exempt, replaced, .. } = reach;
+    let mut out = Unindexed::default();
+    let mut asked = Vec::new();
+    let mut known: BTreeMap<ProductId, (i64, Vec<Remembered>)> = BTreeMap::new();
+    for item in items {
+        let id = item.product;
+        let inputs = memory.inputs_of(item);
+        let refusals = memory.refusals(id);
+        let superseded = reach.superseded(settings, item, wanted);
+        // An order for all is one to look again: what is new comes in its turn.
+        let again = superseded.is_none() && (held.contains(id) || !refusals.is_empty());
+        let named = settings.recheck.contains(&Recheck::Product(id));
+        let ordered = named || replaced.contains(&id) || (again && settings.rechecks(id));
+        if ordered {
+            memory.forget_product(id);
+        } else if let Some(by) = superseded {
+            let why = Why::Has(main_quantities(item, wanted));
+            out.aside.prejudged.push(Prejudged { product: id, by, why });
+            out.aside.present.insert(id, inputs.unwrap_or_default());
+            continue;
+        } else if held.contains(id) && !held.is_partial(id) {
+            out.aside.present.insert(id, held.inputs(id));
+            continue;
+        } else if let Some((inputs, waiting)) =
+            inputs.and_then(|inputs| Some((inputs, waits(settings, memory, held, id, inputs, exempt)?)))
+        {
+            // What the index has of it is waited with like that of any other.
+            if !indexed(id) {
+                out.wait(item, wanted, inputs, waiting);
+            }
+            continue;
+        }
+        let tried = refusals.iter().map(|known| known.last).max().filter(|_| !ordered && inputs.is_some());
+        if let (Some(inputs), Some(_)) = (inputs, tried) {
+            known.insert(id, (inputs, refusals));
+        }
+        asked.push(Asked { item, ordered, held: held.contains(id), tried });
+    }
+    let names: Vec<&StacItem> = asked.iter().map(|asked| asked.item).collect();
+    out.learned = index_missing(settings, memory, source, asked, wanted, progress).await?;
+    for item in names {
+        let id = item.product;
+        if out.learned.rows.contains_key(&id) {
+            continue;
+        }
+        out.aside.present.insert(id, held.inputs(id));
+        let Some(reason) = out.learned.later.remove(&id) else {
+            out.tell_of_none(id, held.contains(id));
+            continue;
+        };
+        if let Some((inputs, refusals)) = known.remove(&id) {
+            out.aside.later.insert(id);
+            if !indexed(id) {
+                out.wait(item, wanted, inputs, refusals);
+            }
+        }
+        let why = out.left.remove(&id).map(|why| format!("; {why}")).unwrap_or_default();
+        out.left.insert(id, format!("{reason}{why}"));
+    }
+    out.aside.refused.append(&mut out.learned.refused);
+    Ok(out)
+}
+
+impl Reach<'_> {
+    /// What stands in the place of a product, as far as its item tells. What is pruned takes nobody's place.
+    fn superseded(&self, settings: &BuildSettings, item: &StacItem, wanted: &Wanted) -> Option<ProductId> {
+        let id = item.product;
+        let (start, quantities) = (datastrip_start(item.datastrip_id.as_deref()?)?, main_quantities(item, wanted));
+        if settings.prune || quantities.is_empty() || self.held.contains(id) || self.exempt.contains(&id) {
+            return None;
+        }
+        self.held.supersedes(id, start, &quantities)
+    }
+}
+
+impl Unindexed {
+    /// Nothing is asked of a product this time: what was refused of it is refused still.
+    fn wait(&mut self, item: &StacItem, wanted: &Wanted, inputs: i64, refusals: Vec<Remembered>) {
+        let id = item.product;
+        self.aside.present.insert(id, inputs);
+        for Remembered { refusal, by, has, .. } in refusals {
+            match by {
+                Some(by) => {
+                    let is_incomplete = refusal.kind == RefusalKind::Incomplete;
+                    let has_all = || Why::Has(main_quantities(item, wanted));
+                    let why = if is_incomplete { Why::Lacks(has) } else { has_all() };
+                    self.aside.prejudged.push(Prejudged { product: id, by, why });
+                }
+                // Of a product without rows nothing else than its files can have been looked for.
+                None if inputs == 0 && refusal.raster.is_none() => self.learned.unfound.push(refusal),
+                None => self.aside.refused.push(refusal),
+            }
+        }
+        // What the store holds has a fingerprint.
+        if inputs == 0 {
+            self.tell_of_none(id, false);
+        }
+    }
+
+    /// Why a product has no rows at all.
+    fn tell_of_none(&mut self, id: ProductId, is_held: bool) {
+        let name = id.to_string();
+        let is_of = |refusal: &&Refusal| refusal.product == name;
+        let unfound = self.learned.unfound.iter().find(is_of).map(|refusal| refusal.reason.clone());
+        let mut refused = self.learned.refused.iter().chain(&self.aside.refused).filter(is_of);
+        // The references of what the store holds stay.
+        let first = refused.next().filter(|_| !is_held).map(|first| {
+            let raster = first.raster.as_deref().unwrap_or_default();
+            format!("none of its files can be indexed; {raster}: {}", first.reason)
+        });
+        self.left.extend(unfound.or(first).map(|reason| (id, reason)));
+    }
+}
+
+/// The rasters that refusals name, by product.
+pub fn unread(refused: &[Refusal]) -> BTreeMap<ProductId, BTreeSet<Asset>> {
+    let mut out: BTreeMap<ProductId, BTreeSet<Asset>> = BTreeMap::new();
+    for refusal in refused {
+        let asset = refusal.raster.as_deref().and_then(|raster| raster.parse().ok());
+        if let (Ok(id), Some(asset)) = (refusal.product.parse(), asset) {
+            out.entry(id).or_default().insert(asset);
+        }
+    }
+    out
+}
+
+/// What its item names of reflectance and what belongs to it, as far as it is wanted.
+fn main_quantities(item: &StacItem, wanted: &Wanted) -> BTreeSet<Quantity> {
+    let assets = item.images.iter().filter_map(|href| Asset::of_path(href)).filter(|asset| wanted.admits(*asset));
+    assets.map(|asset| asset.quantity).filter(|quantity| quantity.is_main()).collect()
+}
