@@ -287,8 +287,8 @@ class World:
             prune = self.chance.choice((0, 0, 0, 0, ALL, 50))
             kind = self.chance.choice(("", "", "", "", "two", "pages", "accept", "all", "full"))
             if (kind == "accept" and self.frozen) or (kind == "two" and self.out):
-                # What gives way to less comes back where an answer does not tell that it was withdrawn; what fails in two
-                # runs is waited for.
+                # What gives way to less comes back where an answer does not tell that it was withdrawn; what fails
+                # in two runs is waited for.
                 kind = ""
         recheck = ["--recheck"] if kind == "all" else [w for name in self.recheck for w in ("--recheck", name)]
         more = [*self.more, *recheck]
@@ -696,5 +696,18 @@ def test_what_a_successor_lacks_is_told_of_what_stands_now(world: World, how: st
     else:
         world.replace(product, "B09_60m", (product.files["B09_60m"] + 1) % 3)
         world.recheck.add(product.name)
+    world.runs(plain=True)
+    world.runs(plain=True)
+
+
+@ALWAYS
+def test_what_was_lost_while_another_was_out_of_reach_is_not_forgotten(world: World) -> None:
+    """Of one product a file is another one by now, and another file is not given: both are named and asked for."""
+    world.add(5, offset=-1000)
+    world.runs(plain=True)
+    product = last(world)
+    world.replace(product, "B01_60m", (product.files["B01_60m"] + 1) % 3)
+    world.out.add((product.name, "B09_60m"))
+    world.recheck.add(product.name)
     world.runs(plain=True)
     world.runs(plain=True)

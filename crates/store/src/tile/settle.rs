@@ -78,10 +78,11 @@ pub async fn settle(
             }
         };
         let given = known.inputs.get(&step.id).copied();
-        (fact.inputs, fact.partial) = match (given, refused.contains(&step.id.to_string())) {
+        let is_refused = refused.contains(&step.id.to_string());
+        (fact.inputs, fact.partial) = match (given, is_refused) {
             (Some(given), refused) if (is_new || !refused) && !known.behind.contains(&step.id) => (given, refused),
             // What the store holds was not made of these rows: they differ from the remembered ones and come again.
-            _ => (known.held.inputs(step.id), known.held.is_partial(step.id)),
+            _ => (known.held.inputs(step.id), known.held.is_partial(step.id) || (is_new && is_refused)),
         };
         if let Some(updated) = known.updated.get(&step.id) {
             fact.updated = Some(updated.clone());

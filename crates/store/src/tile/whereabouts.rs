@@ -75,9 +75,18 @@ impl<'a> Whereabouts<'a> {
     }
 
     async fn list(&self, folder: &str, product: ProductId) -> Result<Vec<FoundRaster>, SourceError> {
-        let mut found = find_rasters(self.source, &[folder.to_owned()]).await?.rasters;
+        let found = find_rasters(self.source, &[folder.to_owned()]).await;
+        let mut found = found.map_err(no_folder)?.rasters;
         found.retain(|raster| raster.product == product);
         Ok(found)
+    }
+}
+
+/// On object stores a folder without files is none.
+fn no_folder(error: SourceError) -> SourceError {
+    match error {
+        SourceError::NoRaster { url } => SourceError::Missing { url },
+        error => error,
     }
 }
 
