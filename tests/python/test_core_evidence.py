@@ -160,7 +160,8 @@ def test_a_cover_that_the_item_states_counts_in_every_run(living: Living, items:
     living.s2ice("index", "--source", archive.root, "-o", index, "-q")
     api: dict[str, Any] = {"stac": items.endpoint, "index": index, "memory": memory}
     living.run(None, "--max-cloud-cover", 50, **api)
-    own_file(file_of(archive, names[0], "B01_60m"))
+    # A time is remembered in seconds.
+    older(file_of(archive, names[0], "B01_60m"))
     living.s2ice("index", "--source", archive.root, "-o", index, "-q")
     report = living.run(None, "--max-cloud-cover", 50, **api)
     assert report["catalogue"]["mode"] == "incremental"
