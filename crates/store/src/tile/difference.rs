@@ -157,7 +157,6 @@ impl Difference {
         choice: &Choice<'_>,
     ) -> Merged {
         let Choice { prune, angles, .. } = *choice;
-
         let mut records: BTreeMap<ProductId, ProductRecord> = resolved.into_iter().map(|r| (r.id, r)).collect();
         let refusals = Refusals::of(refused);
         let (mut leaving, mut behind) = (Vec::new(), BTreeSet::new());

@@ -178,23 +178,22 @@ impl Job<'_> {
             })
             .buffered(self.parallel());
         while let Some((product, answer)) = answers.next().await {
+            let is_held = self.held.contains(product.id);
             match answer {
-                Ok((metadata, angles)) => {
-                    match not_admitted(self.settings, &product, &metadata, self.held.contains(product.id)) {
-                        None => {
-                            let angles = match angles {
-                                Ok(angles) => angles,
-                                Err(Trouble::Refused(kind, reason)) => {
-                                    refused.push(without_angles(product.id, kind, reason));
-                                    Angles::new()
-                                }
-                                Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
-                            };
-                            out.push(Asked { product, metadata, angles });
-                        }
-                        Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
+                Ok((metadata, angles)) => match not_admitted(self.settings, &product, &metadata, is_held) {
+                    None => {
+                        let angles = match angles {
+                            Ok(angles) => angles,
+                            Err(Trouble::Refused(kind, reason)) => {
+                                refused.push(without_angles(product.id, kind, reason));
+                                Angles::new()
+                            }
+                            Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
+                        };
+                        out.push(Asked { product, metadata, angles });
                     }
-                }
+                    Some(reason) => refused.push(whole(product.id, RefusalKind::Filtered, reason)),
+                },
                 Err(Trouble::Refused(kind, reason)) => refused.push(whole(product.id, kind, reason)),
                 Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
             }

@@ -251,8 +251,7 @@ fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {
         return format!("Update {tile} {level}: {}{eras}; {products}", report.changes.sentence());
     }
     let arrays = count(plan.arrays().count(), "array");
-    let references = report.references + report.eras.iter().map(|era| era.references).sum::<u64>();
-    format!("Build {tile} {level}: {products}, {arrays}, {references} references")
+    format!("Build {tile} {level}: {products}, {arrays}, {} references", report.all_references())
 }
 
 /// Writes every reference that [`build`] would make in an empty place to a Parquet file, those of the main tree alone: what

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::Refusal;
+use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::decide::{Decision, Incomplete, Resolutions, covers};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::{Asset, Quantity};
@@ -25,6 +25,13 @@ pub enum Why {
     Has(BTreeSet<Quantity>),
     /// It counts less, but has more than the product, which has these.
     Lacks(BTreeSet<Asset>),
+}
+
+impl Why {
+    /// As a refusal of this kind is remembered, of a product that has these assets, or whose rows name these quantities.
+    pub fn remembered(kind: RefusalKind, has: BTreeSet<Asset>, named: impl Fn() -> BTreeSet<Quantity>) -> Self {
+        if kind == RefusalKind::Incomplete { Self::Lacks(has) } else { Self::Has(named()) }
+    }
 }
 
 /// What the report says of them, each beside what stands now; what is incomplete comes by itself too.

@@ -108,8 +108,10 @@ async fn work_out(
     let look = Look { settings, held: &held, source, target };
     let others = look.announced(loaded, announced.clone()).await?;
     again.looked_at.extend(announced);
-    if !others.is_subset(&again.replaced) {
-        again.replaced.extend(others);
+    let is_news = !others.is_subset(&again.replaced);
+    again.replaced.extend(others);
+    if is_news && settings.index_missing {
+        // Their rows come of the files.
         return Box::pin(work_out(settings, memory, places, target, loaded, again, progress)).await;
     }
 

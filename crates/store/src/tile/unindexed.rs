@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::product::{ProductId, datastrip_start};
 use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::location::Source;
@@ -142,9 +142,7 @@ impl Unindexed {
         for Remembered { refusal, by, has, .. } in refusals {
             match by {
                 Some(by) => {
-                    let is_incomplete = refusal.kind == RefusalKind::Incomplete;
-                    let has_all = || Why::Has(main_quantities(item, wanted));
-                    let why = if is_incomplete { Why::Lacks(has) } else { has_all() };
+                    let why = Why::remembered(refusal.kind, has, || main_quantities(item, wanted));
                     self.aside.prejudged.push(Prejudged { product: id, by, why });
                 }
                 // Of a product without rows nothing else than its files can have been looked for.

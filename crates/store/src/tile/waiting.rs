@@ -60,8 +60,7 @@ pub fn hold_back(
         let due = |raster: Option<&str>| memory.due(id, raster, fingerprint, stands);
         if let Due::Wait(known) = due(None) {
             if let Some(by) = known.by {
-                let is_incomplete = known.refusal.kind == RefusalKind::Incomplete;
-                let why = if is_incomplete { Why::Lacks(known.has) } else { Why::Has(product.main_quantities()) };
+                let why = Why::remembered(known.refusal.kind, known.has, || product.main_quantities());
                 out.prejudged.push(Prejudged { product: id, by, why });
             } else {
                 refused.push(known.refusal);
@@ -106,10 +105,7 @@ pub fn waits(
     let (fingerprint, now) = (inputs ^ policy(settings), (settings.clock)());
     let known = memory.refusals(id);
     let stands = |by: ProductId| held.contains(by) && !exempt.contains(&id);
-    let waits = |known: &Remembered| {
-        known.fingerprint == fingerprint && known.by.is_none_or(stands) && known.again.is_none_or(|again| again > now)
-    };
-    (!known.is_empty() && known.iter().all(waits)).then_some(known)
+    (!known.is_empty() && known.iter().all(|known| known.waits(fingerprint, now, stands))).then_some(known)
 }
 
 /// Remembers the refusals of a run, and forgets those of what is not refused any more. `asked` gives the fingerprints of the

@@ -34,6 +34,14 @@ pub struct Remembered {
     pub again: Option<DateTime<Utc>>,
 }
 
+impl Remembered {
+    /// True where it would be refused again: made of the same, in the place of what still `stands`, and not due at `now`.
+    #[must_use]
+    pub fn waits(&self, fingerprint: i64, now: DateTime<Utc>, stands: impl Fn(ProductId) -> bool) -> bool {
+        self.fingerprint == fingerprint && self.by.is_none_or(stands) && self.again.is_none_or(|again| again > now)
+    }
+}
+
 /// Whether to ask.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Due {
@@ -76,13 +84,10 @@ impl Memory {
         stands: impl Fn(ProductId) -> bool,
     ) -> Due {
         let state = self.lock();
-        let known = state.refusals.get(&key(&id.to_string(), raster)).filter(|known| known.fingerprint == fingerprint);
-        let now = (self.clock)();
-        match known {
-            Some(known) if known.by.is_none_or(stands) && known.again.is_none_or(|again| again > now) => {
-                Due::Wait(Box::new(known.clone()))
-            }
-            _ => Due::Ask,
+        let known = state.refusals.get(&key(&id.to_string(), raster));
+        match known.filter(|known| known.waits(fingerprint, (self.clock)(), stands)) {
+            Some(known) => Due::Wait(Box::new(known.clone())),
+            None => Due::Ask,
         }
     }
 
