@@ -74,6 +74,11 @@ class Missing:
         with self.service.denying(lambda request: reads(request, ends) and product in request.path):
             yield
 
+    @contextmanager
+    def holding(self, product: str, *ends: str) -> Iterator[None]:
+        with self.service.holding(lambda request: reads(request, ends) and product in request.path):
+            yield
+
     def asked(self, *more: object) -> tuple[dict[str, Any], list[str]]:
         """Run, and give the products whose images were read."""
         with self.service.recorded() as requests:
@@ -267,6 +272,17 @@ def test_what_fails_does_not_use_up_the_limit(night: Missing, ends: tuple[str, .
             report = night.run(*limit)
             assert night.living.view().products == tuple(names[2 : 2 + count])
         assert {left["product"] for left in report["products"]["without_index"]} == set(bad)
+
+
+@pytest.mark.parametrize("ends", [".xml", ".jp2"])
+def test_one_product_that_never_answers_ends_no_run(night: Missing, ends: str) -> None:
+    names = night.add("2024-06-01", "2024-06-06", "2024-06-11")
+    with night.holding(names[1], ends):
+        report = night.run("--source-option", "timeout=1 second")
+    assert night.living.view().products == (names[0], names[2])
+    assert {(product, kind) for product, _, kind in refused(report)} >= {(names[1], "source")}
+    night.run()
+    assert night.living.view().products == tuple(names)
 
 
 def test_what_is_superseded_does_not_use_up_the_limit(night: Missing) -> None:

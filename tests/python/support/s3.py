@@ -138,6 +138,16 @@ class Service:
         finally:
             self.deny = lambda _: False
 
+    @contextmanager
+    def holding(self, which: Callable[[Request], bool]) -> Iterator[None]:
+        """Answer these requests only when the block has ended, or after a minute."""
+        done = threading.Event()
+        with self.denying(lambda request: which(request) and not done.wait(60)):
+            try:
+                yield
+            finally:
+                done.set()
+
 
 @contextmanager
 def serve() -> Iterator[Service]:

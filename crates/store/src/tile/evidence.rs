@@ -1,7 +1,6 @@
 //! Evidence: what products and files themselves say. What cannot be proven is refused by name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -18,13 +17,10 @@ use s2ice_manifest::tlm::IndexRow;
 use super::BuildSettings;
 use super::inputs::Gathered;
 use super::prejudged::{Prejudged, Why};
-use super::trouble::{Trouble, whole, without_angles};
+use super::trouble::{Patience, Trouble, whole, without_angles};
 use crate::error::Result;
 use crate::holdings::Holdings;
 use crate::progress::{Phase, Progress};
-
-/// So many products of which a file does not answer, one after the other, are a source that does not answer.
-pub const SILENT: usize = 4;
 
 /// Angles of a product, by array.
 pub type Angles = BTreeMap<AngleArray, AnglePlacement>;
@@ -77,7 +73,7 @@ pub async fn evidence(
     exempt: &BTreeSet<ProductId>,
     progress: &dyn Progress,
 ) -> Result<Evidence> {
-    let job = Job { settings, reader, held, resolutions: policy.resolutions, silent: Mutex::default() };
+    let job = Job { settings, reader, held, resolutions: policy.resolutions, patience: Patience::default() };
     let (mut refused, mut prejudged, mut contradicted) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut waiting = job.metadata(products, &mut refused, progress).await?;
     let mut products: Vec<ProductRecord> = Vec::with_capacity(waiting.len());
@@ -152,8 +148,7 @@ struct Job<'a> {
     reader: &'a dyn Reader,
     held: &'a Holdings,
     resolutions: Resolutions,
-    /// Products of which a file did not answer since another file did.
-    silent: Mutex<BTreeSet<ProductId>>,
+    patience: Patience,
 }
 
 impl Job<'_> {
@@ -172,7 +167,7 @@ impl Job<'_> {
         let mut out = Vec::with_capacity(products.len());
         let mut answers = futures::stream::iter(products)
             .map(|product| async move {
-                let answer = self.patient(product.id, self.reader.read_product(&product).await);
+                let answer = self.patience.bear(product.id, self.reader.read_product(&product).await);
                 progress.advance(1);
                 (product, answer)
             })
@@ -253,7 +248,7 @@ impl Job<'_> {
         contradicted: &mut BTreeMap<ProductId, Refusal>,
     ) -> Result<Vec<ProductRecord>> {
         let judged = |record: ProductRecord| async move {
-            let verdict = self.patient(record.id, self.reader.judge(&record).await);
+            let verdict = self.patience.bear(record.id, self.reader.judge(&record).await);
             (record, verdict)
         };
         let mut verdicts = futures::stream::iter(records).map(judged).buffered(self.parallel());
@@ -288,7 +283,7 @@ impl Job<'_> {
     async fn best(&self, copies: &Copies) -> Result<(Option<RasterFile>, Vec<Refusal>)> {
         let mut refused = Vec::new();
         for row in &copies.rows {
-            match self.patient(row.product, self.reader.read_raster(row).await) {
+            match self.patience.bear(row.product, self.reader.read_raster(row).await) {
                 Ok(raster) => return Ok((Some(raster), refused)),
                 Err(trouble) => {
                     let refusal = trouble.of_raster(row.product, row.asset)?;
@@ -301,24 +296,6 @@ impl Job<'_> {
             }
         }
         Ok((None, refused))
-    }
-
-    /// A file that never answers is left out; those of several products in a row mean that nothing will answer.
-    fn patient<T>(&self, id: ProductId, answer: std::result::Result<T, Trouble>) -> std::result::Result<T, Trouble> {
-        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        match answer {
-            Err(Trouble::Silent(error)) => {
-                silent.insert(id);
-                match silent.len() {
-                    SILENT.. => Err(Trouble::Fatal(error)),
-                    _ => Err(Trouble::Refused(RefusalKind::Source, error.to_string())),
-                }
-            }
-            answer => {
-                silent.clear();
-                answer
-            }
-        }
     }
 }
 

@@ -20,8 +20,7 @@ use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::BuildSettings;
-use super::evidence::SILENT;
-use super::trouble::{Trouble, whole};
+use super::trouble::{Patience, Trouble, whole};
 use super::wanted::Wanted;
 use super::whereabouts::Whereabouts;
 use crate::error::Result;
@@ -78,7 +77,15 @@ pub async fn index_missing(
     progress: &dyn Progress,
 ) -> Result<Missing> {
     let layout = settings.source_options.layout.unwrap_or_default();
-    let job = Job { settings, memory, source, wanted, whereabouts: Whereabouts::new(source, memory, layout), progress };
+    let job = Job {
+        settings,
+        memory,
+        source,
+        wanted,
+        whereabouts: Whereabouts::new(source, memory, layout),
+        patience: Patience::default(),
+        progress,
+    };
     let before = source.stats().requests();
     let (ordered, mut rest): (Vec<_>, Vec<_>) = asked.into_iter().partition(|asked| asked.ordered);
     let mut out = Missing::default();
@@ -117,6 +124,7 @@ struct Job<'a> {
     source: &'a Source,
     wanted: &'a Wanted,
     whereabouts: Whereabouts<'a>,
+    patience: Patience,
     progress: &'a dyn Progress,
 }
 
@@ -136,7 +144,7 @@ impl Job<'_> {
         let mut rasters = Vec::new();
         for (item, found) in items.iter().zip(found) {
             let unfound = |reason: String| whole(item.product, RefusalKind::Source, reason);
-            match found {
+            match self.patience.bear(item.product, found) {
                 Ok(mut files) => {
                     if self.settings.write_index.is_none() {
                         files.retain(|raster| self.wanted.admits(raster.asset));
@@ -151,8 +159,7 @@ impl Job<'_> {
                     }
                     rasters.extend(files);
                 }
-                Err(Trouble::Fatal(error)) => return Err(error),
-                Err(Trouble::Silent(error)) => out.unfound.push(unfound(error.to_string())),
+                Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
                 Err(Trouble::Refused(_, reason)) => out.unfound.push(unfound(reason)),
             }
         }
@@ -164,11 +171,8 @@ impl Job<'_> {
                 (raster, answer)
             })
             .buffered(parallel);
-        let mut silent = 0;
         while let Some((raster, answer)) = answers.next().await {
-            // One file that never answers is left out; several in a row mean that nothing will answer.
-            silent = if matches!(answer, Err(Trouble::Silent(_))) { silent + 1 } else { 0 };
-            match answer {
+            match self.patience.bear(raster.product, answer) {
                 Ok((row, origin)) => {
                     out.report.rasters += 1;
                     match origin {
@@ -177,10 +181,6 @@ impl Job<'_> {
                         Origin::Cache => {}
                     }
                     out.rows.entry(raster.product).or_default().push(row);
-                }
-                Err(Trouble::Silent(error)) if silent < SILENT => {
-                    let trouble = Trouble::Refused(RefusalKind::Source, error.to_string());
-                    out.refused.push(trouble.of_raster(raster.product, raster.asset)?);
                 }
                 Err(trouble) => out.refused.push(trouble.of_raster(raster.product, raster.asset)?),
             }

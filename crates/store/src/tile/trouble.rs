@@ -1,5 +1,8 @@
 //! Why a raster or product is left out, and which failures end a run.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Asset;
@@ -71,6 +74,39 @@ impl From<AwsError> for Trouble {
             AwsError::Source(error) => error.into(),
             AwsError::NotProven { .. } => Self::Refused(RefusalKind::Metadata, error.to_string()),
             _ => Self::Refused(RefusalKind::Source, error.to_string()),
+        }
+    }
+}
+
+/// Files of so many products that do not answer, one after the other, mean that nothing will.
+const SILENT: usize = 4;
+
+/// How long silence is borne with.
+#[derive(Default)]
+pub struct Patience {
+    /// Products of which a file did not answer since another file did.
+    silent: Mutex<BTreeSet<ProductId>>,
+}
+
+impl Patience {
+    /// A file that never answers is left out; those of several products in a row mean that nothing will answer.
+    ///
+    /// # Errors
+    /// The file is left out, or the whole source is silent.
+    pub fn bear<T>(&self, id: ProductId, answer: std::result::Result<T, Trouble>) -> std::result::Result<T, Trouble> {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Err(Trouble::Silent(error)) => {
+                silent.insert(id);
+                match silent.len() {
+                    SILENT.. => Err(Trouble::Fatal(error)),
+                    _ => Err(Trouble::Refused(RefusalKind::Source, error.to_string())),
+                }
+            }
+            answer => {
+                silent.clear();
+                answer
+            }
         }
     }
 }
