@@ -74,7 +74,7 @@ circles: setup   ## No module uses another in a circle.
 	$(PY) tests/tools/check_circles.py
 
 schemas: build   ## Write schemas and generated tables of the documentation.
-	$${CARGO_TARGET_DIR:-target}/debug/s2ice schemas schemas --docs docs
+	$${CARGO_TARGET_DIR:-target}/debug/s2ice schemas schemas --docs docs --python crates/python/python/s2ice/_settings.py
 
 schemas-check: build ## Schemas and tables are those of the code.
 	@tests/tools/check_schemas.sh

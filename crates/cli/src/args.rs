@@ -1,16 +1,19 @@
-//! Command-line arguments: clap types only. What they mean is worked out in `settings`.
+//! Command-line arguments: clap types only. What they mean is worked out in `settings`; what those that are settings mean to
+//! people is taken from there, too (`help`).
 
-mod choices;
+mod help;
 
 use std::num::NonZeroUsize;
+use std::ops::Not;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use s2ice_manifest::source::mirror::Layout;
+use s2ice_store::duration::Span;
 use s2ice_store::tile::Recheck;
+use serde::Serialize;
 
-pub use self::choices::{ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg};
-use crate::duration::Span;
+pub use self::help::command;
 
 /// Sentinel-2 archives as Icechunk stores, without copying a pixel.
 #[derive(Debug, Parser)]
@@ -51,7 +54,7 @@ pub enum Command {
     /// Write the references of a tile as Parquet: those that the main tree of a new store would have.
     Manifest(ManifestArgs),
     /// Build the store of a tile: one Icechunk repository whose chunks are references into the product files.
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Tell what is in a store: times, arrays, references, containers, last commit.
     Info(InfoArgs),
     /// Refresh every tile of a configuration file, each apart from the others.
@@ -73,15 +76,17 @@ pub enum Command {
         /// Also write the generated tables of the documentation below this folder.
         #[arg(long)]
         docs: Option<PathBuf>,
+        /// Also write the keywords of Python's `build` to this file.
+        #[arg(long)]
+        python: Option<PathBuf>,
     },
 }
 
 /// How to reach the product files.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Source options")]
+#[serde(rename_all = "kebab-case")]
 pub struct SourceArgs {
-    /// Prefix of the product files: a folder, file://, s3://bucket/prefix, gs://, az:// or https://, or the name of a
-    /// mirror: cdse, gcs, aws-l2a or aws-l1c.
     #[arg(long, value_name = "URL")]
     pub source: Option<String>,
     /// Service address of the source, such as https://eodata.dataspace.copernicus.eu.
@@ -92,30 +97,37 @@ pub struct SourceArgs {
     pub source_region: Option<String>,
     /// Read the source without credentials.
     #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
     pub source_anonymous: bool,
     /// Pay for the requests to a requester-pays bucket.
     #[arg(long)]
+    #[serde(rename = "source-request-payer", skip_serializing_if = "Not::not")]
     pub source_requester_pays: bool,
     /// How the source arranges products, where not as the index says: cdse, gcs or aws [default: that of the mirror].
     #[arg(long, value_name = "LAYOUT")]
     pub source_layout: Option<Layout>,
-    /// A further setting of the source's client, such as aws_access_key_id=... (repeatable).
+    /// A further option of the source, such as profile=cdse, or setting of its client, such as
+    /// aws_access_key_id='${CDSE_KEY}' (repeatable).
     #[arg(long, value_name = "KEY=VALUE")]
     pub source_option: Vec<String>,
     /// Requests to the source's host at a time [default: 8, for the Copernicus Data Space 4].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[serde(rename = "source-connections")]
     pub connections: Option<u16>,
     /// Requests per second to the source's host [default: no limit].
     #[arg(long, value_name = "N")]
+    #[serde(rename = "source-requests-per-second")]
     pub requests_per_second: Option<f64>,
     /// Bytes to read from the source's host in 24 hours; then the command fails [default: no limit].
     #[arg(long, value_name = "BYTES")]
+    #[serde(rename = "source-bytes-per-day")]
     pub bytes_per_day: Option<u64>,
 }
 
 /// How to reach the store.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Store options")]
+#[serde(rename_all = "kebab-case")]
 pub struct StoreArgs {
     /// Service address of the store.
     #[arg(long, value_name = "URL")]
@@ -125,74 +137,83 @@ pub struct StoreArgs {
     pub store_region: Option<String>,
     /// Read the store without credentials.
     #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
     pub store_anonymous: bool,
-    /// A further setting of the store's client (repeatable).
+    /// A further option of the store, such as profile=stores, or setting of its client (repeatable).
     #[arg(long, value_name = "KEY=VALUE")]
     pub store_option: Vec<String>,
 }
 
-/// Which products and rasters.
-#[derive(Debug, Clone, Default, Args)]
+/// How to reach index, catalogue and memory.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[command(next_help_heading = "Options of index, catalogue and memory")]
+#[serde(rename_all = "kebab-case")]
+pub struct InputArgs {
+    /// An option of the index, such as endpoint=https://host or profile=index, or setting of its client (repeatable).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub index_option: Vec<String>,
+    /// A header of every request to the catalogue, such as authorization='Bearer ${TOKEN}' (repeatable).
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub stac_header: Vec<String>,
+    /// A further option of the catalogue, such as requests-per-second=2 or max-items=50000 (repeatable).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub stac_option: Vec<String>,
+    /// An option of the memory's place, as for the index (repeatable).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub memory_option: Vec<String>,
+}
+
+/// Which products and rasters. What each option means, its values and its default stand in [`s2ice_store::tile::BuildSettings`].
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct SelectionArgs {
     /// Configuration file (TOML) with options by their long names; the command line wins.
     #[arg(short, long, value_name = "FILE")]
+    #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// MGRS tile, such as 29UNU.
     #[arg(long)]
     pub tile: Option<String>,
-    /// Processing level: L2A or L1C [default: L2A].
     #[arg(long)]
     pub level: Option<String>,
-    /// What the source has: jp2 for SAFE products and a TLM index, cog for GeoTIFFs that the items of --stac name
-    /// [default: jp2].
-    #[arg(long, value_name = "jp2|cog")]
+    #[arg(long, value_name = "KIND")]
     pub source_kind: Option<String>,
-    /// TLM index, Parquet: a file or an URL (repeatable).
     #[arg(long, value_name = "FILE")]
     pub index: Vec<String>,
-    /// Index products of the catalogue that the index lacks: one request per raster where it carries TLM (baseline 05.12
-    /// and later), about one per JPEG 2000 tile where not. No --index is needed then.
     #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
     pub index_missing: bool,
-    /// Most products that --index-missing indexes in one run, the oldest first [default: 20].
     #[arg(long, value_name = "N")]
     pub index_missing_limit: Option<usize>,
-    /// Add the rows that --index-missing makes to this index file, which is read as an index too.
     #[arg(long, value_name = "FILE.parquet")]
     pub write_index: Option<PathBuf>,
-    /// STAC items that choose the products: an API's address, an ItemCollection, item or ndjson file, a folder, or a
-    /// stac-geoparquet file. Without it every product of the index is taken.
     #[arg(long, value_name = "WHERE")]
     pub stac: Option<String>,
-    /// Collection of the items of --stac [default: an API's usual one for the level; any in files].
     #[arg(long, value_name = "ID")]
     pub collection: Option<String>,
-    /// Interval of time: A/B with dates or times, `..` for an open end.
     #[arg(long, value_name = "A/B")]
     pub datetime: Option<String>,
-    /// Leave out products cloudier than this, percent.
     #[arg(long, value_name = "PERCENT")]
     pub max_cloud_cover: Option<f64>,
-    /// Only arrays whose path matches, such as '/measurements/**' or '**/scl' (repeatable).
     #[arg(long, value_name = "GLOB")]
     pub arrays: Vec<String>,
     /// Leave out the sun and viewing angles (/conditions/geometry), for which the whole MTD_TL.xml of every product is
     /// read, some 0.5 MB each, instead of its first kilobytes.
     #[arg(long)]
+    #[serde(rename = "angles", skip_serializing_if = "Not::not", serialize_with = "no")]
     pub no_angles: bool,
-    /// Which copies of a raster to take [default: best].
-    #[arg(long, value_enum)]
-    pub resolutions: Option<ResolutionsArg>,
-    /// Where main headers come from [default: read].
-    #[arg(long, value_enum)]
-    pub headers: Option<HeadersArg>,
-    /// Where what is learned of the source is remembered between runs: a file or an object [default: beside the store];
-    /// `none` for nowhere.
+    #[arg(long)]
+    pub resolutions: Option<String>,
+    #[arg(long)]
+    pub headers: Option<String>,
     #[arg(long, value_name = "PLACE")]
     pub memory: Option<String>,
-    /// Work everything out, write nothing.
     #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
     pub dry_run: bool,
+}
+
+fn no<S: serde::Serializer>(given: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(!given)
 }
 
 /// `s2ice index`.
@@ -222,75 +243,84 @@ pub struct IndexArgs {
 }
 
 /// `s2ice manifest`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct ManifestArgs {
     /// Which products and rasters.
     #[command(flatten)]
+    #[serde(flatten)]
     pub selection: SelectionArgs,
     /// Manifest to write.
     #[arg(short, long, value_name = "M.parquet")]
+    #[serde(skip)]
     pub output: Option<PathBuf>,
     /// How to reach the product files.
     #[command(flatten)]
+    #[serde(flatten)]
     pub source: SourceArgs,
+    /// How to reach index, catalogue and memory.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub inputs: InputArgs,
 }
 
 /// `s2ice build`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct BuildArgs {
     /// Which products and rasters.
     #[command(flatten)]
+    #[serde(flatten)]
     pub selection: SelectionArgs,
-    /// Address of the store: a folder, s3://bucket/prefix, gs:// or az://.
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
-    /// What readers check a reference's file against [default: etag].
-    #[arg(long, value_enum)]
-    pub checksum: Option<ChecksumArg>,
-    /// Icechunk format: 1 is read by every version, 2 needs Icechunk 2 [default: 2].
+    #[arg(long)]
+    pub checksum: Option<String>,
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub spec: Option<u8>,
-    /// Name of the virtual chunk container, by which readers re-point the store to a mirror [default: the bucket].
     #[arg(long, value_name = "NAME")]
     pub container: Option<String>,
-    /// What becomes of products with another radiometric offset, and of rasters with another main header, than the store's
-    /// [default: auto].
-    #[arg(long, value_enum)]
-    pub on_mismatch: Option<OnMismatchArg>,
+    #[arg(long)]
+    pub on_mismatch: Option<String>,
     /// How a store that is there already is brought up to date.
     #[command(flatten)]
+    #[serde(flatten)]
     pub update: UpdateArgs,
     /// How to reach the product files.
     #[command(flatten)]
+    #[serde(flatten)]
     pub source: SourceArgs,
+    /// How to reach index, catalogue and memory.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub inputs: InputArgs,
     /// How to reach the store.
     #[command(flatten)]
+    #[serde(flatten)]
     pub store_options: StoreArgs,
 }
 
 /// How a store that is there already is brought up to date.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize)]
 #[command(next_help_heading = "Update options")]
+#[serde(rename_all = "kebab-case")]
 pub struct UpdateArgs {
-    /// Take away products and rasters that the inputs no longer have; otherwise they stay.
     #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
     pub prune: bool,
-    /// Refuse to prune more than this part of the store's products, percent [default: 50].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub prune_limit: Option<u8>,
-    /// Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
     #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
     pub accept_incomplete: bool,
     /// Ask the files of every product again, or of PRODUCT only (repeatable), whatever was known of them.
     #[arg(long, value_name = "PRODUCT", num_args = 0..=1, default_missing_value = "all")]
     pub recheck: Vec<Recheck>,
-    /// Ask the STAC API for every item, not only for what changed since the last run.
     #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
     pub full: bool,
-    /// How far before the last change seen the STAC API is asked again [default: 1d].
     #[arg(long, value_name = "TIME")]
     pub overlap: Option<Span>,
-    /// How long to wait for another s2ice that writes the same local store [default: 1m].
     #[arg(long, value_name = "TIME")]
     pub lock_wait: Option<Span>,
 }

@@ -3,7 +3,6 @@
 mod args;
 mod clock;
 mod commands;
-mod duration;
 mod exit;
 mod progress;
 mod run;
@@ -13,8 +12,8 @@ mod text;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use args::{Cli, Command};
-use clap::Parser;
+use args::{Cli, Command, command};
+use clap::FromArgMatches as _;
 use exit::Failure;
 
 /// A build is a fifth faster than with the allocator of glibc.
@@ -22,7 +21,10 @@ use exit::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     start_tracing(cli.global.verbose, cli.global.quiet);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -73,14 +75,16 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Index(args) => commands::index::run(args, &global).await,
         Command::Manifest(args) => commands::manifest::run(args, &global, run_id()).await,
-        Command::Build(args) => commands::build::run(args, &global, run_id()).await,
+        Command::Build(args) => commands::build::run(*args, &global, run_id()).await,
         Command::Info(args) => commands::info::run(args, &global).await,
         Command::Rollback(args) => commands::rollback::run(args, &global).await,
         Command::Gc(args) => commands::gc::run(args, &global).await,
         Command::Diff(args) => commands::diff::run(args, &global).await,
         Command::Run(args) => commands::run::run(args, &global, run_id(), told_to_stop()).await,
         Command::Status(args) => commands::status::run(args, &global).await,
-        Command::Schemas { folder, docs } => commands::schemas::run(&folder, docs.as_deref()),
+        Command::Schemas { folder, docs, python } => {
+            commands::schemas::run(&folder, docs.as_deref(), python.as_deref())
+        }
     }
 }
 

@@ -1,266 +1,214 @@
-//! From arguments and configuration file to resolved settings; the command line wins.
+//! From arguments and configuration file to the settings of a build; the command line wins.
+//!
+//! Both become one document with the names of the settings, which is then read as [`BuildSettings`]: nothing here knows a
+//! single setting. Of the command line, `--PLACE-KEY` is a key of the table `PLACE-options`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chrono::Utc;
-use s2ice_manifest::decide::OnMismatch;
-use s2ice_manifest::decide::Resolutions;
-use s2ice_manifest::encoding::SourceKind;
-use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceOptions;
-use s2ice_manifest::source::mirror;
-use s2ice_store::options::Spec;
-use s2ice_store::reference::ChecksumPolicy;
-use s2ice_store::tile::{
-    BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
-};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use s2ice_store::tile::{BuildSettings, Occasion, Wrong, settings_schema, without_value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use crate::args::{ChecksumArg, OnMismatchArg, SelectionArgs, SourceArgs, StoreArgs, UpdateArgs};
-use crate::duration::Span;
 use crate::exit::Failure;
 
-/// The configuration file: the options of `build` and `manifest` by their long names. `--no-angles` is `angles = false`,
-/// how to reach source and store stands in tables, and `--dry-run`, `--recheck` and `--output` are for the command line
-/// only.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(title = "s2ice configuration")]
-pub struct FileConfig {
-    /// MGRS tile, such as 29UNU.
-    pub(crate) tile: Option<String>,
-    /// Processing level: L2A or L1C.
-    pub(crate) level: Option<String>,
-    /// What the source has: jp2 (SAFE products and a TLM index) or cog (GeoTIFFs that the STAC items name).
-    pub(crate) source_kind: Option<String>,
-    /// TLM index files or URLs.
-    pub(crate) index: Vec<String>,
-    /// Index products of the catalogue that the index lacks.
-    pub(crate) index_missing: bool,
-    /// Most products that are so indexed in one run.
-    pub(crate) index_missing_limit: Option<usize>,
-    /// Index file to which their rows are added.
-    pub(crate) write_index: Option<PathBuf>,
-    /// STAC items that choose the products.
-    pub(crate) stac: Option<String>,
-    /// Collection of the items; without one, an API's usual one for the level, and any in files.
-    pub(crate) collection: Option<String>,
-    /// Interval of time, A/B.
-    pub(crate) datetime: Option<String>,
-    /// Greatest cloud cover, percent.
-    pub(crate) max_cloud_cover: Option<f64>,
-    /// Globs of array paths.
-    pub(crate) arrays: Vec<String>,
-    /// Take the sun and viewing angles of the products' XML; true by default.
-    pub(crate) angles: Option<bool>,
-    /// Which copies of a raster to take.
-    pub(crate) resolutions: Option<Resolutions>,
-    /// What becomes of products with another offset and rasters with another main header than the store's.
-    pub(crate) on_mismatch: Option<OnMismatch>,
-    /// Where main headers come from.
-    pub(crate) headers: Option<HeaderPolicy>,
-    /// Where what is learned of the source is remembered: an address, or `none`; without one, beside the store.
-    pub(crate) memory: Option<String>,
-    /// Prefix of the product files, or the name of a mirror.
-    pub(crate) source: Option<String>,
-    /// How to reach the product files.
-    pub(crate) source_options: SourceOptions,
-    /// Address of the store.
-    pub(crate) store: Option<String>,
-    /// How to reach the store.
-    pub(crate) store_options: SourceOptions,
-    /// What readers check a reference's file against.
-    pub(crate) checksum: Option<ChecksumPolicy>,
-    /// Icechunk format, 1 or 2.
-    #[schemars(range(min = 1, max = 2))]
-    pub(crate) spec: Option<u8>,
-    /// Name of the virtual chunk container.
-    pub(crate) container: Option<String>,
-    /// Take away what the inputs no longer have.
-    pub(crate) prune: bool,
-    /// Greatest part of a store's products that may be pruned, percent.
-    #[schemars(range(max = 100))]
-    pub(crate) prune_limit: Option<u8>,
-    /// Let a later processing take the place of an earlier one though it lacks rasters that the earlier one has.
-    pub(crate) accept_incomplete: bool,
-    /// Products whose files are asked again whatever was known of them; not for files.
-    #[serde(skip)]
-    pub(crate) recheck: Vec<Recheck>,
-    /// Ask the STAC API for every item.
-    pub(crate) full: bool,
-    /// How far before the last change seen the STAC API is asked again.
-    pub(crate) overlap: Option<Span>,
-    /// How long to wait for another process that writes the same local store.
-    pub(crate) lock_wait: Option<Span>,
+/// Places that are reached by options of their own.
+const PLACES: [&str; 5] = ["source", "store", "index", "stac", "memory"];
+
+/// The run that the settings of this process are for.
+pub fn occasion(run: &str) -> Occasion {
+    let writer = format!("s2ice {}", env!("CARGO_PKG_VERSION"));
+    Occasion { clock: Utc::now, run: run.to_owned(), writer }
 }
 
-impl FileConfig {
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let text = read_file(path).map_err(Failure::Usage)?;
-        toml::from_str(&text).map_err(|error| Failure::Usage(misread(path, &text, &error)))
+/// The settings of `build` and `manifest`.
+///
+/// # Errors
+/// The configuration file cannot be read, or an option is missing or wrong.
+pub fn build(arguments: &impl Serialize, file: Option<&Path>, run: &str) -> Result<BuildSettings, Failure> {
+    let mut document = file.map(read).transpose()?.unwrap_or_default();
+    lay_over(&mut document, given(arguments)?);
+    let settings = BuildSettings::read(Value::Object(document), occasion(run))?;
+    if let Some(path) = file {
+        warn_of_secrets(path, settings.plain_secrets());
     }
+    Ok(settings)
+}
 
-    /// With the command line's options on top.
-    fn with_arguments(
-        mut self,
-        selection: SelectionArgs,
-        source: &SourceArgs,
-        only: BuildOnly,
-    ) -> Result<Self, Failure> {
-        fn given<T>(field: &mut Option<T>, value: Option<T>) {
-            if value.is_some() {
-                *field = value;
-            }
-        }
-        given(&mut self.tile, selection.tile);
-        given(&mut self.level, selection.level);
-        given(&mut self.source_kind, selection.source_kind);
-        if !selection.index.is_empty() {
-            self.index = selection.index;
-        }
-        self.index_missing |= selection.index_missing;
-        given(&mut self.index_missing_limit, selection.index_missing_limit);
-        given(&mut self.write_index, selection.write_index);
-        given(&mut self.stac, selection.stac);
-        given(&mut self.collection, selection.collection);
-        given(&mut self.datetime, selection.datetime);
-        given(&mut self.max_cloud_cover, selection.max_cloud_cover);
-        if !selection.arrays.is_empty() {
-            self.arrays = selection.arrays;
-        }
-        given(&mut self.angles, selection.no_angles.then_some(false));
-        given(&mut self.resolutions, selection.resolutions.map(Into::into));
-        given(&mut self.headers, selection.headers.map(Into::into));
-        given(&mut self.memory, selection.memory);
-        given(&mut self.source, source.source.clone());
-        self.source_options = source_options(self.source_options, source)?;
-        given(&mut self.store, only.store);
-        self.store_options = store_options(self.store_options, &only.options)?;
-        given(&mut self.checksum, only.checksum.map(Into::into));
-        given(&mut self.spec, only.spec);
-        given(&mut self.container, only.container);
-        given(&mut self.on_mismatch, only.on_mismatch.map(Into::into));
-        let update = only.update;
-        self.prune |= update.prune;
-        given(&mut self.prune_limit, update.prune_limit);
-        self.accept_incomplete |= update.accept_incomplete;
-        self.recheck.extend(update.recheck);
-        self.full |= update.full;
-        given(&mut self.overlap, update.overlap);
-        given(&mut self.lock_wait, update.lock_wait);
-        Ok(self)
-    }
+/// How the place of this name is reached, as the command line says.
+///
+/// # Errors
+/// A `KEY=VALUE` without `=`, or an option that makes no sense.
+pub fn options(place: &str, arguments: &impl Serialize) -> Result<SourceOptions, Failure> {
+    let table = given(arguments)?.remove(&format!("{place}-options")).unwrap_or_else(|| json!({}));
+    serde_path_to_error::deserialize(table).map_err(|error| {
+        let (key, reason) = (error.path().to_string(), without_value(&error.into_inner().to_string()));
+        Failure::usage(format!("--{place}-{key}: {reason}"))
+    })
+}
 
-    /// The settings of a build.
-    ///
-    /// # Errors
-    /// An option is missing or wrong.
-    pub fn resolve(mut self, dry_run: bool, run: String) -> Result<BuildSettings, Wrong> {
-        fn parse<T: std::str::FromStr>(key: &'static str, text: &str) -> Result<T, Wrong>
-        where
-            T::Err: ToString,
-        {
-            text.parse().map_err(|error: T::Err| Wrong::bad(key, error))
+/// The options that were given, as a document of settings.
+fn given(arguments: &impl Serialize) -> Result<Map<String, Value>, Failure> {
+    let Ok(Value::Object(given)) = serde_json::to_value(arguments) else { return Ok(Map::new()) };
+    let mut document = Map::new();
+    for (name, value) in given {
+        if value.is_null() || value.as_array().is_some_and(Vec::is_empty) {
+            continue;
         }
-        let tile: MgrsTile = parse("tile", &self.tile.ok_or(Wrong::missing("tile"))?)?;
-        let level: Level = parse("level", self.level.as_deref().unwrap_or("L2A"))?;
-        let source_kind: SourceKind = parse("source-kind", self.source_kind.as_deref().unwrap_or("jp2"))?;
-        if self.index.is_empty() && !self.index_missing && source_kind.is_jp2() {
-            let hint = "give a TLM index, make one with `s2ice index`, or use --index-missing with --stac";
-            return Err(Wrong::Missing { key: "index", hint });
-        }
-        let datetime = self.datetime.map(|text| parse("datetime", &text)).transpose()?;
-        if self.collection.is_some() && self.stac.is_none() {
-            return Err(Wrong::bad("collection", "it is one of a catalogue, and `stac` names none"));
-        }
-        if self.max_cloud_cover.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
-            return Err(Wrong::bad("max-cloud-cover", "it is a percentage, 0 to 100"));
-        }
-        Ok(BuildSettings {
-            tile,
-            level,
-            source_kind,
-            index: self.index,
-            index_missing: self.index_missing,
-            index_missing_limit: self.index_missing_limit.unwrap_or(INDEX_MISSING_LIMIT),
-            write_index: self.write_index,
-            stac: self.stac,
-            collection: self.collection,
-            datetime,
-            max_cloud_cover: self.max_cloud_cover,
-            arrays: self.arrays,
-            angles: self.angles.unwrap_or(true),
-            resolutions: self.resolutions.unwrap_or_default(),
-            on_mismatch: self.on_mismatch.unwrap_or_default(),
-            headers: self.headers.unwrap_or_default(),
-            memory: self.memory.map(MemoryPlace::from).unwrap_or_default(),
-            source: mirror::address(&self.source.ok_or(Wrong::missing("source"))?, &mut self.source_options),
-            source_options: self.source_options,
-            store: self.store,
-            store_options: self.store_options,
-            checksum: self.checksum.unwrap_or_default(),
-            spec: match self.spec {
-                Some(1) => Spec::V1,
-                None | Some(2) => Spec::V2,
-                Some(other) => return Err(Wrong::bad("spec", format!("{other} is unknown, 1 or 2"))),
-            },
-            container: self.container,
-            prune: self.prune,
-            prune_limit: match self.prune_limit {
-                Some(percent) if percent > 100 => {
-                    return Err(Wrong::bad("prune-limit", "it is a percentage, 0 to 100"));
+        let key = PLACES.iter().find_map(|place| Some((*place, name.strip_prefix(place)?.strip_prefix('-')?)));
+        match key {
+            Some((place, "option")) => {
+                for (key, text) in pairs(&name, &value)? {
+                    insert(&mut document, place, &key, text)?;
                 }
-                percent => percent.unwrap_or(PRUNE_LIMIT),
-            },
-            accept_incomplete: self.accept_incomplete,
-            recheck: self.recheck,
-            full: self.full,
-            overlap: self.overlap.map_or(OVERLAP, |span| span.0),
-            lock_wait: self.lock_wait.map_or(LOCK_WAIT, |span| span.0),
-            clock: Utc::now,
-            dry_run,
-            run,
-            writer: format!("s2ice {}", env!("CARGO_PKG_VERSION")),
-        })
-    }
-}
-
-/// A setting that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wrong {
-    /// It must be given.
-    Missing {
-        /// Its key.
-        key: &'static str,
-        /// What to do; empty for the usual.
-        hint: &'static str,
-    },
-    /// Its value makes no sense.
-    Bad {
-        /// Its key.
-        key: &'static str,
-        /// Why.
-        reason: String,
-    },
-}
-
-impl Wrong {
-    fn missing(key: &'static str) -> Self {
-        Self::Missing { key, hint: "" }
-    }
-
-    /// A value that makes no sense.
-    pub fn bad(key: &'static str, reason: impl ToString) -> Self {
-        Self::Bad { key, reason: reason.to_string() }
-    }
-
-    /// The key concerned.
-    pub fn key(&self) -> &'static str {
-        match self {
-            Self::Missing { key, .. } | Self::Bad { key, .. } => key,
+            }
+            Some((place, "header")) => {
+                let headers = pairs(&name, &value)?.into_iter().map(|(name, text)| (name, text.into())).collect();
+                lay_over(&mut document, table(place, "headers", Value::Object(headers)));
+            }
+            Some((place, key)) if property(place, key).is_some() => lay_over(&mut document, table(place, key, value)),
+            _ => drop(document.insert(name, value)),
         }
     }
+    Ok(document)
+}
+
+/// `KEY=VALUE`, which may be a secret and is not repeated where it is none.
+fn pairs(option: &str, list: &Value) -> Result<Vec<(String, String)>, Failure> {
+    let pair = |text: &str| {
+        let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty())?;
+        Some((key.to_owned(), value.to_owned()))
+    };
+    let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let pairs: Option<Vec<_>> = texts.map(pair).collect();
+    pairs.ok_or_else(|| Failure::usage(format!("--{option}: it is not KEY=VALUE")))
+}
+
+/// A key of a place's options, or a setting of its client.
+fn insert(document: &mut Map<String, Value>, place: &str, key: &str, text: String) -> Result<(), Failure> {
+    let Some(property) = property(place, key) else {
+        if place == "stac" {
+            return Err(Failure::usage(format!("--stac-option: {key} is no option of a catalogue")));
+        }
+        lay_over(document, table(place, "extra", json!({ key: text })));
+        return Ok(());
+    };
+    let is = |kind: &str| {
+        let declared = &property["type"];
+        declared == kind || declared.as_array().is_some_and(|kinds| kinds.iter().any(|one| one == kind))
+    };
+    let value = if is("boolean") || is("integer") || is("number") {
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    } else {
+        Value::String(text)
+    };
+    lay_over(document, table(place, key, value));
+    Ok(())
+}
+
+/// What the schema says of a key of a place's options.
+fn property(place: &str, key: &str) -> Option<&'static Value> {
+    let name = if place == "stac" { "StacOptions" } else { "SourceOptions" };
+    settings_schema()["$defs"][name]["properties"].get(key)
+}
+
+fn table(place: &str, key: &str, value: Value) -> Map<String, Value> {
+    let inner = Map::from_iter([(key.to_owned(), value)]);
+    Map::from_iter([(format!("{place}-options"), Value::Object(inner))])
+}
+
+/// Puts a document over another one; tables within, such as `source-options`, key by key.
+fn lay_over(below: &mut Map<String, Value>, above: Map<String, Value>) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(Value::Object(below)), Value::Object(above)) => lay_over(below, above),
+            (_, value) => drop(below.insert(key, value)),
+        }
+    }
+}
+
+/// A configuration file of one tile.
+fn read(path: &Path) -> Result<Map<String, Value>, Failure> {
+    let text = read_file(path).map_err(Failure::Usage)?;
+    let bad = |error: &toml::de::Error| Failure::Usage(misread(path, &text, error));
+    let parsed = DeTable::parse(&text).map_err(|error| bad(&error))?.into_inner();
+    check_table(path, &text, &parsed).map_err(Failure::Usage)?;
+    let table: toml::Table = toml::from_str(&text).map_err(|error| bad(&error))?;
+    match serde_json::to_value(table) {
+        Ok(Value::Object(document)) => Ok(document),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// Refuses what is for the command line only.
+///
+/// # Errors
+/// One sentence.
+pub fn check_keys(path: &Path, text: &str, table: &DeTable<'_>) -> Result<(), String> {
+    for (key, _) in table.iter() {
+        if settings_schema()["properties"][key.get_ref().as_ref()]["x-file"] == json!(false) {
+            let reason = format!("`{}` is for the command line only", key.get_ref());
+            return Err(misplaced(path, text, key.span().start, &reason));
+        }
+    }
+    Ok(())
+}
+
+/// The JSON Schema of what may stand in a file.
+pub fn file_schema() -> Value {
+    let mut schema = settings_schema().clone();
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.retain(|_, property| property["x-file"] != json!(false));
+    }
+    // What is missing may stand on the command line or at the top.
+    schema.as_object_mut().map(|schema| schema.remove("required"));
+    schema
+}
+
+/// Finds what cannot be read of a table in which settings may be missing: at its place in the file.
+///
+/// # Errors
+/// One sentence.
+pub fn check_table(path: &Path, text: &str, table: &DeTable<'_>) -> Result<(), String> {
+    check_keys(path, text, table)?;
+    let mut whole = table.clone();
+    for (key, value) in [("tile", "33TVN"), ("source", "/")] {
+        let value = Spanned::new(0..0, DeValue::String(value.into()));
+        whole.entry(Spanned::new(0..0, key.into())).or_insert(value);
+    }
+    read_value::<BuildSettings>(path, text, Spanned::new(0..0, DeValue::Table(whole))).map(drop)
+}
+
+/// Reads a value of a configuration file.
+///
+/// # Errors
+/// One sentence with file, line and key.
+pub fn read_value<T: DeserializeOwned>(path: &Path, text: &str, value: Spanned<DeValue<'_>>) -> Result<T, String> {
+    serde_path_to_error::deserialize(ValueDeserializer::from(value)).map_err(|error| {
+        let key = error.path().to_string();
+        told(path, text, error.inner(), Some(key.as_str()).filter(|key| *key != "."))
+    })
+}
+
+/// A file with keys in it is for its owner only.
+pub fn warn_of_secrets(path: &Path, found: Vec<String>) {
+    if let Some(sentence) = open_secrets(path, &found) {
+        tracing::warn!("{sentence}");
+    }
+}
+
+/// What is said of a file that others may read though keys stand in it.
+pub fn open_secrets(path: &Path, found: &[String]) -> Option<String> {
+    let first = found.first().filter(|_| s2ice_manifest::source::location::credentials::is_open_to_others(path))?;
+    Some(format!(
+        "configuration file {}: others may read it, and {first} stands in it: give ${{NAME}} or a credentials-file in its \
+         place, or take the right to read away from others",
+        path.display()
+    ))
 }
 
 /// As a mistake in the command line.
@@ -271,6 +219,7 @@ impl From<Wrong> for Failure {
                 format!("--{key} is missing: give it or set `{key}` in the configuration file")
             }
             Wrong::Missing { key, hint } => format!("--{key} is missing: {hint}"),
+            Wrong::Bad { key, reason } if key.is_empty() || key.ends_with("-options") => reason,
             Wrong::Bad { key, reason } => format!("--{key}: {reason}"),
         })
     }
@@ -284,15 +233,20 @@ pub fn read_file(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|e| format!("configuration file {} cannot be read: {e}", path.display()))
 }
 
-/// A file that is not what is expected: its name, the line, the key, the reason.
+/// A file that is not what is expected: its name, the line, the key, the reason. What a key has is not repeated: it may be a
+/// secret.
 pub fn misread(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    told(path, text, error, None)
+}
+
+fn told(path: &Path, text: &str, error: &toml::de::Error, key: Option<&str>) -> String {
     let start = error.span().map_or(0, |span| span.start);
-    let reason = error.message().lines().next().unwrap_or_default();
-    let content = text.lines().nth(line(text, start) - 1).unwrap_or_default();
-    let key = content.split_once('=').map(|(key, _)| format!("`{}`", key.trim()));
-    match key.filter(|key| key.len() > 2 && !reason.contains(key.as_str())) {
-        Some(key) => misplaced(path, text, start, &format!("{key}: {reason}")),
-        None => misplaced(path, text, start, reason),
+    let reason = without_value(error.message().lines().next().unwrap_or_default());
+    // An unknown key is named by the reason.
+    let name = key.and_then(|key| key.rsplit('.').next()).unwrap_or_default();
+    match key.filter(|_| !reason.contains(&format!("`{name}`"))) {
+        Some(key) => misplaced(path, text, start, &format!("`{key}`: {reason}")),
+        None => misplaced(path, text, start, &reason),
     }
 }
 
@@ -306,79 +260,64 @@ pub fn line(text: &str, offset: usize) -> usize {
     1 + text.get(..offset).unwrap_or(text).matches('\n').count()
 }
 
-/// What only `build` has.
-#[derive(Debug, Clone, Default)]
-pub struct BuildOnly {
-    /// Address of the store.
-    pub store: Option<String>,
-    /// Checksums.
-    pub checksum: Option<ChecksumArg>,
-    /// Format.
-    pub spec: Option<u8>,
-    /// Container name.
-    pub container: Option<String>,
-    /// What becomes of what does not fit.
-    pub on_mismatch: Option<OnMismatchArg>,
-    /// How a store that is there is brought up to date.
-    pub update: UpdateArgs,
-    /// How to reach the store.
-    pub options: StoreArgs,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
 
-/// Resolves the settings of `build` and `manifest`.
-///
-/// # Errors
-/// The configuration file cannot be read, or an option is missing or wrong.
-pub fn build(
-    selection: SelectionArgs,
-    source: &SourceArgs,
-    only: BuildOnly,
-    run: String,
-) -> Result<BuildSettings, Failure> {
-    let file = match &selection.config {
-        Some(path) => FileConfig::read(path)?,
-        None => FileConfig::default(),
-    };
-    let dry_run = selection.dry_run;
-    Ok(file.with_arguments(selection, source, only)?.resolve(dry_run, run)?)
-}
+    use super::*;
+    use crate::args::{Cli, Command};
 
-/// Options of the source with the command line's on top.
-///
-/// # Errors
-/// A `KEY=VALUE` without `=`.
-pub fn source_options(mut options: SourceOptions, args: &SourceArgs) -> Result<SourceOptions, Failure> {
-    overlay(&mut options, &args.source_endpoint, &args.source_region, args.source_anonymous, &args.source_option)?;
-    options.request_payer |= args.source_requester_pays;
-    options.connections = args.connections.map(usize::from).or(options.connections);
-    options.layout = args.source_layout.or(options.layout);
-    options.requests_per_second = args.requests_per_second.or(options.requests_per_second);
-    options.bytes_per_day = args.bytes_per_day.or(options.bytes_per_day);
-    Ok(options)
-}
-
-/// Options of the store with the command line's on top.
-///
-/// # Errors
-/// A `KEY=VALUE` without `=`.
-pub fn store_options(mut options: SourceOptions, args: &StoreArgs) -> Result<SourceOptions, Failure> {
-    overlay(&mut options, &args.store_endpoint, &args.store_region, args.store_anonymous, &args.store_option)?;
-    Ok(options)
-}
-
-fn overlay(
-    options: &mut SourceOptions,
-    endpoint: &Option<String>,
-    region: &Option<String>,
-    anonymous: bool,
-    extra: &[String],
-) -> Result<(), Failure> {
-    options.endpoint = endpoint.clone().or(options.endpoint.take());
-    options.region = region.clone().or(options.region.take());
-    options.anonymous |= anonymous;
-    for pair in extra {
-        let (key, value) = pair.split_once('=').ok_or_else(|| Failure::usage(format!("{pair:?} is not KEY=VALUE")))?;
-        options.extra.insert(key.to_owned(), value.to_owned());
+    fn read_line(line: &str) -> Result<BuildSettings, Failure> {
+        let line = format!("s2ice build --tile 33TVN --source s3://archive --index i.parquet --store /s {line}");
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Build(args) => build(&*args, args.selection.config.as_deref(), "run-1"),
+            _ => unreachable!(),
+        }
     }
-    Ok(())
+
+    #[test]
+    fn options_of_places_are_keys_of_their_tables() {
+        let settings = read_line(
+            "--source-endpoint https://s --source-requester-pays --connections 3 --source-option virtual-hosted=true \
+             --source-option aws_imdsv1_fallback=true --store-region eu --index-option anonymous=true \
+             --stac https://host/v1 --stac-header x-key=a=b --stac-option max-items=7 --no-angles --overlap 2h",
+        )
+        .unwrap();
+        let source = &settings.source_options;
+        assert_eq!(source.endpoint.as_deref(), Some("https://s"));
+        assert_eq!((source.request_payer, source.connections, source.virtual_hosted), (true, Some(3), Some(true)));
+        assert!(source.extra.contains_key("aws_imdsv1_fallback"));
+        assert_eq!(settings.store_options.region.as_deref(), Some("eu"));
+        assert!(settings.reach_index().anonymous && !source.anonymous);
+        assert_eq!(settings.stac_options.headers["x-key"].reveal().unwrap(), "a=b");
+        assert_eq!((settings.stac_options.max_items, settings.angles), (7, false));
+        assert_eq!(settings.overlap.to_string(), "2h");
+        assert_eq!(settings.occasion.run, "run-1");
+    }
+
+    #[test]
+    fn mistakes_name_the_option_and_no_secret() {
+        for (line, expected) in [
+            ("--stac-header hunter2", "--stac-header: it is not KEY=VALUE"),
+            ("--source-option =hunter2", "--source-option: it is not KEY=VALUE"),
+            ("--stac-option token=hunter2", "--stac-option: token is no option of a catalogue"),
+            ("--source-option anonymous=hunter2", "anonymous: invalid type"),
+            ("--max-cloud-cover 101", "--max-cloud-cover: it is a percentage, 0 to 100"),
+            ("--level L3", "--level: \"L3\" is not"),
+            ("--datetime yesterday", "--datetime: \"yesterday\" is not an interval"),
+            ("--stac ftp://hunter2@x", "--stac: "),
+            ("--collection c", "--collection: it is one of a catalogue"),
+            ("--source-endpoint https://me:hunter2@s", "credentials or a query do not belong in an endpoint"),
+            ("--stac https://h --stac-option requests-per-second=0", "requests-per-second: 0 is not a number above 0"),
+            ("--arrays [", "--arrays: "),
+            ("--memory s3://", "--memory: "),
+        ] {
+            let error = match read_line(line) {
+                Err(Failure::Usage(text)) => text,
+                other => panic!("{line}: {other:?}"),
+            };
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{line}: {error}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod support;
 use std::time::Instant;
 
 use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, SourceUrl};
+use s2ice_manifest::source::secret::Secret;
 use support::{Answer, Server};
 
 const XML: &str = "Content-Type: application/xml\r\n";
@@ -164,7 +165,7 @@ async fn folders_are_read_without_following_links_out() {
 fn options_are_checked() {
     let url = SourceUrl::parse("s3://eodata").unwrap();
     let mut options = SourceOptions::default();
-    options.extra.insert("no_such_setting".to_owned(), "x".to_owned());
+    options.extra.insert("no_such_setting".to_owned(), Secret::new("x"));
     let error = Source::open(&url, &options).unwrap_err();
     assert!(error.to_string().contains("\"no_such_setting\" is no setting"), "{error}");
     let options = SourceOptions { endpoint: Some("eodata.example".to_owned()), ..SourceOptions::default() };

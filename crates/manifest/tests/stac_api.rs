@@ -9,6 +9,7 @@ mod stac_support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use s2ice_manifest::source::secret::Secret;
 use s2ice_manifest::source::stac_file::{StacLoadError, StacOptions, load_stac};
 use s2ice_manifest::stac::{LoadNote, StacQuery};
 use serde_json::{Value, json};
@@ -192,7 +193,7 @@ async fn links_and_redirects_to_other_hosts_are_refused() {
         _ => page(&[item(1, "29UNU", 1.0)], Some(json!({"rel": "next", "href": next}))),
     });
     let mut options = fast();
-    options.headers.insert("authorization".to_owned(), "Bearer secret".to_owned());
+    options.headers.insert("authorization".to_owned(), Secret::new("Bearer secret"));
     let load = load_stac(&server.url("/v1"), &query(), &options).await.unwrap();
     let reasons = load.completeness.reasons().join("|");
     assert!(reasons.contains("on another host") && !reasons.contains("stolen"), "{reasons}");
@@ -290,8 +291,8 @@ async fn a_file_in_a_bucket_is_read() {
         _ => Answer::status(404, ""),
     });
     let mut options = fast();
-    options.source.endpoint = Some(server.url(""));
-    options.source.anonymous = true;
+    options.storage.endpoint = Some(server.url(""));
+    options.storage.anonymous = true;
     let load = load_stac("s3://bucket/stac/items.ndjson", &query(), &options).await.unwrap();
     assert_eq!(days(&load), ["01", "02"]);
     assert!(load_stac("s3://bucket/stac/none.json", &query(), &options).await.is_err());

@@ -4,6 +4,7 @@ pub mod angles;
 pub mod commit;
 pub mod config;
 pub mod diff;
+pub mod duration;
 pub mod error;
 pub mod gate;
 mod held;

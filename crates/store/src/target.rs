@@ -13,6 +13,7 @@ use icechunk::storage::{
     new_azure_blob_storage, new_gcs_storage, new_http_storage, new_local_filesystem_storage,
     new_s3_object_store_storage,
 };
+use s2ice_manifest::source::location::credentials::ClientSettings;
 use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceError, SourceOptions, SourceUrl};
 
 use crate::error::{Error, Result, one_line};
@@ -226,18 +227,18 @@ async fn storage(
     let bucket = url.authority().to_owned();
     match url.scheme() {
         Scheme::S3 => {
-            let credentials = s3_credentials(options, &effective);
+            let credentials = s3_credentials(options, &effective)?;
             let config = s3_options(&effective);
             new_s3_object_store_storage(config, bucket, prefix, Some(credentials), vec![], vec![]).await.map_err(text)
         }
         Scheme::Gcs => {
             let credentials = if effective.anonymous { GcsCredentials::Anonymous } else { GcsCredentials::FromEnv };
-            let config = client_config(options, &effective, "base_url");
+            let config = client_config(options, url.scheme(), &effective, "base_url")?;
             new_gcs_storage(bucket, prefix, Some(credentials), Some(config), vec![], vec![]).map_err(text)
         }
         Scheme::Azure => {
             let account = effective.account.clone().ok_or("no account: set AZURE_STORAGE_ACCOUNT_NAME")?;
-            let config = client_config(options, &effective, "endpoint");
+            let config = client_config(options, url.scheme(), &effective, "endpoint")?;
             new_azure_blob_storage(account, bucket, prefix, None, Some(config)).await.map_err(text)
         }
         Scheme::Http | Scheme::Https => {
@@ -248,24 +249,39 @@ async fn storage(
     }
 }
 
-fn s3_credentials(options: &SourceOptions, effective: &Effective) -> S3Credentials {
+fn s3_credentials(options: &SourceOptions, effective: &Effective) -> std::result::Result<S3Credentials, String> {
     if effective.anonymous {
-        return S3Credentials::Anonymous;
+        return Ok(S3Credentials::Anonymous);
     }
-    let extra = |name: &str| options.extra.get(&format!("aws_{name}")).or_else(|| options.extra.get(name)).cloned();
-    match (extra("access_key_id"), extra("secret_access_key")) {
-        (Some(id), Some(secret)) => S3Credentials::Static(S3StaticCredentials {
+    if options.instance_role && std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
+        // Icechunk's client looks there first.
+        return Err(
+            "the instance-role of a store cannot be used while the environment has AWS_ACCESS_KEY_ID: give other \
+                    places keys of their own, by profile or ${NAME}"
+                .to_owned(),
+        );
+    }
+    let ClientSettings { from_environment, settings } = options.client(Scheme::S3)?;
+    let setting = |name: &str| settings.get(&format!("aws_{name}")).or_else(|| settings.get(name)).cloned();
+    match (setting("access_key_id"), setting("secret_access_key")) {
+        (Some(id), Some(secret)) => Ok(S3Credentials::Static(S3StaticCredentials {
             access_key_id: id,
             secret_access_key: secret,
-            session_token: extra("session_token").or_else(|| extra("token")),
+            session_token: setting("session_token").or_else(|| setting("token")),
             expires_after: None,
-        }),
-        _ => S3Credentials::FromEnv,
+        })),
+        _ if from_environment || options.instance_role => Ok(S3Credentials::FromEnv),
+        _ => Err("the store's own keys need both aws_access_key_id and aws_secret_access_key".to_owned()),
     }
 }
 
-fn client_config(options: &SourceOptions, effective: &Effective, endpoint_key: &str) -> HashMap<String, String> {
-    let mut config: HashMap<String, String> = options.extra.clone().into_iter().collect();
+fn client_config(
+    options: &SourceOptions,
+    scheme: Scheme,
+    effective: &Effective,
+    endpoint_key: &str,
+) -> std::result::Result<HashMap<String, String>, String> {
+    let mut config: HashMap<String, String> = options.client(scheme)?.settings.into_iter().collect();
     if let Some(endpoint) = &effective.endpoint {
         config.insert(endpoint_key.to_owned(), endpoint.clone());
     }
@@ -275,7 +291,7 @@ fn client_config(options: &SourceOptions, effective: &Effective, endpoint_key: &
     if effective.anonymous {
         config.insert("skip_signature".to_owned(), "true".to_owned());
     }
-    config
+    Ok(config)
 }
 
 #[cfg(test)]

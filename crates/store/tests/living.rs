@@ -3,12 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use s2ice_manifest::decide::OnMismatch;
-use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::ids::Level;
 use s2ice_manifest::raster::Asset;
@@ -16,12 +14,10 @@ use s2ice_manifest::source::index_writer::write_index;
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 use s2ice_store::diff::{DiffOptions, diff};
-use s2ice_store::options::Spec;
 use s2ice_store::progress::Silent;
-use s2ice_store::reference::ChecksumPolicy;
 use s2ice_store::report::BuildReport;
 use s2ice_store::target::Target;
-use s2ice_store::tile::{BuildSettings, HeaderPolicy, build};
+use s2ice_store::tile::{BuildSettings, Occasion, build};
 
 const TILE: &str = "33TVN";
 const ASSETS: [&str; 4] = ["B09_60m", "B01_60m", "SCL_60m", "B01_20m"];
@@ -158,43 +154,12 @@ async fn target(path: &Path) -> Target {
 }
 
 fn settings(store: &Path, index: &Path, stac: &Path, run: String) -> BuildSettings {
-    BuildSettings {
-        tile: TILE.parse().unwrap(),
-        level: Level::L2A,
-        source_kind: s2ice_manifest::encoding::SourceKind::Jp2,
-        index: vec![index.to_str().unwrap().to_owned()],
-        index_missing: false,
-        index_missing_limit: 0,
-        write_index: None,
-        stac: Some(stac.to_str().unwrap().to_owned()),
-        collection: None,
-        datetime: None,
-        max_cloud_cover: None,
-        arrays: Vec::new(),
-        angles: true,
-        resolutions: Resolutions::Best,
-        on_mismatch: OnMismatch::Refuse,
-        headers: HeaderPolicy::Assume,
-        memory: s2ice_store::tile::MemoryPlace::Nowhere,
-        source: "/nonexistent/archive".to_owned(),
-        source_options: SourceOptions::default(),
-        store: Some(store.to_str().unwrap().to_owned()),
-        store_options: SourceOptions::default(),
-        checksum: ChecksumPolicy::Etag,
-        spec: Spec::V2,
-        container: Some("archive".to_owned()),
-        prune: false,
-        prune_limit: 100,
-        accept_incomplete: false,
-        recheck: Vec::new(),
-        full: false,
-        overlap: Duration::ZERO,
-        lock_wait: Duration::ZERO,
-        clock: chrono::Utc::now,
-        dry_run: false,
-        run,
-        writer: "s2ice test".to_owned(),
-    }
+    let document = serde_json::json!({
+        "tile": TILE, "index": index, "stac": stac, "store": store, "source": "/nonexistent/archive", "container": "archive",
+        "on-mismatch": "refuse", "headers": "assume", "memory": "none", "prune-limit": 100, "overlap": "0s", "lock-wait": "0s",
+    });
+    let occasion = Occasion { clock: chrono::Utc::now, run, writer: "s2ice test".to_owned() };
+    BuildSettings::read(document, occasion).unwrap()
 }
 
 /// Of several processings of one half, a later one has what an earlier one has, or less: where each has something that the

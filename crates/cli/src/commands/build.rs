@@ -8,7 +8,7 @@ use super::summarise;
 use crate::args::{BuildArgs, Global};
 use crate::exit::Failure;
 use crate::progress::Bars;
-use crate::settings::{self, BuildOnly};
+use crate::settings;
 use crate::text;
 
 /// How many entries of a list of products the summary shows; the JSON report has all.
@@ -16,16 +16,7 @@ const SHOWN: usize = 10;
 
 /// Runs the command.
 pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Failure> {
-    let only = BuildOnly {
-        store: args.store,
-        checksum: args.checksum,
-        spec: args.spec,
-        container: args.container,
-        on_mismatch: args.on_mismatch,
-        update: args.update,
-        options: args.store_options,
-    };
-    let settings = settings::build(args.selection, &args.source, only, run)?;
+    let settings = settings::build(&args, args.selection.config.as_deref(), &run)?;
     let bars = Bars::new(global.quiet);
     let report = s2ice_store::tile::build(&settings, &bars).await?;
     summarise(&report, global, render)

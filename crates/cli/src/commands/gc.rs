@@ -1,12 +1,12 @@
 //! `s2ice gc`: removes what nobody needs any more.
 
 use chrono::{TimeDelta, Utc};
+use s2ice_store::duration::Span;
 use s2ice_store::housekeeping::report::{Collected, GcReport};
 use s2ice_store::housekeeping::{GcOptions, READER_GRACE, gc};
 
 use super::summarise;
 use crate::args::{GcArgs, Global};
-use crate::duration::Span;
 use crate::exit::Failure;
 use crate::text;
 

@@ -2,7 +2,7 @@
 
 use s2ice_manifest::source::index_run::{IndexRun, run_index};
 use s2ice_manifest::source::indexer::{self, IndexOptions, IndexProgress};
-use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Source, SourceUrl};
 use s2ice_manifest::source::mirror;
 use s2ice_manifest::source::safe_tree::LeftOut;
 use s2ice_store::progress::{Phase, Progress};
@@ -55,7 +55,7 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
     let url = args.source.source.as_deref().ok_or_else(|| {
         Failure::usage("--source is missing: name the folder or bucket in which the product folders lie")
     })?;
-    let mut options = settings::source_options(SourceOptions::default(), &args.source)?;
+    let mut options = settings::options("source", &args.source)?;
     let url = SourceUrl::parse(&mirror::address(url, &mut options)).map_err(Failure::usage)?;
     let files_at_once = options.at_once();
     let source = Source::open(&url, &options)?;

@@ -4,11 +4,11 @@ use super::summarise;
 use crate::args::{Global, ManifestArgs};
 use crate::exit::Failure;
 use crate::progress::Bars;
-use crate::settings::{self, BuildOnly};
+use crate::settings;
 
 /// Runs the command.
 pub async fn run(args: ManifestArgs, global: &Global, run: String) -> Result<(), Failure> {
-    let settings = settings::build(args.selection, &args.source, BuildOnly::default(), run)?;
+    let settings = settings::build(&args, args.selection.config.as_deref(), &run)?;
     if args.output.is_none() && !settings.dry_run {
         return Err(Failure::usage("--output is missing: name the Parquet file to write, or use --dry-run"));
     }

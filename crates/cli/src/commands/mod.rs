@@ -11,7 +11,7 @@ pub mod run;
 pub mod schemas;
 pub mod status;
 
-use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::target::Target;
 
 use crate::args::{Global, StoreArgs};
@@ -21,7 +21,7 @@ use crate::settings;
 /// The place of a store that shall be there. A local place that is not is told before its folder is made.
 async fn store(address: &str, options: &StoreArgs) -> Result<Target, Failure> {
     let url = SourceUrl::parse(address).map_err(Failure::usage)?;
-    let options = settings::store_options(SourceOptions::default(), options)?;
+    let options = settings::options("store", options)?;
     if url.local_root().is_some_and(|root| !root.exists()) {
         return Err(s2ice_store::Error::NoStore { url: url.to_string() }.into());
     }

@@ -54,6 +54,9 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let config = RunConfig::read(&args.config, &run).map_err(Failure::Usage)?;
     let chosen = choose(&config, &args.tile)?;
+    if let Some(sentence) = config.open_secrets() {
+        tracing::warn!("{sentence}");
+    }
     if args.check {
         return summarise(&check(&config, &chosen), global, render_check);
     }
@@ -89,7 +92,7 @@ fn check(config: &RunConfig, chosen: &[usize]) -> CheckReport {
         store: entry.store.clone(),
         source: entry.settings.source.clone(),
         index: entry.settings.index.clone(),
-        stac: entry.settings.stac.clone(),
+        stac: entry.settings.stac.as_ref().map(ToString::to_string),
     });
     let version = s2ice_store::report::REPORT_VERSION;
     CheckReport { kind: "s2ice.run.check", version, tiles: tiles.collect() }

@@ -4,6 +4,7 @@
 //! file.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,17 +12,19 @@ use std::path::{Path, PathBuf};
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::SourceUrl;
-use s2ice_store::tile::BuildSettings;
+use s2ice_store::duration::Span;
+use s2ice_store::tile::{BuildSettings, Occasion, Wrong};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue};
 
 use super::template;
-use crate::duration::Span;
-use crate::settings::{FileConfig, Wrong, line, misplaced, misread, read_file};
+use crate::settings::{
+    check_keys, check_table, file_schema, misplaced, misread, occasion, open_secrets, read_file, read_value,
+};
 
 /// How tiles are run: the table `[run]`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -76,53 +79,140 @@ impl TileEntry {
     }
 }
 
+/// Mistakes told of one file; those beyond are counted.
+const MOST: usize = 20;
+
 impl RunConfig {
-    /// Reads the whole file and checks it; nothing else is touched. `run` names the run that the settings are for.
+    /// Reads the whole file and checks all that can be checked without asking anything. `run` names the run that the settings
+    /// are for.
     ///
     /// # Errors
-    /// One sentence that names the file, the line and the key.
+    /// A sentence for each mistake, which names the file, the line and the key.
     pub fn read(path: &Path, run: &str) -> Result<Self, String> {
         let text = read_file(path)?;
-        File { path, text: &text }.config(run)
+        File::new(path, &text).config(run).map_err(|wrong| {
+            let more = wrong.len().saturating_sub(MOST);
+            let mut told: Vec<String> = wrong.into_iter().take(MOST).collect();
+            told.extend((more > 0).then(|| format!("and {more} more mistakes")));
+            told.join("\n")
+        })
+    }
+
+    /// What is said of keys in a file that others may read.
+    pub fn open_secrets(&self) -> Option<String> {
+        open_secrets(&self.path, &self.tiles.iter().flat_map(|tile| tile.settings.plain_secrets()).collect::<Vec<_>>())
+    }
+}
+
+/// What is wrong with a file, each sentence once: a mistake of the top is one of every tile.
+#[derive(Default)]
+struct Mistakes {
+    told: Vec<String>,
+}
+
+impl Mistakes {
+    fn note(&mut self, sentence: String) {
+        if self.told.len() < 10 * MOST && !self.told.contains(&sentence) {
+            self.told.push(sentence);
+        }
     }
 }
 
 struct File<'a> {
     path: &'a Path,
     text: &'a str,
+    /// Where lines begin, but for the first.
+    lines: Vec<usize>,
 }
 
 impl<'a> File<'a> {
-    fn config(&self, run: &str) -> Result<RunConfig, String> {
-        let parsed = DeTable::parse(self.text).map_err(|error| misread(self.path, self.text, &error))?;
+    fn new(path: &'a Path, text: &'a str) -> Self {
+        let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1).collect();
+        Self { path, text, lines }
+    }
+
+    /// The line of a byte, from 1.
+    fn line(&self, offset: usize) -> usize {
+        1 + self.lines.partition_point(|begin| *begin <= offset)
+    }
+
+    fn config(&self, run: &str) -> Result<RunConfig, Vec<String>> {
+        let parsed = DeTable::parse(self.text).map_err(|error| vec![misread(self.path, self.text, &error)])?;
         let mut defaults = parsed.into_inner();
-        let table = match defaults.remove("run") {
-            Some(table) => self.read::<RunTable>(table)?,
+        let mut wrong = Mistakes::default();
+        let table = match defaults.remove("run").map(|table| self.run_table(table)) {
+            Some(Err(sentence)) => {
+                wrong.note(sentence);
+                RunTable::default()
+            }
+            Some(Ok(table)) => table,
             None => RunTable::default(),
         };
-        let mut tables = match defaults.remove("tiles") {
-            Some(names) => self.names(names)?,
-            None => Vec::new(),
-        };
-        if let Some(own) = defaults.remove("tile") {
-            tables.extend(self.tables(own)?);
+        let mut tables = Vec::new();
+        for found in [
+            defaults.remove("tiles").map(|names| self.names(names)),
+            defaults.remove("tile").map(|own| self.tables(own)),
+        ] {
+            match found {
+                Some(Ok(more)) => tables.extend(more),
+                Some(Err(sentence)) => wrong.note(sentence),
+                None => {}
+            }
         }
         // Before a tile is looked at: a mistake in the defaults is told where it stands, and even without tiles.
-        self.read::<FileConfig>(Spanned::new(0..0, DeValue::Table(defaults.clone())))?;
-        if tables.is_empty() {
-            let path = self.path.display();
-            return Err(format!("configuration file {path} names no tile: add tiles = [\"33TVN\"] or [[tile]] tables"));
+        if let Err(sentence) = check_table(self.path, self.text, &defaults) {
+            wrong.note(sentence);
+            return Err(wrong.told);
         }
-        let mut tiles =
-            tables.into_iter().map(|table| self.entry(&defaults, table, run)).collect::<Result<Vec<_>, _>>()?;
+        if tables.is_empty() && wrong.told.is_empty() {
+            let path = self.path.display();
+            wrong.note(format!("configuration file {path} names no tile: add tiles = [\"33TVN\"] or [[tile]] tables"));
+        }
+        let occasion = occasion(run);
+        let mut tiles = Vec::with_capacity(tables.len());
+        for own in tables {
+            match self.entry(&defaults, own, &occasion) {
+                Ok(entry) => tiles.push(entry),
+                Err(sentence) => wrong.note(sentence),
+            }
+        }
         let ledger = Ledger::default();
-        tiles.iter_mut().for_each(|tile| tile.settings.source_options.ledger = ledger.clone());
-        self.check_distinct(&tiles)?;
-        Ok(RunConfig { path: self.path.to_owned(), run: table, tiles })
+        tiles.iter_mut().for_each(|tile| tile.settings.share(&ledger));
+        self.check_distinct(&tiles).into_iter().for_each(|sentence| wrong.note(sentence));
+        if wrong.told.is_empty() {
+            Ok(RunConfig { path: self.path.to_owned(), run: table, tiles })
+        } else {
+            Err(wrong.told)
+        }
+    }
+
+    /// How to run: what its files and times may be is found before a tile is begun.
+    fn run_table(&self, table: Spanned<DeValue<'a>>) -> Result<RunTable, String> {
+        let (place, places) = (table.span(), table.get_ref().as_table().cloned().unwrap_or_default());
+        let read: RunTable = self.read(table)?;
+        let at = |key: &str| places.get(key).map_or_else(|| place.clone(), Spanned::span);
+        let wrong = |key: &str, reason: &str| Err(self.wrong(&at(key), &format!("`{key}`: {reason}")));
+        for (key, path) in [("report", &read.report), ("metrics", &read.metrics)] {
+            let Some(path) = path else { continue };
+            if path.as_os_str().is_empty() || path.to_string_lossy().contains("://") {
+                return wrong(key, "it is a file of this machine");
+            }
+            if path.is_dir() {
+                return wrong(key, &format!("{} is a folder: name a file in it", path.display()));
+            }
+        }
+        let absolute = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::path::absolute(path).ok());
+        if read.report.is_some() && absolute(&read.report) == absolute(&read.metrics) {
+            return wrong("metrics", "it is the file of `report`, too: give each a file of its own");
+        }
+        if read.tile_timeout.is_some_and(|span| span.0.is_zero()) {
+            return wrong("tile-timeout", "no tile is done in no time: leave it out for no limit");
+        }
+        Ok(read)
     }
 
     fn read<T: DeserializeOwned>(&self, value: Spanned<DeValue<'a>>) -> Result<T, String> {
-        T::deserialize(ValueDeserializer::from(value)).map_err(|error| misread(self.path, self.text, &error))
+        read_value(self.path, self.text, value)
     }
 
     fn wrong(&self, place: &Range<usize>, reason: &str) -> String {
@@ -158,37 +248,63 @@ impl<'a> File<'a> {
         tables.into_iter().map(one).collect()
     }
 
-    fn entry(&self, defaults: &DeTable<'a>, own: Spanned<DeTable<'a>>, run: &str) -> Result<TileEntry, String> {
+    fn entry(
+        &self,
+        defaults: &DeTable<'a>,
+        own: Spanned<DeTable<'a>>,
+        occasion: &Occasion,
+    ) -> Result<TileEntry, String> {
         let place = own.span();
         let mut table = defaults.clone();
         lay_over(&mut table, own.into_inner());
-        let places = table.clone();
-        let at = |wrong: &Wrong| places.get(wrong.key()).map_or_else(|| place.clone(), Spanned::span);
-        let mut file: FileConfig = self.read(Spanned::new(place.clone(), DeValue::Table(table)))?;
-        let name = file.tile.clone().unwrap_or_else(|| "a tile".to_owned());
+        let places: BTreeMap<String, Range<usize>> =
+            table.iter().map(|(key, value)| (key.get_ref().to_string(), value.span())).collect();
+        let named = table.get("tile").and_then(|name| name.get_ref().as_str()).unwrap_or("a tile").to_owned();
         let explain = |wrong: &Wrong| {
             let reason = match wrong {
-                Wrong::Missing { key, hint: "" } => format!("{name} has no `{key}`: give it here or at the top"),
-                Wrong::Missing { key, hint } => format!("{name} has no `{key}`: {hint}"),
+                Wrong::Missing { key, hint: "" } => format!("{named} has no `{key}`: give it here or at the top"),
+                Wrong::Missing { key, hint } => format!("{named} has no `{key}`: {hint}"),
+                Wrong::Bad { key, reason } if key.is_empty() => reason.clone(),
                 Wrong::Bad { key, reason } => format!("`{key}`: {reason}"),
             };
-            self.wrong(&at(wrong), &reason)
+            self.wrong(places.get(wrong.key()).unwrap_or(&place), &reason)
         };
-        resolve(&mut file, run)
-            .map(|(store, settings)| TileEntry { line: line(self.text, place.start), store, settings })
-            .map_err(|wrong| explain(&wrong))
+        for key in ["tile", "source", "store"] {
+            if !places.contains_key(key) {
+                return Err(explain(&Wrong::missing(key)));
+            }
+        }
+        check_keys(self.path, self.text, &table)?;
+        self.fill(&mut table).map_err(|wrong| explain(&wrong))?;
+        let settings: BuildSettings = self.read(Spanned::new(place.clone(), DeValue::Table(table)))?;
+        let settings = settings.begin(occasion.clone()).map_err(|wrong| explain(&wrong))?;
+        let store = settings.store.clone().unwrap_or_default();
+        Ok(TileEntry { line: self.line(place.start), store, settings })
+    }
+
+    /// Fills in tile and level, where these are right; what is wrong with them is told when the table is read.
+    fn fill(&self, table: &mut DeTable<'a>) -> Result<(), Wrong> {
+        let text = |key: &str| table.get(key).and_then(|value| value.get_ref().as_str());
+        let tile: Option<MgrsTile> = text("tile").and_then(|name| name.parse().ok());
+        let level: Option<Level> = text("level").map_or(Some(Level::L2A), |name| name.parse().ok());
+        match (tile, level) {
+            (Some(tile), Some(level)) => template::fill(table, tile, level),
+            _ => Ok(()),
+        }
     }
 
     /// Two runs of one tile would fight for its store, two tiles in one place for everything.
-    fn check_distinct(&self, tiles: &[TileEntry]) -> Result<(), String> {
-        let fail = |entry: &TileEntry, reason: String| {
-            Err(format!("configuration file {}, line {}: {reason}", self.path.display(), entry.line))
+    fn check_distinct(&self, tiles: &[TileEntry]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut fail = |entry: &TileEntry, reason: String| {
+            wrong.push(format!("configuration file {}, line {}: {reason}", self.path.display(), entry.line));
         };
-        let mut sorted: Vec<&TileEntry> = tiles.iter().collect();
-        sorted.sort_by_key(|t| (t.settings.tile, t.settings.level.to_string(), t.line));
+        let mut sorted: Vec<(String, &TileEntry)> = tiles.iter().map(|entry| (entry.name(), entry)).collect();
+        sorted.sort_by(|a, b| (&a.0, a.1.line).cmp(&(&b.0, b.1.line)));
         for pair in sorted.windows(2) {
-            if pair[0].name() == pair[1].name() {
-                return fail(pair[1], format!("{} is already on line {}", pair[1].name(), pair[0].line));
+            let ((before, first), (name, second)) = (&pair[0], &pair[1]);
+            if before == name {
+                fail(second, format!("{name} is already on line {}", first.line));
             }
         }
         let place = |entry: &TileEntry| {
@@ -199,18 +315,20 @@ impl<'a> File<'a> {
         places.sort_by(|a, b| (&a.0, a.1.line).cmp(&(&b.0, b.1.line)));
         for pair in places.windows(2) {
             let ((outer, first), (inner, second)) = (&pair[0], &pair[1]);
-            if inner.starts_with(outer.as_str()) {
+            if first.name() != second.name() && inner.starts_with(outer.as_str()) {
                 let how = if inner == outer { "is also" } else { "lies in" };
                 let (first, line) = (first.name(), first.line);
                 let (name, store) = (second.name(), &second.store);
-                let reason = format!(
-                    "the store of {name}, {store}, {how} that of {first} (line {line}): give each tile a place of its \
-                     own, such as with {{tile}} in `store`"
+                fail(
+                    second,
+                    format!(
+                        "the store of {name}, {store}, {how} that of {first} (line {line}): give each tile a place of its \
+                         own, such as with {{tile}} in `store`"
+                    ),
                 );
-                return fail(second, reason);
             }
         }
-        Ok(())
+        wrong
     }
 }
 
@@ -229,23 +347,9 @@ fn lay_over<'a>(defaults: &mut DeTable<'a>, own: DeTable<'a>) {
     }
 }
 
-fn resolve(file: &mut FileConfig, run: &str) -> Result<(String, BuildSettings), Wrong> {
-    const STORE: Wrong = Wrong::Missing { key: "store", hint: "" };
-    const TILE: Wrong = Wrong::Missing { key: "tile", hint: "" };
-    let tile: MgrsTile = file.tile.as_deref().ok_or(TILE)?.parse().map_err(|error| Wrong::bad("tile", error))?;
-    let level = file.level.as_deref().unwrap_or("L2A");
-    let level: Level = level.parse().map_err(|error| Wrong::bad("level", error))?;
-    template::fill(file, tile, level)?;
-    let store = file.store.clone().ok_or(STORE)?;
-    let settings = std::mem::take(file).resolve(false, run.to_owned())?;
-    SourceUrl::parse(&store).map_err(|error| Wrong::bad("store", error))?;
-    SourceUrl::parse(&settings.source).map_err(|error| Wrong::bad("source", error))?;
-    Ok((store, settings))
-}
-
 /// The JSON Schema of the file: the settings of a build, tiles instead of a tile, and `[run]`.
 pub fn schema() -> Value {
-    let mut schema = schemars::schema_for!(FileConfig).to_value();
+    let mut schema = file_schema();
     let mut run = schemars::schema_for!(RunTable).to_value();
     let mut definitions = serde_json::Map::new();
     for part in [&mut schema, &mut run] {

@@ -11,7 +11,7 @@ use super::memory;
 use super::supervise::{End, Stop, supervise};
 use super::tile::{Ended, Outcome};
 use crate::clock;
-use crate::duration::Span;
+use s2ice_store::duration::Span;
 
 /// What the command line asks of every tile.
 #[derive(Debug, Clone, Copy)]

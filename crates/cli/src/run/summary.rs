@@ -129,7 +129,7 @@ pub fn line(tile: &TileReport, number: usize, of: usize) -> String {
 /// Seconds as people read them.
 fn length(seconds: f64) -> String {
     let whole = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    if whole.as_secs() < 60 { format!("{seconds:.1} s") } else { crate::duration::Span(whole).to_string() }
+    if whole.as_secs() < 60 { format!("{seconds:.1} s") } else { s2ice_store::duration::Span(whole).to_string() }
 }
 
 #[cfg(test)]

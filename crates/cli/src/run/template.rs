@@ -1,34 +1,29 @@
 //! `{tile}` and `{level}` in the values of a configuration file.
 
 use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_store::tile::Wrong;
+use toml::de::{DeTable, DeValue};
 
-use crate::settings::{FileConfig, Wrong};
+/// The keys that name a place or a container.
+const PLACES: [&str; 7] = ["index", "write-index", "store", "stac", "memory", "source", "container"];
 
 /// Fills in the keys that name a place or a container.
 ///
 /// # Errors
 /// A placeholder that is not known: a misspelt one would send every tile to one place.
-pub fn fill(file: &mut FileConfig, tile: MgrsTile, level: Level) -> Result<(), Wrong> {
+pub fn fill(table: &mut DeTable<'_>, tile: MgrsTile, level: Level) -> Result<(), Wrong> {
     let names = [("tile", tile.to_string()), ("level", level.to_string())];
-    for text in &mut file.index {
-        replace("index", text, &names)?;
-    }
-    for (key, text) in [
-        ("store", &mut file.store),
-        ("stac", &mut file.stac),
-        ("memory", &mut file.memory),
-        ("source", &mut file.source),
-        ("container", &mut file.container),
-    ] {
-        if let Some(text) = text {
-            replace(key, text, &names)?;
-        }
-    }
-    if let Some(path) = &mut file.write_index {
-        // A path that is no text has no placeholder.
-        if let Some(mut text) = path.to_str().map(str::to_owned) {
-            replace("write-index", &mut text, &names)?;
-            *path = text.into();
+    for key in PLACES {
+        match table.get_mut(key).map(|value| value.get_mut()) {
+            Some(DeValue::String(text)) => replace(key, text.to_mut(), &names)?,
+            Some(DeValue::Array(list)) => {
+                for value in list.iter_mut() {
+                    if let DeValue::String(text) = value.get_mut() {
+                        replace(key, text.to_mut(), &names)?;
+                    }
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -39,6 +34,12 @@ fn replace(key: &'static str, text: &mut String, names: &[(&str, String)]) -> Re
     let mut rest = text.as_str();
     while let Some((before, tail)) = rest.split_once('{') {
         let placeholder = tail.split_once('}').map(|(name, _)| name);
+        if let (Some(name), true) = (placeholder, key == "stac" && before.ends_with('$')) {
+            // A variable of the environment, which is read when the catalogue is asked.
+            out.extend([before, "{", name, "}"]);
+            rest = tail.get(name.len() + 1..).unwrap_or_default();
+            continue;
+        }
         let known = placeholder.and_then(|name| names.iter().find(|(known, _)| *known == name));
         let Some((name, value)) = known else {
             let found = placeholder.map_or_else(|| format!("{{{tail}"), |name| format!("{{{name}}}"));
@@ -59,9 +60,14 @@ mod tests {
     use super::*;
 
     fn filled(text: &str) -> Result<String, Wrong> {
-        let mut file = FileConfig { store: Some(text.to_owned()), ..FileConfig::default() };
-        fill(&mut file, "33TVN".parse().unwrap(), Level::L1C)?;
-        Ok(file.store.unwrap())
+        key_filled("store", text)
+    }
+
+    fn key_filled(key: &str, text: &str) -> Result<String, Wrong> {
+        let text = format!("{key} = \"{text}\"");
+        let mut table = DeTable::parse(&text).unwrap().into_inner();
+        fill(&mut table, "33TVN".parse().unwrap(), Level::L1C)?;
+        Ok(table.get(key).unwrap().get_ref().as_str().unwrap().to_owned())
     }
 
     #[test]
@@ -69,6 +75,9 @@ mod tests {
         assert_eq!(filled("s3://b/{level}/{tile}/x").unwrap(), "s3://b/L1C/33TVN/x");
         assert_eq!(filled("{tile}{tile}").unwrap(), "33TVN33TVN");
         assert_eq!(filled("plain}").unwrap(), "plain}");
+        let stac = key_filled("stac", "https://h/{level}?t=${TOKEN}").unwrap();
+        assert_eq!(stac, "https://h/L1C?t=${TOKEN}");
+        assert_eq!(key_filled("datetime", "{x}").unwrap(), "{x}");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub mod memory;
 pub mod mirror;
 pub mod safe_tree;
 pub mod safe_xml;
+pub mod secret;
+pub mod stac_address;
 mod stac_api;
 mod stac_error;
 pub mod stac_file;

@@ -87,6 +87,12 @@ pub enum StacLoadError {
         /// What it is.
         found: String,
     },
+    /// Headers that cannot be sent.
+    #[error("the headers for the catalogue cannot be used: {reason}")]
+    BadHeaders {
+        /// What is wrong with them.
+        reason: String,
+    },
     /// A FeatureCollection without its member.
     #[error("{place} is a FeatureCollection without features")]
     NoFeatures {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use url::Url;
 
-use super::location::{Source, SourceUrl};
+use super::location::{Source, SourceUrl, without_secrets};
 use super::stac_api::{StacApi, below, is_landing_page};
 use super::stac_error::shown;
 use super::stac_http::{Client, Request};
@@ -29,7 +29,7 @@ use crate::stac::{LoadNote, SavedPages, StacError, StacLoad, StacLoader, StacQue
 /// # Errors
 /// When the input cannot be read or holds no items at all.
 pub async fn load_stac(input: &str, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
-    let bad = |problem: String| StacLoadError::BadUrl { input: input.to_owned(), problem };
+    let bad = |problem: String| StacLoadError::BadUrl { input: without_secrets(input), problem };
     let Some((scheme, _)) = input.split_once("://") else {
         return load_path_async(PathBuf::from(input), query, options).await;
     };
@@ -165,7 +165,7 @@ fn api_of(client: &Client, url: &Url, collection: &Value) -> Result<(Url, Option
 /// A file on object storage: the folder is opened as a source, the file read from it.
 async fn load_object(input: &str, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
     let (folder, name) = SourceUrl::parse_file(input)?;
-    let source = Source::open(&folder, &options.source)?;
+    let source = Source::open(&folder, &options.storage)?;
     let bytes = source.get_all(&format!("/{name}"), options.max_bytes).await?.bytes;
     let (mut loader, mut saved) = (StacLoader::new(query), SavedPages::default());
     read_document(&bytes, input, &mut saved, &mut loader)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Map, Value};
@@ -18,11 +19,12 @@ use url::Url;
 
 use super::budget::{Budget, Limits, retry_after, spread};
 use super::location::SourceOptions;
+use super::secret::Secret;
 use super::stac_error::{StacLoadError, shown};
 
 /// How to treat a catalogue.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StacOptions {
     /// Requests per second at most; CDSE allows 5.
     pub requests_per_second: f64,
@@ -42,10 +44,11 @@ pub struct StacOptions {
     pub max_pages: usize,
     /// Most bytes of one response, or of one JSON file.
     pub max_bytes: u64,
-    /// Further headers of every request, such as `authorization`; they go to the named host only.
-    pub headers: BTreeMap<String, String>,
-    /// How to open a file on object storage; its ledger is that of the catalogue's host too.
-    pub source: SourceOptions,
+    /// Further headers of every request, such as `authorization`; they go to the named host only. `${NAME}` stands for an
+    /// environment variable.
+    pub headers: BTreeMap<String, Secret>,
+    /// How to reach a file on object storage.
+    pub storage: SourceOptions,
 }
 
 impl Default for StacOptions {
@@ -61,8 +64,50 @@ impl Default for StacOptions {
             max_pages: 1_000,
             max_bytes: 512 << 20,
             headers: BTreeMap::new(),
-            source: SourceOptions::default(),
+            storage: SourceOptions::default(),
         }
+    }
+}
+
+impl StacOptions {
+    /// Finds what a search would fail by, without asking.
+    ///
+    /// # Errors
+    /// The key, as it is written, and what is wrong with its value.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let positive = |key, value: f64| match value.is_finite() && value > 0.0 {
+            true => Ok(()),
+            false => Err((key, format!("{value} is not a number above 0"))),
+        };
+        positive("requests-per-second", self.requests_per_second)?;
+        positive("timeout-seconds", self.timeout_seconds)?;
+        positive("backoff-seconds", self.backoff_seconds)?;
+        positive("longest-wait-seconds", self.longest_wait_seconds)?;
+        let counts = [
+            ("attempts", u64::from(self.attempts)),
+            ("page-size", u64::from(self.page_size)),
+            ("max-items", self.max_items as u64),
+            ("max-pages", self.max_pages as u64),
+            ("max-bytes", self.max_bytes),
+        ];
+        if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err((key, "0 would ask for nothing: give 1 or more".to_owned()));
+        }
+        self.sent_headers().map(drop).map_err(|reason| ("headers", reason))
+    }
+
+    /// The headers as they are sent.
+    fn sent_headers(&self) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let key = HeaderName::try_from(name).map_err(|_| format!("{name:?} is no name of a header"))?;
+            let value = value.reveal().map_err(|error| format!("{name}: {error}"))?;
+            let mut value = HeaderValue::try_from(value)
+                .map_err(|_| format!("{name}: its value is none that a header can have"))?;
+            value.set_sensitive(true);
+            headers.insert(key, value);
+        }
+        Ok(headers)
     }
 }
 
@@ -88,6 +133,7 @@ pub(super) struct Client {
     http: reqwest::Client,
     origin: url::Origin,
     options: StacOptions,
+    headers: HeaderMap,
     budget: Arc<Budget>,
     backoff: Duration,
     longest_wait: Duration,
@@ -114,9 +160,10 @@ impl Client {
         let rate = options.requests_per_second;
         seconds("requests_per_second", 1.0 / rate)
             .map_err(|_| StacLoadError::BadOption { option: "requests_per_second", value: rate })?;
+        let headers = options.sent_headers().map_err(|reason| StacLoadError::BadHeaders { reason })?;
         let origin = url.origin();
         let limits = Limits { requests_per_second: Some(rate), ..Limits::default() };
-        let budget = options.source.ledger.budget(&origin.ascii_serialization(), limits);
+        let budget = options.storage.ledger.budget(&origin.ascii_serialization(), limits);
         let home = origin.clone();
         let policy = Policy::custom(move |attempt| {
             if attempt.url().origin() == home && attempt.previous().len() < 10 {
@@ -140,6 +187,7 @@ impl Client {
             backoff: seconds("backoff_seconds", options.backoff_seconds)?,
             longest_wait: seconds("longest_wait_seconds", options.longest_wait_seconds)?,
             options: options.clone(),
+            headers,
             requests: AtomicU64::new(0),
         })
     }
@@ -219,9 +267,10 @@ impl Client {
                 .body(Value::Object(body.clone()).to_string()),
         };
         builder = builder.header(header::ACCEPT, "application/geo+json, application/json;q=0.9, */*;q=0.1");
-        for (name, value) in request.headers.iter().map(|(name, value)| (name, value)).chain(&self.options.headers) {
+        for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
+        builder = builder.headers(self.headers.clone());
         let mut response = builder.send().await.map_err(lost)?;
         let status = response.status();
         if status.is_redirection() {
@@ -275,9 +324,9 @@ fn causes(error: &reqwest::Error) -> String {
 
 fn hint(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        401 | 403 => " (not allowed: the catalogue may need an authorization header)",
+        401 | 403 => " (not allowed: give the header that it wants by --stac-header or `headers` in [stac-options])",
         404 | 405 => " (no such address: is this the root of a STAC API?)",
-        429 => " (too many requests: try again later)",
+        429 => " (too many requests: lower `requests-per-second` in [stac-options])",
         _ => "",
     }
 }

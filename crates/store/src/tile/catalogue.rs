@@ -8,9 +8,9 @@ use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::memory::{Memory, Searched};
 use s2ice_manifest::stac::StacItem;
 
-use super::BuildSettings;
-use super::fingerprint::of_texts;
+use super::fingerprint::of_settings;
 use super::inputs::CatalogueLoad;
+use super::{Bearing, BuildSettings};
 use crate::plan::CatalogueStamp;
 use crate::report::CatalogueReport;
 use crate::state::StoreState;
@@ -18,33 +18,9 @@ use crate::state::StoreState;
 /// What an index may tell of later holds the watermark back for so long; older ones are found again by the next full search.
 const PATIENCE: TimeDelta = TimeDelta::days(30);
 
-/// SHA-256 of everything that decides what the catalogue's answer leads to.
+/// SHA-256 of the question to index and catalogue; none without a catalogue.
 pub fn query(settings: &BuildSettings) -> Option<String> {
-    settings.stac.as_ref().map(|_| of_texts(&answers(settings)))
-}
-
-/// Everything that decides what the answers of index and catalogue lead to.
-pub fn answers(settings: &BuildSettings) -> Vec<String> {
-    let mut texts = vec![
-        settings.stac.clone().unwrap_or_default(),
-        format!("{:?}", settings.index),
-        format!("{:?}", settings.collection),
-        settings.tile.to_string(),
-        settings.level.to_string(),
-        format!("{:?}", settings.datetime),
-        format!("{:?}", settings.max_cloud_cover),
-        format!("{:?}", settings.arrays),
-        format!("{:?}", settings.resolutions),
-        format!("{:?}", settings.on_mismatch),
-        format!("{:?}", settings.headers),
-        format!("{:?}", settings.checksum),
-        settings.source.clone(),
-        format!("{:?}", settings.container),
-    ];
-    // Whoever begins to index what is missing wants what was passed over before, too.
-    texts.extend(settings.index_missing.then(|| "index-missing".to_owned()));
-    texts.extend((!settings.source_kind.is_jp2()).then(|| settings.source_kind.to_string()));
-    texts
+    settings.stac.as_ref().map(|_| of_settings(settings, Bearing::Question))
 }
 
 /// From where a search goes on.
@@ -76,7 +52,7 @@ pub fn start(settings: &BuildSettings, state: Option<&StoreState>, memory: &Memo
 
 /// Some time before a watermark.
 pub fn before(settings: &BuildSettings, watermark: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    watermark.checked_sub_signed(TimeDelta::from_std(settings.overlap).ok()?)
+    watermark.checked_sub_signed(TimeDelta::from_std(settings.overlap.0).ok()?)
 }
 
 /// True where items tell of files that nothing else tells of.
@@ -111,7 +87,7 @@ pub fn outcome(
     let before = before.filter(|stamp| Some(&stamp.query) == query.as_ref());
     let known: Option<DateTime<Utc>> = before.as_ref().and_then(|stamp| stamp.watermark.parse().ok());
     // A time in the future would hide everything that changes until then.
-    let newest = load.latest_change.map(|t| t.min((settings.clock)())).max(known);
+    let newest = load.latest_change.map(|t| t.min((settings.occasion.clock)())).max(known);
     // What was not shown is asked for again.
     let newest = if load.incomplete.is_empty() { newest } else { known };
     let oldest = |is: &dyn Fn(ProductId, DateTime<Utc>) -> bool| {

@@ -27,7 +27,7 @@ use crate::report::ProductsReport;
 use crate::state::StoreState;
 
 /// What cannot be asked for together with GeoTIFFs.
-pub fn check_request(settings: &BuildSettings) -> Result<()> {
+pub(super) fn check_request(settings: &BuildSettings) -> Result<()> {
     let wrong = |reason: &str| Err(Error::Request(format!("--source-kind cog: {reason}")));
     if settings.level != Level::L2A {
         return wrong("GeoTIFFs are kept of level L2A only");

@@ -5,32 +5,36 @@ use std::collections::BTreeSet;
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::tlm::IndexRow;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::HeaderPolicy;
 use super::inputs::Gathered;
 use super::inputs::Stated;
-use crate::reference::ChecksumPolicy;
+use super::{Bearing, BuildSettings};
 
 /// What gives other references from the same rows: container, source, checksums and the like.
 #[derive(Debug, Clone)]
 pub struct Salt(String);
 
 impl Salt {
-    /// `headers` says where main headers come from, which decides what can be said of them; `resolutions` which of a
-    /// product's rows are taken; `angles` which arrays are made of its XML.
+    /// `container` and `source` are those that the references get; `resolutions` says which of a product's rows are taken;
+    /// `angles` which arrays are made of its XML.
     pub fn new(
+        settings: &BuildSettings,
         container: &str,
         source: &str,
-        checksum: ChecksumPolicy,
-        headers: HeaderPolicy,
         resolutions: Resolutions,
         angles: &BTreeSet<AngleArray>,
     ) -> Self {
-        let mut salt = format!("{container}\n{source}\n{checksum:?}\n{headers:?}\n{resolutions:?}");
-        // Without angles it is what it was before there were any.
-        angles.iter().for_each(|array| salt += &format!("\n{}", array.name()));
-        Self(salt)
+        let mut values = settings.bearing_on(Bearing::References);
+        let worked_out = [
+            ("container", json!(container)),
+            ("source", json!(source)),
+            ("resolutions", json!(resolutions)),
+            ("angles", json!(angles.iter().map(|array| array.name()).collect::<Vec<_>>())),
+        ];
+        values.extend(worked_out.map(|(name, value)| (name.to_owned(), value)));
+        Self(Value::Object(values).to_string())
     }
 }
 
@@ -72,17 +76,17 @@ pub fn of_product(salt: &Salt, product: &Gathered) -> i64 {
     hash.finish()
 }
 
-/// SHA-256 of texts, hexadecimal.
-pub fn of_texts(texts: &[String]) -> String {
+/// SHA-256, hexadecimal, of the settings that change something.
+pub fn of_settings(settings: &BuildSettings, what: Bearing) -> String {
     let mut hash = Fields(Sha256::new());
-    texts.iter().for_each(|text| hash.text(text));
+    hash.settings(settings, what);
     hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The first bytes of that hash as a number.
-pub fn number_of_texts(texts: &[String]) -> i64 {
+pub fn number_of_settings(settings: &BuildSettings, what: Bearing) -> i64 {
     let mut hash = Fields(Sha256::new());
-    texts.iter().for_each(|text| hash.text(text));
+    hash.settings(settings, what);
     hash.finish()
 }
 
@@ -95,6 +99,13 @@ impl Fields {
         fields.text(kind);
         fields.text(&salt.0);
         fields
+    }
+
+    fn settings(&mut self, settings: &BuildSettings, what: Bearing) {
+        self.text(&Value::Object(settings.bearing_on(what)).to_string());
+        if what == Bearing::Outcome {
+            self.text(&settings.occasion.writer);
+        }
     }
 
     fn bytes(&mut self, bytes: &[u8]) {

@@ -74,7 +74,10 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     let Job { settings, memory, places, held, policy, angles, exempt, replaced, progress } = job;
     let rechecks = |id: ProductId| settings.rechecks(id) || replaced.contains(&id);
     let (resolutions, prune) = (policy.resolutions, settings.prune);
-    let salt = |headers| Salt::new(&places.name, &places.url.prefix(), settings.checksum, headers, resolutions, angles);
+    let salt = |headers| {
+        let settings = BuildSettings { headers, ..settings.clone() };
+        Salt::new(&settings, &places.name, &places.url.prefix(), resolutions, angles)
+    };
     let better = match settings.headers {
         HeaderPolicy::Assume => vec![salt(HeaderPolicy::Read), salt(HeaderPolicy::Index)],
         HeaderPolicy::Read | HeaderPolicy::Index => Vec::new(),

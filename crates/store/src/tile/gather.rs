@@ -14,7 +14,7 @@ use s2ice_manifest::tlm::IndexRow;
 
 use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing};
 use super::missing::Missing;
-use super::search::{catalogue, index_locations, index_options, query_of};
+use super::search::{catalogue, index_locations, query_of};
 use super::unindexed::{self, Reach};
 use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy};
@@ -34,7 +34,7 @@ pub async fn gather(
     progress.begin(Phase::Index, None);
     let filter = IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
     settings.index.iter().try_for_each(|index| is_a_file(index))?;
-    let index_options = index_options(settings);
+    let index_options = settings.reach_index();
     let read = read_index(&index_locations(settings), &index_options, &filter).await;
     progress.end();
     let (rows, index) = read.map_err(|error| Error::Input(error.to_string()))?;
@@ -153,7 +153,7 @@ fn is_a_file(index: &str) -> Result<()> {
 }
 
 /// What must hold before products can be indexed on the fly.
-fn check_request(settings: &BuildSettings) -> Result<()> {
+pub(super) fn check_request(settings: &BuildSettings) -> Result<()> {
     let wrong = |reason: &str| Err(Error::Request(reason.to_owned()));
     match (settings.index_missing, settings.headers, &settings.stac) {
         (true, HeaderPolicy::Assume, _) => {
@@ -193,7 +193,10 @@ fn absent(only: &IndexOnly) -> Refusal {
 }
 
 fn lost(settings: &BuildSettings) -> Error {
-    Error::Input(format!("{} does not answer any more", settings.stac.as_deref().unwrap_or_default()))
+    Error::Input(format!(
+        "{} does not answer any more",
+        settings.stac.as_ref().map(ToString::to_string).unwrap_or_default()
+    ))
 }
 
 struct Joined {

@@ -41,7 +41,8 @@ use s2ice_manifest::source::memory::{Memory, MemoryError, Place};
 #[cfg(test)]
 pub(crate) use self::changes::references as array_references;
 pub use self::settings::{
-    BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
+    Bearing, BuildSettings, HeaderPolicy, MemoryPlace, Occasion, Recheck, Wrong, schema as settings_schema,
+    without_value,
 };
 
 use self::prepare::{Prepared, nothing, prepare};
@@ -95,7 +96,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         }
     };
     let lock = match target.as_ref().filter(|_| !settings.dry_run) {
-        Some(target) => Some(target.lock_within(settings.lock_wait).await?),
+        Some(target) => Some(target.lock_within(settings.lock_wait.0).await?),
         None => None,
     };
     let place = place(settings)?;
@@ -130,11 +131,11 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         let options = WriteOptions {
             checksum: settings.checksum,
             spec: settings.spec,
-            run: settings.run.clone(),
+            run: settings.occasion.run.clone(),
             container: places.container.clone(),
             concurrency: COMMIT_CONCURRENCY,
             message: message(&plan, &report, loaded.state.is_some()),
-            clock: settings.clock,
+            clock: settings.occasion.clock,
             references,
         };
         let before = loaded.state.as_ref().map(|state| state.snapshot.to_string());
@@ -174,18 +175,16 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
 fn place(settings: &BuildSettings) -> Result<Option<Place>> {
     Ok(match (&settings.memory, &settings.store) {
         (MemoryPlace::Nowhere, _) | (MemoryPlace::Store, None) => None,
-        (MemoryPlace::Store, Some(store)) => {
-            Some(Place::beside(SourceUrl::parse(store)?, settings.store_options.clone()))
-        }
-        (MemoryPlace::At(address), _) => Some(Place::at(address, settings.store_options.clone())?),
+        (MemoryPlace::Store, Some(store)) => Some(Place::beside(SourceUrl::parse(store)?, settings.reach_memory())),
+        (MemoryPlace::At(address), _) => Some(Place::at(address, settings.reach_memory())?),
     })
 }
 
 /// What is remembered. A memory that cannot be read costs requests, no build.
 async fn recall(settings: &BuildSettings, place: Option<&Place>) -> Memory {
-    let nothing = || Memory::new(settings.clock);
+    let nothing = || Memory::new(settings.occasion.clock);
     let Some(place) = place else { return nothing() };
-    match Memory::read(place, settings.clock).await {
+    match Memory::read(place, settings.occasion.clock).await {
         Ok(memory) => {
             if let Some(problem) = memory.problem() {
                 tracing::warn!("{problem}");
@@ -237,7 +236,7 @@ fn committed(written: &Written) -> Committed {
 
 /// Under the lock of a local store no other run is alive.
 fn abandoned_before(settings: &BuildSettings, target: &Target) -> DateTime<Utc> {
-    let now = (settings.clock)();
+    let now = (settings.occasion.clock)();
     if target.url().local_root().is_some() { now } else { now - ABANDONED }
 }
 
@@ -261,7 +260,7 @@ fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {
 /// As [`build`].
 pub async fn manifest(settings: &BuildSettings, output: Option<&Path>, progress: &dyn Progress) -> Result<BuildReport> {
     let settings = &one_store(settings);
-    let memory = Memory::new(settings.clock);
+    let memory = Memory::new(settings.occasion.clock);
     let prepared = prepare(settings, &memory, None, &mut Loaded::default(), progress).await?;
     let mut report = prepared.report;
     let tree = prepared.plan.trees.iter().find(|tree| tree.era.is_none());
@@ -271,7 +270,7 @@ pub async fn manifest(settings: &BuildSettings, output: Option<&Path>, progress:
             .iter()
             .map(|a| NamedManifest { path: &a.path, has_components: a.has_components, manifest: &a.manifest })
             .collect();
-        write_manifest(output, &arrays, &tree.steps, &prepared.places.url, &settings.writer)
+        write_manifest(output, &arrays, &tree.steps, &prepared.places.url, &settings.occasion.writer)
             .map_err(|error| Error::Input(error.to_string()))?;
         report.target = Some(output.display().to_string());
     }

@@ -195,7 +195,7 @@ async fn work_out(
         level: settings.level,
         container: places.name.clone(),
         source_url: places.url.prefix(),
-        writer: settings.writer.clone(),
+        writer: settings.occasion.writer.clone(),
         sources: state.map(|state| state.stamp.sources.clone()).unwrap_or_default(),
         resolutions,
         catalogue: stamp,

@@ -122,7 +122,7 @@ impl Look<'_> {
         let Some((anchor, _)) = known.first() else { return Ok(false) };
         if let (SourceKind::Jp2, Some(held)) = (self.settings.source_kind, self.held.metadata(id)) {
             // What the store holds is nothing to remember.
-            let nowhere = Memory::new(self.settings.clock);
+            let nowhere = Memory::new(self.settings.occasion.clock);
             if is_remade(&product_metadata(source, &nowhere, id, anchor).await?, held) {
                 return Ok(true);
             }

@@ -1,7 +1,6 @@
 //! The question to the catalogue, asked, and how index and catalogue are reached.
 
-use s2ice_manifest::source::location::SourceOptions;
-use s2ice_manifest::source::stac_file::{StacOptions, load_stac};
+use s2ice_manifest::source::stac_file::load_stac;
 use s2ice_manifest::stac::{StacItem, StacLoad, StacQuery};
 
 use super::BuildSettings;
@@ -30,8 +29,8 @@ pub async fn catalogue(
 ) -> Result<(Option<StacLoad>, Option<StacReport>)> {
     let Some(input) = &settings.stac else { return Ok((None, None)) };
     progress.begin(Phase::Stac, None);
-    let options = StacOptions { source: sharing(settings), ..StacOptions::default() };
-    let loaded = load_stac(input, &query_of(settings, standing), &options).await;
+    let address = input.reveal().map_err(|error| Error::Request(format!("stac: {error}")))?;
+    let loaded = load_stac(&address, &query_of(settings, standing), &settings.stac_options).await;
     progress.end();
     let mut load = loaded.map_err(|error| Error::Input(error.to_string()))?;
     let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
@@ -41,7 +40,7 @@ pub async fn catalogue(
         return Err(Error::Input(format!("{input} has no item of tile {}, only {shown}", settings.tile)));
     }
     let report = StacReport {
-        input: input.clone(),
+        input: input.to_string(),
         seen: load.seen,
         admitted: load.items.len(),
         refused: load.refused.iter().map(|r| format!("{}: {}", r.place, r.error)).collect(),
@@ -57,22 +56,10 @@ pub async fn catalogue(
     Ok((Some(load), Some(report)))
 }
 
-/// No options but the ledger: what lies on one host shares its limits.
-pub fn sharing(settings: &BuildSettings) -> SourceOptions {
-    SourceOptions { ledger: settings.source_options.ledger.clone(), ..SourceOptions::default() }
-}
-
 /// The index files, that to which rows are added included where it is there already.
 pub fn index_locations(settings: &BuildSettings) -> Vec<String> {
     let mut locations = settings.index.clone();
     let written = settings.write_index.as_ref().filter(|path| path.exists()).map(|path| path.display().to_string());
     locations.extend(written.filter(|path| !settings.index.contains(path)));
     locations
-}
-
-/// The index may lie on the source's own service; it is opened with the source's options where the schemes agree.
-pub fn index_options(settings: &BuildSettings) -> SourceOptions {
-    let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    let same = settings.index.iter().all(|index| scheme(index) == scheme(&settings.source));
-    if same { settings.source_options.clone() } else { sharing(settings) }
 }

@@ -7,17 +7,16 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use s2ice_manifest::assemble::Refusal;
-use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::versions::{IndexVersion, index_versions};
 use s2ice_manifest::stac::Seen;
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{answers, before};
-use super::fingerprint::of_texts;
+use super::catalogue::before;
+use super::fingerprint::of_settings;
 use super::inputs::Standing;
-use super::search::{catalogue, index_locations, index_options, sharing};
-use super::{BuildSettings, abandoned_before};
+use super::search::{catalogue, index_locations};
+use super::{Bearing, BuildSettings, abandoned_before};
 use crate::error::Result;
 use crate::housekeeping::remove_stale_branches;
 use crate::progress::Progress;
@@ -61,35 +60,21 @@ impl Asked {
         if anew || settings.store.is_none() {
             return None;
         }
-        let mut files = index_versions(&index_locations(settings), &index_options(settings)).await.ok()?;
-        let (mut api, stac) = (false, settings.stac.as_deref());
-        if let Some(stac) = stac {
-            match SourceUrl::parse(stac).ok()?.local_root() {
+        let mut files = index_versions(&index_locations(settings), &settings.reach_index()).await.ok()?;
+        let mut api = false;
+        if let Some(stac) = &settings.stac {
+            match stac.local() {
                 Some(path) if path.is_dir() => return None,
-                None if stac.starts_with("http://") || stac.starts_with("https://") => api = true,
-                _ => files.extend(index_versions(&[stac.to_owned()], &sharing(settings)).await.ok()?),
+                None if stac.is_web() => api = true,
+                _ => {
+                    let (place, storage) = (stac.to_string(), &settings.stac_options.storage);
+                    files.extend(index_versions(&[place], storage).await.ok()?);
+                }
             }
         }
         let certain = files.iter().all(|file| file.is_the_same_as(file));
-        certain.then(|| Self { question: question(settings), files, api })
+        certain.then(|| Self { question: of_settings(settings, Bearing::Outcome), files, api })
     }
-}
-
-/// Everything that the outcome depends on, beside what is asked.
-fn question(settings: &BuildSettings) -> String {
-    let mut texts = answers(settings);
-    texts.extend([
-        format!("{:?}", settings.angles),
-        format!("{:?}", settings.accept_incomplete),
-        format!("{:?}", settings.index_missing_limit),
-        format!("{:?}", settings.write_index),
-        format!("{:?}", settings.overlap),
-        format!("{:?}", settings.source_options.layout),
-        format!("{:?}", settings.source_options.endpoint),
-        settings.store.clone().unwrap_or_default(),
-        settings.writer.clone(),
-    ]);
-    of_texts(&texts)
 }
 
 impl Settled {

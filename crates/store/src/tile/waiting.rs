@@ -8,21 +8,16 @@ use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Quantity;
 use s2ice_manifest::source::memory::{Due, Memory, Remembered};
 
-use super::BuildSettings;
-use super::fingerprint::number_of_texts;
+use super::fingerprint::number_of_settings;
 use super::inputs::Gathered;
 use super::prejudged::{Prejudged, Why};
+use super::{Bearing, BuildSettings};
 use crate::holdings::Holdings;
 use crate::layout::geometry;
 
 /// Fingerprint of what a refusal depends on beside the rows: filters and policies.
 fn policy(settings: &BuildSettings) -> i64 {
-    number_of_texts(&[
-        format!("{:?}", settings.max_cloud_cover),
-        format!("{:?}", settings.datetime),
-        format!("{:?}", settings.on_mismatch),
-        format!("{:?}", settings.accept_incomplete),
-    ])
+    number_of_settings(settings, Bearing::Refusals)
 }
 
 /// What is waited with, as the last run found it.
@@ -102,7 +97,7 @@ pub fn waits(
     inputs: i64,
     exempt: &BTreeSet<ProductId>,
 ) -> Option<Vec<Remembered>> {
-    let (fingerprint, now) = (inputs ^ policy(settings), (settings.clock)());
+    let (fingerprint, now) = (inputs ^ policy(settings), (settings.occasion.clock)());
     let known = memory.refusals(id);
     let stands = |by: ProductId| held.contains(by) && !exempt.contains(&id);
     (!known.is_empty() && known.iter().all(|known| known.waits(fingerprint, now, stands))).then_some(known)

@@ -7,7 +7,7 @@ store = "s3://stores/{level}/{tile}"
 "#;
 
 fn read(text: &str) -> Result<RunConfig, String> {
-    File { path: Path::new("s2ice.toml"), text }.config("run-1")
+    File::new(Path::new("s2ice.toml"), text).config("run-1").map_err(|wrong| wrong.join("\n"))
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn tiles_share_the_defaults() {
     let stores: Vec<&str> = config.tiles.iter().map(|t| t.store.as_str()).collect();
     assert_eq!(stores, ["s3://stores/L2A/33TVN", "s3://stores/L2A/33TWN"]);
     assert_eq!(config.tiles[1].settings.index, ["idx/33TWN.parquet"]);
-    assert_eq!(config.tiles[0].settings.run, "run-1");
+    assert_eq!(config.tiles[0].settings.occasion.run, "run-1");
     assert_eq!((config.run.jobs.get(), config.run.full_every.get()), (2, 7));
     assert_eq!(config.run.tile_timeout, None);
 }

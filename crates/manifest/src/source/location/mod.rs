@@ -4,6 +4,7 @@
 //! objects below it. [`Source`] reads ranges and lists; every failure is one sentence that says what to check.
 
 mod classify;
+pub mod credentials;
 mod error;
 mod open;
 mod store;
@@ -12,4 +13,5 @@ mod url;
 pub use error::SourceError;
 pub use open::{Effective, SourceOptions};
 pub use store::{Fetched, Listed, Source, SourceStats};
+pub(super) use url::without_secrets;
 pub use url::{Scheme, SourceUrl};

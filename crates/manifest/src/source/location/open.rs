@@ -1,6 +1,7 @@
 //! Opening a source: which client, which options, which credentials.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +16,24 @@ use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 use super::super::budget::{CONNECTIONS, Ledger, Limits};
 use super::super::budget_http::Budgeted;
 use super::super::mirror::Layout;
+use super::super::secret::Secret;
 use super::{Scheme, SourceError, SourceStats, SourceUrl};
 
-/// How to read a source. Credentials come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`) of the source's own
-/// scheme only, unless `anonymous`.
+/// How a place is reached. Where it has no credentials of its own (`profile`, `credentials-file`, `instance-role`, keys in
+/// `extra`) and is not `anonymous`, they come from the environment: `AWS_*`, `GOOGLE_*` or `AZURE_*` by the place's scheme.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SourceOptions {
     /// Service address for S3 and Azure (`https://eodata.dataspace.copernicus.eu`) or base URL for GCS.
     pub endpoint: Option<String>,
     /// S3 region.
     pub region: Option<String>,
+    /// Profile of `credentials-file`, by default of ~/.aws/credentials, with the place's own keys.
+    pub profile: Option<String>,
+    /// File with the place's own keys: profiles as in ~/.aws/credentials (S3, Azure), or a service account (GCS).
+    pub credentials_file: Option<PathBuf>,
+    /// S3: the role of the machine or container, whatever keys the environment has.
+    pub instance_role: bool,
     /// S3: `bucket.host/key` instead of `host/bucket/key`. Without a value: what the environment says, else path style.
     pub virtual_hosted: Option<bool>,
     /// Send no credentials.
@@ -35,16 +43,17 @@ pub struct SourceOptions {
     /// Allow `http://` even where only the environment names the endpoint; an `http://` address given here is enough
     /// by itself.
     pub allow_http: bool,
-    /// Further settings of the client by their names in object_store, such as `aws_access_key_id`.
-    pub extra: BTreeMap<String, String>,
+    /// Further settings of the client by their names in object_store, such as `aws_access_key_id`. `${NAME}` stands for an
+    /// environment variable, `$$` for a dollar sign.
+    pub extra: BTreeMap<String, Secret>,
     /// Requests to the source's host at a time, at least 1. Without a value: 4 for the Copernicus Data Space, else 8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<usize>,
     /// Requests per second to the source's host, evenly spaced. Without a value: as many as it takes.
-    #[serde(skip_serializing_if = "Option::is_none", alias = "requests-per-second")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<f64>,
     /// Bytes read from the source's host in 24 hours. Without a value: without limit.
-    #[serde(skip_serializing_if = "Option::is_none", alias = "bytes-per-day")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_day: Option<u64>,
     /// How the source arranges products, where that is not what the paths of the index say.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,6 +163,20 @@ fn local(url: &SourceUrl) -> Result<Opened, SourceError> {
     Ok(Opened { store: Arc::new(store), base: Path::ROOT, effective: Effective::default() })
 }
 
+/// The settings that a place would be opened with. Nothing is asked, and a local folder need not be there.
+pub(super) fn check(url: &SourceUrl, options: &SourceOptions) -> Result<Effective, SourceError> {
+    let opened = match url.scheme() {
+        Scheme::Local => {
+            return options
+                .limits()
+                .map(|_| Effective::default())
+                .map_err(|reason| SourceError::BadOptions { url: url.to_string(), reason });
+        }
+        _ => open(url, options, &Arc::default())?,
+    };
+    Ok(opened.effective)
+}
+
 type Built = Result<(Arc<dyn ObjectStore>, Effective), String>;
 
 fn known<K: std::str::FromStr>(name: &str) -> Result<K, String> {
@@ -165,12 +188,14 @@ fn is_true(value: Option<String>) -> bool {
 }
 
 fn s3(url: &SourceUrl, options: &SourceOptions, allow_http: bool, budgeted: Budgeted) -> Built {
-    let mut builder = AmazonS3Builder::from_env().with_retry(retry()).with_http_connector(budgeted);
+    let client = options.client(Scheme::S3)?;
+    let builder = if client.from_environment { AmazonS3Builder::from_env() } else { AmazonS3Builder::new() };
+    let mut builder = builder.with_retry(retry()).with_http_connector(budgeted);
     for (key, value) in TIMEOUTS {
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
     }
-    for (name, value) in &options.extra {
-        builder = builder.with_config(known(name)?, value);
+    for (name, value) in client.settings {
+        builder = builder.with_config(known(&name)?, value);
     }
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint);
@@ -206,12 +231,15 @@ fn s3(url: &SourceUrl, options: &SourceOptions, allow_http: bool, budgeted: Budg
 }
 
 fn gcs(url: &SourceUrl, options: &SourceOptions, allow_http: bool, budgeted: Budgeted) -> Built {
-    let mut builder = GoogleCloudStorageBuilder::from_env().with_retry(retry()).with_http_connector(budgeted);
+    let client = options.client(Scheme::Gcs)?;
+    let builder =
+        if client.from_environment { GoogleCloudStorageBuilder::from_env() } else { GoogleCloudStorageBuilder::new() };
+    let mut builder = builder.with_retry(retry()).with_http_connector(budgeted);
     for (key, value) in TIMEOUTS {
         builder = builder.with_config(GoogleConfigKey::Client(key), value);
     }
-    for (name, value) in &options.extra {
-        builder = builder.with_config(known(name)?, value);
+    for (name, value) in client.settings {
+        builder = builder.with_config(known(&name)?, value);
     }
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_base_url(endpoint);
@@ -235,12 +263,15 @@ fn gcs(url: &SourceUrl, options: &SourceOptions, allow_http: bool, budgeted: Bud
 }
 
 fn azure(url: &SourceUrl, options: &SourceOptions, allow_http: bool, budgeted: Budgeted) -> Built {
-    let mut builder = MicrosoftAzureBuilder::from_env().with_retry(retry()).with_http_connector(budgeted);
+    let client = options.client(Scheme::Azure)?;
+    let builder =
+        if client.from_environment { MicrosoftAzureBuilder::from_env() } else { MicrosoftAzureBuilder::new() };
+    let mut builder = builder.with_retry(retry()).with_http_connector(budgeted);
     for (key, value) in TIMEOUTS {
         builder = builder.with_config(AzureConfigKey::Client(key), value);
     }
-    for (name, value) in &options.extra {
-        builder = builder.with_config(known(name)?, value);
+    for (name, value) in client.settings {
+        builder = builder.with_config(known(&name)?, value);
     }
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
@@ -269,6 +300,7 @@ fn http(url: &SourceUrl, options: &SourceOptions, budgeted: Budgeted) -> Built {
         return Err("endpoint, region and requester-pays are for buckets".to_owned());
     }
     let plain = url.scheme() == Scheme::Http;
+    let client = options.client(Scheme::Https)?;
     let mut builder = HttpBuilder::new()
         .with_url(format!("{}://{}", url.scheme().name(), url.authority()))
         .with_retry(retry())
@@ -277,16 +309,20 @@ fn http(url: &SourceUrl, options: &SourceOptions, budgeted: Budgeted) -> Built {
     for (key, value) in TIMEOUTS {
         builder = builder.with_config(key, value);
     }
-    for (name, value) in &options.extra {
-        builder = builder.with_config(known(name)?, value);
+    for (name, value) in client.settings {
+        builder = builder.with_config(known(&name)?, value);
     }
     let effective = Effective { anonymous: true, allow_http: plain, ..Effective::default() };
     Ok((Arc::new(builder.build().map_err(|e| e.to_string())?), effective))
 }
 
-/// object_store would fail at the first request only, with a message about URLs.
+/// object_store would fail at the first request only, with a message about URLs; and what stands in the endpoint is
+/// persisted for readers.
 fn refuse_plain(effective: &Effective) -> Result<(), String> {
     match &effective.endpoint {
+        Some(endpoint) if endpoint.contains(['@', '?', '#']) => {
+            Err("credentials or a query do not belong in an endpoint: give keys as options of the place".to_owned())
+        }
         Some(endpoint) if endpoint.to_ascii_lowercase().starts_with("http://") && !effective.allow_http => {
             Err(format!("the endpoint {endpoint} from the environment is not encrypted; allow http to use it"))
         }

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::super::budget::spread;
 use super::classify::{Context, classify, is_transient};
-use super::open::{Effective, Opened, SourceOptions, open};
+use super::open::{Effective, Opened, SourceOptions, check, open};
 use super::{SourceError, SourceUrl};
 
 /// How often a throttled request is tried again, after waiting this many seconds each time: two minutes in all.
@@ -107,6 +107,15 @@ impl Source {
         let opened = open(url, options, &stats)?;
         let wired = url.scheme() != super::Scheme::Local;
         Ok(Self::new(url.clone(), opened, stats, wired, options.at_once()))
+    }
+
+    /// Finds what opening would fail by, without a request; a local folder need not be there. Returns the settings that it
+    /// would be opened with.
+    ///
+    /// # Errors
+    /// [`SourceError::BadOptions`].
+    pub fn check(url: &SourceUrl, options: &SourceOptions) -> Result<Effective, SourceError> {
+        check(url, options)
     }
 
     /// A source over a client of the caller's own, whose keys begin with the address's prefix.

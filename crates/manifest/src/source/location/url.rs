@@ -46,6 +46,12 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// True for web servers.
+    #[must_use]
+    pub fn is_web(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
     /// As written in an URL.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -86,7 +92,10 @@ impl SourceUrl {
             }
             if let Some((scheme, rest)) = text.split_once(":/").filter(|(scheme, _)| is_scheme(scheme)) {
                 let slashes = if scheme.eq_ignore_ascii_case("file") { ":///" } else { "://" };
-                return Err(bad(&format!("a slash is missing: write {scheme}{slashes}{rest}")));
+                return Err(bad(&format!(
+                    "a slash is missing: write {}",
+                    without_secrets(&format!("{scheme}{slashes}{rest}"))
+                )));
             }
             return Self::local(text, FsPath::new(text));
         };
@@ -155,7 +164,7 @@ impl SourceUrl {
         let mut url = Self::parse(text)?;
         match url.segments.pop() {
             Some(name) if !text.ends_with('/') => Ok((url, name)),
-            _ => Err(SourceError::BadUrl { text: text.to_owned(), reason: "it names no file".to_owned() }),
+            _ => Err(SourceError::BadUrl { text: without_secrets(text), reason: "it names no file".to_owned() }),
         }
     }
 
@@ -258,8 +267,14 @@ fn is_scheme(text: &str) -> bool {
 }
 
 /// An address as it may be shown: neither credentials nor a query, which may hold a signature.
-fn without_secrets(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+pub(in super::super) fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        // Of a slash too few.
+        return match text.split_once(":/").filter(|(scheme, _)| is_scheme(scheme)) {
+            Some((scheme, rest)) => without_secrets(&format!("{scheme}://{rest}")).replacen("://", ":/", 1),
+            None => text.to_owned(),
+        };
+    };
     let (place, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
     let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     let host = authority.rsplit_once('@').map_or_else(|| authority.to_owned(), |(_, host)| format!("***@{host}"));

@@ -50,10 +50,22 @@ impl Place {
     /// # Errors
     /// [`SourceError`] where the address names none.
     pub fn at(address: &str, options: SourceOptions) -> Result<Self, SourceError> {
+        if address.contains("://") {
+            let (url, path) = SourceUrl::parse_file(address)?;
+            return Ok(Self { url, options, path });
+        }
         let cut = address.trim_end_matches('/');
         let (folder, name) = cut.rsplit_once('/').unwrap_or((".", cut));
         let folder = if folder.is_empty() { "/" } else { folder };
         Ok(Self { url: SourceUrl::parse(folder)?, options, path: name.to_owned() })
+    }
+
+    /// Finds what opening would fail by, without a request.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn check(&self) -> Result<(), SourceError> {
+        Source::check(&self.url, &self.options).map(drop)
     }
 
     fn open(&self) -> Result<Source, SourceError> {
