@@ -532,7 +532,7 @@ def test_no_configuration_file(bench: Bench, tmp_path: Path) -> None:
         ({"datetime": "soon"}, "soon"),
         ({"max_cloud_cover": 120}, "percentage"),
         ({"arrays": "[z-a"}, "--arrays"),
-        ({"arrays": "**/b99"}, "--arrays **/b99: no array of level L2A"),
+        ({"arrays": "**/b99"}, "--arrays: **/b99: no array of level L2A"),
         ({"source_option": "novalue"}, "KEY=VALUE"),
         ({"collection": "sentinel-2-l2a"}, "--collection"),
         ({"source": "/"}, "the whole disk"),
@@ -550,7 +550,7 @@ def test_a_slash_is_missing_in_the_stores_address(bench: Bench, tmp_path: Path) 
 
 def test_globs_are_checked_where_a_store_is_there_already(bench: Bench) -> None:
     bench.build()
-    assert "--arrays **/b99" in bench.refused("--arrays", "**/b01", "--arrays", "**/b99", code=2)
+    assert "--arrays: **/b99" in bench.refused("--arrays", "**/b01", "--arrays", "**/b99", code=2)
 
 
 def test_options_that_clap_refuses(bench: Bench) -> None:

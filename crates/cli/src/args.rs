@@ -52,7 +52,7 @@ pub enum Command {
     /// Index SAFE folders or JPEG 2000 files: where each tile of each raster lies.
     Index(IndexArgs),
     /// Write the references of a tile as Parquet: those that the main tree of a new store would have.
-    Manifest(ManifestArgs),
+    Manifest(Box<ManifestArgs>),
     /// Build the store of a tile: one Icechunk repository whose chunks are references into the product files.
     Build(Box<BuildArgs>),
     /// Tell what is in a store: times, arrays, references, containers, last commit.

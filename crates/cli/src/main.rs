@@ -74,7 +74,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
     match cli.command {
         Command::Index(args) => commands::index::run(args, &global).await,
-        Command::Manifest(args) => commands::manifest::run(args, &global, run_id()).await,
+        Command::Manifest(args) => commands::manifest::run(*args, &global, run_id()).await,
         Command::Build(args) => commands::build::run(*args, &global, run_id()).await,
         Command::Info(args) => commands::info::run(args, &global).await,
         Command::Rollback(args) => commands::rollback::run(args, &global).await,

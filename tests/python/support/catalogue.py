@@ -36,6 +36,8 @@ class Catalogue:
     served: int = 0
     """Items given out so far, those of mere looks whether there is any left out."""
     searches: list[dict[str, Any]] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
+    """The header of that name, of each request."""
     twist: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda page: page)
     """What becomes of each page that items are asked for by, before it is answered."""
 
@@ -45,6 +47,7 @@ class Catalogue:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer (WSGI)."""
         request = Request(environ)
+        self.authorizations.append(request.headers.get("Authorization"))
         if request.path == "/" and self.down != "all":
             search = {"rel": "search", "type": "application/geo+json", "href": f"{self.endpoint}/search"}
             links = [search | {"method": "GET"}, search | {"method": "POST"}]

@@ -267,6 +267,8 @@ impl BuildSettings {
     pub fn begin(mut self, occasion: Occasion) -> Result<Self, Wrong> {
         self.source = mirror::address(&self.source, &mut self.source_options);
         self.occasion = occasion;
+        let ledger = self.source_options.ledger.clone();
+        self.share(&ledger);
         self.check()?;
         Ok(self)
     }
