@@ -51,10 +51,10 @@ def build(
 
     Notes
     -----
-    Options of places (`source_options`, `store_options`, `index_options`, `memory_options`) are those of the configuration
-    file with underscores, and the names that `s2ice.open` and Icechunk use for the same: ``endpoint_url``,
-    ``requester_pays``, ``force_path_style``, ``access_key_id``, ``secret_access_key``, ``session_token``. Any other name is a
-    setting of the Rust crate object_store.
+    Options of places (`source_options`, `store_options`, `index_options`, `memory_options`) are those of the
+    configuration file with underscores, and the names that `s2ice.open` and Icechunk use for the same:
+    ``endpoint_url``, ``requester_pays``, ``force_path_style``, ``access_key_id``, ``secret_access_key``,
+    ``session_token``. Any other name is a setting of the Rust crate object_store.
     """
     if settings.get("store") is None and not settings.get("dry_run"):
         raise RequestError("store is missing: say where the store shall be, or dry_run=True")

@@ -113,8 +113,8 @@ pub fn python() -> String {
         "\"\"\"Keywords of `s2ice.build`: made of the settings' schema by `make schemas`, not by hand.\"\"\"\n\n\
          from __future__ import annotations\n\n\
          import os\n\
-         from collections.abc import Mapping, Sequence\n\
-         from typing import Any, Literal, Required, TypedDict\n\n\
+         from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict\n\n\
+         if TYPE_CHECKING:\n    from collections.abc import Mapping, Sequence\n\n\
          type PathLike = str | os.PathLike[str]\n\n\n\
          class Settings(TypedDict, total=False):\n    \"\"\"What a build is asked for.\"\"\"\n\n{fields}\n\n\
          PARAMETERS = \"\"\"\\\n{parameters}\"\"\"\n\"\"\"Their documentation.\"\"\"\n"
