@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from test_core import MEMORIES, file_of, land, missing, own_file, rich, some, with_keys
 
-from support import cogs, s3
+from support import cogs, s3, tables
 from support.archive import Archive
 from support.living import B01, B09, TILE, Living, changes, refused
 
@@ -335,6 +335,27 @@ def test_full_runs_find_replaced_files_without_an_index(living: Living, items: C
     found = [living.run(None, *missing("--full"), **api)["changes"]["updated"] for _ in names]
     assert sorted(name for names in found for name in names) == sorted(names)
     living.rests(None, *missing("--full"), **api)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_what_waited_is_stored_with_what_its_item_says(living: Living, items: Catalogue, memory: str | None) -> None:
+    """A successor becomes whole by a row of the index, long after its item was last shown."""
+    archive = living.archive
+    old, new = archive.add("2024-06-01"), archive.add("2024-06-01", generated="2024-09-01")
+    late = archive.add("2024-06-06", base=1)
+    for name, day in ((old, 1), (new, 2), (late, 60)):
+        archive.stamp(name, datetime(2025, 1, 1) + timedelta(days=day))
+    rows = archive.products[new].rows
+    archive.products[new].rows = [row for row in rows if tables.asset(row) != "B09_60m"]
+    api: dict[str, Any] = {"stac": items.endpoint, "memory": memory}
+    for names in ([old, new], [old, new, late]):
+        items.put(archive.items(names))
+        living.run(names, **api)
+    assert living.view().products == (old, late)
+    archive.products[new].rows = rows
+    report = living.run([old, new, late], **api)
+    assert [replaced["by"] for replaced in report["changes"]["replaced"]] == [new]
+    living.is_as_built([old, new, late], **api)
 
 
 @pytest.mark.parametrize("stac", [False, True])

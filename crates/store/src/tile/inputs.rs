@@ -99,6 +99,11 @@ pub struct CatalogueLoad {
 }
 
 impl CatalogueLoad {
+    /// True where the answer is whole, or has the item of this product.
+    pub fn shows(&self, id: ProductId) -> bool {
+        !self.incremental || self.updated.contains_key(&id) || self.seen.contains_key(&id.to_string())
+    }
+
     /// When the items say that they last changed.
     pub fn updated_of(items: &[StacItem]) -> BTreeMap<ProductId, String> {
         let text = |updated: DateTime<Utc>| updated.to_rfc3339_opts(SecondsFormat::Millis, true);

@@ -136,6 +136,12 @@ async fn work_out(
         again.replaced.extend(remade);
         return Box::pin(work_out(settings, memory, places, target, loaded, again, progress)).await;
     }
+    let mut new = decision.parts.iter().flat_map(|part| &part.assembly.steps).filter(|step| !held.contains(step.id));
+    if catalogue.as_ref().is_some_and(|load| !new.all(|step| load.shows(step.id))) {
+        // What is new in the store is stored with what its item says, which an answer about changes did not show.
+        let settings = &BuildSettings { full: true, ..settings.clone() };
+        return Box::pin(work_out(settings, memory, places, target, loaded, again, progress)).await;
+    }
     let leaving = decision.account(&standing, &given).map_err(|error| Error::Nothing(error.to_string()))?;
     let superseded = prejudged::superseded(&prejudged, &decision);
     let (told, waiting) = prejudged::told(&prejudged, &decision, resolutions);
