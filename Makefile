@@ -18,7 +18,7 @@ export VIRTUAL_ENV :=
 S2ICE_MODEL_STEPS ?= 300
 export S2ICE_MODEL_STEPS
 
-.PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs links python-lint setup build wheel clean
+.PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs links python-lint container-lint setup build wheel clean
 
 help:            ## Say what there is.
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,7 +53,7 @@ soak: build      ## The long form of kill, race, month, model and property tests
 bench: setup     ## Compare speed and memory with other ways, in one run.
 	@tests/bench/run.sh
 
-check: fmt lint deny one-build directions circles schemas-check links python-lint ## Run every check that is not a test.
+check: fmt lint deny one-build directions circles schemas-check links python-lint container-lint ## Run every check that is not a test.
 
 fmt:             ## Formatting.
 	cargo fmt --all --check
@@ -89,6 +89,9 @@ python-lint: setup ## ruff and mypy.
 	.venv/bin/ruff check crates/python tests
 	.venv/bin/ruff format --check crates/python tests
 	cd crates/python && ../../.venv/bin/mypy
+
+container-lint: setup ## hadolint.
+	.venv/bin/hadolint docs/deploy/container/Dockerfile
 
 wheel: setup     ## The wheel for distribution, optimised.
 	. tests/tools/tools.sh && .venv/bin/maturin build --profile dist -m crates/python/Cargo.toml --out target/wheels

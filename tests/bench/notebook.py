@@ -158,7 +158,7 @@ def main() -> None:
             build(args.bin, index, server, store)
         with measured(server) as report["open"]:
             # Digital numbers: scaling 90 million pixels to float64 would measure numpy.
-            tree = s2ice.open(store, mask_and_scale=False)
+            tree = s2ice.open(store, allow=server, mask_and_scale=False)
             lazy = {asset: box(tree[path]) for asset, path in RASTERS.items()}
         with measured(server) as report["load"]:
             cube = {asset: array.load() for asset, array in lazy.items()}

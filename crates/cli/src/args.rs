@@ -68,6 +68,18 @@ pub enum Command {
     /// Compare two stores, or two states of one: exit code 0 where no reader can tell them apart, 1 where one can, 2 where
     /// they could not be compared.
     Diff(DiffArgs),
+    /// Print what a shell needs to complete commands and options.
+    #[command(after_help = "For example: s2ice completions bash > /etc/bash_completion.d/s2ice")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands to a folder.
+    #[command(after_help = "For example: s2ice man | man -l -, or s2ice man /usr/local/share/man/man1")]
+    Man {
+        /// Folder to write to.
+        folder: Option<PathBuf>,
+    },
     /// Write the JSON Schemas of reports, configuration file, codec and index.
     #[command(hide = true)]
     Schemas {

@@ -82,6 +82,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => commands::diff::run(args, &global).await,
         Command::Run(args) => commands::run::run(args, &global, run_id(), told_to_stop()).await,
         Command::Status(args) => commands::status::run(args, &global).await,
+        Command::Completions { shell } => commands::completions::run(shell),
+        Command::Man { folder } => commands::man::run(folder.as_deref()),
         Command::Schemas { folder, docs, python } => {
             commands::schemas::run(&folder, docs.as_deref(), python.as_deref())
         }

@@ -26,6 +26,7 @@ from zarr.core.buffer import default_buffer_prototype
 
 import s2ice
 from s2ice.errors import (
+    ConsentError,
     CredentialsError,
     GroupNotFoundError,
     NotAnS2iceStoreWarning,
@@ -164,11 +165,11 @@ def test_group(local: Path, made: Jp2) -> None:
         assert dataset.b04.dtype == "uint16"
 
 
-def test_other_ways_to_name_it(local: Path, made: Jp2) -> None:
+def test_other_ways_to_name_it(local: Path, archive: Path, made: Jp2) -> None:
     check(s2ice.open(local.as_uri()), made)
-    check(s2ice.open(ic.local_filesystem_storage(str(local)), allow_file=True), made)
+    check(s2ice.open(ic.local_filesystem_storage(str(local)), allow=archive), made)
     repository = ic.Repository.open(ic.local_filesystem_storage(str(local)))
-    check(s2ice.open(repository, allow_file=True), made)
+    check(s2ice.open(repository, allow=archive), made)
     (prefix,) = repository.config.virtual_chunk_containers or {}
     allowed = repository.reopen(authorize_virtual_chunk_access={prefix: AUTHORISED["file"]})
     check(s2ice.open(allowed), made)
@@ -236,10 +237,13 @@ def test_store_of_another_writer(made: Jp2, archive: Path, tmp_path: Path) -> No
 # --- Security: a store that comes from elsewhere reads no local files.
 
 
-def test_remote_store_may_not_read_local_files(web: str, made: Jp2) -> None:
-    with pytest.raises(SourceError, match="allow_file=True"):
+def test_remote_store_may_not_read_local_files(web: str, archive: Path, made: Jp2) -> None:
+    with pytest.raises(ConsentError, match=f'on this machine.s disk.*allow="{archive.as_uri()}/"'):
         s2ice.open(f"{web}/29UNU")
-    check(s2ice.open(f"{web}/29UNU", allow_file=True), made)
+    check(s2ice.open(f"{web}/29UNU", allow=archive.as_uri()), made)
+    for elsewhere in (archive / "archive", True):
+        with pytest.raises(ConsentError):
+            s2ice.open(f"{web}/29UNU", allow=elsewhere)
 
 
 def test_repository_object_may_not_read_local_files_unasked(local: Path) -> None:
@@ -247,7 +251,7 @@ def test_repository_object_may_not_read_local_files_unasked(local: Path) -> None
     tree = s2ice.open(repository)
     with pytest.raises(ic.IcechunkError, match="authorize"):
         tree[f"{R10M}/b04"][0].load()
-    with pytest.raises(SourceError, match="allow_file=True"):
+    with pytest.raises(ConsentError, match='allow="file:///'):
         s2ice.open(repository, anonymous=True)
 
 

@@ -1,10 +1,12 @@
 //! One file per command.
 
 pub mod build;
+pub mod completions;
 pub mod diff;
 pub mod gc;
 pub mod index;
 pub mod info;
+pub mod man;
 pub mod manifest;
 pub mod rollback;
 pub mod run;

@@ -13,7 +13,7 @@ import zarr
 from s2ice import _eras
 from s2ice._limit import LimitedStore
 from s2ice._source import Access, Credentials, Source, authorise
-from s2ice._storage import Options, locate
+from s2ice._storage import Options, Place, locate
 from s2ice.errors import (
     CredentialsError,
     GroupNotFoundError,
@@ -28,6 +28,8 @@ from s2ice.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+    from s2ice._consent import Allow
 
 type StoreLike = str | os.PathLike[str] | icechunk.Storage | icechunk.Repository | icechunk.Session
 
@@ -50,7 +52,7 @@ def open(
     credentials: Credentials | None = None,
     storage_options: Options | None = None,
     source: Source | Mapping[str, Source] | None = None,
-    allow_file: bool = False,
+    allow: Allow | None = None,
     max_connections: int | None = None,
     chunks: Any = None,
     eras: str | None = None,
@@ -63,7 +65,7 @@ def open(
     store
         A path, a ``file://``, ``s3://``, ``gs://``, ``az://``, ``http://`` or ``https://`` URL, or an Icechunk storage,
         repository or session. A session is used as it is. A repository keeps its own access to the source unless one of
-        `credentials`, `anonymous`, `source` or `allow_file` is given.
+        `credentials`, `anonymous`, `source` or `allow` is given.
     group
         Path of one group, such as ``"measurements/reflectance/r10m"``, to open it as a Dataset. The whole store is
         opened as a DataTree by default.
@@ -87,8 +89,12 @@ def open(
     source
         Another place of the source, such as a mirror: a URL, or a mapping from the names of the sources to URLs. In the
         place of a URL may stand a mapping with ``url``, ``endpoint_url``, ``region``, ``anonymous``, ...
-    allow_file
-        Let a store that is not on this machine's disk read the local files it names.
+    allow
+        Where the store may lead beyond its own host or bucket and the public sources that s2ice knows: one or several
+        addresses such as ``"https://host"``, ``"s3://bucket/prefix"`` or ``"/folder"``, each with all that lies below
+        it. A host of your own network must be named; ``True`` stands for every other. Where a name stands for an
+        address of your network, allow that as well: ``"10.1.2.3"`` or ``"10.0.0.0/8"``. What `source` names is
+        allowed. The environment variable ``S2ICE_ALLOW`` holds further addresses, with spaces between.
     max_connections
         Most chunks to fetch at a time; the Copernicus Data Space allows 4 connections per user. By default Zarr's
         setting ``async.concurrency`` decides.
@@ -114,6 +120,8 @@ def open(
         There is no such branch, tag or snapshot.
     GroupNotFoundError
         There is no such group or era; the message lists them.
+    ConsentError
+        The store leads to a place that is not allowed; the message says how to allow it. Nothing was asked there.
     CredentialsError
         The store or its source asks for credentials.
     RequestError
@@ -129,7 +137,7 @@ def open(
     >>> r10m = tree["measurements/reflectance/r10m"]  # doctest: +SKIP
     >>> r10m.b04.sel(time="2025-07-01", method="nearest").load()  # doctest: +SKIP
     """
-    access = Access(credentials, anonymous, source, allow_file)
+    access = Access(credentials, anonymous, source, allow)
     if as_of is not None and as_of.tzinfo is None:
         raise RequestError(f"as_of has no time zone, {as_of!r}: give it one, such as tzinfo=datetime.UTC")
     if max_connections is not None and max_connections < 1:
@@ -185,8 +193,7 @@ def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[st
     if isinstance(store, icechunk.Session):
         return _eras.names(_root(store.store))
     if not isinstance(store, icechunk.Repository):
-        storage, name, _ = _located(store, storage_options, None)
-        store = _opened(storage, name)
+        store = _opened(_located(store, storage_options, None))
     return _eras.names(_root(store.readonly_session("main").store))
 
 
@@ -258,25 +265,25 @@ def _tree(root: zarr.Group, base: str) -> zarr.Group:
 def _repository(store: Any, access: Access, options: Options | None) -> icechunk.Repository:
     if isinstance(store, icechunk.Repository):
         _refuse("a repository", Access(), storage_options=options)
-        return authorise(store, access, local=False) if access != Access() else store
-    storage, name, local = _located(store, options, access.anonymous)
-    return authorise(_opened(storage, name), access, local=local)
+        return authorise(store, access) if access != Access() else store
+    place = _located(store, options, access.anonymous)
+    return authorise(_opened(place), access, own=place.own, local=place.local)
 
 
-def _located(store: Any, options: Options | None, anonymous: bool | None) -> tuple[icechunk.Storage, str, bool]:
+def _located(store: Any, options: Options | None, anonymous: bool | None) -> Place:
     if isinstance(store, icechunk.Storage):
         _refuse("an Icechunk storage", Access(), storage_options=options)
-        return store, str(store), False
+        return Place(store, str(store))
     return locate(store, options, anonymous)
 
 
-def _opened(storage: icechunk.Storage, name: str) -> icechunk.Repository:
+def _opened(place: Place) -> icechunk.Repository:
     try:
-        return icechunk.Repository.open(storage)
+        return icechunk.Repository.open(place.storage)
     except icechunk.RepositoryNotFoundError:
-        raise StoreNotFoundError(f"there is no Icechunk store at {name}") from None
+        raise StoreNotFoundError(f"there is no Icechunk store at {place.name}") from None
     except icechunk.IcechunkError as error:
-        raise _unopened(name, error) from error
+        raise _unopened(place.name, error) from error
 
 
 def _unopened(name: str, error: icechunk.IcechunkError) -> S2iceError:

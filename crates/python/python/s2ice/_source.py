@@ -1,9 +1,8 @@
 """Access to the archive that a store's chunks lie in.
 
-An Icechunk store can name any place as the home of its chunks, so nothing is opened up because a store asks for it. The
-rules, from the strictest:
+An Icechunk store can name any place as the home of its chunks, so nothing is opened up because a store asks for it:
 
-* Files of this machine are read for a store that is local itself, or where the user says so.
+* What is asked at all is decided first, by `s2ice._consent`.
 * Credentials are sent only where the user gives them. Without, requests are unsigned; on S3 somebody must say so, the
   user or the store.
 * What is authorised is exactly the prefixes that the store names, never a whole scheme or bucket.
@@ -12,6 +11,7 @@ rules, from the strictest:
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -19,8 +19,10 @@ from urllib.parse import unquote
 import icechunk
 from icechunk import credentials as access_to
 
+from s2ice._address import Address, AddressError, of_container
+from s2ice._consent import Allow, allowed, check
 from s2ice._storage import local_path, scheme_of, with_endpoint
-from s2ice.errors import CredentialsError, SourceError
+from s2ice.errors import ConsentError, CredentialsError, SourceError
 
 type Credentials = str | Mapping[str, Any] | Any
 type Source = str | os.PathLike[str] | Mapping[str, Any]
@@ -43,35 +45,84 @@ class Access(NamedTuple):
     credentials: Credentials | None = None
     anonymous: bool | None = None
     source: Source | Mapping[str, Source] | None = None
-    allow_file: bool = False
+    allow: Allow | None = None
 
 
-def authorise(repository: icechunk.Repository, access: Access, *, local: bool) -> icechunk.Repository:
+def authorise(
+    repository: icechunk.Repository, access: Access, *, own: Address | None = None, local: bool = False
+) -> icechunk.Repository:
     """Give a repository access to the sources it names, re-pointed where asked.
 
     Parameters
     ----------
+    own
+        Host or bucket of the repository, where the user named one.
     local
         Whether the repository lies on this machine's disk.
 
     Raises
     ------
+    ConsentError
+        A source lies where nobody allowed to ask.
     SourceError
-        A source that is not there is re-pointed, or a remote store asks for local files.
+        A source that is not there is re-pointed, or cannot be read.
     CredentialsError
         A source needs credentials and none are given, or what is given is none.
     """
     config = repository.config
-    containers = {c.name or url: c for url, c in (config.virtual_chunk_containers or {}).items()}
-    moved = _moves(access, list(containers))
+    # A store may give two containers one name; each is looked at.
+    containers = [(c.name or url, c) for url, c in (config.virtual_chunk_containers or {}).items()]
+    moved = _moves(access, list(dict.fromkeys(name for name, _ in containers)))
+    consent = allowed(access.allow)
+    absolute = repository.spec_version < icechunk.SpecVersion.v2
     granted = {}
-    for name, container in containers.items():
+    config.clear_virtual_chunk_containers()
+    for name, container in containers:
         if name in moved:
             container = _moved(container, moved[name])
-            config.set_virtual_chunk_container(container)
-        trusted = local or access.allow_file or name in moved
-        granted[container.url_prefix] = _credentials(container, name, _for(access.credentials, name), access, trusted)
-    return repository.reopen(config=config if moved else None, authorize_virtual_chunk_access=granted)
+        else:
+            check(_address(container, name), name, own, consent, local=local)
+        credentials = _credentials(container, name, _for(access.credentials, name), access)
+        container = _confined(container, name, absolute=absolute)
+        config.set_virtual_chunk_container(container)
+        granted[container.url_prefix] = credentials
+    # What is authorised is what was looked at: the configuration is not read from the store again.
+    return repository.reopen(config=config, authorize_virtual_chunk_access=granted)
+
+
+def _address(container: icechunk.VirtualChunkContainer, name: str) -> Address:
+    try:
+        return of_container(container)
+    except AddressError as error:
+        raise ConsentError(
+            f"where the chunks of this store lie, {container.url_prefix} (source {name!r}), cannot be understood: "
+            f"{error}; if you know the place, give it as source={{{name!r}: ...}}"
+        ) from None
+
+
+def _confined(
+    container: icechunk.VirtualChunkContainer, name: str, *, absolute: bool
+) -> icechunk.VirtualChunkContainer:
+    """Return the container under a prefix that no reference can guess.
+
+    Icechunk compares prefixes with decoded locations, so that https://good.org%2F@evil.org/ would lie below
+    https://good.org/ and yet lead elsewhere. References that name their container are not compared with anything of the
+    store's; whole addresses are, and must guess the user name that is put in front of the host.
+    """
+    scheme, _, rest = container.url_prefix.partition("://")
+    if scheme == "file":
+        return container
+    if container.name and not absolute:
+        prefix = f"{scheme}://s2ice-{secrets.token_hex(8)}@{rest}"
+        store: Any = container.store
+        return icechunk.VirtualChunkContainer(prefix, store, name=container.name)
+    if scheme in ("http", "https"):
+        raise ConsentError(
+            f"the references of this store are whole addresses (Icechunk format 1, or a source without a name), which "
+            f"cannot be held to {container.url_prefix}: if you trust the store, open its repository with icechunk, "
+            f"authorise {name!r}, and pass the session"
+        )
+    return container
 
 
 def _moves(access: Access, names: list[str]) -> dict[str, Source]:
@@ -145,18 +196,13 @@ def _for(credentials: Any, name: str) -> Any:
 
 
 def _credentials(
-    container: icechunk.VirtualChunkContainer, name: str, given: Any, access: Access, trusted: bool
+    container: icechunk.VirtualChunkContainer, name: str, given: Any, access: Access
 ) -> icechunk.AnyCredential | None:
     url = container.url_prefix
     if isinstance(given, str) and given != "env":
         raise CredentialsError(f"credentials are 'env', a mapping or credentials of Icechunk, not {given!r}")
     match scheme_of(url):
         case "file":
-            if not trusted:
-                raise SourceError(
-                    f"the chunks of this store lie in files, {url}; a store that is not local itself may read files of "
-                    f"this machine only if you say so: allow_file=True, or source={{{name!r}: ...}} with your copy"
-                )
             return access_to.LocalFileSystemAccess
         case "http" | "https":
             return access_to.HttpAccess

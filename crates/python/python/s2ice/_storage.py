@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import icechunk
 
+from s2ice._address import Address, AddressError, in_bucket, on_azure, parse
 from s2ice.errors import SourceError
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ _SCHEMES = {"file", "s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "h
 
 
 class Place(NamedTuple):
-    """A store's storage, its name for messages, and whether it lies on this machine's disk."""
+    """A store's storage, and what is known of where it lies."""
 
     storage: icechunk.Storage
     name: str
-    local: bool
+    """For messages."""
+    own: Address | None = None
+    """The host or bucket that the reader named; none on disk."""
+    local: bool = False
+    """Whether it lies on this machine's disk."""
 
 
 def scheme_of(url: str) -> str:
@@ -88,9 +93,14 @@ def locate(store: str | os.PathLike[str], options: Options | None, anonymous: bo
             return Place(_call(icechunk.local_filesystem_storage, given, url, path=path), path, local=True)
         case "s3":
             given = with_endpoint(given)
-            return Place(_call(icechunk.s3_storage, given, url, bucket=bucket, prefix=prefix), url, local=False)
+            own = _own(lambda: in_bucket(parse(f"s3://{bucket}"), given.get("endpoint_url"), None))
+            return Place(_call(icechunk.s3_storage, given, url, bucket=bucket, prefix=prefix), url, own)
         case "gs":
-            return Place(_call(icechunk.gcs_storage, given, url, bucket=bucket, prefix=prefix), url, local=False)
+            return Place(
+                _call(icechunk.gcs_storage, given, url, bucket=bucket, prefix=prefix),
+                url,
+                _own(lambda: parse(f"gs://{bucket}")),
+            )
         case "az":
             account = given.pop("account", None) or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
             if not account:
@@ -99,13 +109,23 @@ def locate(store: str | os.PathLike[str], options: Options | None, anonymous: bo
                     "environment variable AZURE_STORAGE_ACCOUNT_NAME"
                 )
             fixed = {"account": account, "container": bucket, "prefix": prefix}
-            return Place(_call(icechunk.azure_storage, given, url, **fixed), url, local=False)
+            own = _own(lambda: on_azure(f"az://{bucket}", account))
+            return Place(_call(icechunk.azure_storage, given, url, **fixed), url, own)
         case "http" | "https":
             if scheme == "http":
                 given["opts"] = {"allow_http": "true"} | dict(given.get("opts") or {})
-            return Place(_call(icechunk.http_storage, given, url, base_url=url.rstrip("/")), url, local=False)
+            own = _own(lambda: parse(f"{scheme}://{bucket}"))
+            return Place(_call(icechunk.http_storage, given, url, base_url=url.rstrip("/")), url, own)
         case _:
             raise SourceError(f"{url}: a store is a path or a file, s3, gs, az, http or https URL, not {scheme}")
+
+
+def _own(address: Callable[[], Address]) -> Address | None:
+    """Return the host or bucket of a store; none where its name is not plain, so that only `allow` speaks for it."""
+    try:
+        return address().origin
+    except AddressError:
+        return None
 
 
 def _has_credentials(options: Options) -> bool:

@@ -6,6 +6,7 @@ from s2ice._s2ice import CodecError
 
 __all__ = [
     "CodecError",
+    "ConsentError",
     "CredentialsError",
     "GroupNotFoundError",
     "NotAnS2iceStoreWarning",
@@ -39,6 +40,10 @@ class GroupNotFoundError(S2iceError, KeyError):
 
 class CredentialsError(S2iceError, PermissionError):
     """The store, or the archive its chunks lie in, asks for credentials that were not given."""
+
+
+class ConsentError(S2iceError, PermissionError):
+    """The store's chunks lie where nobody allowed s2ice to ask; the text says where, and how to allow it."""
 
 
 class RequestError(S2iceError, ValueError):
