@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -163,18 +163,37 @@ fn local(url: &SourceUrl) -> Result<Opened, SourceError> {
     Ok(Opened { store: Arc::new(store), base: Path::ROOT, effective: Effective::default() })
 }
 
+/// What came of making a client, by what it was made of: a file names thousands of places that are reached alike.
+static CHECKED: Mutex<BTreeMap<String, Result<Effective, String>>> = Mutex::new(BTreeMap::new());
+
+/// Kinds of places that are remembered.
+const KINDS: usize = 256;
+
 /// The settings that a place would be opened with. Nothing is asked, and a local folder need not be there.
 pub(super) fn check(url: &SourceUrl, options: &SourceOptions) -> Result<Effective, SourceError> {
-    let opened = match url.scheme() {
-        Scheme::Local => {
-            return options
-                .limits()
-                .map(|_| Effective::default())
-                .map_err(|reason| SourceError::BadOptions { url: url.to_string(), reason });
-        }
-        _ => open(url, options, &Arc::default())?,
+    let bad = |reason: String| SourceError::BadOptions { url: url.to_string(), reason };
+    options.limits().map_err(bad)?;
+    if url.scheme() == Scheme::Local {
+        return Ok(Effective::default());
+    }
+    // Secrets do not stand in the name: those of this place are had anyway.
+    options.client(url.scheme()).map_err(bad)?;
+    let text = serde_json::to_string(options).unwrap_or_default();
+    let name = format!("{}://{} {text}", url.scheme().name(), url.authority());
+    if let Some(known) = CHECKED.lock().unwrap_or_else(PoisonError::into_inner).get(&name) {
+        return known.clone().map_err(bad);
+    }
+    let made = open(url, options, &Arc::default()).map(|opened| opened.effective);
+    let result = match &made {
+        Ok(effective) => Ok(effective.clone()),
+        Err(SourceError::BadOptions { reason, .. }) => Err(reason.clone()),
+        Err(_) => return made,
     };
-    Ok(opened.effective)
+    let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if checked.len() < KINDS {
+        checked.insert(name, result);
+    }
+    made
 }
 
 type Built = Result<(Arc<dyn ObjectStore>, Effective), String>;
