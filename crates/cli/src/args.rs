@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use s2ice_manifest::source::mirror::Layout;
 use s2ice_store::tile::Recheck;
 
-pub use self::choices::{ChecksumArg, HeadersArg, OnMismatchArg, ResolutionsArg};
+pub use self::choices::{ChecksumArg, HeadersArg, LogFormat, OnMismatchArg, ResolutionsArg};
 use crate::duration::Span;
 
 /// Sentinel-2 archives as Icechunk stores, without copying a pixel.
@@ -41,6 +41,16 @@ pub struct Global {
     /// Print the report as JSON on standard output.
     #[arg(long, global = true)]
     pub json: bool,
+    /// What the log on standard error is for: people, or machines.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text", env = "S2ICE_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+impl Global {
+    /// True where bars are drawn, if standard error is a terminal.
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet && self.log_format == LogFormat::Text
+    }
 }
 
 /// The commands.

@@ -6,6 +6,15 @@ use s2ice_manifest::decide::Resolutions;
 use s2ice_store::reference::ChecksumPolicy;
 use s2ice_store::tile::HeaderPolicy;
 
+/// Forms of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines to read.
+    Text,
+    /// A JSON document on each line.
+    Json,
+}
+
 /// Copies of a raster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ResolutionsArg {

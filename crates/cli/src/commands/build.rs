@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use s2ice_store::report::{BuildReport, CatalogueReport, EraReport};
+use tracing::Instrument;
 
 use super::summarise;
 use crate::args::{BuildArgs, Global};
 use crate::exit::Failure;
+use crate::log;
 use crate::progress::Bars;
 use crate::settings::{self, BuildOnly};
 use crate::text;
@@ -26,8 +28,9 @@ pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Fa
         options: args.store_options,
     };
     let settings = settings::build(args.selection, &args.source, only, run)?;
-    let bars = Bars::new(global.quiet);
-    let report = s2ice_store::tile::build(&settings, &bars).await?;
+    let bars = Bars::new(global.shows_progress());
+    let span = log::tile(&settings.tile, &settings.level);
+    let report = s2ice_store::tile::build(&settings, &bars).instrument(span).await?;
     summarise(&report, global, render)
 }
 

@@ -170,6 +170,7 @@ impl Settled {
         }
         tracing::debug!(snapshot, "nothing is new");
         report.dry_run = settings.dry_run;
+        report.run.clone_from(&settings.run);
         Ok(Some(report))
     }
 }
