@@ -144,8 +144,7 @@ def test_each_line_in_a_file_has_time_level_run_and_tile(two: Pair, verbose: str
     assert {line["run"] for line in lines} == {outcome.json["run"]}
     times = [datetime.fromisoformat(line["time"]) for line in lines]
     assert before <= times[0] <= times[-1] <= datetime.now(UTC)
-    # All that a tile does names it, on whatever thread, but for tasks that libraries begin; the run itself has two things
-    # to say.
+    # All that a tile does names it, on whatever thread, but for tasks that libraries begin; the run says two things.
     assert verbose == "-vvv" or all(line["message"].startswith("s2ice") for line in lines if not line["tile"])
     alone = [line["message"] for line in lines if not line["tile"] and line["message"].startswith("s2ice")]
     assert [message.split(" config=")[0] for message in alone] == ["s2ice::run: the run begins", alone[-1]]
