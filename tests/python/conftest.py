@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import real_data
+import reports
+import s2ice as package
 from support import catalogue
 from support.archive import Archive
 from support.bench import Bench
@@ -75,6 +77,22 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "XDG_CACHE_HOME": str(home / "cache"),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+@pytest.fixture(autouse=True)
+def files_conform(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What runs of s2ice write into files keeps to the schemas, whatever a test is about."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder:
+        reports.files_conform(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reports_conform() -> Iterator[None]:
+    """Those of Python do too."""
+    with reports.checked(package):
+        yield
 
 
 @pytest.fixture(scope="session")

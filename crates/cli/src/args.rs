@@ -31,6 +31,15 @@ pub struct Cli {
     pub global: Global,
 }
 
+/// Forms of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines to read.
+    Text,
+    /// A JSON document on each line.
+    Json,
+}
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
@@ -44,6 +53,16 @@ pub struct Global {
     /// Print the report as JSON on standard output.
     #[arg(long, global = true)]
     pub json: bool,
+    /// What the log on standard error is for: people, or machines.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text", env = "S2ICE_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+impl Global {
+    /// True where bars are drawn, if standard error is a terminal.
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet && self.log_format == LogFormat::Text
+    }
 }
 
 /// The commands.

@@ -4,6 +4,7 @@ mod args;
 mod clock;
 mod commands;
 mod exit;
+mod log;
 mod progress;
 mod run;
 mod settings;
@@ -12,9 +13,10 @@ mod text;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use args::{Cli, Command, command};
+use args::{Cli, Command, LogFormat, command};
 use clap::FromArgMatches as _;
 use exit::Failure;
+use log::OUTCOME;
 
 /// A build is a fifth faster than with the allocator of glibc.
 #[global_allocator]
@@ -25,11 +27,16 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    start_tracing(cli.global.verbose, cli.global.quiet);
+    let run = run_id();
+    log::start(&cli.global, &run);
+    let format = cli.global.log_format;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&Failure::fault(format!("no threads to work with: {error}"))),
+        Err(error) => {
+            return fail(&Failure::fault(format!("no threads to work with: {error}")), Ending::Answer, format);
+        }
     };
+    let ending = if matches!(cli.command, Command::Run(_)) { Ending::Log } else { Ending::Answer };
     let is_diff = matches!(cli.command, Command::Diff(_));
     let interrupted = match &cli.command {
         Command::Index(_) => "interrupted; what was read is kept, and the same command goes on from there",
@@ -38,21 +45,21 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         // A run of many tiles stops in its own way: it tells what became of each.
         if let Command::Run(args) = cli.command {
-            return commands::run::run(args, &cli.global, run_id(), told_to_stop()).await;
+            return commands::run::run(args, &cli.global, run, told_to_stop()).await;
         }
         tokio::select! {
             // Signals are listened to before anything is begun.
             biased;
             () = told_to_stop() => Err(Failure::Fault(interrupted.to_owned())),
-            outcome = run(cli) => outcome,
+            outcome = answer(cli, run) => outcome,
         }
     });
     // Requests still under way need no answer any more.
     runtime.shutdown_timeout(Duration::from_millis(200));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if is_diff => fail(&failure.or_trouble()),
-        Err(failure) => fail(&failure),
+        Err(failure) if is_diff => fail(&failure.or_trouble(), ending, format),
+        Err(failure) => fail(&failure, ending, format),
     }
 }
 
@@ -70,17 +77,17 @@ async fn told_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
+async fn answer(cli: Cli, run: String) -> Result<(), Failure> {
     let global = cli.global;
     match cli.command {
-        Command::Index(args) => commands::index::run(args, &global).await,
-        Command::Manifest(args) => commands::manifest::run(*args, &global, run_id()).await,
-        Command::Build(args) => commands::build::run(*args, &global, run_id()).await,
+        Command::Index(args) => commands::index::run(args, &global, run).await,
+        Command::Manifest(args) => commands::manifest::run(*args, &global, run).await,
+        Command::Build(args) => commands::build::run(*args, &global, run).await,
         Command::Info(args) => commands::info::run(args, &global).await,
-        Command::Rollback(args) => commands::rollback::run(args, &global).await,
-        Command::Gc(args) => commands::gc::run(args, &global).await,
+        Command::Rollback(args) => commands::rollback::run(args, &global, run).await,
+        Command::Gc(args) => commands::gc::run(args, &global, run).await,
         Command::Diff(args) => commands::diff::run(args, &global).await,
-        Command::Run(args) => commands::run::run(args, &global, run_id(), told_to_stop()).await,
+        Command::Run(args) => commands::run::run(args, &global, run, told_to_stop()).await,
         Command::Status(args) => commands::status::run(args, &global).await,
         Command::Completions { shell } => commands::completions::run(shell),
         Command::Man { folder } => commands::man::run(folder.as_deref()),
@@ -90,9 +97,22 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-fn fail(failure: &Failure) -> ExitCode {
-    if let Some(text) = failure.text() {
-        eprintln!("s2ice: {text}");
+/// Where the sentence of a failure goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// To whoever called, as the answer of the command.
+    Answer,
+    /// Into the log, of which it is the end: that of a run is read long after.
+    Log,
+}
+
+/// Tells a failure. What is wrong in the request is always an answer, and among lines for machines everything is one.
+fn fail(failure: &Failure, ending: Ending, format: LogFormat) -> ExitCode {
+    let is_line = ending == Ending::Log && matches!(failure, Failure::Fault(_)) || format == LogFormat::Json;
+    match failure.text() {
+        Some(text) if is_line => tracing::error!(target: OUTCOME, "{text}"),
+        Some(text) => eprintln!("s2ice: {text}"),
+        None => {}
     }
     failure.code()
 }
@@ -101,20 +121,4 @@ fn fail(failure: &Failure) -> ExitCode {
 fn run_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", now.as_millis(), std::process::id())
-}
-
-fn start_tracing(verbose: u8, quiet: bool) {
-    use tracing_subscriber::EnvFilter;
-    // What Icechunk warns of here is intended: two writers of a local repository (s2ice holds a lock of its own), stores
-    // without user metadata, and a writer without a cache of manifests.
-    const INTENDED: &str = "icechunk_arrow_object_store=error,icechunk_storage=error,icechunk::asset_manager=error";
-    let level = match (quiet, verbose) {
-        (true, _) => "error".to_owned(),
-        (_, 0) => format!("warn,{INTENDED}"),
-        (_, 1) => format!("warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,{INTENDED}"),
-        (_, 2) => "info,s2ice=debug,s2ice_manifest=debug,s2ice_store=debug".to_owned(),
-        _ => "debug".to_owned(),
-    };
-    let filter = EnvFilter::try_from_env("S2ICE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
 }

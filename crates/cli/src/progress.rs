@@ -1,21 +1,55 @@
-//! Progress bars: the only place that knows a terminal.
+//! Progress bars: the only place that draws on a terminal.
 
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use s2ice_store::progress::{Phase, Progress};
 
-/// Draws on standard error, where that is a terminal.
+/// Everything that is drawn, on standard error where that is a terminal.
+static SCREEN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes to standard error with the bars out of the way.
+pub fn aside(write: impl FnOnce()) {
+    SCREEN.suspend(write);
+}
+
+/// A bar of `total` steps, or a spinner.
+fn drawn(total: Option<u64>, label: &'static str) -> ProgressBar {
+    let (template, bar) = match total {
+        Some(total) => ("{msg:28} [{bar:32}] {human_pos}/{human_len} {eta}", ProgressBar::new(total)),
+        None => ("{msg:28} {spinner} {human_pos}", ProgressBar::no_length()),
+    };
+    let bar = SCREEN.add(bar);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(label);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Tells of phases in the log only: of many tiles at once none has a bar.
+pub struct Steps;
+
+impl Progress for Steps {
+    fn begin(&self, phase: Phase, total: Option<u64>) {
+        tracing::info!(total, "{}", phase.label());
+    }
+    fn advance(&self, _: u64) {}
+    fn end(&self) {}
+}
+
+/// A bar for each phase, and the log.
 pub struct Bars {
     current: Mutex<Option<ProgressBar>>,
-    hidden: bool,
+    shown: bool,
 }
 
 impl Bars {
-    /// `quiet` draws nothing.
-    pub fn new(quiet: bool) -> Self {
-        Self { current: Mutex::new(None), hidden: quiet }
+    /// Draws nothing where `shown` is false.
+    pub fn new(shown: bool) -> Self {
+        Self { current: Mutex::new(None), shown }
     }
 
     fn current(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
@@ -25,21 +59,9 @@ impl Bars {
 
 impl Progress for Bars {
     fn begin(&self, phase: Phase, total: Option<u64>) {
-        tracing::info!(?total, "{}", phase.label());
-        let target = if self.hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let (template, bar) = match total {
-            Some(total) => (
-                "{msg:28} [{bar:32}] {human_pos}/{human_len} {eta}",
-                ProgressBar::with_draw_target(Some(total), target),
-            ),
-            None => ("{msg:28} {spinner} {human_pos}", ProgressBar::with_draw_target(None, target)),
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_message(phase.label());
-        bar.enable_steady_tick(Duration::from_millis(200));
-        if let Some(old) = self.current().replace(bar) {
+        Steps.begin(phase, total);
+        let bar = self.shown.then(|| drawn(total, phase.label()));
+        if let Some(old) = std::mem::replace(&mut *self.current(), bar) {
             old.finish_and_clear();
         }
     }
@@ -57,35 +79,22 @@ impl Progress for Bars {
     }
 }
 
-/// A bar over the tiles of a run, and a line for each that ended.
-pub struct TileBar {
-    bar: ProgressBar,
-    quiet: bool,
-}
+/// A bar over the tiles of a run.
+pub struct TileBar(Option<ProgressBar>);
 
 impl TileBar {
-    /// `quiet` tells of failures only.
-    pub fn new(total: usize, quiet: bool) -> Self {
-        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        if let Ok(style) = ProgressStyle::with_template("{msg:28} [{bar:32}] {human_pos}/{human_len} {eta}") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_message("refreshing tiles");
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, quiet }
+    /// Draws nothing where `shown` is false.
+    pub fn new(total: usize, shown: bool) -> Self {
+        Self(shown.then(|| drawn(Some(total as u64), "refreshing tiles")))
     }
 
     /// A tile ended.
-    pub fn ended(&self, line: &str, is_failure: bool) {
-        if is_failure || !self.quiet {
-            self.bar.suspend(|| eprintln!("{line}"));
-        }
-        self.bar.inc(1);
+    pub fn ended(&self) {
+        self.0.iter().for_each(|bar| bar.inc(1));
     }
 
     /// All did.
     pub fn finish(&self) {
-        self.bar.finish_and_clear();
+        self.0.iter().for_each(ProgressBar::finish_and_clear);
     }
 }

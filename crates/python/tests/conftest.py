@@ -10,11 +10,20 @@ import pytest
 import rasterio
 
 import real_data
+import reports
+import s2ice
 from support import Jp2, read_jp2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reports_conform() -> Iterator[None]:
+    """What `s2ice.build` and `s2ice.info` return keeps to the schemas, whatever a test is about."""
+    with reports.checked(s2ice):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,7 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         last_commit: Commit {
             snapshot: commit.id.to_string(),
             time: commit.flushed_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            run: commit.metadata.get("s2ice:run").and_then(Value::as_str).map(str::to_owned),
             message: commit.message,
         },
         branches: branches.into_iter().collect(),

@@ -27,6 +27,8 @@ pub struct BuildReport {
     pub kind: String,
     /// Version of this report.
     pub version: u32,
+    /// Name of the run: the log names it too, and the commit as `s2ice:run`.
+    pub run: String,
     /// MGRS tile.
     pub tile: String,
     /// Processing level.

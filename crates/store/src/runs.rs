@@ -65,6 +65,18 @@ impl LastOutcome {
     }
 }
 
+/// The line in the report of `s2ice run` that tells all of a tile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reported {
+    /// Name of the run that wrote it.
+    pub run: String,
+    /// When that run of the tile ended.
+    #[schemars(with = "String")]
+    pub time: DateTime<Utc>,
+    /// Fingerprint of what it names as left out.
+    pub left_out: String,
+}
+
 /// The last run of a tile, and what is known since the last one that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastRun {
@@ -133,6 +145,9 @@ pub struct LastRun {
     /// Up to when the catalogue's changes are in the store.
     #[serde(default)]
     pub watermark: Option<String>,
+    /// Where the last whole report of the tile is; absent where runs of it write no report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<Reported>,
 }
 
 impl LastRun {
@@ -162,6 +177,7 @@ impl LastRun {
             source_requests: 0,
             source_bytes: 0,
             watermark: None,
+            reported: None,
         }
     }
 
@@ -173,6 +189,10 @@ impl LastRun {
         }
         for text in [&mut self.error, &mut self.watermark].into_iter().flatten() {
             tame(text);
+        }
+        if let Some(Reported { run, left_out, .. }) = &mut self.reported {
+            tame(run);
+            tame(left_out);
         }
         self.missing_index_products.truncate(NAMES_KEPT);
         self.missing_index_products.iter_mut().for_each(tame);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
+use tracing::Span;
 
 use crate::target::Target;
 
@@ -79,7 +80,9 @@ impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         let Some(traces) = self.traces.take() else { return };
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let span = Span::current();
+            scope.spawn(move || {
+                let _entered = span.entered();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 if let Ok(runtime) = runtime {
                     drop(runtime.block_on(async { tokio::time::timeout(PATIENCE, traces.remove_interrupted()).await }));

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import reports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 TIMEOUT = 300
+LOGGED = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ERROR \[[^\]]*\] ")
+"""How an error begins in the log."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class Outcome:
 
     @property
     def sentence(self) -> str:
-        """The one line of a failure: how every failure of s2ice looks."""
-        lines = self.stderr.splitlines()
+        """The one line of a failure: how every failure of s2ice looks. A run of many tiles ends its log with it."""
+        lines = [LOGGED.sub("s2ice: ", line) for line in self.stderr.splitlines()]
         assert len(lines) == 1, f"not one line on stderr:\n{self.stderr}"
         assert lines[0].startswith("s2ice: "), lines[0]
         for sign in ("panicked", "RUST_BACKTRACE", "Some(", "None", "Err(", "ErrorKind", "{", "\\n"):
@@ -38,8 +43,18 @@ class Outcome:
         return lines[0]
 
 
+class Process(subprocess.Popen[str]):
+    """One that was not waited for."""
+
+    def communicate(self, *arguments: Any, **options: Any) -> tuple[str, str]:
+        stdout, stderr = super().communicate(*arguments, **options)
+        if "--json" in self.args and stdout:  # type: ignore[operator]
+            reports.conforms(json.loads(stdout))
+        return stdout, stderr
+
+
 class Command:
-    """The binary, with an environment in which nothing of the user's is found."""
+    """The binary, with an environment in which nothing of the user's is found. Reports that it prints conform."""
 
     def __init__(self, binary: Path, environment: Mapping[str, str]) -> None:
         self.binary = binary
@@ -58,11 +73,13 @@ class Command:
         )
         outcome = Outcome(process.returncode, process.stdout, process.stderr)
         assert outcome.code == code, f"exit code {outcome.code}, not {code}\n{outcome.stdout}\n{outcome.stderr}"
+        if "--json" in arguments and outcome.stdout:
+            reports.conforms(outcome.json)
         return outcome
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """Run without waiting."""
-        return subprocess.Popen(
+        return Process(
             self.line(arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

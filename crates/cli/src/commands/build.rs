@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use s2ice_store::report::{BuildReport, CatalogueReport, EraReport};
+use tracing::Instrument;
 
 use super::summarise;
 use crate::args::{BuildArgs, Global};
 use crate::exit::Failure;
+use crate::log;
 use crate::progress::Bars;
 use crate::settings;
 use crate::text;
@@ -17,8 +19,9 @@ const SHOWN: usize = 10;
 /// Runs the command.
 pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Failure> {
     let settings = settings::build(&args, args.selection.config.as_deref(), &run)?;
-    let bars = Bars::new(global.quiet);
-    let report = s2ice_store::tile::build(&settings, &bars).await?;
+    let bars = Bars::new(global.shows_progress());
+    let span = log::tile(&settings.tile, &settings.level);
+    let report = s2ice_store::tile::build(&settings, &bars).instrument(span).await?;
     summarise(&report, global, render)
 }
 

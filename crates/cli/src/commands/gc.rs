@@ -5,13 +5,13 @@ use s2ice_store::duration::Span;
 use s2ice_store::housekeeping::report::{Collected, GcReport};
 use s2ice_store::housekeeping::{GcOptions, READER_GRACE, gc};
 
-use super::summarise;
+use super::{OfRun, summarise};
 use crate::args::{GcArgs, Global};
 use crate::exit::Failure;
 use crate::text;
 
 /// Runs the command.
-pub async fn run(args: GcArgs, global: &Global) -> Result<(), Failure> {
+pub async fn run(args: GcArgs, global: &Global, run: String) -> Result<(), Failure> {
     let target = super::store(&args.store, &args.store_options).await?;
     let options = GcOptions {
         keep_published: args.keep_published,
@@ -20,7 +20,7 @@ pub async fn run(args: GcArgs, global: &Global) -> Result<(), Failure> {
         now: Utc::now(),
     };
     let report = gc(&target, options).await?;
-    summarise(&report, global, render)?;
+    summarise(&OfRun::new(&report, &run), global, |told| render(told.report))?;
     match report.failures.first().filter(|_| report.failed_objects > 0) {
         Some(reason) => Err(Failure::fault(format!(
             "{} objects of {} could not be deleted and are left to the next gc: {reason}",

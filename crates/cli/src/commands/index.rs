@@ -27,6 +27,8 @@ pub struct IndexReport {
     kind: String,
     /// Version of this report.
     version: u32,
+    /// Name of the run.
+    run: String,
     /// Prefix of the product files.
     source: String,
     /// The index written.
@@ -51,7 +53,7 @@ impl IndexProgress for Watched<'_> {
 }
 
 /// Runs the command.
-pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
+pub async fn run(args: IndexArgs, global: &Global, name: String) -> Result<(), Failure> {
     let url = args.source.source.as_deref().ok_or_else(|| {
         Failure::usage("--source is missing: name the folder or bucket in which the product folders lie")
     })?;
@@ -60,7 +62,7 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
     let files_at_once = options.at_once();
     let source = Source::open(&url, &options)?;
     let paths = if args.paths.is_empty() { vec![String::new()] } else { args.paths };
-    let bars = Bars::new(global.quiet);
+    let bars = Bars::new(global.shows_progress());
     let options = IndexOptions { public_style: args.public_style, files_at_once, ..IndexOptions::default() };
     let run = IndexRun {
         paths,
@@ -83,6 +85,7 @@ pub async fn run(args: IndexArgs, global: &Global) -> Result<(), Failure> {
     let report = IndexReport {
         kind: "s2ice.index".to_owned(),
         version: REPORT_VERSION,
+        run: name,
         source: url.prefix(),
         output: run.output.display().to_string(),
         dry_run: run.dry_run,

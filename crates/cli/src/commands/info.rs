@@ -35,6 +35,7 @@ fn render(report: &InfoReport) -> String {
     let (published, own): (Vec<&String>, Vec<&String>) =
         report.tags.iter().partition(|tag| published_at(tag).is_some());
     let newest: Vec<&str> = published.iter().rev().take(NEWEST).map(|tag| tag.as_str()).collect();
+    let run = report.last_commit.run.as_ref().map_or_else(String::new, |run| format!(" by run {run}"));
     let mut rows = vec![
         ("products", text::number(report.products as u64)),
         ("times", format!("{}, {first} to {last}", report.times.count)),
@@ -51,7 +52,10 @@ fn render(report: &InfoReport) -> String {
         ("format", format!("Icechunk spec {}, layout {}, written by {}", report.spec, report.layout, report.writer)),
         (
             "last commit",
-            format!("{} at {}: {}", report.last_commit.snapshot, report.last_commit.time, report.last_commit.message),
+            format!(
+                "{} at {}{run}: {}",
+                report.last_commit.snapshot, report.last_commit.time, report.last_commit.message
+            ),
         ),
     ];
     for (name, era) in &report.eras {

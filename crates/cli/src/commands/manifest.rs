@@ -1,8 +1,11 @@
 //! `s2ice manifest`: the references that the main tree of a new store would have, as Parquet.
 
+use tracing::Instrument;
+
 use super::summarise;
 use crate::args::{Global, ManifestArgs};
 use crate::exit::Failure;
+use crate::log;
 use crate::progress::Bars;
 use crate::settings;
 
@@ -12,7 +15,8 @@ pub async fn run(args: ManifestArgs, global: &Global, run: String) -> Result<(),
     if args.output.is_none() && !settings.dry_run {
         return Err(Failure::usage("--output is missing: name the Parquet file to write, or use --dry-run"));
     }
-    let bars = Bars::new(global.quiet);
-    let report = s2ice_store::tile::manifest(&settings, args.output.as_deref(), &bars).await?;
+    let bars = Bars::new(global.shows_progress());
+    let span = log::tile(&settings.tile, &settings.level);
+    let report = s2ice_store::tile::manifest(&settings, args.output.as_deref(), &bars).instrument(span).await?;
     summarise(&report, global, super::build::render_manifest)
 }

@@ -15,6 +15,8 @@ pub mod status;
 
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::target::Target;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::args::{Global, StoreArgs};
 use crate::exit::Failure;
@@ -30,8 +32,26 @@ async fn store(address: &str, options: &StoreArgs) -> Result<Target, Failure> {
     Ok(Target::open(url, options).await?)
 }
 
+/// The report of a command that writes, with the name of the run that its log bears.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{R}")]
+pub struct OfRun<'a, R> {
+    /// The report.
+    #[serde(flatten)]
+    report: &'a R,
+    /// Name of the run.
+    run: &'a str,
+}
+
+impl<'a, R> OfRun<'a, R> {
+    /// A report of a run.
+    fn new(report: &'a R, run: &'a str) -> Self {
+        Self { report, run }
+    }
+}
+
 /// Tells what long work did: as JSON, in words, or, asked to be quiet, not at all.
-fn summarise<R: serde::Serialize>(report: &R, global: &Global, render: fn(&R) -> String) -> Result<(), Failure> {
+fn summarise<R: Serialize>(report: &R, global: &Global, render: fn(&R) -> String) -> Result<(), Failure> {
     if global.json {
         print_json(report)
     } else if global.quiet {
@@ -42,7 +62,7 @@ fn summarise<R: serde::Serialize>(report: &R, global: &Global, render: fn(&R) ->
 }
 
 /// Prints a report as JSON on standard output.
-fn print_json(report: &impl serde::Serialize) -> Result<(), Failure> {
+fn print_json(report: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(report).map_err(Failure::fault)?;
     print(&format!("{text}\n"))
 }

@@ -3,19 +3,20 @@
 use s2ice_store::housekeeping::report::{PublishedReport, RollbackReport, StateReport};
 use s2ice_store::housekeeping::{list, rollback};
 
-use super::{print, print_json, summarise};
+use super::{OfRun, print, print_json, summarise};
 use crate::args::{Global, RollbackArgs};
 use crate::exit::Failure;
 use crate::text;
 
 /// Runs the command.
-pub async fn run(args: RollbackArgs, global: &Global) -> Result<(), Failure> {
+pub async fn run(args: RollbackArgs, global: &Global, run: String) -> Result<(), Failure> {
     let target = super::store(&args.store, &args.store_options).await?;
     if args.list {
         let report = list(&target).await?;
         return if global.json { print_json(&report) } else { print(&render_list(&report)) };
     }
-    summarise(&rollback(&target, args.tag.as_deref(), args.dry_run).await?, global, render)
+    let report = rollback(&target, args.tag.as_deref(), args.dry_run).await?;
+    summarise(&OfRun::new(&report, &run), global, |told| render(told.report))
 }
 
 fn render(report: &RollbackReport) -> String {

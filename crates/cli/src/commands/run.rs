@@ -62,7 +62,7 @@ pub async fn run(
     }
     let options =
         Options { jobs: args.jobs, full: args.full, prune: args.prune, dry_run: args.dry_run, resume: args.resume };
-    let bar = TileBar::new(chosen.len(), global.quiet);
+    let bar = TileBar::new(chosen.len(), global.shows_progress());
     let (report, broken) = crate::run::run(config, &chosen, options, &run, stop, &bar).await?;
     summarise(&report, global, summary::render)?;
     let sentences: Vec<String> = report.failure().into_iter().chain(broken).collect();

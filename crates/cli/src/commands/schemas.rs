@@ -4,8 +4,12 @@ mod settings;
 
 use std::path::Path;
 
-use schemars::schema_for;
+use s2ice_store::housekeeping::report::{GcReport, PublishedReport, RollbackReport};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
+
+use super::OfRun;
 
 use crate::exit::Failure;
 
@@ -15,24 +19,25 @@ const BASE: &str = "https://s2ice.github.io/s2ice/schemas";
 /// Runs the command.
 pub fn run(folder: &Path, docs: Option<&Path>, python: Option<&Path>) -> Result<(), Failure> {
     let schemas = [
-        ("build-report", schema_for!(s2ice_store::report::BuildReport).to_value()),
-        ("diff-report", schema_for!(s2ice_store::diff::report::DiffReport).to_value()),
-        ("gc-report", schema_for!(s2ice_store::housekeeping::report::GcReport).to_value()),
-        ("index-report", schema_for!(super::index::IndexReport).to_value()),
-        ("info-report", schema_for!(s2ice_store::report::InfoReport).to_value()),
-        ("published-report", schema_for!(s2ice_store::housekeeping::report::PublishedReport).to_value()),
-        ("rollback-report", schema_for!(s2ice_store::housekeeping::report::RollbackReport).to_value()),
-        ("run-report", schema_for!(crate::run::summary::RunReport).to_value()),
-        ("run-check-report", schema_for!(super::run::CheckReport).to_value()),
-        ("run-line", schema_for!(crate::run::journal::Line<'_>).to_value()),
-        ("status-report", schema_for!(super::status::StatusReport).to_value()),
-        ("last-run", schema_for!(s2ice_store::runs::LastRun).to_value()),
+        ("build-report", written::<s2ice_store::report::BuildReport>()),
+        ("diff-report", written::<s2ice_store::diff::report::DiffReport>()),
+        ("gc-report", written::<OfRun<'_, GcReport>>()),
+        ("index-report", written::<super::index::IndexReport>()),
+        ("info-report", written::<s2ice_store::report::InfoReport>()),
+        ("published-report", written::<PublishedReport>()),
+        ("rollback-report", written::<OfRun<'_, RollbackReport>>()),
+        ("run-report", written::<crate::run::summary::RunReport>()),
+        ("run-check-report", written::<super::run::CheckReport>()),
+        ("run-line", written::<crate::run::journal::Line<'_>>()),
+        ("status-report", written::<super::status::StatusReport>()),
+        ("last-run", written::<s2ice_store::runs::LastRun>()),
+        ("log-line", written::<crate::log::line::Line<'_>>()),
         ("config", crate::settings::file_schema()),
         ("run-config", crate::run::config::schema()),
         ("codec", s2ice_jpeg2000::codec_schema()),
         ("differencing", schema_for!(s2ice_store::layout::codecs::DifferencingConfig).to_value()),
         ("index", s2ice_manifest::index_columns::index_schema()),
-        ("store-stamp", schema_for!(s2ice_store::plan::StoreStamp).to_value()),
+        ("store-stamp", written::<s2ice_store::plan::StoreStamp>()),
     ];
     for (name, schema) in schemas {
         let file = format!("{name}.schema.json");
@@ -54,6 +59,11 @@ pub fn run(folder: &Path, docs: Option<&Path>, python: Option<&Path>) -> Result<
     Ok(())
 }
 
+/// The schema of what s2ice writes: what it may leave out is not required, all else is, also what it would read without.
+fn written<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
+}
+
 fn render(mut schema: Value, id: &str) -> Result<String, Failure> {
     if let Some(object) = schema.as_object_mut() {
         object.entry("$id").or_insert_with(|| id.into());
@@ -73,4 +83,29 @@ fn with_table(text: &str, table: &str) -> Result<String, Failure> {
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|e| Failure::fault(format!("{}: {e}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Left out when empty, without a word on how to read it.
+    #[derive(Default, Serialize, JsonSchema)]
+    struct Sparse {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        list: Vec<u8>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        option: Option<u8>,
+        #[serde(default)]
+        count: u8,
+    }
+
+    #[test]
+    fn what_may_be_left_out_is_not_required() {
+        assert_eq!(serde_json::to_value(Sparse::default()).ok(), Some(json!({"count": 0})));
+        assert_eq!(written::<Sparse>()["required"], json!(["count"]));
+    }
 }

@@ -56,6 +56,39 @@ pub enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         report: Option<&'a BuildReport>,
     },
+    /// A tile ended of which an earlier line tells all: nothing was to do, and the same is left out.
+    Unchanged {
+        /// Always `s2ice.run.tile`.
+        kind: &'a str,
+        /// Version of this line.
+        version: u32,
+        /// Name of the run.
+        run: &'a str,
+        /// MGRS tile.
+        tile: &'a str,
+        /// Processing level.
+        level: &'a str,
+        /// Always `unchanged`.
+        outcome: Outcome,
+        /// When it ended, RFC 3339.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ended: Option<&'a str>,
+        /// How long it took, seconds.
+        seconds: f64,
+        /// Products in the store, those of eras included.
+        products: u64,
+        /// Products of the catalogue without index rows, where there are any.
+        #[serde(skip_serializing_if = "is_zero")]
+        missing_index: u64,
+        /// Products and rasters left out, where there are any.
+        #[serde(skip_serializing_if = "is_zero")]
+        refused: u64,
+        /// Requests to the source, where there were any.
+        #[serde(skip_serializing_if = "is_zero")]
+        requests: u64,
+        /// Name of the run whose line of this tile has the whole report.
+        reported: &'a str,
+    },
     /// A run ended.
     Ended {
         /// Always `s2ice.run.ended`.
@@ -73,6 +106,12 @@ pub enum Line<'a> {
         /// Tiles by outcome.
         outcomes: &'a BTreeMap<Outcome, usize>,
     },
+}
+
+/// serde hands out references.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The file to which a run appends.
@@ -96,9 +135,28 @@ impl Journal {
         self.append(&Line::Started { kind, version, run, time, config, tiles, resumes })
     }
 
-    /// A tile ended.
-    pub fn tile(&self, tile: &TileReport, report: Option<&BuildReport>) -> io::Result<()> {
-        self.append(&Line::Tile { kind: TILE, version: REPORT_VERSION, run: &self.run, tile, report })
+    /// A tile ended; `reported` names the run that last told all of it, which may be this one.
+    pub fn tile(&self, tile: &TileReport, report: Option<&BuildReport>, reported: Option<&str>) -> io::Result<()> {
+        let (kind, version, run) = (TILE, REPORT_VERSION, self.run.as_str());
+        let earlier = reported.filter(|reported| tile.outcome == Outcome::Unchanged && *reported != run);
+        self.append(&match (earlier, tile.counts) {
+            (Some(reported), Some(counts)) => Line::Unchanged {
+                kind,
+                version,
+                run,
+                tile: &tile.tile,
+                level: &tile.level,
+                outcome: tile.outcome,
+                ended: tile.ended.as_deref(),
+                seconds: tile.seconds,
+                products: counts.products,
+                missing_index: counts.missing_index,
+                refused: counts.refused,
+                requests: counts.requests,
+                reported,
+            },
+            _ => Line::Tile { kind, version, run, tile, report },
+        })
     }
 
     /// The run ended.
@@ -231,6 +289,7 @@ pub fn unfinished(path: &Path, config: &str) -> io::Result<Option<Unfinished>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::tile::Counts;
     use super::*;
 
     fn tile(name: &str, outcome: Outcome) -> TileReport {
@@ -262,7 +321,7 @@ mod tests {
             let journal = Journal::new(Some(self.path()), name);
             journal.started("2026-01-01T00:00:00.000Z", "/etc/a.toml", 3, resumes).unwrap();
             for (name, outcome) in tiles {
-                journal.tile(&tile(name, *outcome), None).unwrap();
+                journal.tile(&tile(name, *outcome), None, None).unwrap();
             }
             journal
         }
@@ -292,6 +351,28 @@ mod tests {
     }
 
     #[test]
+    fn a_tile_without_news_takes_one_short_line() {
+        let bench = Bench::new();
+        let journal = bench.run("1764429063123-4194304", None, &[]);
+        let counts =
+            Counts { products: 1400, missing_index: 1200, refused: 1200, requests: 12_345, ..Counts::default() };
+        let ended = Some("2026-01-01T00:00:01.000Z".to_owned());
+        let quiet = TileReport { counts: Some(counts), ended, seconds: 123.456, ..tile("33TVN", Outcome::Unchanged) };
+        journal.tile(&quiet, None, Some("1764429063000-4194304")).unwrap();
+        let text = std::fs::read_to_string(bench.path()).unwrap();
+        let line = text.lines().last().unwrap();
+        assert!(line.len() < 300, "{} bytes: {line}", line.len());
+        assert!(line.contains("\"reported\":\"1764429063000-4194304\""), "{line}");
+        assert_eq!(bench.unfinished(), some("1764429063123-4194304", &["33TVN"]));
+        // What this run tells first, or again, it tells whole.
+        for reported in [None, Some("1764429063123-4194304")] {
+            journal.tile(&quiet, None, reported).unwrap();
+            let text = std::fs::read_to_string(bench.path()).unwrap();
+            assert!(text.lines().last().unwrap().contains("\"store\""), "{text}");
+        }
+    }
+
+    #[test]
     fn a_run_that_was_told_to_stop_is_gone_on_with() {
         let bench = Bench::new();
         let journal = bench.run("1", None, &[("A", Outcome::Updated), ("B", Outcome::Interrupted)]);
@@ -318,7 +399,7 @@ mod tests {
         bench.tear("{\"kind\":\"s2ice.run.tile\",\"run\":\"1\",\"tile\":\"B\",\"level\":\"L2A\",\"outc");
         assert_eq!(bench.unfinished(), some("1", &["A"]));
         // The next line begins on a line of its own.
-        journal.tile(&tile("C", Outcome::Updated), None).unwrap();
+        journal.tile(&tile("C", Outcome::Updated), None, None).unwrap();
         assert_eq!(bench.unfinished(), some("1", &["A", "C"]));
         bench.tear("\u{0}\u{1}\n[1, 2]\n{\"kind\": 3}\n");
         bench.run("2", None, &[]);

@@ -37,11 +37,11 @@ pub async fn recall(entry: &TileEntry) -> Option<LastRun> {
     match tokio::time::timeout(PATIENCE, read).await {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => {
-            tracing::info!("{}: what the last run left cannot be read: {error}", entry.name());
+            tracing::info!("what the last run left cannot be read: {error}");
             None
         }
         Err(_) => {
-            tracing::info!("{}: what the last run left cannot be read in time", entry.name());
+            tracing::info!("what the last run left cannot be read in time");
             None
         }
     }
@@ -57,7 +57,7 @@ pub async fn remember(entry: &TileEntry, last: &LastRun, in_haste: bool) {
     };
     match tokio::time::timeout(if in_haste { HASTE } else { PATIENCE }, write).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!("{}: the run cannot be remembered: {error}", entry.name()),
-        Err(_) => tracing::warn!("{}: the run cannot be remembered: no answer in time", entry.name()),
+        Ok(Err(error)) => tracing::warn!("the run cannot be remembered: {error}"),
+        Err(_) => tracing::warn!("the run cannot be remembered: no answer in time"),
     }
 }

@@ -12,12 +12,15 @@ use chrono::{DateTime, Utc};
 use s2ice_manifest::source::whole_file::write_whole;
 use s2ice_store::runs::LastRun;
 
+use super::samples::Sample;
 use super::tile::Outcome;
 
 /// What the metrics are made of.
 pub struct Metrics<'a> {
-    /// What is known of each tile of the file; nothing of a tile that never had a run.
+    /// What is known of each tile of the run; nothing of a tile that never had one.
     pub tiles: &'a [LastRun],
+    /// What the file says of the others.
+    pub others: &'a [Sample],
     /// Tiles of this run by outcome.
     pub outcomes: &'a BTreeMap<Outcome, usize>,
     /// When the run began.
@@ -72,14 +75,16 @@ impl Metrics<'_> {
     pub fn text(&self) -> String {
         let mut out = String::new();
         for (name, unit, help, value) in GAUGES {
-            let samples = self.tiles.iter().filter_map(|tile| Some((tile, value(tile)?)));
-            let samples: Vec<(&LastRun, f64)> = samples.collect();
+            let samples = self.tiles.iter().filter_map(|last| Some((&last.tile, &last.level, value(last)?)));
+            let others = self.others.iter().filter(|other| other.name == name);
+            let samples = samples.chain(others.map(|other| (&other.tile, &other.level, other.value)));
+            let samples: Vec<(&String, &String, f64)> = samples.collect();
             if samples.is_empty() {
                 continue;
             }
             family(&mut out, name, unit, help);
-            for (tile, value) in samples {
-                sample(&mut out, name, &[("tile", &tile.tile), ("level", &tile.level)], value);
+            for (tile, level, value) in samples {
+                sample(&mut out, name, &[("tile", tile), ("level", level)], value);
             }
         }
         family(&mut out, "s2ice_run_tiles", "", "Tiles of the last run by outcome.");
@@ -175,7 +180,7 @@ mod tests {
     #[test]
     fn metrics_are_written_as_openmetrics_wants_them() {
         let outcomes = BTreeMap::from([(Outcome::Updated, 1), (Outcome::Failed, 1)]);
-        let metrics = Metrics { tiles: &tiles(), outcomes: &outcomes, started: time(0), ended: time(7) };
+        let metrics = Metrics { tiles: &tiles(), others: &[], outcomes: &outcomes, started: time(0), ended: time(7) };
         let text = metrics.text().replace(env!("CARGO_PKG_VERSION"), "[version]");
         insta::assert_snapshot!(text);
     }
@@ -184,7 +189,7 @@ mod tests {
     fn the_file_is_replaced_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("textfile/s2ice.prom");
-        let metrics = Metrics { tiles: &[], outcomes: &BTreeMap::new(), started: time(0), ended: time(1) };
+        let metrics = Metrics { tiles: &[], others: &[], outcomes: &BTreeMap::new(), started: time(0), ended: time(1) };
         metrics.write(&path).unwrap();
         metrics.write(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), metrics.text());

@@ -5,6 +5,7 @@ pub mod journal;
 pub mod memory;
 mod metrics;
 mod refresh;
+mod samples;
 pub mod summary;
 mod supervise;
 mod template;
@@ -12,22 +13,25 @@ pub mod tile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use s2ice_store::report::REPORT_VERSION;
+use s2ice_store::report::{BuildReport, REPORT_VERSION};
 use s2ice_store::runs::LastRun;
+use tracing::Instrument;
 
 use self::config::{RunConfig, TileEntry};
 use self::journal::Journal;
 use self::metrics::Metrics;
 use self::refresh::{Asked, Refresh};
+use self::samples::Sample;
 use self::summary::RunReport;
 use self::tile::{Outcome, TileReport, skipped};
 use crate::clock;
 use crate::exit::Failure;
+use crate::log::{self, OUTCOME};
 use crate::progress::TileBar;
 
 /// Sidecars read at a time.
@@ -91,6 +95,8 @@ pub async fn run(
         return Err(Failure::Fault(sentence));
     }
 
+    tracing::info!(config = name, tiles = chosen.len(), "the run begins");
+
     let done = before.as_ref().map(|before| before.done.clone()).unwrap_or_default();
     let entries = config.tiles.iter().map(|entry| Arc::new(entry.clone())).collect::<Vec<_>>();
     let mut told: BTreeMap<usize, Told> = BTreeMap::new();
@@ -99,7 +105,7 @@ pub async fn run(
         let entry = &entries[number];
         if is_done(&done, entry) {
             let report = skipped(entry, "done by the interrupted run");
-            record.tile(&report, None, bar, (told.len() + 1, chosen.len()));
+            record.tile(&report, None, None, bar, (told.len() + 1, chosen.len()));
             told.insert(number, Told { report, last: None });
         } else {
             left.push(number);
@@ -111,6 +117,7 @@ pub async fn run(
         full_every: config.run.full_every.get(),
         limit: config.run.tile_timeout.map(|span| span.0),
         run: run.to_owned(),
+        reports: config.run.report.is_some(),
         stop: supervise::stop(stop),
     };
     let jobs = options.jobs.unwrap_or(config.run.jobs).get();
@@ -118,7 +125,7 @@ pub async fn run(
         .map(|number| {
             let entry = Arc::clone(&entries[number]);
             let refresh = &refresh;
-            async move { (number, refresh.tile(entry).await) }
+            async move { (number, refresh.tile(Arc::clone(&entry)).instrument(span(&entry)).await) }
         })
         .buffer_unordered(jobs);
     let mut interrupted = false;
@@ -134,7 +141,7 @@ pub async fn run(
                 (ended.report(entry), ended.result.ok(), Some(last))
             }
         };
-        record.tile(&report, build.as_deref(), bar, (told.len() + 1, chosen.len()));
+        record.tile(&report, build.as_deref(), last.as_ref(), bar, (told.len() + 1, chosen.len()));
         told.insert(number, Told { report, last });
     }
     drop(ended);
@@ -148,12 +155,14 @@ pub async fn run(
     let seconds = clock::seconds(started, now);
     let written = record.journal.ended(&clock::text(now), seconds, interrupted, &outcomes);
     record.check(written);
+    tracing::info!(seconds, interrupted, "the run ends");
     if let Some(path) = config.run.metrics.as_ref().filter(|_| !options.dry_run) {
         // Whoever told the run to stop does not wait for long.
         let patience = if interrupted { HASTE } else { Duration::MAX };
-        match tokio::time::timeout(patience, known(&entries, &mut told)).await {
+        match tokio::time::timeout(patience, known(&entries, chosen, &mut told)).await {
             Ok(tiles) => {
-                let metrics = Metrics { tiles: &tiles, outcomes: &outcomes, started, ended: now };
+                let others = others(path, &entries, &tiles);
+                let metrics = Metrics { tiles: &tiles, others: &others, outcomes: &outcomes, started, ended: now };
                 if let Err(error) = metrics.write(path) {
                     record.broken = record.broken.take().or(Some(unwritable(path, "written", &error)));
                 }
@@ -189,14 +198,22 @@ impl Record {
     fn tile(
         &mut self,
         tile: &TileReport,
-        build: Option<&s2ice_store::report::BuildReport>,
+        build: Option<&BuildReport>,
+        last: Option<&LastRun>,
         bar: &TileBar,
         (number, of): (usize, usize),
     ) {
-        let written = self.journal.tile(tile, build);
+        let reported = last.and_then(|last| last.reported.as_ref()).map(|reported| reported.run.as_str());
+        let written = self.journal.tile(tile, build, reported);
         self.check(written);
-        let line = summary::line(tile, number, of);
-        bar.ended(&line, matches!(tile.outcome, Outcome::Failed | Outcome::Interrupted));
+        let (outcome, seconds) = (tile.outcome.name(), tile.seconds);
+        let snapshot = build.and_then(|build| build.committed.as_ref()).map(|committed| committed.snapshot.as_str());
+        let line = summary::line(tile, snapshot, number, of);
+        log::tile(&tile.tile, &tile.level).in_scope(|| match tile.outcome {
+            Outcome::Failed | Outcome::Interrupted => tracing::error!(target: OUTCOME, outcome, seconds, "{line}"),
+            _ => tracing::info!(target: OUTCOME, outcome, seconds, snapshot, "{line}"),
+        });
+        bar.ended();
     }
 
     /// A disk that is full fills no store: the run goes on, and tells at its end.
@@ -207,7 +224,7 @@ impl Record {
     }
 }
 
-fn unwritable(path: &std::path::Path, what: &str, error: &std::io::Error) -> String {
+fn unwritable(path: &Path, what: &str, error: &std::io::Error) -> String {
     format!("{} cannot be {what}: {error}", path.display())
 }
 
@@ -215,19 +232,45 @@ fn is_done(done: &BTreeSet<(String, String)>, entry: &TileEntry) -> bool {
     done.contains(&(entry.settings.tile.to_string(), entry.settings.level.to_string()))
 }
 
-/// What is known of every tile of the file, of those too that had no part in this run.
-async fn known(entries: &[Arc<TileEntry>], told: &mut BTreeMap<usize, Told>) -> Vec<LastRun> {
-    let news: Vec<Option<LastRun>> =
-        (0..entries.len()).map(|number| told.get_mut(&number).and_then(|told| told.last.take())).collect();
-    stream::iter(entries.iter().zip(news))
+fn span(entry: &TileEntry) -> tracing::Span {
+    log::tile(&entry.settings.tile, &entry.settings.level)
+}
+
+/// What is known of each tile that had a part in this run, also where it was left out of it in the end.
+async fn known(entries: &[Arc<TileEntry>], chosen: &[usize], told: &mut BTreeMap<usize, Told>) -> Vec<LastRun> {
+    let news: Vec<(&TileEntry, Option<LastRun>)> = chosen
+        .iter()
+        .map(|number| (entries[*number].as_ref(), told.get_mut(number).and_then(|told| told.last.take())))
+        .collect();
+    stream::iter(news)
         .map(|(entry, last)| async move {
             match last {
                 Some(last) => Some(last),
-                None => memory::recall(entry).await,
+                None => memory::recall(entry).instrument(span(entry)).await,
             }
         })
         .buffered(READ_AT_ONCE)
         .filter_map(|last| async { last })
         .collect()
         .await
+}
+
+/// What the metrics say of the other tiles of the file.
+fn others(path: &Path, entries: &[Arc<TileEntry>], known: &[LastRun]) -> Vec<Sample> {
+    let mut others: BTreeSet<(String, String)> =
+        entries.iter().map(|entry| (entry.settings.tile.to_string(), entry.settings.level.to_string())).collect();
+    for last in known {
+        others.remove(&(last.tile.clone(), last.level.clone()));
+    }
+    if others.is_empty() {
+        return Vec::new();
+    }
+    let is_other = |tile: &str, level: &str| others.contains(&(tile.to_owned(), level.to_owned()));
+    samples::read(path, is_other).unwrap_or_else(|error| {
+        tracing::warn!(
+            "the metrics lose the tiles without a part in this run: {} cannot be read: {error}",
+            path.display()
+        );
+        Vec::new()
+    })
 }

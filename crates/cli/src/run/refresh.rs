@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use s2ice_store::progress::Silent;
 use s2ice_store::runs::LastRun;
 
 use super::config::TileEntry;
@@ -12,6 +11,7 @@ use super::supervise::{End, Stop, supervise};
 use super::tile::{Ended, Outcome};
 use crate::clock;
 use s2ice_store::duration::Span;
+use crate::progress::Steps;
 
 /// What the command line asks of every tile.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,8 @@ pub struct Refresh {
     pub limit: Option<Duration>,
     /// Name of the run.
     pub run: String,
+    /// True where it writes a line for each tile.
+    pub reports: bool,
     /// Ready when the run shall stop.
     pub stop: Stop,
 }
@@ -52,7 +54,7 @@ impl Refresh {
         settings.dry_run = self.asked.dry_run;
         settings.prune |= self.asked.prune;
         settings.full |= self.asked.full || is_due(before.as_ref(), self.full_every);
-        let build = move || async move { s2ice_store::tile::build(&settings, &Silent).await };
+        let build = move || async move { s2ice_store::tile::build(&settings, &Steps).await };
         let result = match supervise(build, self.limit, self.stop.clone()).await {
             End::NotBegun => return None,
             End::Done(built) => built.map(Box::new).map_err(|error| (Outcome::Failed, error.to_string())),
@@ -68,7 +70,7 @@ impl Refresh {
             }
         };
         let ended = Ended { started, ended: clock::now(), result };
-        let last = ended.remember(&entry, &self.run, before);
+        let last = ended.remember(&entry, &self.run, before, self.reports);
         if !self.asked.dry_run {
             memory::remember(&entry, &last, ended.outcome() == Outcome::Interrupted).await;
         }

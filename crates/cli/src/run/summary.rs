@@ -106,8 +106,8 @@ pub fn render(report: &RunReport) -> String {
     out
 }
 
-/// One tile that ended, in a line.
-pub fn line(tile: &TileReport, number: usize, of: usize) -> String {
+/// One tile that ended, in a line of the log, which names the tile; `snapshot` where it published one.
+pub fn line(tile: &TileReport, snapshot: Option<&str>, number: usize, of: usize) -> String {
     let what = match (&tile.error, tile.counts) {
         (Some(error), _) => format!(": {error}"),
         (None, Some(c)) => {
@@ -123,7 +123,8 @@ pub fn line(tile: &TileReport, number: usize, of: usize) -> String {
         (None, None) => String::new(),
     };
     let seconds = if tile.started.is_some() { format!(" ({})", length(tile.seconds)) } else { String::new() };
-    format!("[{number}/{of}] {} {} {}{what}{seconds}", tile.tile, tile.level, tile.outcome.name())
+    let snapshot = snapshot.map_or_else(String::new, |snapshot| format!("; snapshot {snapshot}"));
+    format!("{}{what}{snapshot}{seconds} [{number}/{of}]", tile.outcome.name())
 }
 
 /// Seconds as people read them.
@@ -190,7 +191,12 @@ mod tests {
     #[test]
     fn a_run_is_told_in_a_table() {
         let report = report(&Outcome::ALL, true);
-        let lines: String = report.tiles.iter().enumerate().map(|(i, t)| line(t, i + 1, 5) + "\n").collect();
+        let lines: String = report
+            .tiles
+            .iter()
+            .enumerate()
+            .map(|(i, t)| line(t, (i == 0).then_some("1CECHNKREP0F1RSTCMT0"), i + 1, 5) + "\n")
+            .collect();
         insta::assert_snapshot!(format!("{}\n---\n{lines}", render(&report)));
     }
 

@@ -8,6 +8,7 @@ use futures::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
+use tracing::Span;
 
 /// Becomes ready when the run shall stop. Clones share it.
 pub type Stop = Shared<BoxFuture<'static, ()>>;
@@ -45,7 +46,9 @@ where
     }
     let runtime = Handle::current();
     let (give_up, given_up) = oneshot::channel::<()>();
+    let span = Span::current();
     let mut task = tokio::task::spawn_blocking(move || {
+        let _entered = span.entered();
         runtime.block_on(async {
             tokio::select! {
                 biased;

@@ -1,13 +1,19 @@
 //! What became of one tile.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use s2ice_store::report::{BuildReport, Changes};
-use s2ice_store::runs::{LastOutcome, LastRun, NAMES_KEPT};
+use s2ice_store::runs::{LastOutcome, LastRun, NAMES_KEPT, Reported};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::TileEntry;
 use crate::clock;
+
+/// A tile of which nothing is new is told whole again after this time: reports are rotated away.
+const TOLD_AGAIN: TimeDelta = TimeDelta::days(7);
 
 /// How a tile of a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -142,11 +148,11 @@ impl Ended {
         }
     }
 
-    /// What shall be remembered of it, given what was remembered before.
-    pub fn remember(&self, entry: &TileEntry, run: &str, before: Option<LastRun>) -> LastRun {
+    /// What shall be remembered of it, given what was remembered before; `reports` where the run writes a line of it.
+    pub fn remember(&self, entry: &TileEntry, run: &str, before: Option<LastRun>, reports: bool) -> LastRun {
         let (tile, level) = (entry.settings.tile.to_string(), entry.settings.level.to_string());
         let new = LastRun::new(run, &tile, &level, self.started, self.ended);
-        let before = before.unwrap_or_else(|| new.clone());
+        let mut before = before.unwrap_or_else(|| new.clone());
         match &self.result {
             Err((outcome, sentence)) => LastRun {
                 kind: new.kind,
@@ -168,7 +174,9 @@ impl Ended {
                 let asked_in_part = report.catalogue.as_ref().is_some_and(|catalogue| catalogue.mode != "full");
                 let unindexed = report.products.without_index.iter().map(|missing| missing.product.clone()).collect();
                 let (names, missing) = missing(unindexed, report, asked_in_part.then_some(&before));
+                let reported = reports.then(|| self.reported(run, left_out(report, &names), before.reported.take()));
                 LastRun {
+                    reported,
                     outcome: if is_changed(report) { LastOutcome::Updated } else { LastOutcome::Unchanged },
                     last_success: Some(self.ended),
                     runs_since_full: if asked_in_part { before.runs_since_full.saturating_add(1) } else { 0 },
@@ -189,6 +197,28 @@ impl Ended {
             }
         }
     }
+
+    /// Where all of it is told: in this run's line, unless nothing happened and an earlier one told the same.
+    fn reported(&self, run: &str, left_out: String, before: Option<Reported>) -> Reported {
+        let same = before.filter(|before| {
+            let age = self.ended - before.time;
+            self.outcome() == Outcome::Unchanged && before.left_out == left_out && age < TOLD_AGAIN
+        });
+        same.unwrap_or_else(|| Reported { run: run.to_owned(), time: self.ended, left_out })
+    }
+}
+
+/// Fingerprint of what is not in the store and why. Another version of s2ice may give another one, and with that one more
+/// whole line.
+fn left_out(report: &BuildReport, missing: &[String]) -> String {
+    let mut hasher = DefaultHasher::new();
+    let refused =
+        report.refused.iter().map(|refusal| (&refusal.product, &refusal.raster, format!("{:?}", refusal.kind)));
+    let refused: BTreeSet<_> = refused.collect();
+    let waiting: Vec<&String> = report.incomplete.iter().map(|incomplete| &incomplete.product).collect();
+    let catalogue = report.stac.as_ref().map(|stac| (&stac.refused, &stac.incomplete));
+    (missing, refused, waiting, catalogue, report.index.rejected).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 fn is_changed(report: &BuildReport) -> bool {

@@ -10,6 +10,7 @@ use crate::raster::Asset;
 use crate::tlm::IndexBytesError;
 
 use super::angle_chunks::encode;
+use super::blocking::blocking;
 use super::jp2_header::{FileError, FileFacts, read_head};
 use super::jp2_walk::walk;
 use super::location::Source;
@@ -140,7 +141,7 @@ pub async fn product_with_angles(
 async fn chunks(file: GranuleFile, product: ProductId) -> Result<AngleChunks, MetadataError> {
     let path = file.path().to_owned();
     let failed = move |reason: String| MetadataError::Contradiction { path, reason };
-    let work = tokio::task::spawn_blocking(move || file.angles(product).map(|angles| encode(&angles)));
+    let work = blocking(move || file.angles(product).map(|angles| encode(&angles)));
     match work.await {
         Ok(Ok(Ok(chunks))) => Ok(chunks),
         Ok(Ok(Err(error))) => Err(failed(format!("its angles cannot be compressed: {error}"))),

@@ -14,6 +14,7 @@ use s2ice_jpeg2000::{
 use crate::prefixes::TilePrefixes;
 use crate::tlm::IndexEntry;
 
+use super::blocking::blocking;
 use super::jp2_header::{FileError, FileFacts, resolve_open_end};
 use super::location::Source;
 
@@ -242,5 +243,5 @@ async fn prove(header: &MainHeader, small: Vec<(u32, Bytes)>) -> Vec<u32> {
         tiles.sort_unstable();
         tiles
     };
-    tokio::task::spawn_blocking(decode).await.unwrap_or_default()
+    blocking(decode).await.unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 pub mod angle_chunks;
 pub mod aws_tree;
 mod base64;
+mod blocking;
 pub mod budget;
 mod budget_http;
 pub mod cog_href;

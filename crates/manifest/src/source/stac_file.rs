@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use url::Url;
 
+use super::blocking::blocking;
 use super::location::{Source, SourceUrl, without_secrets};
 use super::stac_api::{StacApi, below, is_landing_page};
 use super::stac_error::shown;
@@ -66,7 +67,7 @@ pub fn load_path(path: &Path, query: &StacQuery, options: &StacOptions) -> Resul
 
 async fn load_path_async(path: PathBuf, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
     let (query, options, shown) = (query.clone(), options.clone(), path.clone());
-    let task = tokio::task::spawn_blocking(move || load_path(&path, &query, &options));
+    let task = blocking(move || load_path(&path, &query, &options));
     task.await.unwrap_or_else(|error| Err(cannot_read(&shown, std::io::Error::other(error))))
 }
 

@@ -109,4 +109,7 @@ pub struct Commit {
     pub time: String,
     /// Its message.
     pub message: String,
+    /// Name of the run that made it; absent where none of s2ice did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
 }

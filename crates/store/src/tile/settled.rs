@@ -155,6 +155,7 @@ impl Settled {
         }
         tracing::debug!(snapshot, "nothing is new");
         report.dry_run = settings.dry_run;
+        report.run.clone_from(&settings.occasion.run);
         Ok(Some(report))
     }
 }

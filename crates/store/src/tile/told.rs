@@ -97,6 +97,7 @@ impl Told<'_> {
         BuildReport {
             kind: "s2ice.build".to_owned(),
             version: REPORT_VERSION,
+            run: settings.occasion.run.clone(),
             tile: settings.tile.to_string(),
             level: settings.level.to_string(),
             target: None,
