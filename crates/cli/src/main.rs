@@ -76,6 +76,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Build(args) => commands::build::run(args, &global, run_id()).await,
         Command::Info(args) => commands::info::run(args, &global).await,
         Command::Rollback(args) => commands::rollback::run(args, &global).await,
+        Command::Repair(args) => commands::repair::run(args, &global).await,
         Command::Gc(args) => commands::gc::run(args, &global).await,
         Command::Diff(args) => commands::diff::run(args, &global).await,
         Command::Run(args) => commands::run::run(args, &global, run_id(), told_to_stop()).await,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
 
+use crate::clock::timely;
 use crate::target::Target;
 
 /// How long an interrupted run may take to clean up.
@@ -62,7 +63,7 @@ impl Traces<'_> {
         if alone && self.made.as_ref() == Some(&main) {
             self.target.remove_made().ok()
         } else {
-            repository.delete_branch(&self.branch).await.ok()
+            timely(|| repository.delete_branch(&self.branch)).await.ok()
         }
     }
 

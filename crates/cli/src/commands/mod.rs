@@ -6,6 +6,7 @@ pub mod gc;
 pub mod index;
 pub mod info;
 pub mod manifest;
+pub mod repair;
 pub mod rollback;
 pub mod run;
 pub mod schemas;

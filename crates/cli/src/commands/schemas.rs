@@ -20,6 +20,7 @@ pub fn run(folder: &Path, docs: Option<&Path>) -> Result<(), Failure> {
         ("index-report", schema_for!(super::index::IndexReport).to_value()),
         ("info-report", schema_for!(s2ice_store::report::InfoReport).to_value()),
         ("published-report", schema_for!(s2ice_store::housekeeping::report::PublishedReport).to_value()),
+        ("repair-report", schema_for!(s2ice_store::housekeeping::report::RepairReport).to_value()),
         ("rollback-report", schema_for!(s2ice_store::housekeeping::report::RollbackReport).to_value()),
         ("run-report", schema_for!(crate::run::summary::RunReport).to_value()),
         ("run-check-report", schema_for!(super::run::CheckReport).to_value()),

@@ -11,5 +11,5 @@ mod url;
 
 pub use error::SourceError;
 pub use open::{Effective, SourceOptions};
-pub use store::{Fetched, Listed, Source, SourceStats};
+pub use store::{Fetched, Heard, Listed, Source, SourceStats};
 pub use url::{Scheme, SourceUrl};
