@@ -1,7 +1,7 @@
 """Hosts whose clocks are wrong, and stores whose clock goes on.
 
-libfaketime gives a process another time; the package of its name brings and builds the library. What the file system says of
-its files stays true, as that of a file server would.
+libfaketime gives a process another time; the package of its name brings and builds the library. What the file system
+says of its files stays true, as that of a file server would.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ LIBRARY = "vendor/libfaketime/src/libfaketime.so.1"
 def library() -> Path:
     """The library that is preloaded; a test that needs it fails without."""
     package = importlib.util.find_spec("libfaketime")
-    assert package and package.origin, "the package libfaketime is not installed: run `make setup`"
-    path = Path(package.origin).parent / LIBRARY
+    assert package, "the package libfaketime is not installed: run `make setup`"
+    path = Path(str(package.origin)).parent / LIBRARY
     assert path.exists(), f"{path} is not there: libfaketime was not built"
     return path
 
@@ -44,7 +44,7 @@ def ahead(by: timedelta) -> dict[str, str]:
 
 @contextmanager
 def moving(service: s3.Service) -> Iterator[s3.Service]:
-    """A service whose clock is ahead of this process's by `service.ahead`: in its answers, and in the times of its objects."""
+    """A service whose clock is ahead of this process's by `service.ahead`, in its answers and as it dates objects."""
     kept = moto.s3.models.utcnow
 
     def now(*_: Any) -> datetime:
