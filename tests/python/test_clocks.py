@@ -75,7 +75,7 @@ class Place:
             return [*self.living.line(None, *ARRAYS, *self.access, "-q", store=self.address)]
         if command == "run":
             return ["run", self.config(), "-q"]
-        options = {"gc": ("--keep-published", 1), "repair": ("--apply",), "rollback": ()}[command]
+        options = {"gc": (), "repair": ("--apply",), "rollback": ()}[command]
         return [command, self.address, *options, *self.access, "-q"]
 
     def config(self) -> Path:
@@ -327,11 +327,11 @@ def test_one_gc_brings_many_appends_near_a_fresh_build(
         main = place.open().lookup_branch("main")
         reader = zarr.open_group(place.open().readonly_session("main").store, mode="r")
 
-        early = grown.gc(dt.timedelta(hours=23), "--keep-published", 1, "--older-than", "1d")
+        early = grown.gc(dt.timedelta(hours=23), "--older-than", "1d")
         assert set(early["collected"].values()) == {early["overwritten"]["objects"], len(early["tags"])} == {0}
         day = dt.timedelta(hours=25)
-        dry = grown.gc(day, "--keep-published", 1, "--older-than", "1d", "--dry-run")
-        report = grown.gc(day, "--keep-published", 1, "--older-than", "1d")
+        dry = grown.gc(day, "--older-than", "1d", "--dry-run")
+        report = grown.gc(day, "--older-than", "1d")
         assert report["collected"] == dry["collected"]
         assert (report["tags"], report["released_snapshots"]) == (dry["tags"], dry["released_snapshots"])
         left = sizes(place)
@@ -347,7 +347,7 @@ def test_one_gc_brings_many_appends_near_a_fresh_build(
 def test_what_main_left_within_the_day_can_be_read(signed: Living, service: s3.Service, tmp_path: Path) -> None:
     """However old the state is, and however few shall stay."""
     grown = Grown(signed.s2ice, service, tmp_path)
-    place, keep = grown.place, ("--keep-published", 1, "--older-than", "30d")
+    place, keep = grown.place, ("--older-than", "1d")
     month = dt.timedelta(days=40)
     with clocks.moving(service):
         grown.build(0, 1, 2)

@@ -381,9 +381,9 @@ pub struct GcArgs {
     /// Address of the store.
     pub store: String,
     /// Published states that stay however old they are: the newest, and the one that main points to.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub keep_published: usize,
-    /// Leave everything younger than this: a number with m, h, d or w; at least a day.
+    /// Leave everything younger than this, and what main left within it: a number with m, h, d or w; at least a day.
     #[arg(long, value_name = "AGE", default_value = "30d", value_parser = crate::commands::gc::age)]
     pub older_than: chrono::TimeDelta,
     /// Tell what would be removed, change nothing.

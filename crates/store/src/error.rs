@@ -78,7 +78,9 @@ pub enum Error {
         lock: String,
     },
     /// This host's clock is not the store's, by which times are judged.
-    #[error("the clock of this host is {differs} that of {url}: nothing was written; set it right (NTP), then try again")]
+    #[error(
+        "the clock of this host is {differs} that of {url}: nothing was written; set it right (NTP), then try again"
+    )]
     Clock {
         /// The store.
         url: String,

@@ -8,9 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::SnapshotInfo;
-use icechunk::ops::gc::{
-    GCError, GCResult, find_retained, gc_chunks, gc_manifests, gc_snapshots, gc_transaction_logs,
-};
+use icechunk::ops::gc::{GCError, GCResult, find_retained, gc_chunks, gc_manifests, gc_snapshots, gc_transaction_logs};
 use icechunk::storage::ListInfo;
 use s2ice_manifest::source::location::SourceUrl;
 

@@ -1,7 +1,7 @@
 //! `s2ice gc`: what nobody needs any more goes, in one pass that no reader of the last day notices.
 //!
 //! The history is shortened first, in one change: what is let go of is older than a day, and neither `main`, a branch nor a tag
-//! of the operator's own led a reader to it for as long. Then every object goes that nothing points to and that is older
+//! of the operator's own led a reader to it for as long. A published state is as old as the time since the next one was published. Then every object goes that nothing points to and that is older
 //! than the same time. So the tag of a published state is good for readers until it is due, and not for the day after.
 //!
 //! Icechunk deletes the transaction log of a collected snapshot, unless a snapshot that is left spans its changes since the

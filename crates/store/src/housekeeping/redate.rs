@@ -61,7 +61,8 @@ pub(super) fn redate(
     let times = earlier(updates.iter().map(|(_, time, _)| *time), now);
     let mut updates = updates.into_iter().zip(times).map(|((update, _, copy), time)| (update, time, copy));
     // The newest stands by itself and has no copy; that of the second one is given beside the list.
-    let (newest, update_time) = updates.next().map_or((UpdateType::MetadataChangedUpdate, now), |(u, time, _)| (u, time));
+    let (newest, update_time) =
+        updates.next().map_or((UpdateType::MetadataChangedUpdate, now), |(u, time, _)| (u, time));
     let mut copy = None;
     let previous: Vec<_> = updates
         .enumerate()
@@ -101,7 +102,9 @@ pub(super) async fn rewrite(repository: &Repository, id: &SnapshotId, time: Date
     let assets = repository.asset_manager();
     let held = assets.fetch_snapshot(id).await?;
     let format = |error: IcechunkFormatError| {
-        icechunk::repository::RepositoryError::capture(icechunk::repository::RepositoryErrorKind::FormatError(error.kind))
+        icechunk::repository::RepositoryError::capture(icechunk::repository::RepositoryErrorKind::FormatError(
+            error.kind,
+        ))
     };
     let made = || {
         Snapshot::from_iter(

@@ -23,7 +23,7 @@ use crate::error::{Result, icechunk_error};
 pub(super) struct Policy {
     /// Published states that stay however old they are: the newest.
     pub(super) keep_published: usize,
-    /// What was made or published after this stays.
+    /// What was made or left after this stays.
     pub(super) cutoff: DateTime<Utc>,
     /// What was in use after this stays.
     pub(super) in_use: DateTime<Utc>,
@@ -34,9 +34,12 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// The published states that are let go of, newest first.
+    /// The published states that are let go of, newest first. A state is as old as the next one, in whose favour it was left:
+    /// so there is a way back from what was published lately, however long nothing was before.
     fn surplus<'a>(&self, states: &'a [Published], main: &SnapshotId) -> impl Iterator<Item = &'a Published> {
-        let old = states.iter().rev().skip(self.keep_published).filter(|state| state.time < self.cutoff);
+        let left = |place: usize| states.get(place + 1).map_or(DateTime::<Utc>::MAX_UTC, |next| next.time);
+        let old = states.iter().enumerate().rev().skip(self.keep_published);
+        let old = old.filter(move |(place, _)| left(*place) < self.cutoff).map(|(_, state)| state);
         old.filter(move |state| state.snapshot != *main && !self.roots.contains(&state.snapshot))
     }
 }

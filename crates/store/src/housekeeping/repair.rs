@@ -59,7 +59,8 @@ async fn repair_by(
     if apply && is_locked {
         mend(repository, url, &found, now).await?;
     }
-    let tags = refs::tags(repository, url, |name| published_at(name).is_some_and(|time| time > now + TOLERANCE)).await?;
+    let tags =
+        refs::tags(repository, url, |name| published_at(name).is_some_and(|time| time > now + TOLERANCE)).await?;
     Ok(RepairReport {
         kind: "s2ice.repair".to_owned(),
         version: REPORT_VERSION,
@@ -103,7 +104,8 @@ async fn look(repository: &Repository, url: &SourceUrl, now: DateTime<Utc>) -> R
 /// The snapshots of spec 1 that a branch or tag leads to.
 async fn history_of_files(repository: &Repository, url: &SourceUrl) -> Result<Vec<SnapshotInfo>> {
     let failed = |error| icechunk_error("reading the history", url, &error);
-    let mut tips: BTreeSet<SnapshotId> = refs::tags(repository, url, |_| true).await?.into_iter().map(|t| t.1).collect();
+    let mut tips: BTreeSet<SnapshotId> =
+        refs::tags(repository, url, |_| true).await?.into_iter().map(|t| t.1).collect();
     for branch in refs::branches(repository, url, "").await? {
         tips.insert(repository.lookup_branch(&branch.name).await.map_err(failed)?);
     }

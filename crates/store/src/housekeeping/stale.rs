@@ -135,9 +135,8 @@ mod tests {
             let between = Utc::now();
             tokio::time::sleep(std::time::Duration::from_millis(30)).await;
             store.commit_to("s2ice-1-1", 2).await;
-            let remove = async |now| {
-                remove_stale_branches(repository, url, false, &StoreClock::telling(now)).await.unwrap()
-            };
+            let remove =
+                async |now| remove_stale_branches(repository, url, false, &StoreClock::telling(now)).await.unwrap();
             assert!(remove(between + GRACE).await.is_empty());
             assert_eq!(remove(Utc::now() + GRACE).await, ["s2ice-1-1"]);
         }

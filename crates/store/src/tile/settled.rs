@@ -13,11 +13,11 @@ use s2ice_manifest::source::versions::{IndexVersion, index_versions};
 use s2ice_manifest::stac::Seen;
 use serde::{Deserialize, Serialize};
 
+use super::BuildSettings;
 use super::catalogue::{answers, before};
 use super::fingerprint::of_texts;
 use super::inputs::Standing;
 use super::search::{catalogue, index_locations, index_options, sharing};
-use super::BuildSettings;
 use crate::clock::StoreClock;
 use crate::error::Result;
 use crate::housekeeping::remove_stale_branches;
