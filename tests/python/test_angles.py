@@ -133,7 +133,7 @@ def test_angles_go_with_their_products(living: Living, archive: Archive) -> None
     living.is_as_built(left)
     living.rests(left)
     # Nothing that is still in use is collected.
-    living.s2ice("gc", living.store, "--older-than", "1h", "--keep-published", 1)
+    living.s2ice("gc", living.store, "--older-than", "1d", "--keep-published", 1)
     check(living.store, root)
 
 

@@ -343,7 +343,7 @@ def test_rollback_and_gc_are_of_all_eras(tile: Tile, mixed: dict[str, Any], s2ic
     s2ice("rollback", tile.store)
     tile.run("again", "early")
     tile.same(fresh)
-    s2ice("gc", tile.store, "--keep-published", "1", "--older-than", "1h")
+    s2ice("gc", tile.store, "--keep-published", "1", "--older-than", "1d")
     tile.check([name for name in of(mixed, "new", "old", "early", "again") if name != of(mixed, "old")[0]])
 
 

@@ -406,7 +406,7 @@ class World:
         for file in self.living.store.rglob("*"):
             if self.chance.random() < 0.8:
                 os.utime(file, times=(1.5e9, 1.5e9))
-        self.living.s2ice("gc", self.living.store, "--older-than", "1h")
+        self.living.s2ice("gc", self.living.store, "--older-than", "1d")
         self.say("gc")
         self.stands()
         return True

@@ -84,6 +84,8 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Remove what nobody needs any more: branches of killed runs, old states and history, and their objects.
     Gc(GcArgs),
+    /// Tell why a store cannot be written after a host with a wrong clock wrote it, and release it.
+    Repair(RepairArgs),
     /// Compare two stores, or two states of one: exit code 0 where no reader can tell them apart, 1 where one can, 2 where
     /// they could not be compared.
     Diff(DiffArgs),
@@ -412,20 +414,37 @@ pub struct RollbackArgs {
     pub store_options: StoreArgs,
 }
 
+/// `s2ice repair`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --apply nothing is written. What main, branches and tags point to never changes, only dates that \
+                        lie in the future. Set the clock of the host right first that wrote them."
+)]
+pub struct RepairArgs {
+    /// Address of the store.
+    pub store: String,
+    /// Release the store; otherwise only tell what is wrong.
+    #[arg(long)]
+    pub apply: bool,
+    /// How to reach the store.
+    #[command(flatten)]
+    pub store_options: StoreArgs,
+}
+
 /// `s2ice gc`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "What a branch, a tag of your own or a reader that opened the store within the last hour may need \
-                        is never removed. States and history that a gc lets go of are therefore collected by a later gc, \
-                        an hour or more after it. A build may be at work on an object store meanwhile, not on a local one."
+    after_help = "What a branch, a tag of your own or a reader that opened main within the last day may need is never \
+                        removed, nor anything younger than a day by the store's own clock. A build may be at work on an \
+                        object store meanwhile, not on a local one."
 )]
 pub struct GcArgs {
     /// Address of the store.
     pub store: String,
     /// Published states that stay however old they are: the newest, and the one that main points to.
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub keep_published: usize,
-    /// Leave everything younger than this: a number with m, h, d or w; at least an hour.
+    /// Leave everything younger than this, and what main left within it: a number with m, h, d or w; at least a day.
     #[arg(long, value_name = "AGE", default_value = "30d", value_parser = crate::commands::gc::age)]
     pub older_than: chrono::TimeDelta,
     /// Tell what would be removed, change nothing.

@@ -85,6 +85,7 @@ async fn answer(cli: Cli, run: String) -> Result<(), Failure> {
         Command::Build(args) => commands::build::run(*args, &global, run).await,
         Command::Info(args) => commands::info::run(args, &global).await,
         Command::Rollback(args) => commands::rollback::run(args, &global, run).await,
+        Command::Repair(args) => commands::repair::run(args, &global, run).await,
         Command::Gc(args) => commands::gc::run(args, &global, run).await,
         Command::Diff(args) => commands::diff::run(args, &global).await,
         Command::Run(args) => commands::run::run(args, &global, run, told_to_stop()).await,

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::ids::{Level, MgrsTile};
 
+use crate::clock::StoreClock;
 use crate::error::{Error, Result, icechunk_error};
 use crate::held::HeldStore;
 use crate::housekeeping::{remove_stale_branches, tag_published};
@@ -55,12 +55,16 @@ impl Loaded {
         config.map(|config| config.virtual_chunk_containers().cloned().collect()).unwrap_or_default()
     }
 
-    /// Deletes branches of runs that were killed, and tags what a killed run had published.
+    /// Deletes branches of runs that were killed, and tags what a killed run had published. The caller holds the lock of a
+    /// local target.
     ///
     /// # Errors
-    /// [`Error::Icechunk`].
-    pub async fn clean_up(&self, target: &Target, older_than: DateTime<Utc>) -> Result<Vec<String>> {
+    /// [`Error::Future`] where the store takes no change, [`Error::Icechunk`].
+    pub async fn clean_up(&self, target: &Target, clock: &StoreClock) -> Result<Vec<String>> {
         let Some(repository) = &self.repository else { return Ok(Vec::new()) };
+        if let Some(state) = &self.state {
+            clock.check_past(state.flushed_at, target.url())?;
+        }
         let tagging = async {
             match &self.state {
                 Some(state) => {
@@ -69,7 +73,9 @@ impl Loaded {
                 None => Ok(None),
             }
         };
-        let stale = remove_stale_branches(repository, target.url(), None, older_than);
+        // Under the lock of a local store no other run is alive.
+        let alone = target.url().local_root().is_some();
+        let stale = remove_stale_branches(repository, target.url(), alone, clock);
         let (removed, _) = futures::try_join!(stale, tagging)?;
         Ok(removed)
     }

@@ -1,6 +1,11 @@
 //! What can go wrong between a plan and a store, each as one sentence.
 
+use icechunk::ops::gc::GCError;
+use icechunk::repository::RepositoryError;
+use icechunk::session::SessionError;
 use s2ice_manifest::source::location::{SourceError, SourceUrl};
+
+use crate::clock::{TOLERANCE, Untimely, future};
 
 /// A store that cannot be opened, written or understood.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +76,29 @@ pub enum Error {
         path: String,
         /// The lock file.
         lock: String,
+    },
+    /// This host's clock is not the store's, by which times are judged.
+    #[error(
+        "the clock of this host is {differs} that of {url}: nothing was written; set it right (NTP), then try again"
+    )]
+    Clock {
+        /// The store.
+        url: String,
+        /// By how much and in which direction.
+        differs: String,
+    },
+    /// A host with a wrong clock wrote the store; Icechunk takes no change that is dated earlier than the last.
+    #[error(
+        "the last change of {url} is dated {time}, {ahead} in the future, and until then nothing can be written: \
+         `s2ice repair {url}` tells more and releases it"
+    )]
+    Future {
+        /// The store.
+        url: String,
+        /// The date of its last change.
+        time: String,
+        /// How far that is away.
+        ahead: String,
     },
     /// `main` moved while this run was writing.
     #[error("{url} was changed by another writer during this run, which was therefore not published: run it again")]
@@ -149,7 +177,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// A failure of Icechunk or its storage while doing something to a store.
 pub(crate) fn icechunk_error(what: &'static str, url: &SourceUrl, error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::Icechunk { what, url: url.to_string(), detail: one_line(error) }
+    match ahead(error).filter(|(_, ahead)| *ahead > TOLERANCE * 2) {
+        Some((last, ahead)) => future(url.to_string(), last, ahead),
+        None => Error::Icechunk { what, url: url.to_string(), detail: one_line(error) },
+    }
+}
+
+/// The time of the store's last change and how far it is ahead of this host, where that is what Icechunk complains of.
+fn ahead(error: &(dyn std::error::Error + 'static)) -> Option<(chrono::DateTime<chrono::Utc>, chrono::TimeDelta)> {
+    let repository = error.downcast_ref::<RepositoryError>().and_then(Untimely::ahead);
+    let session = || error.downcast_ref::<SessionError>().and_then(Untimely::ahead);
+    repository.or_else(session).or_else(|| error.downcast_ref::<GCError>().and_then(Untimely::ahead))
 }
 
 /// The causes of an error in one line, without Icechunk's backtrace of spans.

@@ -1,6 +1,7 @@
 //! From chunk manifests to Icechunk repositories in the EOPF layout.
 
 pub mod angles;
+pub mod clock;
 pub mod commit;
 pub mod config;
 pub mod diff;

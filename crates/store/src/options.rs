@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::StoreClock;
 use crate::reference::{ChecksumPolicy, Referencing};
 
 /// Version of the Icechunk format.
@@ -69,8 +69,8 @@ pub struct WriteOptions {
     pub concurrency: usize,
     /// Message of the commit that is published.
     pub message: String,
-    /// The clock, for the tag of the published state.
-    pub clock: fn() -> DateTime<Utc>,
+    /// The store's clock, for the tag of the published state.
+    pub clock: StoreClock,
     /// Number of references that each array shall have, by path. Arrays that are not there are not counted.
     pub references: BTreeMap<String, u64>,
 }

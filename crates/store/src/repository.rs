@@ -10,6 +10,7 @@ use icechunk::session::Session;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceUrl;
 
+use crate::clock::timely;
 use crate::config;
 use crate::error::{Error, Result, icechunk_error};
 use crate::options::{Spec, WriteOptions};
@@ -227,7 +228,7 @@ pub(crate) async fn adopt(target: &Target, repository: Repository, options: &Wri
     // Opened anew: what only a writer wants is not for readers, and storage settings count from the beginning.
     let plain = Repository::open(target.storage()).execute().await.map_err(failed)?;
     let repository = plain.reopen(Some(wanted), None).await.map_err(failed)?;
-    repository.save_config().await.map_err(failed)?;
+    timely(|| repository.save_config()).await.map_err(failed)?;
     for_writing(repository, target).await
 }
 

@@ -3,9 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
 
 use icechunk::Storage;
 use icechunk::config::{GcsCredentials, S3Credentials, S3Options, S3StaticCredentials};
@@ -14,8 +17,9 @@ use icechunk::storage::{
     new_s3_object_store_storage,
 };
 use s2ice_manifest::source::location::credentials::ClientSettings;
-use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceError, SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Effective, Heard, Scheme, Source, SourceError, SourceOptions, SourceUrl};
 
+use crate::clock::StoreClock;
 use crate::error::{Error, Result, one_line};
 
 /// How often the lock of another process is looked at.
@@ -35,6 +39,8 @@ pub struct Target {
     /// What was in a local folder before: it is the operator's, whatever becomes of the store in it. `None` where there was
     /// no folder.
     before: Option<BTreeSet<OsString>>,
+    /// The time that the place told when it was first asked.
+    heard: OnceLock<Heard>,
 }
 
 impl Target {
@@ -50,7 +56,7 @@ impl Target {
             url: url.to_string(),
             detail,
         })?;
-        Ok(Self { url, options, storage, before })
+        Ok(Self { url, options, storage, before, heard: OnceLock::new() })
     }
 
     /// The address.
@@ -68,8 +74,15 @@ impl Target {
         Arc::clone(&self.storage)
     }
 
+    /// The clock of the place beside this host's: that of its service since [`Target::probe`], that of its file system since
+    /// [`Target::lock`], the host's before.
+    pub fn clock(&self, host: fn() -> DateTime<Utc>) -> StoreClock {
+        StoreClock::new(self.heard.get().copied(), host)
+    }
+
     /// Asks a remote place for the file that every repository has, so that a wrong endpoint, bucket or credentials are
-    /// told in the words of [`SourceError`] and not in Icechunk's. That there is no such file is no error.
+    /// told in the words of [`SourceError`] and not in Icechunk's, and its clock is known. That there is no such file is no
+    /// error. A place that has answered is not asked again.
     ///
     /// # Errors
     /// [`Error::Location`]; [`Error::Occupied`] where a local place is a file.
@@ -77,12 +90,20 @@ impl Target {
         if let Some(root) = self.url.local_root() {
             return if root.is_file() { Err(Error::Occupied { url: self.url.to_string() }) } else { Ok(()) };
         }
-        let web = matches!(self.url.scheme(), Scheme::Http | Scheme::Https);
-        match Source::open(&self.url, &self.options)?.get_range("repo", 0..1).await {
-            Ok(_) | Err(SourceError::Missing { .. }) => Ok(()),
-            Err(SourceError::NoRange { .. }) if web => Ok(()),
-            Err(error) => Err(error.into()),
+        if self.heard.get().is_some() {
+            return Ok(());
         }
+        let web = matches!(self.url.scheme(), Scheme::Http | Scheme::Https);
+        let source = Source::open(&self.url, &self.options)?;
+        match source.get_range("repo", 0..1).await {
+            Ok(_) | Err(SourceError::Missing { .. }) => {}
+            Err(SourceError::NoRange { .. }) if web => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(heard) = source.stats().heard() {
+            self.heard.get_or_init(|| heard);
+        }
+        Ok(())
     }
 
     /// Takes the lock of a local store: Icechunk loses commits silently when two processes write one there. Other
@@ -99,7 +120,11 @@ impl Target {
         }
         let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: Some(file) }),
+            Ok(()) => {
+                let heard = touch(&file).map_err(failed)?;
+                self.heard.get_or_init(|| heard);
+                Ok(Lock { _file: Some(file) })
+            }
             Err(TryLockError::WouldBlock) => {
                 Err(Error::Locked { path: root.display().to_string(), lock: path.display().to_string() })
             }
@@ -188,6 +213,15 @@ fn remove_new(folder: &Path, before: &BTreeSet<OsString>) -> std::io::Result<()>
 
 fn remove(path: &Path) -> std::io::Result<()> {
     if path.symlink_metadata()?.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+}
+
+/// The time that a file system gives: that of a change of the lock file. It may be another host's.
+fn touch(mut file: &File) -> std::io::Result<Heard> {
+    let at = Instant::now();
+    file.rewind()?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    Ok(Heard { time: file.metadata()?.modified()?.into(), at })
 }
 
 /// Held while a local store is written. The operating system frees it when the process ends, however it ends.
@@ -297,6 +331,8 @@ fn client_config(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use chrono::TimeDelta;
+
     use super::*;
 
     #[tokio::test]
@@ -306,6 +342,7 @@ mod tests {
         let url = SourceUrl::parse(path.to_str().unwrap()).unwrap();
         let target = Target::open(url, SourceOptions::default()).await.unwrap();
         let lock = target.lock().unwrap();
+        assert!(target.clock(Utc::now).skew().abs() < TimeDelta::seconds(5), "this file system has this host's clock");
         assert!(matches!(target.lock(), Err(Error::Locked { .. })));
         drop(lock);
         target.lock().unwrap();

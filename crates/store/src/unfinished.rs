@@ -6,6 +6,7 @@ use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use tracing::Span;
 
+use crate::clock::timely;
 use crate::target::Target;
 
 /// How long an interrupted run may take to clean up.
@@ -63,7 +64,7 @@ impl Traces<'_> {
         if alone && self.made.as_ref() == Some(&main) {
             self.target.remove_made().ok()
         } else {
-            repository.delete_branch(&self.branch).await.ok()
+            timely(|| repository.delete_branch(&self.branch)).await.ok()
         }
     }
 

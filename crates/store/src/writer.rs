@@ -9,6 +9,7 @@ use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::RwLock;
 
+use crate::clock::{Patience, timely};
 use crate::error::{Error, Result};
 use crate::gate::{self, GateReport};
 use crate::housekeeping::promote;
@@ -56,7 +57,7 @@ impl Writer<'_> {
     /// Branch, commits, gate, `main`, tag.
     pub(crate) async fn run(&self) -> Result<Written> {
         let Windows { branch, repository, .. } = &self.windows;
-        let branched = repository.create_branch(branch, &self.main).await;
+        let branched = timely(|| repository.create_branch(branch, &self.main)).await;
         branched.map_err(|e| self.windows.failed("creating the run's branch", &e))?;
         let outcome = self.write_branch().await;
         let outcome = match outcome {
@@ -65,7 +66,7 @@ impl Writer<'_> {
         };
         if outcome.is_err() {
             // Of no use any more. The first error is the one worth telling; the next run deletes the branch, too.
-            let _ = repository.delete_branch(branch).await;
+            let _ = timely(|| repository.delete_branch(branch)).await;
         }
         let (snapshot, total, gate, tag) = outcome?;
         Ok(Written {
@@ -165,16 +166,21 @@ impl Writer<'_> {
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-        let commit = session.commit(message).properties(properties).allow_empty(true);
-        let commit = commit.max_concurrent_nodes(options.concurrency);
-        commit.execute().await.map_err(|e| self.windows.failed("committing", &e))
+        let patience = Patience::new();
+        loop {
+            let commit = session.commit(&message).properties(properties.clone()).allow_empty(true);
+            match commit.max_concurrent_nodes(options.concurrency).execute().await {
+                Err(error) if patience.outlasts(&error).await => {}
+                outcome => return outcome.map_err(|e| self.windows.failed("committing", &e)),
+            }
+        }
     }
 
     /// Checks what is on the branch and moves `main` to it; returns the tag of the published state.
     async fn publish(&self, tip: &SnapshotId) -> Result<(GateReport, Option<String>)> {
         let report = gate::check(&self.windows, tip).await?;
         let Windows { repository, branch, url, options, .. } = &self.windows;
-        let tag = promote(repository, url, branch, &self.main, tip, (options.clock)()).await?;
+        let tag = promote(repository, url, branch, &self.main, tip, options.clock.now()).await?;
         Ok((report, tag))
     }
 }

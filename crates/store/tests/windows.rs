@@ -98,7 +98,7 @@ fn options(run: &str) -> WriteOptions {
         container: s2ice_store::config::container("archive", &source, &Effective::default()).unwrap(),
         concurrency: 4,
         message: "test".to_owned(),
-        clock: chrono::Utc::now,
+        clock: s2ice_store::clock::StoreClock::new(None, chrono::Utc::now),
         references: BTreeMap::new(),
     }
 }

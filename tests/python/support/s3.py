@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import re
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -62,12 +64,18 @@ class Quiet(WSGIRequestHandler):
     def log(self, *_: Any) -> None:
         pass
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        ahead = getattr(self.server.app, "ahead", timedelta())
+        return super().date_time_string((time.time() if timestamp is None else timestamp) + ahead.total_seconds())
+
 
 @dataclass
 class Service:
     """The server, its record, and what it shall refuse."""
 
     endpoint: str = ""
+    ahead: timedelta = timedelta()
+    """How far the clock of its answers is ahead."""
     requests: list[Request] = field(default_factory=list)
     deny: Callable[[Request], bool] = field(default=lambda _: False)
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{store, summarise};
 use crate::args::{DiffArgs, Global};
+use crate::clock;
 use crate::exit::Failure;
 use crate::text;
 
@@ -29,6 +30,9 @@ pub async fn run(args: DiffArgs, global: &Global) -> Result<(), Failure> {
         right_at: args.right_at,
     };
     let report = s2ice_store::diff::diff(&left, &right, &options).await?;
+    for target in [&left, &right] {
+        target.clock(clock::now).warn(target.url());
+    }
     summarise(&report, global, render)?;
     if report.is_same() { Ok(()) } else { Err(Failure::Told) }
 }

@@ -1,12 +1,13 @@
 //! `s2ice gc`: removes what nobody needs any more.
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use s2ice_store::duration::Span;
 use s2ice_store::housekeeping::report::{Collected, GcReport};
-use s2ice_store::housekeeping::{GcOptions, READER_GRACE, gc};
+use s2ice_store::housekeeping::{GRACE, GcOptions, gc};
 
 use super::{OfRun, summarise};
 use crate::args::{GcArgs, Global};
+use crate::clock;
 use crate::exit::Failure;
 use crate::text;
 
@@ -17,7 +18,7 @@ pub async fn run(args: GcArgs, global: &Global, run: String) -> Result<(), Failu
         keep_published: args.keep_published,
         older_than: args.older_than,
         dry_run: args.dry_run,
-        now: Utc::now(),
+        clock: clock::now,
     };
     let report = gc(&target, options).await?;
     summarise(&OfRun::new(&report, &run), global, |told| render(told.report))?;
@@ -34,13 +35,13 @@ pub async fn run(args: GcArgs, global: &Global, run: String) -> Result<(), Failu
 /// Reads an age: a length of time, or weeks such as `4w`.
 ///
 /// # Errors
-/// Anything else, and what is shorter than an hour.
+/// Anything else, and what is shorter than a day.
 pub fn age(text: &str) -> Result<TimeDelta, String> {
     let days = text.strip_suffix('w').and_then(|weeks| weeks.parse::<u32>().ok()).map(|weeks| u64::from(weeks) * 7);
     let Span(age) = days.map_or_else(|| text.to_owned(), |days| format!("{days}d")).parse()?;
     let age = TimeDelta::from_std(age).map_err(|_| format!("{text} is longer than any store is old"))?;
-    if age < READER_GRACE {
-        return Err("a reader may need what is younger than an hour: give 1h or more".to_owned());
+    if age < GRACE {
+        return Err("a reader or a build may need what is younger than a day: give 1d or more".to_owned());
     }
     Ok(age)
 }
@@ -66,11 +67,7 @@ fn render(report: &GcReport) -> String {
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     let outcome = if report.dry_run { "would be removed; nothing was changed" } else { "removed" };
-    let mut out = format!("{}: {outcome}\n{}", report.store, text::table(&rows, &[]));
-    if report.released_snapshots > 0 || !report.tags.is_empty() {
-        out += "What is let go of is collected by a gc that comes an hour later or more.\n";
-    }
-    out
+    format!("{}: {outcome}\n{}", report.store, text::table(&rows, &[]))
 }
 
 fn size(count: u64) -> usize {
@@ -86,10 +83,10 @@ mod tests {
 
     #[test]
     fn ages_have_a_unit() {
-        for (text, minutes) in [("90m", 90), ("12h", 720), ("30d", 43_200), ("4w", 40_320), ("1h", 60)] {
+        for (text, minutes) in [("1441m", 1441), ("36h", 2160), ("30d", 43_200), ("4w", 40_320), ("1d", 1440)] {
             assert_eq!(age(text).unwrap(), TimeDelta::minutes(minutes), "{text}");
         }
-        for text in ["0d", "59m", "", "w", "30", "-1w", "1.5w", "3y", "213503982334601d"] {
+        for text in ["0d", "59m", "23h", "", "w", "30", "-1w", "1.5w", "3y", "213503982334601d"] {
             assert!(age(text).is_err(), "{text}");
         }
     }
@@ -118,8 +115,7 @@ mod tests {
              published states  1 let go of, 10 left\n  \
              history           3 snapshots let go of\n  \
              collected         2 snapshots, 1 manifest, 40 chunks, 12.3 kB\n  \
-             former versions   7 files, 999 B\n\
-             What is let go of is collected by a gc that comes an hour later or more.\n"
+             former versions   7 files, 999 B\n"
         );
     }
 }

@@ -5,6 +5,7 @@ use s2ice_store::report::{InfoEra, InfoReport};
 
 use super::{print, print_json};
 use crate::args::{Global, InfoArgs};
+use crate::clock;
 use crate::exit::Failure;
 use crate::text;
 
@@ -13,7 +14,9 @@ const NEWEST: usize = 3;
 
 /// Runs the command.
 pub async fn run(args: InfoArgs, global: &Global) -> Result<(), Failure> {
-    let report = s2ice_store::info::info(&super::store(&args.store, &args.store_options).await?).await?;
+    let target = super::store(&args.store, &args.store_options).await?;
+    let report = s2ice_store::info::info(&target).await?;
+    target.clock(clock::now).warn(target.url());
     if global.json { print_json(&report) } else { print(&render(&report)) }
 }
 

@@ -8,6 +8,7 @@ pub mod index;
 pub mod info;
 pub mod man;
 pub mod manifest;
+pub mod repair;
 pub mod rollback;
 pub mod run;
 pub mod schemas;

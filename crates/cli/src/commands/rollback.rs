@@ -5,6 +5,7 @@ use s2ice_store::housekeeping::{list, rollback};
 
 use super::{OfRun, print, print_json, summarise};
 use crate::args::{Global, RollbackArgs};
+use crate::clock;
 use crate::exit::Failure;
 use crate::text;
 
@@ -13,9 +14,10 @@ pub async fn run(args: RollbackArgs, global: &Global, run: String) -> Result<(),
     let target = super::store(&args.store, &args.store_options).await?;
     if args.list {
         let report = list(&target).await?;
+        target.clock(clock::now).warn(target.url());
         return if global.json { print_json(&report) } else { print(&render_list(&report)) };
     }
-    let report = rollback(&target, args.tag.as_deref(), args.dry_run).await?;
+    let report = rollback(&target, args.tag.as_deref(), args.dry_run, clock::now).await?;
     summarise(&OfRun::new(&report, &run), global, |told| render(told.report))
 }
 

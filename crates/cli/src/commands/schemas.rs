@@ -4,7 +4,7 @@ mod settings;
 
 use std::path::Path;
 
-use s2ice_store::housekeeping::report::{GcReport, PublishedReport, RollbackReport};
+use s2ice_store::housekeeping::report::{GcReport, PublishedReport, RepairReport, RollbackReport};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -25,6 +25,7 @@ pub fn run(folder: &Path, docs: Option<&Path>, python: Option<&Path>) -> Result<
         ("index-report", written::<super::index::IndexReport>()),
         ("info-report", written::<s2ice_store::report::InfoReport>()),
         ("published-report", written::<PublishedReport>()),
+        ("repair-report", written::<OfRun<'_, RepairReport>>()),
         ("rollback-report", written::<OfRun<'_, RollbackReport>>()),
         ("run-report", written::<crate::run::summary::RunReport>()),
         ("run-check-report", written::<super::run::CheckReport>()),

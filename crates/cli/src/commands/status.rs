@@ -192,6 +192,7 @@ async fn read(entry: &TileEntry) -> s2ice_store::Result<(InfoReport, s2ice_store
         return Err(s2ice_store::Error::NoStore { url: entry.store.clone() });
     };
     let found = info(&target).await?;
+    target.clock(clock::now).warn(target.url());
     Ok((found, read_last_run(&target).await))
 }
 

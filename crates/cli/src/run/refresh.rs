@@ -55,9 +55,14 @@ impl Refresh {
         settings.prune |= self.asked.prune;
         settings.full |= self.asked.full || is_due(before.as_ref(), self.full_every);
         let build = move || async move { s2ice_store::tile::build(&settings, &Steps).await };
+        // A host that may not write for its clock does not write this either.
+        let mut may_write = !self.asked.dry_run;
         let result = match supervise(build, self.limit, self.stop.clone()).await {
             End::NotBegun => return None,
-            End::Done(built) => built.map(Box::new).map_err(|error| (Outcome::Failed, error.to_string())),
+            End::Done(built) => {
+                may_write &= !matches!(built, Err(s2ice_store::Error::Clock { .. }));
+                built.map(Box::new).map_err(|error| (Outcome::Failed, error.to_string()))
+            }
             End::TimedOut => {
                 let limit = Span(self.limit.unwrap_or_default());
                 Err((Outcome::Failed, format!("it was given up after {limit} (`tile-timeout`); nothing was published")))
@@ -71,7 +76,7 @@ impl Refresh {
         };
         let ended = Ended { started, ended: clock::now(), result };
         let last = ended.remember(&entry, &self.run, before, self.reports);
-        if !self.asked.dry_run {
+        if may_write {
             memory::remember(&entry, &last, ended.outcome() == Outcome::Interrupted).await;
         }
         Some((ended, last))

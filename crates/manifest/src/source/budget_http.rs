@@ -4,18 +4,21 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use http_body::{Body, Frame, SizeHint};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
     ReqwestConnector,
 };
+use reqwest::header::{AGE, DATE, HeaderMap};
 
 use super::budget::{Ledger, Limits, Permit, retry_after};
-use super::location::SourceStats;
+use super::location::{Heard, SourceStats};
 
 /// Connects as object_store does, and enters each request in the ledger.
 #[derive(Debug, Clone)]
@@ -51,7 +54,11 @@ impl HttpService for Service {
         // Of an unknown kind: it is not tried again.
         let permit = budget.enter().await.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         stats.sent();
+        let sent = Instant::now();
         let response = self.inner.execute(request).await?;
+        if let Some(time) = date(response.headers()) {
+            stats.hear(Heard { time, at: sent + sent.elapsed() / 2 });
+        }
         if matches!(response.status().as_u16(), 429 | 503)
             && let Some(wait) = retry_after(response.headers())
         {
@@ -60,6 +67,16 @@ impl HttpService for Service {
         let (parts, body) = response.into_parts();
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(Metered { body, permit: Some(permit) })))
     }
+}
+
+/// The time of the server when it answered: the middle of the second that it names. An answer out of a cache tells that of
+/// another day.
+fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    if headers.contains_key(AGE) {
+        return None;
+    }
+    let date = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
+    date.to_utc().checked_add_signed(TimeDelta::milliseconds(500))
 }
 
 /// A response that holds its connection until it is read or dropped, and counts what arrives.
@@ -93,5 +110,26 @@ impl Body for Metered {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_tells_its_servers_time() {
+        let told = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+            date(&HeaderMap::from_iter(pairs)).map(|time| time.timestamp_millis())
+        };
+        let date = ("date", "Fri, 20 Nov 2026 18:48:18 GMT");
+        assert_eq!(told(&[date]), Some(1_795_200_498_500));
+        assert_eq!(told(&[date, ("age", "86400")]), None);
+        assert_eq!(told(&[("date", "yesterday")]), None);
+        assert_eq!(told(&[]), None);
     }
 }

@@ -136,7 +136,7 @@ fn options(run: &str, references: BTreeMap<String, u64>) -> WriteOptions {
         container: crate::config::container("archive", &source, &Effective::default()).unwrap(),
         concurrency: 4,
         message: "test".to_owned(),
-        clock: chrono::Utc::now,
+        clock: crate::clock::StoreClock::telling(chrono::Utc::now()),
         references,
     }
 }

@@ -1,4 +1,4 @@
-//! Deletes objects that nothing points to, and finds out what readers of the last hour may still be on.
+//! Deletes objects that nothing points to, and finds out what readers of the last day may still be on.
 
 use std::collections::HashSet;
 use std::num::{NonZeroU16, NonZeroUsize};
@@ -10,13 +10,14 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use icechunk::Repository;
 use icechunk::format::repo_info::{RepoInfo, UpdateType};
-use icechunk::format::{SNAPSHOTS_FILE_PATH, SnapshotId};
+use icechunk::format::{IcechunkResult, SNAPSHOTS_FILE_PATH, SnapshotId};
 use icechunk::ops::gc::{GCConfig, GCError, GCResult, GCSummary, garbage_collect};
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use s2ice_manifest::source::location::SourceUrl;
 
 use super::refs;
 use super::stale::RUN;
+use crate::clock::Patience;
 use crate::error::{Result, icechunk_error};
 
 /// Memory for manifests that are being read, compressed and decoded.
@@ -24,7 +25,7 @@ const MANIFEST_BYTES: (NonZeroUsize, NonZeroUsize) =
     (NonZeroUsize::new(64 << 20).unwrap(), NonZeroUsize::new(256 << 20).unwrap());
 
 /// Snapshots in memory, and requests at a time for manifests and for deletions.
-const CONCURRENT: NonZeroU16 = NonZeroU16::new(16).unwrap();
+pub(super) const CONCURRENT: NonZeroU16 = NonZeroU16::new(16).unwrap();
 
 /// Failed deletions in a row after which a kind of objects is left to the next gc.
 const FAILURES: NonZeroU16 = NonZeroU16::new(3).unwrap();
@@ -40,8 +41,6 @@ pub(super) const CLOCK_STEP: TimeDelta = TimeDelta::seconds(1);
 pub(super) enum Roots {
     /// These snapshots and their history.
     Known(HashSet<SnapshotId>),
-    /// Also history that has been let go of, which is not on record any more.
-    JustReleased,
     /// Anything.
     Unknown,
 }
@@ -61,15 +60,25 @@ impl Roots {
             if time < since {
                 break;
             }
-            if update == UpdateType::ExpirationRanUpdate {
-                return Ok(Self::JustReleased);
-            }
             roots.extend(left(&info, update));
         }
-        // What is not on record was let go of before, by a gc that kept its objects for the hour.
+        // What is not on record any more was let go of by a gc, and nobody was on it for a day before.
         roots.retain(|snapshot| info.find_snapshot(snapshot).is_ok());
         Ok(Self::Known(roots))
     }
+}
+
+/// As [`Roots::since`], from what stands in the present object alone: the last thousand changes.
+pub(super) fn left_since(info: &RepoInfo, since: DateTime<Utc>) -> IcechunkResult<HashSet<SnapshotId>> {
+    let mut roots = HashSet::new();
+    for update in info.latest_updates()? {
+        let (update, time, _) = update?;
+        if time < since {
+            break;
+        }
+        roots.extend(left(info, update));
+    }
+    Ok(roots)
 }
 
 /// The snapshot that a branch or tag does not point to any more since a change.
@@ -104,15 +113,9 @@ async fn is_quiet(repository: &Repository, url: &SourceUrl, since: DateTime<Utc>
     young.transpose().map(|young| young.is_none()).map_err(failed)
 }
 
-/// Deletes objects made before `cutoff` that neither a branch, a tag nor one of `roots` needs.
-pub(super) async fn collect(
-    repository: &Repository,
-    url: &SourceUrl,
-    roots: HashSet<SnapshotId>,
-    cutoff: DateTime<Utc>,
-    dry_run: bool,
-) -> Result<GCSummary> {
-    let config = GCConfig::clean_all(
+/// How objects made before `cutoff` are deleted.
+pub(super) fn config(roots: HashSet<SnapshotId>, cutoff: DateTime<Utc>, dry_run: bool) -> GCConfig {
+    GCConfig::clean_all(
         cutoff,
         cutoff,
         Some(roots),
@@ -124,7 +127,17 @@ pub(super) async fn collect(
         FAILURES,
         None,
         dry_run,
-    );
+    )
+}
+
+/// Deletes objects made before `cutoff` that neither a branch, a tag nor one of `roots` needs.
+pub(super) async fn collect(
+    repository: &Repository,
+    url: &SourceUrl,
+    roots: HashSet<SnapshotId>,
+    cutoff: DateTime<Utc>,
+) -> Result<GCSummary> {
+    let config = config(roots, cutoff, false);
     let settings = repository.config();
     let collected = beside_writers(|| {
         let assets = Arc::clone(repository.asset_manager());
@@ -134,15 +147,17 @@ pub(super) async fn collect(
     collected.await.map_err(|error| icechunk_error("deleting what nothing points to", url, &error))
 }
 
-/// Does again what another writer's change made void. Icechunk means to, and gives up at the first such change.
+/// Does again what another writer's change made void, or dated too early. Icechunk means to, and gives up at the first such
+/// change.
 pub(super) async fn beside_writers<'a, T>(work: impl Fn() -> BoxFuture<'a, GCResult<T>>) -> GCResult<T> {
-    let mut pause = Duration::from_millis(100);
+    let (mut pause, patience) = (Duration::from_millis(100), Patience::new());
     for _ in 1..ATTEMPTS {
         match work().await {
             Err(GCError::Repository(RepositoryError {
                 kind: RepositoryErrorKind::RepoUpdateAttemptsLimit(_) | RepositoryErrorKind::RepoInfoUpdated,
                 ..
             })) => tokio::time::sleep(pause).await,
+            Err(error) if patience.outlasts(&error).await => {}
             outcome => return outcome,
         }
         pause = (pause * 2).min(Duration::from_secs(10));

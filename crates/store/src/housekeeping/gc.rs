@@ -1,8 +1,8 @@
-//! `s2ice gc`: what nobody needs any more goes, in two steps that no reader of the last hour notices.
+//! `s2ice gc`: what nobody needs any more goes, in one pass that no reader of the last day notices.
 //!
-//! A gc first collects objects that nothing pointed to for an hour or longer, and then lets go of branches, tags and history
-//! whose time has come: objects of these are left to the next gc. So a reader that opened a state just before it was let go
-//! of still finds all of it.
+//! The history is shortened first, in one change: what is let go of is older than a day, and neither `main`, a branch nor a tag
+//! of the operator's own led a reader to it for as long. A published state is as old as the time since the next one was published. Then every object goes that nothing points to and that is older
+//! than the same time. So the tag of a published state is good for readers until it is due, and not for the day after.
 //!
 //! Icechunk deletes the transaction log of a collected snapshot, unless a snapshot that is left spans its changes since the
 //! history was shortened (spec 2): differences of states need these, so they stay, a few kilobytes for each build.
@@ -12,13 +12,15 @@ use icechunk::Repository;
 use s2ice_manifest::source::location::SourceUrl;
 
 use super::collect::{Roots, collect};
-use super::published::{Published, published};
-use super::release::release;
+use super::foresee::foresee;
+use super::published::published;
+use super::release::{Policy, release};
 use super::report::{Collected, GcReport};
-use super::stale::{remove_stale_branches, stale_branches};
+use super::stale::{Locked, remove_stale_branches, stale_branches};
 use super::sweep::sweep;
-use super::{READER_GRACE, refs, state};
-use crate::error::{Error, Result, icechunk_error};
+use super::{GRACE, refs, state};
+use crate::clock::{StoreClock, TOLERANCE};
+use crate::error::{Error, Result};
 use crate::plan::LAYOUT_VERSION;
 use crate::report::REPORT_VERSION;
 use crate::target::Target;
@@ -28,12 +30,12 @@ use crate::target::Target;
 pub struct GcOptions {
     /// Published states that stay however old they are: the newest.
     pub keep_published: usize,
-    /// Nothing younger than this is touched; at least [`READER_GRACE`].
+    /// Nothing younger than this is touched; at least [`GRACE`].
     pub older_than: TimeDelta,
     /// Change nothing.
     pub dry_run: bool,
-    /// The present time.
-    pub now: DateTime<Utc>,
+    /// This host's clock, which must be near the store's.
+    pub clock: fn() -> DateTime<Utc>,
 }
 
 /// Removes branches of killed runs, published states beyond those to keep, history, and objects that nothing points to.
@@ -41,98 +43,84 @@ pub struct GcOptions {
 /// the operator's own points to always stays.
 ///
 /// # Errors
-/// [`Error::NoStore`], [`Error::Foreign`], [`Error::Newer`], [`Error::Locked`], [`Error::Icechunk`].
+/// [`Error::NoStore`], [`Error::Foreign`], [`Error::Newer`], [`Error::Locked`], [`Error::Clock`], [`Error::Future`],
+/// [`Error::Icechunk`].
 pub async fn gc(target: &Target, options: GcOptions) -> Result<GcReport> {
     let url = target.url();
     let repository = refs::open(target).await?;
     let lock = if options.dry_run { None } else { Some(target.lock()?) };
     // Whoever holds the lock of a local store knows that no other run is at work.
     let alone = lock.is_some() && url.local_root().is_some();
-    let main = refs::main(&repository, url).await?;
-    check(&repository, url, &main).await?;
-    gc_repository(&repository, url, alone, options).await
+    let clock = refs::clock(&repository, target, options.clock, options.dry_run).await?;
+    gc_repository(&repository, url, alone, options, &clock).await
 }
 
-async fn gc_repository(repository: &Repository, url: &SourceUrl, alone: bool, options: GcOptions) -> Result<GcReport> {
-    let main = refs::main(repository, url).await?;
-    check(repository, url, &main).await?;
-    let hour_ago = options.now - READER_GRACE;
-    let cutoff = cutoff(&options);
-    let stale = if alone { DateTime::<Utc>::MAX_UTC } else { hour_ago };
-    let branches = match options.dry_run {
-        true => stale_branches(repository, url, None, stale).await?,
-        false => remove_stale_branches(repository, url, None, stale).await?,
+async fn gc_repository(
+    repository: &Repository,
+    url: &SourceUrl,
+    alone: bool,
+    options: GcOptions,
+    clock: &StoreClock,
+) -> Result<GcReport> {
+    check(repository, url, &refs::main(repository, url).await?).await?;
+    let (now, dry_run) = (clock.now(), options.dry_run);
+    let cutoff = now.checked_sub_signed(options.older_than.max(GRACE)).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let branches = match dry_run {
+        true => stale_branches(repository, url, alone, clock, Locked::Borne).await?,
+        false => remove_stale_branches(repository, url, alone, clock).await?,
     };
     let mut report = GcReport {
         kind: "s2ice.gc".to_owned(),
         version: REPORT_VERSION,
         store: url.to_string(),
-        dry_run: options.dry_run,
+        dry_run,
         branches,
         tags: Vec::new(),
-        published: 0,
+        published: published(repository, url).await?.len(),
         released_snapshots: 0,
         collected: Collected::default(),
-        overwritten: sweep(repository, url, cutoff, options.dry_run).await?,
+        overwritten: sweep(repository, url, cutoff, dry_run).await?,
         failed_objects: 0,
         failures: Vec::new(),
         postponed: None,
     };
-    let states = published(repository, url).await?;
-    report.published = states.len();
-    match Roots::since(repository, url, hour_ago).await? {
-        // The history of spec 1 does not tell what readers of the last hour may be on.
+    // Changes are dated by the clocks of the hosts that made them.
+    let in_use = now - GRACE - TOLERANCE;
+    let roots = match Roots::since(repository, url, in_use).await? {
+        Roots::Known(roots) => roots,
+        // The history of spec 1 does not tell what readers of the last day may be on.
         Roots::Unknown => {
             report.postponed = Some(
-                "the store changed less than an hour ago, and a repository of spec 1 does not tell what readers may still \
-                 be on: run gc an hour after the last build"
+                "the store changed less than a day ago, and a repository of spec 1 does not tell what readers may still be \
+                 on: run gc a day after the last build"
                     .to_owned(),
             );
             return Ok(report);
         }
-        Roots::JustReleased => {
-            report.postponed = Some(
-                "history was let go of less than an hour ago, and readers may still be on it: run gc later".to_owned(),
-            );
-        }
-        Roots::Known(roots) => {
-            let summary = collect(repository, url, roots, cutoff, options.dry_run).await?;
-            report.collected = Collected {
-                snapshots: summary.snapshots_deleted,
-                transaction_logs: summary.transaction_logs_deleted,
-                manifests: summary.manifests_deleted,
-                chunks: summary.chunks_deleted,
-                bytes: summary.bytes_deleted,
-            };
-            report.failed_objects = summary.objects_failed_to_delete;
-            report.failures = summary.delete_errors;
-        }
+    };
+    let gone = report.branches.clone();
+    let mut policy = Policy { keep_published: options.keep_published, cutoff, in_use, roots, gone };
+    let history = release(repository, url, &mut policy, clock, dry_run).await?;
+    report.published -= history.tags.len().min(report.published);
+    report.released_snapshots = history.released;
+    if dry_run {
+        report.collected = foresee(repository, url, &history, cutoff).await?;
+    } else {
+        let mut roots = policy.roots;
+        roots.retain(|root| history.snapshots.iter().any(|snapshot| snapshot.id == *root));
+        let summary = collect(repository, url, roots, cutoff).await?;
+        report.collected = Collected {
+            snapshots: summary.snapshots_deleted,
+            transaction_logs: summary.transaction_logs_deleted,
+            manifests: summary.manifests_deleted,
+            chunks: summary.chunks_deleted,
+            bytes: summary.bytes_deleted,
+        };
+        report.failed_objects = summary.objects_failed_to_delete;
+        report.failures = summary.delete_errors;
     }
-    for state in surplus(&states, options.keep_published, cutoff).filter(|state| state.snapshot != main) {
-        if !options.dry_run {
-            match repository.delete_tag(&state.tag).await {
-                Ok(()) => {}
-                Err(error) if refs::is_gone(&error) => continue,
-                Err(error) => return Err(icechunk_error("deleting the tag of a published state", url, &error)),
-            }
-        }
-        report.tags.push(state.tag.clone());
-    }
-    report.published -= report.tags.len();
-    report.released_snapshots =
-        release(repository, url, cutoff, (&report.tags, &report.branches), options.dry_run).await?;
+    report.tags = history.tags;
     Ok(report)
-}
-
-/// What was made after this is not touched.
-fn cutoff(options: &GcOptions) -> DateTime<Utc> {
-    let age = options.older_than.max(READER_GRACE);
-    options.now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC)
-}
-
-/// The published states beyond the newest `keep` that were published before `cutoff`.
-fn surplus(states: &[Published], keep: usize, cutoff: DateTime<Utc>) -> impl Iterator<Item = &Published> {
-    states.iter().rev().skip(keep).filter(move |state| state.time < cutoff)
 }
 
 /// Refuses what is no store of this program's.

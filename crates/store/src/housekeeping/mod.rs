@@ -2,11 +2,14 @@
 //! nobody needs any more.
 
 mod collect;
+mod foresee;
 mod gc;
 mod promote;
 mod published;
+mod redate;
 mod refs;
 mod release;
+mod repair;
 pub mod report;
 mod rollback;
 mod stale;
@@ -17,14 +20,15 @@ pub use gc::{GcOptions, gc};
 pub(crate) use promote::promote;
 pub(crate) use published::tag_names;
 pub use published::{Published, published, published_at, tag_published};
+pub use repair::repair;
 pub use rollback::{list, rollback};
-pub use stale::remove_stale_branches;
+pub(crate) use stale::remove_stale_branches;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-/// A reader that opened a store stays on its state for at most this long: what the store let go of less than this ago
-/// is still there.
-pub const READER_GRACE: TimeDelta = TimeDelta::hours(1);
+/// Nothing younger than this goes, by the store's clock: no object, and no branch of a run. A reader that opened a store stays
+/// on its state for at most this long: what `main`, a branch or a tag left less than this ago is still there.
+pub const GRACE: TimeDelta = TimeDelta::days(1);
 
 fn time_text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)

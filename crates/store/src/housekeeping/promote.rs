@@ -11,6 +11,7 @@ use s2ice_manifest::source::location::SourceUrl;
 
 use super::published::{name, published_at, tag_published};
 use super::refs;
+use crate::clock::Patience;
 use crate::error::{Error, Result, icechunk_error, one_line};
 
 /// Moves `main` from one snapshot to another, tags it and deletes the branch on which it was made; returns the tag.
@@ -35,7 +36,7 @@ pub(crate) async fn promote(
     let updates = repository.config().num_updates_per_repo_info_file();
     let version = repository.spec_version();
     let retries = repository.config().repo_update_retries();
-    let change = |info: Arc<RepoInfo>, backup: &str, _| {
+    let mut change = |info: Arc<RepoInfo>, backup: &str, _| {
         let main = info.resolve_branch("main").map_err(format)?;
         if main != *from {
             let kind = RepositoryErrorKind::Conflict { expected_parent: Some(from.clone()), actual_parent: Some(main) };
@@ -51,7 +52,14 @@ pub(crate) async fn promote(
         tag = Some(name);
         Ok(Arc::new(info))
     };
-    match repository.asset_manager().update_repo_info(retries, change).await {
+    let patience = Patience::new();
+    let outcome = loop {
+        match repository.asset_manager().update_repo_info(retries, &mut change).await {
+            Err(error) if patience.outlasts(&error).await => {}
+            outcome => break outcome,
+        }
+    };
+    match outcome {
         Ok(_) => Ok(tag),
         Err(error) if refs::is_moved(&error) => Err(Error::Conflict { url: url.to_string() }),
         Err(error) => Err(icechunk_error("moving branch main", url, &error)),

@@ -8,6 +8,7 @@ use icechunk::repository::RepositoryErrorKind;
 use s2ice_manifest::source::location::SourceUrl;
 
 use super::refs;
+use crate::clock::timely;
 use crate::error::{Result, icechunk_error};
 
 const NAME: &str = "published";
@@ -46,7 +47,7 @@ pub async fn tag_published(
     let mut attempt = 1;
     loop {
         let tag = name(time, refs::has_repo_info(repository));
-        match repository.create_tag(&tag, snapshot).await {
+        match timely(|| repository.create_tag(&tag, snapshot)).await {
             Ok(()) => return Ok(tag),
             Err(error) if attempt < ATTEMPTS && is_taken(&error.kind) => {
                 time += TimeDelta::milliseconds(1);
@@ -67,13 +68,15 @@ pub(crate) fn tag_names(text: &str) -> [String; 3] {
 /// # Errors
 /// [`crate::Error::Icechunk`].
 pub async fn published(repository: &Repository, url: &SourceUrl) -> Result<Vec<Published>> {
-    let tags = refs::tags(repository, url, |name| published_at(name).is_some()).await?;
-    let mut states: Vec<Published> = tags
-        .into_iter()
-        .filter_map(|(tag, snapshot)| Some(Published { time: published_at(&tag)?, tag, snapshot }))
-        .collect();
+    Ok(of_tags(refs::tags(repository, url, |name| published_at(name).is_some()).await?))
+}
+
+/// The published states among tags, oldest first.
+pub(super) fn of_tags(tags: impl IntoIterator<Item = (String, SnapshotId)>) -> Vec<Published> {
+    let state = |(tag, snapshot): (String, SnapshotId)| Some(Published { time: published_at(&tag)?, tag, snapshot });
+    let mut states: Vec<Published> = tags.into_iter().filter_map(state).collect();
     states.sort_by(|a, b| (a.time, &a.tag).cmp(&(b.time, &b.tag)));
-    Ok(states)
+    states
 }
 
 /// Spec 1 keeps each tag in a file of its name, which can have no `/`.

@@ -7,13 +7,14 @@ use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::repo_info::{RepoInfo, UpdateType};
-use icechunk::format::{SnapshotId, V1_REFS_FILE_PATH};
+use icechunk::format::{IcechunkResult, SnapshotId, V1_REFS_FILE_PATH};
 use icechunk::refs::RefErrorKind;
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::storage::{ListInfo, Settings};
 use icechunk::{Repository, RepositoryConfig};
 use s2ice_manifest::source::location::SourceUrl;
 
+use crate::clock::StoreClock;
 use crate::config::with_conditional_writes;
 use crate::error::{Error, Result, icechunk_error};
 use crate::target::Target;
@@ -74,6 +75,37 @@ pub(super) struct Branch {
     pub(super) touched: DateTime<Utc>,
 }
 
+/// The time of the last change on record.
+pub(super) fn last_update(info: &RepoInfo) -> IcechunkResult<DateTime<Utc>> {
+    let last = info.latest_updates()?.next().transpose()?;
+    Ok(last.map_or(DateTime::<Utc>::MIN_UTC, |(_, time, _)| time))
+}
+
+/// The store's clock, where this host may change a store by it: neither is the host's clock wrong, nor was that of the host
+/// that changed the store last. A dry run is told the one, and need not care for the other.
+pub(super) async fn clock(
+    repository: &Repository,
+    target: &Target,
+    host: fn() -> DateTime<Utc>,
+    dry_run: bool,
+) -> Result<StoreClock> {
+    let (clock, url) = (target.clock(host), target.url());
+    if dry_run {
+        clock.warn(url);
+        return Ok(clock);
+    }
+    clock.check(url)?;
+    let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("reading the history", url, error);
+    if has_repo_info(repository) {
+        let info = repo_info(repository, url).await?;
+        clock.check_past(last_update(&info).map_err(|error| failed(&error))?, url)?;
+    }
+    let tip = main(repository, url).await?;
+    let tip = repository.lookup_snapshot(&tip).await.map_err(|error| failed(&error))?;
+    clock.check_past(tip.flushed_at, url)?;
+    Ok(clock)
+}
+
 /// The branches whose name begins with `prefix`.
 pub(super) async fn branches(repository: &Repository, url: &SourceUrl, prefix: &str) -> Result<Vec<Branch>> {
     if !has_repo_info(repository) {
@@ -89,7 +121,7 @@ pub(super) async fn branches(repository: &Repository, url: &SourceUrl, prefix: &
     read_branches(&info, prefix).map_err(|error| icechunk_error("reading branches", url, &error))
 }
 
-fn read_branches(info: &RepoInfo, prefix: &str) -> icechunk::format::IcechunkResult<Vec<Branch>> {
+pub(super) fn read_branches(info: &RepoInfo, prefix: &str) -> IcechunkResult<Vec<Branch>> {
     let mut branches = Vec::new();
     for (name, tip) in info.branches()?.filter(|(name, _)| name.starts_with(prefix)) {
         let mut touched = info.find_snapshot(&tip)?.flushed_at;

@@ -53,6 +53,36 @@ pub struct RollbackReport {
     pub to: StateReport,
 }
 
+/// Report of `s2ice repair`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RepairReport {
+    /// Always `s2ice.repair`.
+    pub kind: String,
+    /// Version of this report.
+    pub version: u32,
+    /// Address of the store.
+    pub store: String,
+    /// The store's present time, RFC 3339.
+    pub store_time: String,
+    /// How far this host's clock is ahead of the store's, seconds; negative where it is behind.
+    pub clock_ahead_seconds: i64,
+    /// True where nothing was changed.
+    pub dry_run: bool,
+    /// Until when nothing can be written, RFC 3339: the date of something in the future. Absent where the store takes changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<String>,
+    /// True where it takes changes again.
+    pub released: bool,
+    /// Changes on record that are (were) dated in the future.
+    pub changes: u64,
+    /// Snapshots that are (were).
+    pub snapshots: Vec<String>,
+    /// Tags of published states that are named by a time in the future; they stay.
+    pub tags: Vec<String>,
+    /// Branches of runs that nobody works on; the next run or gc deletes them.
+    pub branches: Vec<String>,
+}
+
 /// Report of `s2ice gc`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct GcReport {
@@ -70,7 +100,7 @@ pub struct GcReport {
     pub tags: Vec<String>,
     /// Published states that are left.
     pub published: usize,
-    /// Snapshots that were taken out of the history; their objects go with a later gc, when no reader can be on them.
+    /// Snapshots that were taken out of the history.
     pub released_snapshots: u64,
     /// Objects that nothing points to.
     pub collected: Collected,
@@ -80,7 +110,7 @@ pub struct GcReport {
     pub failed_objects: u64,
     /// First reasons for that.
     pub failures: Vec<String>,
-    /// Why nothing was collected this time; absent where it was.
+    /// Why the history stayed and nothing was collected this time; absent where it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postponed: Option<String>,
 }

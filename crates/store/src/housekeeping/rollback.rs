@@ -1,5 +1,6 @@
 //! The way back: `main` moved to a state that was published before.
 
+use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt};
 use icechunk::Repository;
 use icechunk::format::SnapshotId;
@@ -9,6 +10,7 @@ use super::published::{Published, published, tag_names};
 use super::report::{PublishedReport, RollbackReport, StateReport};
 use super::state::{self, State};
 use super::{refs, time_text};
+use crate::clock::timely;
 use crate::error::{Error, Result, icechunk_error};
 use crate::plan::LAYOUT_VERSION;
 use crate::report::REPORT_VERSION;
@@ -21,15 +23,23 @@ const CONCURRENT_STATES: usize = 8;
 const TAGS_NAMED: usize = 5;
 
 /// Moves `main` to the state of `tag`, or, without one, to the last published state before the present one. The beginning
-/// `published/` of a tag may be left out. Takes the lock of a local store. A dry run does all but the move.
+/// `published/` of a tag may be left out. Takes the lock of a local store. A dry run does all but the move. `clock` is this
+/// host's, which must be near the store's.
 ///
 /// # Errors
 /// [`Error::NoStore`]; [`Error::Rollback`] where there is no such state, or it is not one of this store;
-/// [`Error::Conflict`] where another writer moved `main` meanwhile; [`Error::Locked`]; [`Error::Icechunk`].
-pub async fn rollback(target: &Target, tag: Option<&str>, dry_run: bool) -> Result<RollbackReport> {
+/// [`Error::Conflict`] where another writer moved `main` meanwhile; [`Error::Locked`]; [`Error::Clock`] and
+/// [`Error::Future`]; [`Error::Icechunk`].
+pub async fn rollback(
+    target: &Target,
+    tag: Option<&str>,
+    dry_run: bool,
+    clock: fn() -> DateTime<Utc>,
+) -> Result<RollbackReport> {
     let url = target.url();
     let repository = refs::open(target).await?;
     let _lock = if dry_run { None } else { Some(target.lock()?) };
+    refs::clock(&repository, target, clock, dry_run).await?;
     let main = refs::main(&repository, url).await?;
     let states = published(&repository, url).await?;
     let (name, snapshot) = match tag {
@@ -45,7 +55,7 @@ pub async fn rollback(target: &Target, tag: Option<&str>, dry_run: bool) -> Resu
     }
     let moved = snapshot != main;
     if moved && !dry_run {
-        match repository.reset_branch("main", &snapshot, Some(&main)).await {
+        match timely(|| repository.reset_branch("main", &snapshot, Some(&main))).await {
             Err(error) if refs::is_moved(&error) => return Err(Error::Conflict { url: url.to_string() }),
             moved => moved.map_err(|error| icechunk_error("moving branch main", url, &error))?,
         }
@@ -167,24 +177,24 @@ mod tests {
         for spec in [Spec::V2, Spec::V1] {
             let store = Store::new(spec).await;
             let tags = store.publish(3).await;
-            let dry = rollback(&store.target, None, true).await.unwrap();
+            let dry = rollback(&store.target, None, true, Utc::now).await.unwrap();
             assert!(!dry.moved && dry.from.main && !dry.to.main && store.main().await == tags[2].1);
 
-            let report = rollback(&store.target, None, false).await.unwrap();
+            let report = rollback(&store.target, None, false, Utc::now).await.unwrap();
             assert!(report.moved && !report.from.main && report.to.main);
             assert_eq!((report.from.tag.as_ref(), report.from.time_steps), (Some(&tags[2].0), Some(3)));
             assert_eq!((report.to.tag.as_ref(), report.to.time_steps), (Some(&tags[1].0), Some(2)));
             assert_eq!(store.main().await, tags[1].1);
 
-            rollback(&store.target, None, false).await.unwrap();
+            rollback(&store.target, None, false, Utc::now).await.unwrap();
             assert_eq!(store.main().await, tags[0].1);
-            let error = rollback(&store.target, None, false).await.unwrap_err().to_string();
+            let error = rollback(&store.target, None, false, Utc::now).await.unwrap_err().to_string();
             assert!(error.contains("no earlier state"), "{error}");
 
             let short = tags[2].0.strip_prefix("published").unwrap().get(1..).unwrap();
-            rollback(&store.target, Some(short), false).await.unwrap();
+            rollback(&store.target, Some(short), false, Utc::now).await.unwrap();
             assert_eq!(store.main().await, tags[2].1);
-            let again = rollback(&store.target, Some(&tags[2].0), false).await.unwrap();
+            let again = rollback(&store.target, Some(&tags[2].0), false, Utc::now).await.unwrap();
             assert!(!again.moved && again.to.main);
         }
     }
@@ -194,15 +204,15 @@ mod tests {
         let store = Store::new(Spec::V2).await;
         let tags = store.publish(2).await;
         store.commit(9).await;
-        rollback(&store.target, None, false).await.unwrap();
+        rollback(&store.target, None, false, Utc::now).await.unwrap();
         assert_eq!(store.main().await, tags[1].1);
         // Publishing goes on after a rollback; another tag of the same state is no earlier one.
-        rollback(&store.target, Some(&tags[0].0), false).await.unwrap();
+        rollback(&store.target, Some(&tags[0].0), false, Utc::now).await.unwrap();
         let later = store.commit(4).await;
-        let now = chrono::Utc::now() + TimeDelta::seconds(1);
+        let now = Utc::now() + TimeDelta::seconds(1);
         tag_published(&store.repository, store.target.url(), &later, now).await.unwrap();
         store.repository.create_tag("published/20200101T000000000Z", &later).await.unwrap();
-        rollback(&store.target, None, false).await.unwrap();
+        rollback(&store.target, None, false, Utc::now).await.unwrap();
         assert_eq!(store.main().await, tags[1].1);
     }
 
@@ -210,7 +220,7 @@ mod tests {
     async fn the_list_marks_main() {
         let store = Store::new(Spec::V2).await;
         let tags = store.publish(3).await;
-        rollback(&store.target, None, false).await.unwrap();
+        rollback(&store.target, None, false, Utc::now).await.unwrap();
         let listed = list(&store.target).await.unwrap().states;
         let listed: Vec<_> = listed.iter().map(|s| (s.tag.as_ref().unwrap(), s.time_steps, s.main)).collect();
         assert_eq!(listed, [(&tags[0].0, Some(1), false), (&tags[1].0, Some(2), true), (&tags[2].0, Some(3), false)]);
@@ -241,7 +251,7 @@ mod tests {
                 &format!("has no tag 20200101T000000000Z; its newest published states are {}, ", tags[6].0),
             ),
         ] {
-            let error = rollback(&store.target, Some(tag), false).await.unwrap_err().to_string();
+            let error = rollback(&store.target, Some(tag), false, Utc::now).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert!(error.matches("published/").count() <= TAGS_NAMED);
             assert_eq!(store.main().await, tags[6].1);
@@ -253,10 +263,10 @@ mod tests {
         let store = Store::new(Spec::V2).await;
         store.publish(2).await;
         let _lock = store.target.lock().unwrap();
-        assert!(matches!(rollback(&store.target, None, false).await, Err(Error::Locked { .. })));
-        rollback(&store.target, None, true).await.unwrap();
+        assert!(matches!(rollback(&store.target, None, false, Utc::now).await, Err(Error::Locked { .. })));
+        rollback(&store.target, None, true, Utc::now).await.unwrap();
         let nothing = SourceUrl::parse(store.folder.path().join("none").to_str().unwrap()).unwrap();
         let nothing = Target::open(nothing, Default::default()).await.unwrap();
-        assert!(matches!(rollback(&nothing, None, false).await, Err(Error::NoStore { .. })));
+        assert!(matches!(rollback(&nothing, None, false, Utc::now).await, Err(Error::NoStore { .. })));
     }
 }

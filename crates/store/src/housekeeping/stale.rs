@@ -4,29 +4,31 @@ use chrono::{DateTime, Utc};
 use icechunk::Repository;
 use s2ice_manifest::source::location::SourceUrl;
 
-use super::refs;
 use super::refs::Branch;
+use super::{GRACE, refs};
+use crate::clock::{StoreClock, TOLERANCE, timely};
 use crate::error::{Result, icechunk_error};
 
 /// Beginning of the name of every run's branch; milliseconds since 1970 and the process follow.
 pub(super) const RUN: &str = "s2ice-";
 
 /// Deletes branches of runs that no run works on any more, and returns their names: those named, made and last committed to
-/// before `older_than`, except `keep`. One request where there are none.
+/// more than [`GRACE`] ago, or all, where nobody else is at work (`alone`). One request where there are none.
 ///
 /// When a branch was made counts beside its name, since a run is named long before it begins to write.
 ///
 /// # Errors
-/// [`crate::Error::Icechunk`]; that another process deleted a branch first is none.
-pub async fn remove_stale_branches(
+/// [`crate::Error::Future`] where the store takes no change; [`crate::Error::Icechunk`]; that another process deleted a
+/// branch first is none.
+pub(crate) async fn remove_stale_branches(
     repository: &Repository,
     url: &SourceUrl,
-    keep: Option<&str>,
-    older_than: DateTime<Utc>,
+    alone: bool,
+    clock: &StoreClock,
 ) -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    for name in stale_branches(repository, url, keep, older_than).await? {
-        match repository.delete_branch(&name).await {
+    for name in stale_branches(repository, url, alone, clock, Locked::Refused).await? {
+        match timely(|| repository.delete_branch(&name)).await {
             Ok(()) => removed.push(name),
             Err(error) if refs::is_gone(&error) => {}
             Err(error) => return Err(icechunk_error("deleting the branch of a run that was killed", url, &error)),
@@ -35,21 +37,40 @@ pub async fn remove_stale_branches(
     Ok(removed)
 }
 
+/// Whether a store whose last change lies in the future is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Locked {
+    Refused,
+    Borne,
+}
+
 /// What [`remove_stale_branches`] would delete.
 pub(super) async fn stale_branches(
     repository: &Repository,
     url: &SourceUrl,
-    keep: Option<&str>,
-    older_than: DateTime<Utc>,
+    alone: bool,
+    clock: &StoreClock,
+    locked: Locked,
 ) -> Result<Vec<String>> {
-    let branches = refs::branches(repository, url, RUN).await?;
-    let stale =
-        branches.into_iter().filter(|branch| Some(branch.name.as_str()) != keep && is_stale(branch, older_than));
-    Ok(stale.map(|branch| branch.name).collect())
+    let branches = if refs::has_repo_info(repository) {
+        let failed = |error| icechunk_error("reading branches", url, &error);
+        let info = refs::repo_info(repository, url).await?;
+        if locked == Locked::Refused {
+            clock.check_past(refs::last_update(&info).map_err(failed)?, url)?;
+        }
+        refs::read_branches(&info, RUN).map_err(failed)?
+    } else {
+        refs::branches(repository, url, RUN).await?
+    };
+    let now = clock.now();
+    Ok(branches.into_iter().filter(|branch| alone || is_stale(branch, now)).map(|branch| branch.name).collect())
 }
 
-fn is_stale(branch: &Branch, older_than: DateTime<Utc>) -> bool {
-    branch.touched < older_than && named_at(&branch.name).is_none_or(|named| named < older_than)
+/// A name from the future is that of a host with a wrong clock, and tells nothing.
+fn is_stale(branch: &Branch, now: DateTime<Utc>) -> bool {
+    let is_old = |time: DateTime<Utc>| now - time > GRACE;
+    let named = named_at(&branch.name).filter(|named| *named <= now + TOLERANCE);
+    is_old(branch.touched) && named.is_none_or(is_old)
 }
 
 /// The time in a run's name; runs of other programs may have names without.
@@ -83,23 +104,24 @@ mod tests {
             let main = store.commit(1).await;
             let now = Utc::now();
             let young = format!("s2ice-{}-7", (now + TimeDelta::hours(2)).timestamp_millis());
-            let names = ["s2ice-1795000000-1", "s2ice-1795000000-2", "s2ice-other", "users", &young];
-            for name in names {
+            let future = format!("s2ice-{}-7", (now + TimeDelta::days(400)).timestamp_millis());
+            for name in ["s2ice-1795000000-1", "s2ice-other", "users", &young, &future] {
                 repository.create_branch(name, &main).await.unwrap();
             }
-            let remove = async |keep, older_than| {
-                let mut removed = remove_stale_branches(repository, url, keep, older_than).await.unwrap();
+            let remove = async |alone, now| {
+                let clock = StoreClock::telling(now);
+                let mut removed = remove_stale_branches(repository, url, alone, &clock).await.unwrap();
                 removed.sort();
                 removed
             };
             // All were made a moment ago, whatever their names say and however old the snapshot is they begin with.
-            assert!(remove(None, now - TimeDelta::hours(1)).await.is_empty());
-            let later = Utc::now() + TimeDelta::hours(1);
-            assert_eq!(remove(Some(names[0]), later).await, [names[1], names[2]]);
-            assert_eq!(remove(None, later).await, [names[0]]);
-            assert!(remove(None, later).await.is_empty());
+            assert!(remove(false, now + TimeDelta::hours(23)).await.is_empty());
+            let later = now + TimeDelta::hours(25);
+            assert_eq!(remove(false, later).await, ["s2ice-1795000000-1", future.as_str(), "s2ice-other"]);
+            assert!(remove(false, later).await.is_empty());
             let left: Vec<_> = repository.list_branches().await.unwrap().into_iter().collect();
             assert_eq!(left, ["main", &young, "users"]);
+            assert_eq!(remove(true, now + TimeDelta::minutes(1)).await, [young]);
         }
     }
 
@@ -113,8 +135,10 @@ mod tests {
             let between = Utc::now();
             tokio::time::sleep(std::time::Duration::from_millis(30)).await;
             store.commit_to("s2ice-1-1", 2).await;
-            assert!(remove_stale_branches(repository, url, None, between).await.unwrap().is_empty());
-            assert_eq!(remove_stale_branches(repository, url, None, Utc::now()).await.unwrap(), ["s2ice-1-1"]);
+            let remove =
+                async |now| remove_stale_branches(repository, url, false, &StoreClock::telling(now)).await.unwrap();
+            assert!(remove(between + GRACE).await.is_empty());
+            assert_eq!(remove(Utc::now() + GRACE).await, ["s2ice-1-1"]);
         }
     }
 
@@ -123,8 +147,20 @@ mod tests {
         let store = Store::in_memory().await;
         let main = store.commit(1).await;
         store.repository.create_branch("s2ice-1-1", &main).await.unwrap();
-        let remove = || remove_stale_branches(&store.repository, store.target.url(), None, Utc::now());
+        let clock = StoreClock::telling(Utc::now() + GRACE * 2);
+        let remove = || remove_stale_branches(&store.repository, store.target.url(), false, &clock);
         let (one, two) = tokio::join!(remove(), remove());
         assert_eq!(one.unwrap().len() + two.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_store_from_the_future_is_not_written() {
+        let store = Store::new(Spec::V2).await;
+        store.commit(1).await;
+        let before = store.files("");
+        let clock = StoreClock::telling(Utc::now() - TimeDelta::hours(3));
+        let removed = remove_stale_branches(&store.repository, store.target.url(), true, &clock).await;
+        assert!(matches!(removed, Err(crate::Error::Future { .. })));
+        assert_eq!(store.files(""), before);
     }
 }

@@ -33,7 +33,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
 use s2ice_manifest::source::memory::{Memory, MemoryError, Place};
@@ -49,6 +48,7 @@ use self::prepare::{Prepared, nothing, prepare};
 use self::settings::one_store;
 use self::settled::{Asked, Settled};
 use self::told::used;
+use crate::clock::StoreClock;
 use crate::commit::{self, Loaded};
 use crate::error::{Error, Result};
 use crate::options::WriteOptions;
@@ -74,9 +74,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(15);
 /// Facts that are worth a request to save: some products.
 const WORTH_SAVING: usize = 100;
 
-/// A branch of a run on an object store counts as abandoned when nothing happened on it for so long.
-const ABANDONED: TimeDelta = TimeDelta::hours(1);
-
 /// Makes the store of a tile hold what the inputs say, or, in a dry run, works out what would change.
 ///
 /// # Errors
@@ -100,10 +97,11 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         None => None,
     };
     let place = place(settings)?;
-    let memory = recall(settings, place.as_ref()).await;
+    let (clock, memory) = futures::join!(clock(settings, target.as_deref()), recall(settings, place.as_ref()));
+    let clock = clock?;
     let asked = if place.is_some() { Asked::of(settings).await } else { None };
     if let (Some(asked), Some(target), Some(settled)) = (&asked, &target, Settled::recall(&memory))
-        && let Some(mut report) = settled.again(settings, asked, &memory, target, progress).await?
+        && let Some(mut report) = settled.again(settings, asked, &memory, (target, &clock), progress).await?
     {
         report.target.clone_from(&settings.store);
         return Ok(report);
@@ -118,8 +116,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         };
         let writes = if settings.dry_run { None } else { target.clone() };
         if let Some(target) = &writes {
-            let before = abandoned_before(settings, target);
-            cleaned.extend(loaded.clean_up(target, before).await?);
+            cleaned.extend(loaded.clean_up(target, &clock).await?);
         }
         let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, progress);
         let prepared = keeping(place.as_ref().filter(|_| writes.is_some()), &memory, preparing).await?;
@@ -135,7 +132,7 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
             container: places.container.clone(),
             concurrency: COMMIT_CONCURRENCY,
             message: message(&plan, &report, loaded.state.is_some()),
-            clock: settings.occasion.clock,
+            clock,
             references,
         };
         let before = loaded.state.as_ref().map(|state| state.snapshot.to_string());
@@ -178,6 +175,19 @@ fn place(settings: &BuildSettings) -> Result<Option<Place>> {
         (MemoryPlace::Store, Some(store)) => Some(Place::beside(SourceUrl::parse(store)?, settings.reach_memory())),
         (MemoryPlace::At(address), _) => Some(Place::at(address, settings.reach_memory())?),
     })
+}
+
+/// The clock of the store. A host whose own differs does not go on: it would date what it writes wrong.
+async fn clock(settings: &BuildSettings, target: Option<&Target>) -> Result<StoreClock> {
+    let Some(target) = target else { return Ok(StoreClock::new(None, settings.occasion.clock)) };
+    target.probe().await?;
+    let clock = target.clock(settings.occasion.clock);
+    if settings.dry_run {
+        clock.warn(target.url());
+    } else {
+        clock.check(target.url())?;
+    }
+    Ok(clock)
 }
 
 /// What is remembered. A memory that cannot be read costs requests, no build.
@@ -232,12 +242,6 @@ fn committed(written: &Written) -> Committed {
         references_written: written.references,
         references_moved: written.moved,
     }
-}
-
-/// Under the lock of a local store no other run is alive.
-fn abandoned_before(settings: &BuildSettings, target: &Target) -> DateTime<Utc> {
-    let now = (settings.occasion.clock)();
-    if target.url().local_root().is_some() { now } else { now - ABANDONED }
 }
 
 fn message(plan: &StorePlan, report: &BuildReport, exists: bool) -> String {

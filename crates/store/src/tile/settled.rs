@@ -16,7 +16,8 @@ use super::catalogue::before;
 use super::fingerprint::of_settings;
 use super::inputs::Standing;
 use super::search::{catalogue, index_locations};
-use super::{Bearing, BuildSettings, abandoned_before};
+use super::{Bearing, BuildSettings};
+use crate::clock::StoreClock;
 use crate::error::Result;
 use crate::housekeeping::remove_stale_branches;
 use crate::progress::Progress;
@@ -120,13 +121,13 @@ impl Settled {
     /// The report of this run, where nothing is new.
     ///
     /// # Errors
-    /// The catalogue cannot be read.
+    /// The catalogue cannot be read, or the store takes no change.
     pub async fn again(
         self,
         settings: &BuildSettings,
         asked: &Asked,
         memory: &Memory,
-        target: &Target,
+        (target, clock): (&Target, &StoreClock),
         progress: &dyn Progress,
     ) -> Result<Option<BuildReport>> {
         if self.asked != *asked || memory.has_due() {
@@ -150,8 +151,8 @@ impl Settled {
             }
         }
         if !settings.dry_run {
-            report.cleaned =
-                remove_stale_branches(&repository, target.url(), None, abandoned_before(settings, target)).await?;
+            let alone = target.url().local_root().is_some();
+            report.cleaned = remove_stale_branches(&repository, target.url(), alone, clock).await?;
         }
         tracing::debug!(snapshot, "nothing is new");
         report.dry_run = settings.dry_run;

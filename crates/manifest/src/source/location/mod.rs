@@ -12,6 +12,6 @@ mod url;
 
 pub use error::SourceError;
 pub use open::{Effective, SourceOptions};
-pub use store::{Fetched, Listed, Source, SourceStats};
+pub use store::{Fetched, Heard, Listed, Source, SourceStats};
 pub(super) use url::without_secrets;
 pub use url::{Scheme, SourceUrl};

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -26,6 +26,16 @@ const PATIENCE: [u64; 7] = [1, 2, 4, 8, 16, 30, 60];
 pub struct SourceStats {
     requests: AtomicU64,
     bytes: AtomicU64,
+    heard: Mutex<Option<Heard>>,
+}
+
+/// The time of a service, as one of its answers told it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Its time, right to a second.
+    pub time: DateTime<Utc>,
+    /// When that was its time.
+    pub at: Instant,
 }
 
 impl SourceStats {
@@ -44,6 +54,17 @@ impl SourceStats {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The time that the service told last; `None` where it tells none.
+    #[must_use]
+    pub fn heard(&self) -> Option<Heard> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the time that an answer tells.
+    pub(crate) fn hear(&self, heard: Heard) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
     }
 }
 

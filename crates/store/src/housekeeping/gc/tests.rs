@@ -11,8 +11,21 @@ use crate::housekeeping::testing::{Store, open, read};
 use crate::housekeeping::{list, rollback};
 use crate::options::Spec;
 
-fn options(keep_published: usize, now: DateTime<Utc>) -> GcOptions {
-    GcOptions { keep_published, older_than: TimeDelta::days(30), dry_run: false, now }
+type At = (GcOptions, DateTime<Utc>);
+
+/// A gc that happens at a time by the store's clock.
+fn options(keep_published: usize, now: DateTime<Utc>) -> At {
+    (GcOptions { keep_published, older_than: TimeDelta::days(30), dry_run: false, clock: Utc::now }, now)
+}
+
+fn dry((options, now): At) -> At {
+    (GcOptions { dry_run: true, ..options }, now)
+}
+
+async fn gc(target: &Target, (options, now): At) -> Result<GcReport> {
+    let repository = refs::open(target).await?;
+    let _lock = if options.dry_run { None } else { Some(target.lock()?) };
+    gc_repository(&repository, target.url(), !options.dry_run, options, &StoreClock::telling(now)).await
 }
 
 /// When everything a test made is older than the options ask for.
@@ -48,56 +61,48 @@ async fn assert_whole(store: &Store, states: &[(usize, &SnapshotId)]) {
 }
 
 #[tokio::test]
-async fn old_states_are_let_go_of_and_then_collected() {
+async fn old_states_are_let_go_of_and_collected_in_one_pass() {
     for spec in [Spec::V2, Spec::V1] {
         let store = Store::new(spec).await;
         let tags = store.publish(6).await;
         let all: Vec<(usize, &SnapshotId)> = tags.iter().enumerate().map(|(i, (_, id))| (i + 1, id)).collect();
         store.repository.create_tag("mine", all[0].1).await.unwrap();
-        let reader = store.reader().await;
-        let mut sessions = Vec::new();
-        for (_, snapshot) in &all {
-            sessions.push(open(&reader, snapshot).await);
-        }
         let now = later();
 
         let before = store.files("");
-        let dry = gc(&store.target, GcOptions { dry_run: true, ..options(3, now) }).await.unwrap();
+        let foreseen = gc(&store.target, dry(options(3, now))).await.unwrap();
         assert_eq!(store.files(""), before, "a dry run changes nothing");
-        let first = gc(&store.target, options(3, now)).await.unwrap();
-        let in_name_order: BTreeSet<&String> = first.tags.iter().collect();
+        let report = gc(&store.target, options(3, now)).await.unwrap();
+        let in_name_order: BTreeSet<&String> = report.tags.iter().collect();
         assert_eq!(in_name_order, tags[..3].iter().map(|(tag, _)| tag).collect());
         // The first is the operator's own still.
-        assert_eq!((first.published, first.released_snapshots), (3, 2));
-        assert_eq!(first.collected, Collected::default());
-        assert_eq!(first.overwritten.objects > 0, spec == Spec::V2);
-        assert_eq!(first.postponed, None);
-        let same = |report: &GcReport| (report.tags.clone(), report.released_snapshots, report.overwritten);
-        assert_eq!(same(&dry), same(&first));
-        for ((steps, _), session) in all.iter().zip(sessions) {
-            assert_eq!(usize::from(read(session).await.unwrap()), *steps, "a reader loses nothing");
-        }
-
-        let now = now + TimeDelta::hours(2);
-        let before = store.files("");
-        let dry = gc(&store.target, GcOptions { dry_run: true, ..options(3, now) }).await.unwrap();
-        assert_eq!(store.files(""), before, "a dry run changes nothing");
-        let second = gc(&store.target, options(3, now)).await.unwrap();
-        assert_eq!(dry.collected, second.collected);
-        let Collected { snapshots, transaction_logs, manifests, chunks, bytes } = second.collected;
+        assert_eq!((report.published, report.released_snapshots), (3, 2));
+        assert_eq!(report.overwritten.objects > 0, spec == Spec::V2);
+        assert_eq!(report.postponed, None);
+        let same = |r: &GcReport| (r.tags.clone(), r.released_snapshots, r.overwritten, r.collected, r.published);
+        assert_eq!(same(&foreseen), same(&report));
+        let Collected { snapshots, transaction_logs, manifests, chunks, bytes } = report.collected;
         assert_eq!((snapshots, manifests, chunks), (2, 2, 2));
         // In spec 2 a difference to what is left needs them.
         assert_eq!(transaction_logs, if spec == Spec::V2 { 0 } else { 2 });
         let left: BTreeSet<_> = store.files("").into_keys().collect();
-        let gone =
-            before.iter().filter(|(path, _)| !left.contains(*path) && !path.to_string_lossy().contains("overwritten"));
+        let own = |path: &std::path::Path| {
+            ["overwritten", "refs"].iter().any(|folder| path.to_string_lossy().contains(&format!("/{folder}/")))
+        };
+        let gone = before.iter().filter(|(path, _)| !left.contains(*path) && !own(path));
         assert_eq!(gone.map(|(_, (size, _))| size).sum::<u64>(), bytes);
         assert_eq!(store.files("snapshots").len(), 5, "four states and the empty one");
         let kept: Vec<_> = [0, 3, 4, 5].iter().map(|i| all[*i]).collect();
         assert_whole(&store, &kept).await;
-        let third = gc(&store.target, options(3, now + TimeDelta::hours(2))).await.unwrap();
-        assert_eq!((third.collected, third.released_snapshots), (Collected::default(), 0));
+        let again = gc(&store.target, options(3, now + TimeDelta::hours(25))).await.unwrap();
+        assert_eq!((again.collected, again.released_snapshots), (Collected::default(), 0));
         assert_whole(&store, &kept).await;
+        // Whoever comes later finds the history that was left, and shortens it further.
+        let last = gc(&store.target, options(1, now + TimeDelta::hours(50))).await.unwrap();
+        // In spec 1 they were in nobody's history since the first time.
+        let released = if spec == Spec::V2 { 2 } else { 0 };
+        assert_eq!((last.released_snapshots, last.collected.snapshots), (released, 2));
+        assert_whole(&store, &[all[0], all[5]]).await;
     }
 }
 
@@ -108,17 +113,18 @@ async fn young_states_and_that_of_main_stay() {
     // Nothing is old.
     let report = gc(&store.target, options(1, Utc::now() + TimeDelta::days(29))).await.unwrap();
     assert_eq!((report.tags.len(), report.released_snapshots, report.overwritten.objects), (0, 0, 0));
-    // `--older-than 0d` is an hour.
-    let none = GcOptions { older_than: TimeDelta::zero(), ..options(1, Utc::now()) };
-    assert!(gc(&store.target, none).await.unwrap().tags.is_empty());
-    rollback(&store.target, Some(&tags[1].0), false).await.unwrap();
+    // Whatever is asked for, a day is the least.
+    let (all, now) = options(1, Utc::now() + TimeDelta::hours(23));
+    let all = (GcOptions { older_than: TimeDelta::zero(), ..all }, now);
+    assert!(gc(&store.target, all).await.unwrap().tags.is_empty());
+    rollback(&store.target, Some(&tags[1].0), false, Utc::now).await.unwrap();
     let report = gc(&store.target, options(1, later())).await.unwrap();
     assert_eq!(report.tags, [tags[2].0.clone(), tags[0].0.clone()]);
     assert_eq!(store.main().await, tags[1].1);
 }
 
 #[tokio::test]
-async fn what_main_or_a_tag_left_within_the_hour_stays_however_old_it_is() {
+async fn what_main_or_a_tag_left_within_the_day_stays_however_old_it_is() {
     for leave_by_tag in [false, true] {
         let store = Store::new(Spec::V2).await;
         let base = store.commit(1).await;
@@ -138,27 +144,13 @@ async fn what_main_or_a_tag_left_within_the_hour_stays_however_old_it_is() {
         } else {
             store.repository.reset_branch("main", &base, None).await.unwrap();
         }
-        let report = gc(&store.target, options(1, Utc::now())).await.unwrap();
+        let report = gc(&store.target, options(1, Utc::now() + TimeDelta::hours(23))).await.unwrap();
         assert_eq!((report.collected, report.postponed), (Collected::default(), None));
         assert_eq!(read(session).await.unwrap(), 2);
-        let report = gc(&store.target, options(1, Utc::now() + TimeDelta::minutes(61))).await.unwrap();
+        let report = gc(&store.target, options(1, Utc::now() + TimeDelta::hours(25))).await.unwrap();
         assert_eq!((report.collected.snapshots, report.collected.chunks), (1, 1));
         assert_whole(&store, &[(1, &base)]).await;
     }
-}
-
-#[tokio::test]
-async fn history_let_go_of_within_the_hour_stays() {
-    let store = Store::new(Spec::V2).await;
-    let tags = store.publish(3).await;
-    gc(&store.target, options(1, later())).await.unwrap();
-    store.age(40);
-    let report = gc(&store.target, options(1, Utc::now())).await.unwrap();
-    assert!(report.postponed.unwrap().contains("less than an hour ago"));
-    assert_whole_by_files(&store, 4);
-    let report = gc(&store.target, options(1, Utc::now() + TimeDelta::minutes(61))).await.unwrap();
-    assert_eq!((report.collected.snapshots, report.postponed), (2, None));
-    assert_whole(&store, &[(3, &tags[2].1)]).await;
 }
 
 fn assert_whole_by_files(store: &Store, snapshots: usize) {
@@ -167,7 +159,7 @@ fn assert_whole_by_files(store: &Store, snapshots: usize) {
 }
 
 #[tokio::test]
-async fn spec_1_waits_for_an_hour_without_changes() {
+async fn spec_1_waits_for_a_day_without_changes() {
     let store = Store::new(Spec::V1).await;
     let base = store.commit(1).await;
     store.publish(3).await;
@@ -185,7 +177,7 @@ async fn stores_can_be_worked_on_in_tasks() {
     let store = Store::new(Spec::V2).await;
     let tags = store.publish(2).await;
     let task = tokio::spawn(async move {
-        rollback(&store.target, None, false).await.unwrap();
+        rollback(&store.target, None, false, Utc::now).await.unwrap();
         list(&store.target).await.unwrap();
         gc(&store.target, options(1, later())).await.unwrap()
     });
@@ -202,9 +194,9 @@ async fn a_build_goes_on_beside_it() {
     store.repository.create_branch(&branch, &base).await.unwrap();
     store.commit_to(&branch, 2).await;
     let session = store.repository.writable_session(&branch).await.unwrap();
-    let half_an_hour = now + TimeDelta::minutes(30);
-    let tight = GcOptions { older_than: TimeDelta::zero(), ..options(1, half_an_hour) };
-    let report = gc_repository(&store.repository, url, false, tight).await.unwrap();
+    let clock = StoreClock::telling(now + TimeDelta::hours(23));
+    let tight = GcOptions { older_than: TimeDelta::zero(), ..options(1, now).0 };
+    let report = gc_repository(&store.repository, url, false, tight, &clock).await.unwrap();
     assert!(report.branches.is_empty() && report.collected == Collected::default());
     drop(session);
     let tip = store.commit_to(&branch, 3).await;
@@ -221,13 +213,12 @@ async fn branches_of_killed_runs_go_with_what_they_hold() {
         store.commit_to(name, 2).await;
     }
     // A dry run holds no lock, so the run could be at work.
-    let dry = GcOptions { dry_run: true, ..options(1, Utc::now()) };
-    assert!(gc(&store.target, dry).await.unwrap().branches.is_empty());
+    assert!(gc(&store.target, dry(options(1, Utc::now()))).await.unwrap().branches.is_empty());
     let report = gc(&store.target, options(1, Utc::now())).await.unwrap();
     assert_eq!(report.branches, ["s2ice-1-1"]);
     assert_eq!(report.collected, Collected::default(), "the objects are young");
     let report = gc(&store.target, options(1, later())).await.unwrap();
-    assert_eq!((report.collected.snapshots, report.collected.chunks, report.released_snapshots), (1, 1, 0));
+    assert_eq!((report.collected.snapshots, report.collected.chunks, report.released_snapshots), (1, 1, 1));
     assert_eq!(store.files("snapshots").len(), 3);
 }
 
