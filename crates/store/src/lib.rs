@@ -4,6 +4,7 @@ pub mod angles;
 pub mod commit;
 pub mod config;
 pub mod diff;
+mod draft;
 pub mod error;
 pub mod gate;
 mod held;
@@ -23,6 +24,7 @@ pub mod target;
 pub mod tile;
 mod unfinished;
 pub mod update;
+mod view;
 mod window;
 pub mod writer;
 #[cfg(feature = "zarrs")]

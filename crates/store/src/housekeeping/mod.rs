@@ -18,6 +18,9 @@ pub(crate) use promote::promote;
 pub(crate) use published::tag_names;
 pub use published::{Published, published, published_at, tag_published};
 pub use rollback::{list, rollback};
+pub(crate) use published::is_tagged;
+pub(crate) use refs::tags;
+pub(crate) use stale::has_stale_branches;
 pub use stale::remove_stale_branches;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};

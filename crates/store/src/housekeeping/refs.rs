@@ -41,7 +41,7 @@ pub(super) async fn files(repository: &Repository, url: &SourceUrl) -> Result<BT
 }
 
 /// The tags that `wanted` admits by name.
-pub(super) async fn tags(
+pub(crate) async fn tags(
     repository: &Repository,
     url: &SourceUrl,
     wanted: impl Fn(&str) -> bool,
@@ -89,7 +89,7 @@ pub(super) async fn branches(repository: &Repository, url: &SourceUrl, prefix: &
     read_branches(&info, prefix).map_err(|error| icechunk_error("reading branches", url, &error))
 }
 
-fn read_branches(info: &RepoInfo, prefix: &str) -> icechunk::format::IcechunkResult<Vec<Branch>> {
+pub(super) fn read_branches(info: &RepoInfo, prefix: &str) -> icechunk::format::IcechunkResult<Vec<Branch>> {
     let mut branches = Vec::new();
     for (name, tip) in info.branches()?.filter(|(name, _)| name.starts_with(prefix)) {
         let mut touched = info.find_snapshot(&tip)?.flushed_at;

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use icechunk::Repository;
+use icechunk::format::repo_info::RepoInfo;
 use s2ice_manifest::source::location::SourceUrl;
 
 use super::refs;
@@ -33,6 +34,12 @@ pub async fn remove_stale_branches(
         }
     }
     Ok(removed)
+}
+
+/// Whether [`remove_stale_branches`] would find any in what was read of a repository.
+pub(crate) fn has_stale_branches(info: &RepoInfo, older_than: DateTime<Utc>) -> bool {
+    let branches = refs::read_branches(info, RUN);
+    branches.map_or(true, |branches| branches.iter().any(|branch| is_stale(branch, older_than)))
 }
 
 /// What [`remove_stale_branches`] would delete.

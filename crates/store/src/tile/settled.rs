@@ -18,11 +18,12 @@ use super::fingerprint::of_texts;
 use super::inputs::Standing;
 use super::search::{catalogue, index_locations, index_options, sharing};
 use super::{BuildSettings, abandoned_before};
+use crate::commit;
 use crate::error::Result;
-use crate::housekeeping::remove_stale_branches;
+use crate::housekeeping::has_stale_branches;
 use crate::progress::Progress;
 use crate::report::{BuildReport, Changes, IndexedReport, SourceUse, Times, Unmatched};
-use crate::repository::tip;
+use crate::repository::head;
 use crate::target::Target;
 
 /// What a run asked, what answered it, and what came of it.
@@ -147,7 +148,7 @@ impl Settled {
         if self.asked != *asked || memory.has_due() {
             return Ok(None);
         }
-        let Some((repository, snapshot)) = tip(target).await.filter(|(_, tip)| *tip == self.snapshot) else {
+        let Some(head) = head(target).await.filter(|head| head.main.to_string() == self.snapshot) else {
             return Ok(None);
         };
         let mut report = self.report;
@@ -164,11 +165,13 @@ impl Settled {
                 catalogue.since = Some(since.to_rfc3339_opts(SecondsFormat::Millis, true));
             }
         }
-        if !settings.dry_run {
-            report.cleaned =
-                remove_stale_branches(&repository, target.url(), None, abandoned_before(settings, target)).await?;
+        let before = abandoned_before(settings, target);
+        let is_clean = head.info.is_some_and(|info| !has_stale_branches(&info, before));
+        if !settings.dry_run && !is_clean {
+            let loaded = commit::load(target, settings.tile, settings.level).await?;
+            report.cleaned = loaded.clean_up(target, before).await?;
         }
-        tracing::debug!(snapshot, "nothing is new");
+        tracing::debug!(snapshot = self.snapshot, "nothing is new");
         report.dry_run = settings.dry_run;
         Ok(Some(report))
     }
