@@ -44,7 +44,7 @@ def table(requests: list[s3.Request]) -> str:
 
 @dataclass
 class Refreshed:
-    """A store on S3 that is refreshed from an archive of sixteen rasters per product, a catalogue and an index on disk."""
+    """A store on S3 that is refreshed from an archive of sixteen rasters per product, a catalogue and an index."""
 
     s2ice: Command
     service: s3.Service
@@ -70,7 +70,9 @@ class Refreshed:
         with self.service.recorded() as requests:
             if self.command == "build":
                 pairs = [word for name, value in place.items() for word in (f"--{name}", value)]
-                outcome = self.s2ice("build", *pairs, "--store-endpoint", self.service.endpoint, "--json", **s3.ENVIRONMENT)
+                outcome = self.s2ice(
+                    "build", *pairs, "--store-endpoint", self.service.endpoint, "--json", **s3.ENVIRONMENT
+                )
                 report = outcome.json
             else:
                 outcome = self.s2ice("run", self.config(place), "--json", **s3.ENVIRONMENT)

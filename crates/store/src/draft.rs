@@ -3,31 +3,28 @@
 //! Icechunk's own session writes a manifest for each array. A store has four times as many small arrays as others, and all
 //! that lie along the time axis change with every product: they share a manifest here, which the format provides for.
 
+mod log;
+mod publish;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use icechunk::Repository;
+use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::manifest::{
     ChunkInfo, ChunkPayload, ChunkRef, LocationCompressionConfig, Manifest, ManifestExtents, ManifestRef,
 };
-use icechunk::format::format_constants::SpecVersionBin;
-use icechunk::format::snapshot::{
-    ArrayShape, DimensionName, ManifestFileInfo, NodeData, NodeSnapshot, Snapshot,
-};
+use icechunk::format::snapshot::{ArrayShape, DimensionName, ManifestFileInfo, NodeData, NodeSnapshot, Snapshot};
 use icechunk::format::{ChunkId, ChunkIndices, ManifestId, NodeId, Path, SnapshotId};
 use s2ice_manifest::source::location::SourceUrl;
 use serde_json::Value;
 
+use self::log::Log;
 use crate::config::{INLINE_BYTES, MANIFEST_SPLIT};
 use crate::error::{Error, Result, icechunk_error};
 use crate::plan::Node;
 use crate::view::{name, small_chunk};
-
-mod log;
-mod publish;
-
-use self::log::Log;
 
 /// What shall stand at chunks of an array; `None` takes away what is there.
 pub(crate) type Chunks = Vec<(ChunkIndices, Option<ChunkPayload>)>;
@@ -144,9 +141,9 @@ impl Draft {
             }
         }
         let written = chunks.iter().map(|(chunk, _)| chunk.clone()).collect();
-        let new = chunks.into_iter().filter_map(|(coord, payload)| {
-            Some(ChunkInfo { node: node.id.clone(), coord, payload: payload? })
-        });
+        let new = chunks
+            .into_iter()
+            .filter_map(|(coord, payload)| Some(ChunkInfo { node: node.id.clone(), coord, payload: payload? }));
         all.extend(new);
         all.sort_by(|a, b| a.coord.cmp(&b.coord));
         let mut out = Rewritten {

@@ -22,6 +22,9 @@ use crate::view::View;
 const MAKING_TRIES: u32 = 15;
 const MAKING_PAUSE: Duration = Duration::from_millis(200);
 
+/// After this a place that does not answer is looked at in another way.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// What a place holds.
 pub(crate) enum Existing {
     /// Nothing: a repository can be made there.
@@ -52,7 +55,19 @@ impl Opened {
     /// # Errors
     /// The place cannot be reached or read, in the words of [`Target::probe`] where that finds a reason.
     pub(crate) async fn open(target: &Target) -> Result<Option<Self>> {
-        let opened = Repository::open(target.storage()).config(config::writer()).execute().await;
+        let mut opening = std::pin::pin!(Repository::open(target.storage()).config(config::writer()).execute());
+        // Icechunk tries for long what the probe finds out at once.
+        let probing = async {
+            tokio::time::sleep(SLOW).await;
+            target.probe().await
+        };
+        let opened = tokio::select! {
+            opened = &mut opening => opened,
+            probed = probing => {
+                probed?;
+                opening.await
+            }
+        };
         let repository = match opened {
             Ok(repository) => repository,
             Err(error) => {
@@ -141,12 +156,13 @@ pub(crate) fn read_stamp(view: &View, url: &SourceUrl) -> Result<Found> {
     let Some(root) = view.nodes.get("") else {
         return Ok(if view.nodes.is_empty() { Found::Empty } else { Found::Foreign });
     };
-    let damaged =
-        |error: serde_json::Error| Error::Damaged { url: url.to_string(), detail: error.to_string() };
+    let damaged = |error: serde_json::Error| Error::Damaged { url: url.to_string(), detail: error.to_string() };
     let document: serde_json::Value = serde_json::from_slice(&root.user_data).map_err(damaged)?;
     match root_stamp(&document) {
         None => Ok(Found::Foreign),
-        Some(stamp) => serde_json::from_value(stamp.clone()).map(|stamp| Found::Stamp(Box::new(stamp))).map_err(damaged),
+        Some(stamp) => {
+            serde_json::from_value(stamp.clone()).map(|stamp| Found::Stamp(Box::new(stamp))).map_err(damaged)
+        }
     }
 }
 

@@ -46,7 +46,8 @@ pub(super) async fn compare(windows: &Windows, tip: &View) -> Result<()> {
 
 /// Compares one chunk; its values, where it is one of the time axis.
 async fn compare_chunk(windows: &Windows, tip: &View, key: &str, wanted: &[u8]) -> Result<Vec<i64>> {
-    let found = tip.small(key).await.map_err(|e| differs(windows, &format!("{key} cannot be read: {}", one_line(&e))))?;
+    let found =
+        tip.small(key).await.map_err(|e| differs(windows, &format!("{key} cannot be read: {}", one_line(&e))))?;
     let found = found.ok_or_else(|| differs(windows, &format!("{key} is missing")))?;
     if !same_values(&found, wanted) {
         return Err(differs(windows, &format!("{key} has other values")));

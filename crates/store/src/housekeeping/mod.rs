@@ -15,11 +15,11 @@ mod sweep;
 
 pub use gc::{GcOptions, gc};
 pub(crate) use promote::promote;
+pub(crate) use published::is_tagged;
 pub(crate) use published::tag_names;
 pub use published::{Published, published, published_at, tag_published};
-pub use rollback::{list, rollback};
-pub(crate) use published::is_tagged;
 pub(crate) use refs::tags;
+pub use rollback::{list, rollback};
 pub(crate) use stale::has_stale_branches;
 pub use stale::remove_stale_branches;
 

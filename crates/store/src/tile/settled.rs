@@ -18,12 +18,11 @@ use super::fingerprint::of_texts;
 use super::inputs::Standing;
 use super::search::{catalogue, index_locations, index_options, sharing};
 use super::{BuildSettings, abandoned_before};
-use crate::commit;
 use crate::error::Result;
-use crate::housekeeping::has_stale_branches;
+use crate::housekeeping::{has_stale_branches, remove_stale_branches};
 use crate::progress::Progress;
 use crate::report::{BuildReport, Changes, IndexedReport, SourceUse, Times, Unmatched};
-use crate::repository::head;
+use crate::repository::{Opened, head};
 use crate::target::Target;
 
 /// What a run asked, what answered it, and what came of it.
@@ -168,8 +167,8 @@ impl Settled {
         let before = abandoned_before(settings, target);
         let is_clean = head.info.is_some_and(|info| !has_stale_branches(&info, before));
         if !settings.dry_run && !is_clean {
-            let loaded = commit::load(target, settings.tile, settings.level).await?;
-            report.cleaned = loaded.clean_up(target, before).await?;
+            let Some(Opened { repository, .. }) = Opened::open(target).await? else { return Ok(None) };
+            report.cleaned = remove_stale_branches(&repository, target.url(), None, before).await?;
         }
         tracing::debug!(snapshot = self.snapshot, "nothing is new");
         report.dry_run = settings.dry_run;
