@@ -162,7 +162,7 @@ def test_opening_reads_no_source(cloud: Cloud) -> None:
             cloud.store, credentials=s3.KEYS, storage_options={"endpoint_url": cloud.service.endpoint, **s3.KEYS}
         )
     assert [r for r in requests if r.bucket == "eodata"] == []
-    assert len(requests) < 60
+    assert len(requests) < 20
 
 
 def test_a_mirror(cloud: Cloud, samples: Samples) -> None:

@@ -1,13 +1,11 @@
 //! Sun and viewing angles in a store: one chunk per array and time step, kept, written, moved or taken away.
 
-use icechunk::format::{ChunkIndices, Path};
+use icechunk::format::ChunkIndices;
 use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::source::angle_chunks::decode;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
-use crate::layout::{geometry, place};
 use crate::plan::AngleReferences;
 use crate::state::StoreState;
 
@@ -64,13 +62,6 @@ pub(crate) fn chunk(array: AngleArray, step: usize) -> ChunkIndices {
     let mut indices = vec![0; 1 + array.dimensions().len()];
     indices[0] = u32::try_from(step).unwrap_or(u32::MAX);
     ChunkIndices(indices)
-}
-
-/// Path of an array in a repository.
-pub(crate) fn path(era: Option<&Era>, array: AngleArray, url: &impl ToString) -> Result<Path> {
-    let text = format!("/{}", place::within(era, &geometry::path(array)));
-    let damaged = |_| Error::Damaged { url: url.to_string(), detail: format!("{text} is no path of an array") };
-    text.as_str().try_into().map_err(damaged)
 }
 
 /// Fingerprint of a chunk by its values, however it is compressed. Part of [`crate::layout::time::StepFacts::content`].

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use icechunk::Repository;
-use icechunk::format::SnapshotId;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::ids::{Level, MgrsTile};
@@ -11,11 +10,11 @@ use s2ice_manifest::ids::{Level, MgrsTile};
 use crate::clock::StoreClock;
 use crate::error::{Error, Result, icechunk_error};
 use crate::held::HeldStore;
-use crate::housekeeping::{remove_stale_branches, tag_published};
+use crate::housekeeping::{has_stale_branches, is_tagged, remove_stale_branches, tag_published};
 use crate::options::{Spec, WriteOptions};
 use crate::plan::StorePlan;
 use crate::progress::Progress;
-use crate::repository::{Existing, adopt, create, existing};
+use crate::repository::{Existing, Head, Opened, adopt, create, existing};
 use crate::state::{self, StoreState};
 use crate::target::Target;
 use crate::unfinished::Unfinished;
@@ -26,9 +25,8 @@ use crate::writer::{Writer, Written};
 /// What is at the place of a store.
 #[derive(Default)]
 pub struct Loaded {
-    repository: Option<Repository>,
-    /// What `main` points to; absent where there is no repository.
-    main: Option<SnapshotId>,
+    /// Absent where there is none.
+    repository: Option<(Repository, Head)>,
     /// What it holds; absent where nothing was published yet.
     pub state: Option<Arc<StoreState>>,
     held: Option<Arc<HeldStore>>,
@@ -37,13 +35,13 @@ pub struct Loaded {
 impl Loaded {
     /// True where the repository knows locations relative to a container; a new one is of the format `spec`.
     pub fn knows_relative(&self, spec: Spec) -> bool {
-        let known = self.repository.as_ref().map(|repository| repository.spec_version() >= SpecVersionBin::V2);
+        let known = self.repository.as_ref().map(|(repository, _)| repository.spec_version() >= SpecVersionBin::V2);
         known.unwrap_or(spec == Spec::V2)
     }
 
     /// The references that the store holds, opened when first asked for.
     pub(crate) async fn held(&mut self, target: &Target) -> Result<Option<Arc<HeldStore>>> {
-        if let (None, Some(state), Some(repository)) = (&self.held, &self.state, &self.repository) {
+        if let (None, Some(state), Some((repository, _))) = (&self.held, &self.state, &self.repository) {
             self.held = Some(Arc::new(HeldStore::open(target, repository, Arc::clone(state)).await?));
         }
         Ok(self.held.clone())
@@ -51,7 +49,7 @@ impl Loaded {
 
     /// Every container that the store's references may name.
     pub(crate) fn containers(&self) -> Vec<VirtualChunkContainer> {
-        let config = self.repository.as_ref().map(Repository::config);
+        let config = self.repository.as_ref().map(|(repository, _)| repository.config());
         config.map(|config| config.virtual_chunk_containers().cloned().collect()).unwrap_or_default()
     }
 
@@ -61,9 +59,18 @@ impl Loaded {
     /// # Errors
     /// [`Error::Future`] where the store takes no change, [`Error::Icechunk`].
     pub async fn clean_up(&self, target: &Target, clock: &StoreClock) -> Result<Vec<String>> {
-        let Some(repository) = &self.repository else { return Ok(Vec::new()) };
+        let Some((repository, head)) = &self.repository else { return Ok(Vec::new()) };
         if let Some(state) = &self.state {
             clock.check_past(state.flushed_at, target.url())?;
+        }
+        // Under the lock of a local store no other run is alive.
+        let alone = target.url().local_root().is_some();
+        let is_tagged = |info| self.state.as_ref().is_none_or(|state| is_tagged(info, &state.snapshot));
+        if let Some(info) = &head.info
+            && !has_stale_branches(info, target.url(), alone, clock)?
+            && is_tagged(info)
+        {
+            return Ok(Vec::new());
         }
         let tagging = async {
             match &self.state {
@@ -73,8 +80,6 @@ impl Loaded {
                 None => Ok(None),
             }
         };
-        // Under the lock of a local store no other run is alive.
-        let alone = target.url().local_root().is_some();
         let stale = remove_stale_branches(repository, target.url(), alone, clock);
         let (removed, _) = futures::try_join!(stale, tagging)?;
         Ok(removed)
@@ -88,15 +93,12 @@ impl Loaded {
 pub async fn load(target: &Target, tile: MgrsTile, level: Level) -> Result<Loaded> {
     match existing(target, tile, level).await? {
         Existing::Nothing => Ok(Loaded::default()),
-        Existing::Empty(repository) => {
-            let main = repository.lookup_branch("main").await;
-            let main = main.map_err(|error| icechunk_error("reading branch main", target.url(), &error))?;
-            Ok(Loaded { repository: Some(*repository), main: Some(main), ..Loaded::default() })
+        Existing::Empty(Opened { repository, head, .. }) => {
+            Ok(Loaded { repository: Some((repository, head)), ..Loaded::default() })
         }
-        Existing::Store(repository, session, stamp) => {
-            let state = state::load(&repository, *session, target.url(), *stamp).await?;
-            let main = Some(state.snapshot.clone());
-            Ok(Loaded { repository: Some(*repository), main, state: Some(Arc::new(state)), ..Loaded::default() })
+        Existing::Store(Opened { repository, head, view }, stamp) => {
+            let state = Some(Arc::new(state::load(&view, target.url(), *stamp).await?));
+            Ok(Loaded { repository: Some((repository, head)), state, held: None })
         }
     }
 }
@@ -121,9 +123,9 @@ pub async fn write(
     let held = if update.reads_held { loaded.held(target).await? } else { None };
     // Whoever made the repository: of several runs, one is the first to publish.
     let created = loaded.state.is_none();
-    let (repository, main, made) = match (loaded.repository, loaded.main) {
-        (Some(repository), Some(main)) => (adopt(target, repository, &options).await?, main, false),
-        _ => {
+    let (repository, main, made) = match loaded.repository {
+        Some((repository, head)) => (adopt(target, repository, &options).await?, head.main, false),
+        None => {
             let repository = create(target, &options).await?;
             let main = repository.lookup_branch("main").await;
             let main = main.map_err(|error| icechunk_error("reading branch main", target.url(), &error))?;

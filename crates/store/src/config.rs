@@ -21,7 +21,7 @@ use crate::target::s3_options;
 pub const MANIFEST_SPLIT: u32 = 100;
 
 /// Coordinates up to this size stand inside the manifest: no request of their own when a store is opened.
-const INLINE_BYTES: u16 = 32 * 1024;
+pub(crate) const INLINE_BYTES: u16 = 32 * 1024;
 
 /// The configuration of a store whose chunks lie below `source`.
 ///
@@ -53,7 +53,7 @@ pub fn repository(container: VirtualChunkContainer) -> Result<RepositoryConfig> 
                     }],
                 )]),
             }),
-            // Each coordinate has a manifest of its own; a reader of one group shall not fetch those of all others.
+            // A reader of one array shall not fetch the references of others.
             preload: Some(ManifestPreloadConfig {
                 max_total_refs: Some(0),
                 preload_if: Some(ManifestPreloadCondition::False),
@@ -84,7 +84,11 @@ pub(crate) fn with_conditional_writes(storage: Settings) -> Settings {
     }
 }
 
-/// What only the writer needs: no cache of manifests. Windows are aligned with them, so none is read again.
+/// References of manifests that a writer keeps in memory: those of small arrays, which many share. Windows are aligned with
+/// the others, so that none of them is read again.
+const CACHED: u64 = 1 << 12;
+
+/// What only the writer needs: hardly any cache of manifests.
 pub fn for_writing(mut config: RepositoryConfig) -> RepositoryConfig {
     config.caching = writer().caching;
     config
@@ -92,7 +96,7 @@ pub fn for_writing(mut config: RepositoryConfig) -> RepositoryConfig {
 
 /// As [`for_writing`], for a repository that is about to be opened.
 pub fn writer() -> RepositoryConfig {
-    let caching = CachingConfig { num_chunk_refs: Some(1), ..CachingConfig::default() };
+    let caching = CachingConfig { num_chunk_refs: Some(CACHED), ..CachingConfig::default() };
     RepositoryConfig { caching: Some(caching), ..RepositoryConfig::default() }
 }
 

@@ -5,21 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use icechunk::Repository;
-use icechunk::config::CachingConfig;
+use icechunk::format::ChunkIndices;
 use icechunk::format::manifest::{ChunkPayload, VirtualChunkRef};
-use icechunk::format::{ByteRange, ChunkIndices, Path};
-use icechunk::repository::VersionInfo;
-use icechunk::session::Session;
 use s2ice_manifest::chunk::indices;
 use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::manifest::HeldRaster;
 
 use crate::angles;
-use crate::error::{Error, Result, icechunk_error};
+use crate::error::{Error, Result};
 use crate::layout::{geometry, place};
 use crate::state::{HeldArray, StoreState};
 use crate::target::Target;
+use crate::view::{View, apart};
 
 /// References kept in memory while they are read back: two windows of sixteen arrays.
 const CACHED_REFERENCES: u64 = 500_000;
@@ -41,7 +39,7 @@ pub(crate) fn absolute(location: &str, prefix: impl Fn(&str) -> Option<String>) 
 /// A state of a store whose references can be read.
 pub(crate) struct HeldStore {
     state: Arc<StoreState>,
-    session: Session,
+    view: View,
     /// Prefix of each container.
     prefixes: BTreeMap<String, String>,
     url: String,
@@ -50,16 +48,11 @@ pub(crate) struct HeldStore {
 impl HeldStore {
     /// Opens the snapshot of a state anew, with caches of its own.
     pub(crate) async fn open(target: &Target, repository: &Repository, state: Arc<StoreState>) -> Result<Self> {
-        let failed =
-            |error: &(dyn std::error::Error + 'static)| icechunk_error("opening the store", target.url(), error);
-        let mut config = repository.config().clone();
-        config.caching = Some(CachingConfig { num_chunk_refs: Some(CACHED_REFERENCES), ..CachingConfig::default() });
-        let repository = Repository::open(target.storage()).config(config).execute().await.map_err(|e| failed(&e))?;
-        let version = VersionInfo::SnapshotId(state.snapshot.clone());
-        let session = repository.readonly_session(&version).await.map_err(|e| failed(&e))?;
+        let manager = apart(repository, CACHED_REFERENCES);
+        let view = View::open(manager, &state.snapshot, target.url()).await?;
         let containers = repository.config().virtual_chunk_containers();
         let prefixes = containers.filter_map(|c| Some((c.name()?.to_owned(), c.url_prefix().to_owned()))).collect();
-        Ok(Self { state, session, prefixes, url: target.url().to_string() })
+        Ok(Self { state, view, prefixes, url: target.url().to_string() })
     }
 
     /// The prefix of a container.
@@ -104,26 +97,18 @@ impl HeldStore {
 
     /// The chunk of an array of angles of a tree at a time step; `None` where the store has none.
     pub(crate) async fn angles(&self, era: Option<&Era>, array: AngleArray, step: u32) -> Result<Option<ChunkPayload>> {
-        let path = angles::path(era, array, &self.url)?;
-        let step = usize::try_from(step).unwrap_or(usize::MAX);
-        let payload = self.session.get_chunk_ref(&path, &angles::chunk(array, step)).await;
-        payload.map_err(|error| self.unreadable(array, &error))
+        let Some(node) = self.view.nodes.get(&place::within(era, &geometry::path(array))) else { return Ok(None) };
+        self.view.chunk(node, &angles::chunk(array, usize::try_from(step).unwrap_or(usize::MAX))).await
     }
 
     /// The bytes of that chunk.
     pub(crate) async fn angle_bytes(&self, era: Option<&Era>, array: AngleArray, step: u32) -> Result<Option<Bytes>> {
-        let path = angles::path(era, array, &self.url)?;
+        let Some(node) = self.view.nodes.get(&place::within(era, &geometry::path(array))) else { return Ok(None) };
         let chunk = angles::chunk(array, usize::try_from(step).unwrap_or(usize::MAX));
-        let reader = self.session.get_chunk_reader(&path, &chunk, &ByteRange::ALL).await;
-        match reader.map_err(|error| self.unreadable(array, &error))? {
+        match self.view.chunk(node, &chunk).await? {
+            Some(payload) => self.view.bytes(node, &chunk, payload).await,
             None => Ok(None),
-            Some(bytes) => bytes.await.map(Some).map_err(|error| self.unreadable(array, &error)),
         }
-    }
-
-    fn unreadable(&self, array: AngleArray, error: &(dyn std::error::Error + 'static)) -> Error {
-        let detail = format!("{}: {}", geometry::path(array), crate::error::one_line(error));
-        Error::Damaged { url: self.url.clone(), detail }
     }
 
     /// The references of one raster, in raster order; none where the store has no data.
@@ -138,14 +123,13 @@ impl HeldStore {
         }
         let damaged = |detail: String| Error::Damaged { url: self.url.clone(), detail };
         let time = u32::try_from(step).unwrap_or(u32::MAX);
-        let path: Path =
-            array.path.as_str().try_into().map_err(|_| damaged(format!("{} is no path of an array", array.path)))?;
+        let node = self.view.nodes.get(array.path.trim_start_matches('/'));
+        let node = node.ok_or_else(|| damaged(format!("{} is not there", array.path)))?;
         let (rows, columns) = array.header.grid();
         for row in 0..rows {
             for column in 0..columns {
                 let chunk = ChunkIndices(indices(array.has_components, time, row, column));
-                let payload = self.session.get_chunk_ref(&path, &chunk).await;
-                match payload.map_err(|e| damaged(format!("{}: {}", array.path, crate::error::one_line(&e))))? {
+                match self.view.chunk(node, &chunk).await? {
                     None => {}
                     Some(ChunkPayload::Virtual(_)) if out.len() >= most => return Ok(out),
                     Some(ChunkPayload::Virtual(reference)) => out.push(HeldReference { row, column, reference }),

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use icechunk::ObjectStoreConfig;
+use icechunk::format::SnapshotId;
 use icechunk::format::format_constants::SpecVersionBin;
-use icechunk::{ObjectStoreConfig, Repository};
 use s2ice_manifest::era::Era;
 use serde_json::Value;
 
 use crate::error::{Error, Result, icechunk_error};
-use crate::housekeeping::published;
+use crate::housekeeping::{published_at, tags};
 use crate::layout::{geometry, place};
 use crate::plan::EraStamp;
 use crate::report::{
     AngleReport, Commit, Container, InfoArray, InfoEra, InfoReport, REPORT_VERSION, Times, rfc3339_ms,
 };
-use crate::repository::{Found, check_layout, read_stamp};
+use crate::repository::{Found, Opened, check_layout, read_stamp};
 use crate::state::{self, HeldArray, StoreState, TreeState};
 use crate::target::Target;
 
@@ -25,22 +26,15 @@ use crate::target::Target;
 pub async fn info(target: &Target) -> Result<InfoReport> {
     let url = target.url();
     let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("reading the store", url, error);
-    target.probe().await?;
-    if !Repository::exists(target.storage(), None).await.map_err(|e| failed(&e))? {
-        return Err(Error::NoStore { url: url.to_string() });
-    }
-    let repository = Repository::open(target.storage()).execute().await.map_err(|e| failed(&e))?;
-    let (session, found) = read_stamp(&repository, url).await?;
-    let stamp = match found {
+    let opened = Opened::open(target).await?.ok_or_else(|| Error::NoStore { url: url.to_string() })?;
+    let Opened { repository, head, view } = opened;
+    let stamp = match read_stamp(&view, url)? {
         Found::Stamp(stamp) => stamp,
         Found::Empty => return Err(Error::NoStore { url: url.to_string() }),
         Found::Foreign => return Err(Error::Foreign { url: url.to_string() }),
     };
     check_layout(&stamp, url)?;
-    let state = state::load(&repository, session, url, *stamp).await?;
-    let commit = repository.lookup_snapshot(&state.snapshot).await.map_err(|e| failed(&e))?;
-    let manifests = repository.lookup_manifest_files(&state.snapshot).await.map_err(|e| failed(&e))?;
-    let manifest_bytes = manifests.map(|manifest| manifest.size_bytes).sum();
+    let state = state::load(&view, url, *stamp).await?;
     let arrays = arrays(&state);
     let stamp = &state.stamp;
     let containers = repository.config().virtual_chunk_containers().map(|container| Container {
@@ -51,11 +45,22 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
             _ => None,
         },
     });
-    let branches = repository.list_branches().await.map_err(|e| failed(&e))?;
-    let tags = repository.list_tags().await.map_err(|e| failed(&e))?;
-    let published = published(&repository, url).await?;
+    let (branches, mut tags): (Vec<String>, Vec<(String, SnapshotId)>) = match &head.info {
+        Some(info) => {
+            let branches = info.branch_names().map_err(|e| failed(&e))?.map(str::to_owned).collect();
+            let tags = info.tags().map_err(|e| failed(&e))?;
+            (branches, tags.map(|(name, snapshot)| (name.to_owned(), snapshot)).collect())
+        }
+        None => {
+            let branches = repository.list_branches().await.map_err(|e| failed(&e))?;
+            (branches.into_iter().collect(), tags(&repository, url, |_| true).await?)
+        }
+    };
+    tags.sort();
+    let published = tags.iter().filter(|(_, snapshot)| *snapshot == state.snapshot);
+    let published = published.filter_map(|(name, _)| Some((published_at(name)?, name))).max();
     Ok(InfoReport {
-        published: published.into_iter().rfind(|other| other.snapshot == state.snapshot).map(|other| other.tag),
+        published: published.map(|(_, name)| name.clone()),
         kind: "s2ice.info".to_owned(),
         version: REPORT_VERSION,
         store: url.to_string(),
@@ -71,18 +76,18 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         times: state.tree(None).map(times).unwrap_or_default(),
         references: arrays.iter().map(|a| a.references).sum(),
         referenced_bytes: state.trees.values().flat_map(|t| &t.facts).map(|f| f.bytes).fold(0, u64::saturating_add),
-        manifest_bytes,
+        manifest_bytes: view.manifest_bytes(),
         angles: angles(&state),
         arrays,
         containers: containers.collect(),
         last_commit: Commit {
-            snapshot: commit.id.to_string(),
-            time: commit.flushed_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-            run: commit.metadata.get("s2ice:run").and_then(Value::as_str).map(str::to_owned),
-            message: commit.message,
+            snapshot: state.snapshot.to_string(),
+            time: state.flushed_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            run: view.snapshot.metadata().ok().and_then(|metadata| Some(metadata.get("s2ice:run")?.as_str()?.to_owned())),
+            message: view.snapshot.message(),
         },
-        branches: branches.into_iter().collect(),
-        tags: tags.into_iter().collect(),
+        branches,
+        tags: tags.into_iter().map(|(name, _)| name).collect(),
     })
 }
 

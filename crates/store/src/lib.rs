@@ -5,6 +5,7 @@ pub mod clock;
 pub mod commit;
 pub mod config;
 pub mod diff;
+mod draft;
 pub mod duration;
 pub mod error;
 pub mod gate;
@@ -25,6 +26,7 @@ pub mod target;
 pub mod tile;
 mod unfinished;
 pub mod update;
+mod view;
 mod window;
 pub mod writer;
 #[cfg(feature = "zarrs")]

@@ -1,12 +1,13 @@
 //! The repository at a store's address: whether there is one and whose it is, making it, and opening it for writing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use icechunk::Repository;
-use icechunk::format::Path;
 use icechunk::format::format_constants::SpecVersionBin;
-use icechunk::repository::{RepositoryError, RepositoryErrorKind, VersionInfo};
-use icechunk::session::Session;
+use icechunk::format::repo_info::RepoInfo;
+use icechunk::format::{IcechunkResult, SnapshotId};
+use icechunk::repository::{DetectedSpecVersion, RepositoryError, RepositoryErrorKind};
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceUrl;
 
@@ -16,42 +17,98 @@ use crate::error::{Error, Result, icechunk_error};
 use crate::options::{Spec, WriteOptions};
 use crate::plan::{LAYOUT_VERSION, StoreStamp, root_stamp};
 use crate::target::{OWN_FILES, Target};
+use crate::view::View;
 
 /// Making a repository takes a handful of requests; together, the time that another run is given for them.
 const MAKING_TRIES: u32 = 15;
 const MAKING_PAUSE: Duration = Duration::from_millis(200);
+
+/// After this a place that does not answer is looked at in another way.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What a place holds.
 pub(crate) enum Existing {
     /// Nothing: a repository can be made there.
     Nothing,
     /// A repository that was made and never written.
-    Empty(Box<Repository>),
-    /// A store of the same tile, with `main` as it was found.
-    Store(Box<Repository>, Box<Session>, Box<StoreStamp>),
+    Empty(Opened),
+    /// A store of the same tile.
+    Store(Opened, Box<StoreStamp>),
+}
+
+/// A repository as it was found.
+pub(crate) struct Opened {
+    pub(crate) repository: Repository,
+    pub(crate) head: Head,
+    /// What `main` points to.
+    pub(crate) view: View,
+}
+
+/// Branches and tags as they were found; all are in one object where the format has it.
+pub(crate) struct Head {
+    pub(crate) main: SnapshotId,
+    pub(crate) info: Option<Arc<RepoInfo>>,
+}
+
+impl Opened {
+    /// Opens a repository; `None` where there is none.
+    ///
+    /// # Errors
+    /// The place cannot be reached or read, in the words of [`Target::probe`] where that finds a reason.
+    pub(crate) async fn open(target: &Target) -> Result<Option<Self>> {
+        let mut opening = std::pin::pin!(Repository::open(target.storage()).config(config::writer()).execute());
+        // Icechunk tries for long what the probe finds out at once.
+        let probing = async {
+            tokio::time::sleep(SLOW).await;
+            target.probe().await
+        };
+        let opened = tokio::select! {
+            opened = &mut opening => opened,
+            probed = probing => {
+                probed?;
+                opening.await
+            }
+        };
+        let repository = match opened {
+            Ok(repository) => repository,
+            Err(error) => {
+                target.probe().await?;
+                return match error.kind {
+                    RepositoryErrorKind::RepositoryDoesntExist => Ok(None),
+                    _ => Err(icechunk_error("opening the store", target.url(), &error)),
+                };
+            }
+        };
+        let failed = |error: RepositoryError| icechunk_error("opening branch main", target.url(), &error);
+        let head = if repository.spec_version() >= SpecVersionBin::V2 {
+            let (info, _) = repository.asset_manager().fetch_repo_info().await.map_err(failed)?;
+            Head::of(info).map_err(|error| icechunk_error("opening branch main", target.url(), &error))?
+        } else {
+            Head { main: repository.lookup_branch("main").await.map_err(failed)?, info: None }
+        };
+        let view = View::open(Arc::clone(repository.asset_manager()), &head.main, target.url()).await?;
+        Ok(Some(Self { repository, head, view }))
+    }
+}
+
+impl Head {
+    fn of(info: Arc<RepoInfo>) -> IcechunkResult<Self> {
+        Ok(Self { main: info.resolve_branch("main")?, info: Some(info) })
+    }
 }
 
 /// Looks at the place of a tile's store, without writing.
 pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> Result<Existing> {
-    let failed = |error: RepositoryError| icechunk_error("opening the store", target.url(), &error);
-    let storage = target.storage();
-    // Both at once: a round trip less. Where both fail, the error of the probe is the one worth telling.
-    let opening = async { Ok(Repository::open(storage).config(config::writer()).execute().await) };
-    let ((), opened) = futures::try_join!(target.probe(), opening)?;
-    let repository = match opened {
-        Ok(repository) => repository,
-        Err(RepositoryError { kind: RepositoryErrorKind::RepositoryDoesntExist, .. }) => {
-            if target.url().local_root().is_some() && holds_something_else(target).await? {
-                return Err(Error::Occupied { url: target.url().to_string() });
-            }
-            return Ok(Existing::Nothing);
+    let Some(opened) = Opened::open(target).await? else {
+        if target.url().local_root().is_some() && holds_something_else(target).await? {
+            return Err(Error::Occupied { url: target.url().to_string() });
         }
-        Err(error) => return Err(failed(error)),
+        return Ok(Existing::Nothing);
     };
-    let (session, stamp) = read_stamp(&repository, target.url()).await?;
+    let stamp = read_stamp(&opened.view, target.url())?;
     let url = target.url().to_string();
     match stamp {
-        Found::Empty => Ok(Existing::Empty(Box::new(repository))),
+        Found::Empty => Ok(Existing::Empty(opened)),
         Found::Foreign => Err(Error::Foreign { url }),
         Found::Stamp(stamp) => {
             check_layout(&stamp, target.url())?;
@@ -59,16 +116,20 @@ pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> R
             if found != wanted {
                 return Err(Error::OtherTile { url, found, wanted });
             }
-            Ok(Existing::Store(Box::new(repository), Box::new(session), stamp))
+            Ok(Existing::Store(opened, stamp))
         }
     }
 }
 
-/// The repository at a place and the snapshot of its `main`, where there is one.
-pub(crate) async fn tip(target: &Target) -> Option<(Repository, String)> {
-    let repository = Repository::open(target.storage()).config(config::writer()).execute().await.ok()?;
-    let main = repository.lookup_branch("main").await.ok()?;
-    Some((repository, main.to_string()))
+/// Branches and tags of the repository at a place, where there is one: two requests, nothing is opened.
+pub(crate) async fn head(target: &Target) -> Option<Head> {
+    match Repository::fetch_spec_version(target.storage(), None).await.ok()?? {
+        DetectedSpecVersion::V2Plus { repo_info, .. } => Head::of(repo_info).ok(),
+        DetectedSpecVersion::V1 => {
+            let repository = Repository::open(target.storage()).config(config::writer()).execute().await.ok()?;
+            Some(Head { main: repository.lookup_branch("main").await.ok()?, info: None })
+        }
+    }
 }
 
 /// Refuses a store whose layout this program does not know.
@@ -91,31 +152,19 @@ pub(crate) enum Found {
     Stamp(Box<StoreStamp>),
 }
 
-/// Opens `main` and reads what its root says.
-pub(crate) async fn read_stamp(repository: &Repository, url: &SourceUrl) -> Result<(Session, Found)> {
-    let version = VersionInfo::BranchTipRef("main".to_owned());
-    let session = repository
-        .readonly_session(&version)
-        .await
-        .map_err(|error| icechunk_error("opening branch main", url, &error))?;
-    let Ok(root) = session.get_group(&Path::root()).await else {
-        let mut nodes = session
-            .list_nodes(&Path::root())
-            .await
-            .map_err(|error| icechunk_error("listing the store", url, &error))?;
-        let found = if nodes.next().is_some() { Found::Foreign } else { Found::Empty };
-        drop(nodes);
-        return Ok((session, found));
+/// What the root of a state says.
+pub(crate) fn read_stamp(view: &View, url: &SourceUrl) -> Result<Found> {
+    let Some(root) = view.nodes.get("") else {
+        return Ok(if view.nodes.is_empty() { Found::Empty } else { Found::Foreign });
     };
-    let document: serde_json::Value = serde_json::from_slice(&root.user_data)
-        .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() })?;
-    let found = match root_stamp(&document) {
-        None => Found::Foreign,
-        Some(stamp) => serde_json::from_value(stamp.clone())
-            .map(|stamp| Found::Stamp(Box::new(stamp)))
-            .map_err(|error| Error::Damaged { url: url.to_string(), detail: error.to_string() })?,
-    };
-    Ok((session, found))
+    let damaged = |error: serde_json::Error| Error::Damaged { url: url.to_string(), detail: error.to_string() };
+    let document: serde_json::Value = serde_json::from_slice(&root.user_data).map_err(damaged)?;
+    match root_stamp(&document) {
+        None => Ok(Found::Foreign),
+        Some(stamp) => {
+            serde_json::from_value(stamp.clone()).map(|stamp| Found::Stamp(Box::new(stamp))).map_err(damaged)
+        }
+    }
 }
 
 /// Makes the repository in a place that was found empty.

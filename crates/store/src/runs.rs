@@ -223,18 +223,18 @@ pub async fn read_last_run(target: &Target) -> Result<Option<LastRun>> {
 }
 
 /// Replaces what the last run left; false where there is no store yet, for which nothing is written: a place without a
-/// repository stays empty.
+/// repository stays empty. Whether there is one is looked at unless it `is_known`.
 ///
 /// # Errors
 /// [`Error::Icechunk`] where the place cannot be read or written, [`Error::Location`] for its address.
-pub async fn write_last_run(target: &Target, run: &LastRun) -> Result<bool> {
+pub async fn write_last_run(target: &Target, run: &LastRun, is_known: bool) -> Result<bool> {
     const WHAT: &str = "remembering the run";
     let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error(WHAT, target.url(), error);
     // Looking for a repository would make the folder.
     if target.url().local_root().is_some_and(|root| !root.is_dir()) {
         return Ok(false);
     }
-    if !Repository::exists(target.storage(), None).await.map_err(|error| failed(&error))? {
+    if !is_known && !Repository::exists(target.storage(), None).await.map_err(|error| failed(&error))? {
         return Ok(false);
     }
     let source = open(target)?;
@@ -274,14 +274,14 @@ mod tests {
         let place = folder.path().join("33TVN");
         let target = target(&place).await;
         assert_eq!(read_last_run(&target).await.unwrap(), None);
-        assert!(!write_last_run(&target, &run()).await.unwrap());
+        assert!(!write_last_run(&target, &run(), false).await.unwrap());
         assert!(!place.exists() || std::fs::read_dir(&place).unwrap().next().is_none(), "the place is not occupied");
 
         Repository::create(target.storage()).execute().await.unwrap();
         assert_eq!(read_last_run(&target).await.unwrap(), None);
         for products in [1, 2] {
             let last = LastRun { products: Some(products), ..run() };
-            assert!(write_last_run(&target, &last).await.unwrap());
+            assert!(write_last_run(&target, &last, false).await.unwrap());
             assert_eq!(read_last_run(&target).await.unwrap(), Some(last));
         }
         let names: Vec<_> = std::fs::read_dir(place.join("s2ice")).unwrap().map(|e| e.unwrap().file_name()).collect();

@@ -7,10 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
-use icechunk::format::snapshot::{NodeData, NodeSnapshot};
-use icechunk::format::{ByteRange, Path, SnapshotId};
-use icechunk::session::Session;
-use icechunk::{Repository, Store};
+use icechunk::format::SnapshotId;
 use s2ice_manifest::assemble::{Assembly, Step};
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::era::Era;
@@ -22,7 +19,6 @@ use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::SourceUrl;
 use serde_json::Value;
-use tokio::sync::RwLock;
 
 pub use self::angles::HeldAngles;
 use crate::error::{Error, Result, icechunk_error};
@@ -32,6 +28,7 @@ use crate::layout::eopf::array_kind;
 use crate::layout::place;
 use crate::layout::time::{StepFacts, headers};
 use crate::plan::{Desired, StoreStamp, stamp_of};
+use crate::view::View;
 
 /// Where eras stand in the main tree.
 const ERAS_FOLDER: &str = "eras/";
@@ -160,47 +157,22 @@ impl TreeState {
     }
 }
 
-/// Reads the state of `main`, whose root says `stamp`.
+/// Reads what a state holds, whose root says `stamp`.
 ///
 /// # Errors
 /// [`Error::Icechunk`]; [`Error::Damaged`] where what is read contradicts itself.
-pub(crate) async fn load(
-    repository: &Repository,
-    session: Session,
-    url: &SourceUrl,
-    stamp: StoreStamp,
-) -> Result<StoreState> {
+pub(crate) async fn load(view: &View, url: &SourceUrl, stamp: StoreStamp) -> Result<StoreState> {
     let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
-    let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("reading the store", url, error);
     let tile: MgrsTile = stamp.tile.parse().map_err(|e| damaged(format!("{e}")))?;
     let level: Level = stamp.level.parse().map_err(|e| damaged(format!("{e}")))?;
-    let snapshot = session.snapshot_id().clone();
-    // In the cache since the session was opened, unlike what the repository says of it.
-    let read = repository.asset_manager().fetch_snapshot(&snapshot).await.map_err(|e| failed(&e))?;
-    let flushed_at = read.flushed_at().map_err(|e| failed(&e))?;
-    let sizes: BTreeMap<_, u64> = read
-        .manifest_files()
-        .map(|file| file.map(|file| (file.id, u64::from(file.num_chunk_refs))))
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|e| failed(&e))?;
-    let nodes: Vec<NodeSnapshot> = session
-        .list_nodes(&Path::root())
-        .await
-        .map_err(|e| failed(&e))?
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|e| failed(&e))?;
-    let store = Store::from_session(Arc::new(RwLock::new(session))).await;
+    let flushed_at = view.snapshot.flushed_at().map_err(|e| icechunk_error("reading the store", url, &e))?;
 
     let mut documents = BTreeMap::new();
     let mut references: BTreeMap<String, u64> = BTreeMap::new();
-    for node in &nodes {
-        let path = node.path.to_string().trim_matches('/').to_owned();
+    for (path, node) in &view.nodes {
         let document: Value = serde_json::from_slice(&node.user_data).map_err(|e| damaged(format!("/{path}: {e}")))?;
-        if let NodeData::Array { manifests, .. } = &node.node_data {
-            let count = manifests.iter().filter_map(|m| sizes.get(&m.object_id)).sum();
-            references.insert(path.clone(), count);
-        }
-        documents.insert(path, document);
+        references.insert(path.clone(), view.references(node));
+        documents.insert(path.clone(), document);
     }
     let radiometry = |era: Option<&Era>| match era {
         None => stamp.radiometry,
@@ -209,16 +181,17 @@ pub(crate) async fn load(
     let mut trees = BTreeMap::new();
     for era in std::iter::once(None).chain(stamp.eras.keys().cloned().map(Some)) {
         let radiometry = radiometry(era.as_ref());
-        let columns = Columns { store: &store, base: place::root(era.as_ref()), steps: 0, url };
+        let columns = Columns { view, base: place::root(era.as_ref()), steps: 0, url };
         let tree = columns.tree(era.clone(), radiometry, &documents, &references, level, tile).await?;
         trees.insert(era, tree);
     }
+    let snapshot = view.snapshot.id();
     Ok(StoreState { snapshot, flushed_at, stamp, trees, documents })
 }
 
 /// Reads the columns of one tree.
 struct Columns<'a> {
-    store: &'a Store,
+    view: &'a View,
     /// Path of the tree.
     base: String,
     steps: usize,
@@ -263,8 +236,7 @@ impl Columns<'_> {
         let mut values = Vec::with_capacity(self.steps.next_multiple_of(TIME_CHUNK));
         for chunk in 0..self.steps.div_ceil(TIME_CHUNK) {
             let key = format!("{path}/c/{chunk}");
-            let bytes = self.store.get(&key, &ByteRange::ALL).await;
-            let bytes = bytes.map_err(|e| self.damaged(format!("{key}: {}", crate::error::one_line(&e))))?;
+            let bytes = self.view.small(&key).await?.ok_or_else(|| self.damaged(format!("{key} is missing")))?;
             values.extend(decode(&bytes).map_err(|e| self.damaged(format!("{key}: {e}")))?);
         }
         values.truncate(self.steps);

@@ -1,4 +1,4 @@
-//! What changes in one window of time steps, put into a session of its own.
+//! What changes in one window of time steps, written into a draft.
 
 mod angles;
 
@@ -6,17 +6,17 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use icechunk::format::manifest::VirtualChunkRef;
-use icechunk::format::{ChunkIndices, Path};
-use icechunk::session::Session;
-use icechunk::store::SetVirtualRefsResult;
-use icechunk::{Repository, Store};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use icechunk::Repository;
+use icechunk::format::ChunkIndices;
+use icechunk::format::manifest::{ChunkPayload, VirtualChunkRef};
 use s2ice_manifest::chunk::{Chunk, indices};
 use s2ice_manifest::era::Era;
 use s2ice_manifest::manifest::{Placement, RasterFile};
 use s2ice_manifest::source::location::SourceUrl;
-use tokio::sync::RwLock;
 
+use crate::draft::{Chunks, Draft, Rewritten};
 use crate::error::{Error, Result, icechunk_error};
 use crate::held::{HeldReference, HeldStore};
 use crate::options::WriteOptions;
@@ -25,7 +25,7 @@ use crate::reference::Referencing;
 use crate::state::StoreState;
 use crate::update::{Operation, Update, Window, operation};
 
-/// Fills sessions on the run's branch.
+/// Fills drafts for the run's branch.
 pub(crate) struct Windows {
     pub(crate) repository: Arc<Repository>,
     pub(crate) url: SourceUrl,
@@ -41,9 +41,9 @@ pub(crate) struct Windows {
     pub(crate) referencing: Arc<Referencing>,
 }
 
-/// A session with the references of a window.
+/// What was written of a window.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Filled {
-    pub(crate) session: Session,
     /// How many references were written from files.
     pub(crate) references: u64,
     /// How many were moved from another time step.
@@ -53,44 +53,39 @@ pub(crate) struct Filled {
 /// What changes in a window of one array.
 #[derive(Default)]
 struct Changes {
-    references: Vec<(ChunkIndices, VirtualChunkRef)>,
-    written: u64,
-    moved: u64,
-    /// Chunks that have a reference and shall have none.
-    stale: Vec<ChunkIndices>,
+    chunks: Chunks,
+    filled: Filled,
 }
 
 impl Windows {
-    /// A session on the tip of the run's branch.
-    pub(crate) async fn session(&self) -> Result<Session> {
-        let session = self.repository.writable_session(&self.branch).await;
-        session.map_err(|error| self.failed("opening the run's branch", &error))
-    }
-
-    /// Puts what changes in these time steps into a session; without any, the session stays as it is.
-    pub(crate) async fn fill(&self, session: Session, window: Option<&Window>) -> Result<Filled> {
+    /// Writes what changes in these time steps.
+    pub(crate) async fn fill(&self, draft: &mut Draft, window: Option<&Window>) -> Result<Filled> {
         let tree = window.and_then(|window| Some((self.plan.trees.get(window.tree)?, &window.steps)));
-        let Some((tree, steps)) = tree else { return Ok(Filled { session, references: 0, moved: 0 }) };
-        let shared = Arc::new(RwLock::new(session));
-        let store = Store::from_session(Arc::clone(&shared)).await;
-        let (mut references, mut moved) = (0, 0);
-        for array in &tree.arrays {
-            let changes = self.changes(tree.era.as_ref(), array, steps.clone()).await?;
-            references += changes.written;
-            moved += changes.moved;
-            let path: Path = array.path.as_str().try_into().map_err(|_| Error::Damaged {
-                url: self.url.to_string(),
-                detail: format!("{} is no path of an array", array.path),
-            })?;
-            if !changes.stale.is_empty() {
-                let cleared = shared.write().await.delete_chunks(&path, changes.stale).await;
-                cleared.map_err(|error| self.failed("taking references away", &error))?;
+        let Some((tree, steps)) = tree else { return Ok(Filled::default()) };
+        let before = &*draft;
+        let arrays = tree.arrays.iter().map(|array| {
+            async move {
+                let changes = self.changes(tree.era.as_ref(), array, steps.clone()).await?;
+                Ok::<_, Error>((before.rewrite(&array.path, changes.chunks).await?, changes.filled))
             }
-            self.set(&store, &path, array, changes.references).await?;
+            .boxed()
+        });
+        let angles = tree.angles.iter().map(|angles| {
+            async move {
+                let chunks = self.angles(before, tree, angles, steps).await?;
+                Ok((before.rewrite(&angles.path, chunks).await?, Filled::default()))
+            }
+            .boxed()
+        });
+        let work: Vec<BoxFuture<'_, Result<(Rewritten, Filled)>>> = arrays.chain(angles).collect();
+        let written: Vec<_> = stream::iter(work).buffer_unordered(self.options.concurrency).try_collect().await?;
+        let mut total = Filled::default();
+        for (rewritten, filled) in written {
+            total.references += filled.references;
+            total.moved += filled.moved;
+            draft.take(rewritten);
         }
-        drop(store);
-        self.fill_angles(&mut *shared.write().await, tree, steps).await?;
-        Ok(Filled { session: self.reclaim(shared)?, references, moved })
+        Ok(total)
     }
 
     async fn changes(&self, era: Option<&Era>, array: &ArrayReferences, steps: Range<usize>) -> Result<Changes> {
@@ -103,13 +98,15 @@ impl Windows {
         for step in steps {
             let there = array_held.is_some_and(|held| held.present.get(step) == Some(&true));
             let time = u32::try_from(step).unwrap_or(u32::MAX);
-            let first = out.references.len();
+            let first = out.chunks.len();
             match operation(array.manifest.at(step), era, step, there, anew) {
                 Operation::Keep | Operation::Nothing => continue,
                 Operation::Clear => {}
                 Operation::Write(Placement::File(raster)) => {
-                    self.references(raster, array.has_components, time, &mut out.references)?;
-                    out.written += (out.references.len() - first) as u64;
+                    self.references(raster, array.has_components, time, |chunk, reference| {
+                        out.chunks.push((chunk, Some(ChunkPayload::Virtual(reference))));
+                    })?;
+                    out.filled.references += (out.chunks.len() - first) as u64;
                 }
                 Operation::Write(Placement::Held(raster)) => {
                     let store = self.held.as_ref().ok_or_else(|| self.lost(array))?;
@@ -122,22 +119,22 @@ impl Windows {
                         _ => Arc::new(store.of(raster).await?),
                     };
                     for found in found.iter() {
-                        let chunk = indices(array.has_components, time, found.row, found.column);
-                        out.references.push((ChunkIndices(chunk), found.reference.clone()));
+                        let chunk = ChunkIndices(indices(array.has_components, time, found.row, found.column));
+                        out.chunks.push((chunk, Some(ChunkPayload::Virtual(found.reference.clone()))));
                     }
-                    out.moved += (out.references.len() - first) as u64;
+                    out.filled.moved += (out.chunks.len() - first) as u64;
                 }
             }
             if !there {
                 continue;
             }
             let (store, held) = self.held.as_ref().zip(array_held).ok_or_else(|| self.lost(array))?;
-            let written: HashSet<&ChunkIndices> = out.references[first..].iter().map(|(chunk, _)| chunk).collect();
+            let written: HashSet<ChunkIndices> = out.chunks[first..].iter().map(|(chunk, _)| chunk.clone()).collect();
             let given_up = Arc::new(store.references(held, step).await?);
             for found in given_up.iter() {
                 let chunk = ChunkIndices(indices(array.has_components, time, found.row, found.column));
                 if !written.contains(&chunk) {
-                    out.stale.push(chunk);
+                    out.chunks.push((chunk, None));
                 }
             }
             recent = Some((step, given_up));
@@ -145,51 +142,22 @@ impl Windows {
         Ok(out)
     }
 
-    async fn set(
-        &self,
-        store: &Store,
-        path: &Path,
-        array: &ArrayReferences,
-        references: Vec<(ChunkIndices, VirtualChunkRef)>,
-    ) -> Result<()> {
-        if references.is_empty() {
-            return Ok(());
-        }
-        // The prefix of every location was checked when its path was joined to the source; checking each reference
-        // again would triple the time.
-        match store.set_virtual_refs(path, false, references).await {
-            Ok(SetVirtualRefsResult::Done) => Ok(()),
-            Ok(SetVirtualRefsResult::FailedRefs(refused)) => {
-                Err(Error::RefusedReferences { array: array.path.clone(), count: refused.len() })
-            }
-            Err(error) => Err(self.failed("writing references", &error)),
-        }
-    }
-
     fn lost(&self, array: &ArrayReferences) -> Error {
         let detail = format!("{} is to be kept but is not there", array.path);
         Error::Damaged { url: self.url.to_string(), detail }
     }
 
-    /// The session back from a store that is done with it.
-    pub(crate) fn reclaim(&self, shared: Arc<RwLock<Session>>) -> Result<Session> {
-        Arc::into_inner(shared)
-            .map(RwLock::into_inner)
-            .ok_or_else(|| Error::Damaged { url: self.url.to_string(), detail: "a session is still in use".to_owned() })
-    }
-
-    /// Appends the references of one raster.
+    /// Gives the references of one raster, each with its place.
     pub(crate) fn references(
         &self,
         raster: &RasterFile,
         has_components: bool,
         time: u32,
-        out: &mut Vec<(ChunkIndices, VirtualChunkRef)>,
+        mut give: impl FnMut(ChunkIndices, VirtualChunkRef),
     ) -> Result<()> {
         let referencing = &self.referencing;
         let location = referencing.location(&raster.path).map_err(|error| self.failed("naming a reference", &error))?;
         let checksum = referencing.checksum(raster);
-        out.reserve(raster.tiles.len());
         for (row, column, chunk) in raster.chunks() {
             let Chunk::Range(range) = chunk else { continue };
             let reference = VirtualChunkRef {
@@ -198,7 +166,7 @@ impl Windows {
                 length: range.length(),
                 checksum: checksum.clone(),
             };
-            out.push((ChunkIndices(indices(has_components, time, row, column)), reference));
+            give(ChunkIndices(indices(has_components, time, row, column)), reference);
         }
         Ok(())
     }

@@ -1,21 +1,20 @@
 //! The commits of one run: on a branch of its own, read back there, then one step of `main`.
 
-use bytes::Bytes;
-use icechunk::Store;
-use icechunk::format::snapshot::SnapshotProperties;
-use icechunk::format::{Path, SnapshotId};
-use icechunk::session::Session;
-use serde_json::json;
-use std::sync::Arc;
-use tokio::sync::RwLock;
+use std::collections::{BTreeSet, HashMap};
 
-use crate::clock::{Patience, timely};
-use crate::error::{Error, Result};
+use icechunk::format::SnapshotId;
+use icechunk::format::snapshot::SnapshotProperties;
+use serde_json::{Value, json};
+
+use crate::clock::timely;
+use crate::draft::Draft;
+use crate::error::Result;
 use crate::gate::{self, GateReport};
 use crate::housekeeping::promote;
-use crate::plan::Node;
+use crate::layout::shared::shared;
 use crate::progress::{Phase, Progress};
 use crate::update::Window;
+use crate::view::small_chunk;
 use crate::window::Windows;
 
 /// What was written.
@@ -82,66 +81,62 @@ impl Writer<'_> {
 
     /// Commits window after window. (To prepare the next one meanwhile saved no time and held a hundred megabytes more.)
     async fn write_branch(&self) -> Result<(SnapshotId, Total)> {
-        let Windows { plan, update, .. } = &self.windows;
+        let Windows { plan, update, repository, url, .. } = &self.windows;
         self.progress.begin(Phase::References, Some(plan.references()));
         let mut total = Total::default();
-        let mut session = self.windows.session().await?;
-        self.delete_nodes(&mut session).await?;
-        let mut session = self.write_nodes(session, &update.nodes, &update.chunks).await?;
+        let mut draft = Draft::on(repository, &self.main, url).await?;
+        update.gone.iter().for_each(|node| draft.remove(&node.path));
+        update.nodes.iter().try_for_each(|node| draft.put(node))?;
+        self.write_small(&mut draft).await?;
         // Where no reference changes, one commit of an empty window carries the metadata.
         let last = update.windows.len().saturating_sub(1);
         let mut number = 0;
         loop {
-            let filled = self.windows.fill(session, update.windows.get(number)).await?;
+            if number >= last {
+                update.late.iter().try_for_each(|node| draft.put(node))?;
+            }
+            let filled = self.windows.fill(&mut draft, update.windows.get(number)).await?;
             total.references += filled.references;
             total.moved += filled.moved;
-            session = filled.session;
             if number >= last {
-                session = self.write_nodes(session, &update.late, &[]).await?;
+                // What reaches beyond the end of an array that becomes shorter.
+                for node in &update.late {
+                    let shortened = draft.rewrite(&node.path, Vec::new()).await?;
+                    draft.take(shortened);
+                }
             }
-            let tip = self.commit(session, number, &total).await?;
+            let tip = self.commit(draft, number, &total).await?;
             total.commits += 1;
             self.progress.advance(filled.references);
             if number >= last {
                 self.progress.end();
                 return Ok((tip, total));
             }
-            session = self.windows.session().await?;
+            draft = Draft::on(repository, &tip, url).await?;
             number += 1;
         }
     }
 
-    async fn delete_nodes(&self, session: &mut Session) -> Result<()> {
-        for node in &self.windows.update.gone {
-            let path: Path = format!("/{}", node.path).as_str().try_into().map_err(|_| Error::Damaged {
-                url: self.windows.url.to_string(),
-                detail: format!("/{} is no path of a node", node.path),
-            })?;
-            let is_array = node.document.get("node_type").and_then(serde_json::Value::as_str) == Some("array");
-            let deleted = if is_array { session.delete_array(path).await } else { session.delete_group(path).await };
-            deleted.map_err(|e| self.windows.failed("deleting an array", &e))?;
+    /// Writes the manifests of small arrays of which any changes; all of their chunks are known.
+    async fn write_small(&self, draft: &mut Draft) -> Result<()> {
+        let Windows { plan, update, .. } = &self.windows;
+        let documents: HashMap<&str, &Value> =
+            plan.nodes.iter().map(|node| (node.path.as_str(), &node.document)).collect();
+        let of = |key: &str| {
+            let (path, _) = small_chunk(key);
+            let (tree, shared) = shared(path, documents.get(path).copied().unwrap_or(&Value::Null));
+            (tree.to_owned(), shared)
+        };
+        let changed: BTreeSet<_> = update.chunks.iter().map(|(key, _)| of(key)).collect();
+        for manifest in changed {
+            let chunks = plan.chunks.iter().filter(|(key, _)| of(key) == manifest);
+            let chunks: Vec<(&str, &[u8])> = chunks.map(|(key, bytes)| (key.as_str(), bytes.as_slice())).collect();
+            draft.share(&chunks).await?;
         }
         Ok(())
     }
 
-    async fn write_nodes(&self, session: Session, nodes: &[Node], chunks: &[(String, Vec<u8>)]) -> Result<Session> {
-        let shared = Arc::new(RwLock::new(session));
-        let store = Store::from_session(Arc::clone(&shared)).await;
-        for node in nodes {
-            let document =
-                serde_json::to_vec(&node.document).map_err(|e| self.windows.failed("writing metadata", &e))?;
-            let written = store.set(&node.key(), Bytes::from(document)).await;
-            written.map_err(|e| self.windows.failed("writing metadata", &e))?;
-        }
-        for (key, bytes) in chunks {
-            let written = store.set(key, Bytes::from(bytes.clone())).await;
-            written.map_err(|e| self.windows.failed("writing a coordinate", &e))?;
-        }
-        drop(store);
-        self.windows.reclaim(shared)
-    }
-
-    async fn commit(&self, mut session: Session, number: usize, total: &Total) -> Result<SnapshotId> {
+    async fn commit(&self, draft: Draft, number: usize, total: &Total) -> Result<SnapshotId> {
         let Windows { plan, update, options, .. } = &self.windows;
         let message = match update.windows.get(number) {
             Some(Window { tree, steps }) if number + 1 < update.windows.len() => {
@@ -166,14 +161,7 @@ impl Writer<'_> {
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-        let patience = Patience::new();
-        loop {
-            let commit = session.commit(&message).properties(properties.clone()).allow_empty(true);
-            match commit.max_concurrent_nodes(options.concurrency).execute().await {
-                Err(error) if patience.outlasts(&error).await => {}
-                outcome => return outcome.map_err(|e| self.windows.failed("committing", &e)),
-            }
-        }
+        draft.commit(&self.windows.branch, &message, properties, &options.clock).await
     }
 
     /// Checks what is on the branch and moves `main` to it; returns the tag of the published state.

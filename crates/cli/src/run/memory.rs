@@ -47,11 +47,11 @@ pub async fn recall(entry: &TileEntry) -> Option<LastRun> {
     }
 }
 
-/// Leaves word of a run for the next one and for `s2ice status`.
-pub async fn remember(entry: &TileEntry, last: &LastRun, in_haste: bool) {
+/// Leaves word of a run for the next one and for `s2ice status`, where there is a store, which may be known already.
+pub async fn remember(entry: &TileEntry, last: &LastRun, is_known: bool, in_haste: bool) {
     let write = async {
         match place(entry).await? {
-            Some(target) => write_last_run(&target, last).await.map(|_| ()),
+            Some(target) => write_last_run(&target, last, is_known).await.map(|_| ()),
             None => Ok(()),
         }
     };

@@ -75,9 +75,10 @@ impl Refresh {
             }
         };
         let ended = Ended { started, ended: clock::now(), result };
+        let has_store = before.is_some() || ended.result.is_ok();
         let last = ended.remember(&entry, &self.run, before, self.reports);
         if may_write {
-            memory::remember(&entry, &last, ended.outcome() == Outcome::Interrupted).await;
+            memory::remember(&entry, &last, has_store, ended.outcome() == Outcome::Interrupted).await;
         }
         Some((ended, last))
     }

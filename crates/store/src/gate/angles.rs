@@ -9,17 +9,17 @@ use s2ice_manifest::source::angle_chunks::decode;
 use super::differs;
 use super::random::Random;
 use super::references::choose;
-use super::tip::{ArrayReader, Tip};
 use crate::angles::{AngleOperation, chunk, operations};
 use crate::error::Result;
 use crate::plan::{AngleReferences, TreePlan};
+use crate::view::{ArrayReader, View};
 use crate::window::Windows;
 
 /// Counts the chunks of every array of angles, compares some of those that were changed, and returns how many.
 ///
 /// # Errors
 /// [`crate::Error::Gate`], [`crate::Error::Icechunk`].
-pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
+pub(super) async fn compare(windows: &Windows, tip: &View) -> Result<u64> {
     let mut random = Random::new(&windows.options.run);
     let mut compared = 0;
     for tree in &windows.plan.trees {
@@ -40,7 +40,7 @@ pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
 
 async fn compare_array(
     windows: &Windows,
-    tip: &Tip,
+    tip: &View,
     tree: &TreePlan,
     angles: &AngleReferences,
     node: &NodeSnapshot,
@@ -71,7 +71,7 @@ async fn compare_array(
 
 /// By value: another version of the compressor may have packed them.
 async fn same_values(
-    tip: &Tip,
+    tip: &View,
     angles: &AngleReferences,
     node: &NodeSnapshot,
     chunk: &ChunkIndices,

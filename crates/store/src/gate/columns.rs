@@ -1,19 +1,15 @@
 //! Whether coordinates and columns are what was planned, chunk by chunk.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use icechunk::Store;
-use icechunk::format::ByteRange;
-use tokio::sync::RwLock;
 
 use super::differs;
 use super::random::Random;
-use super::tip::Tip;
 use crate::error::{Result, one_line};
 use crate::layout::document::decode_i64;
 use crate::layout::place;
+use crate::view::{View, small_chunk};
 use crate::window::Windows;
 
 /// Chunks read at a time.
@@ -26,14 +22,13 @@ const MAX_UNPACKED: usize = 64 << 20;
 ///
 /// # Errors
 /// [`crate::Error::Gate`].
-pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<()> {
+pub(super) async fn compare(windows: &Windows, tip: &View) -> Result<()> {
     let written: BTreeSet<&str> = windows.update.chunks.iter().map(|(key, _)| key.as_str()).collect();
     let leaf = leaf(windows);
-    let store = Store::from_session(Arc::new(RwLock::new(tip.session.clone()))).await;
     let mut work = Vec::new();
     for (key, wanted) in &windows.plan.chunks {
         if written.contains(key.as_str()) || is_time(key) || Some(group(key)) == leaf {
-            let times = compare_chunk(windows, &store, key, wanted);
+            let times = compare_chunk(windows, tip, key, wanted);
             work.push(async move { Ok::<_, crate::Error>((group(key), times.await?)) }.boxed());
         }
     }
@@ -50,9 +45,10 @@ pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<()> {
 }
 
 /// Compares one chunk; its values, where it is one of the time axis.
-async fn compare_chunk(windows: &Windows, store: &Store, key: &str, wanted: &[u8]) -> Result<Vec<i64>> {
-    let found = store.get(key, &ByteRange::ALL).await;
-    let found = found.map_err(|e| differs(windows, &format!("{key} cannot be read: {}", one_line(&e))))?;
+async fn compare_chunk(windows: &Windows, tip: &View, key: &str, wanted: &[u8]) -> Result<Vec<i64>> {
+    let found =
+        tip.small(key).await.map_err(|e| differs(windows, &format!("{key} cannot be read: {}", one_line(&e))))?;
+    let found = found.ok_or_else(|| differs(windows, &format!("{key} is missing")))?;
     if !same_values(&found, wanted) {
         return Err(differs(windows, &format!("{key} has other values")));
     }
@@ -69,7 +65,7 @@ fn is_time(key: &str) -> bool {
 
 /// The group in which the array of a chunk lies; the key of a scalar's only chunk ends with `/c`.
 fn group(key: &str) -> &str {
-    let array = key.rsplit_once("/c/").map_or_else(|| key.trim_end_matches("/c"), |(array, _)| array);
+    let (array, _) = small_chunk(key);
     array.rsplit_once('/').map_or("", |(group, _)| group)
 }
 

@@ -8,7 +8,6 @@ mod references;
 mod structure;
 #[cfg(test)]
 mod tests;
-mod tip;
 
 use icechunk::format::SnapshotId;
 use schemars::JsonSchema;

@@ -11,11 +11,11 @@ use s2ice_manifest::manifest::{HeldRaster, Placement, RasterFile};
 
 use super::differs;
 use super::random::Random;
-use super::tip::{ArrayReader, Tip};
 use crate::config::MANIFEST_SPLIT;
 use crate::error::Result;
 use crate::plan::{ArrayReferences, TreePlan};
 use crate::update::{Operation, operation};
+use crate::view::{ArrayReader, View};
 use crate::window::Windows;
 
 /// Time steps of an array that are compared at most.
@@ -39,7 +39,7 @@ enum Change<'a> {
 ///
 /// # Errors
 /// [`crate::Error::Gate`], [`crate::Error::Icechunk`].
-pub(super) async fn compare(windows: &Windows, tip: &Tip) -> Result<u64> {
+pub(super) async fn compare(windows: &Windows, tip: &View) -> Result<u64> {
     let mut random = Random::new(&windows.options.run);
     let mut work = Vec::new();
     for (number, tree) in windows.plan.trees.iter().enumerate() {
@@ -107,7 +107,7 @@ pub(super) fn choose<T>(mut changes: Vec<(usize, T)>, random: &mut Random) -> Ve
 
 async fn compare_array(
     windows: &Windows,
-    tip: &Tip,
+    tip: &View,
     tree: &TreePlan,
     array: &ArrayReferences,
     node: &NodeSnapshot,
@@ -154,9 +154,11 @@ async fn wanted(
     match change {
         Change::Cleared => Ok(HashMap::new()),
         Change::Written(raster) => {
-            let mut out = Vec::new();
-            windows.references(raster, array.has_components, time, &mut out)?;
-            Ok(out.into_iter().collect())
+            let mut out = HashMap::new();
+            windows.references(raster, array.has_components, time, |chunk, reference| {
+                out.insert(chunk, reference);
+            })?;
+            Ok(out)
         }
         Change::Moved(raster) => {
             let Some(store) = &windows.held else {

@@ -6,11 +6,14 @@ use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::NodeData;
 use serde_json::Value;
 
-use super::tip::Tip;
 use super::{angles, columns, differs, references};
 use crate::error::Result;
 use crate::update::same;
+use crate::view::{View, apart};
 use crate::window::Windows;
+
+/// References of manifests that are kept in memory: those of small arrays. What is larger is read once anyway.
+const CACHED: u64 = 1 << 12;
 
 /// What was compared.
 pub(super) struct Compared {
@@ -24,7 +27,8 @@ pub(super) struct Compared {
 /// # Errors
 /// [`crate::Error::Gate`] names the first thing that is not as planned; [`crate::Error::Icechunk`].
 pub(super) async fn check(windows: &Windows, tip: &SnapshotId) -> Result<Compared> {
-    let tip = Tip::open(windows, tip).await?;
+    // As a reader finds it: nothing is taken from the writer's caches.
+    let tip = View::open(apart(&windows.repository, CACHED), tip, &windows.url).await?;
     nodes(windows, &tip)?;
     counts(windows, &tip)?;
     let ((), references, angles) = futures::try_join!(
@@ -36,7 +40,7 @@ pub(super) async fn check(windows: &Windows, tip: &SnapshotId) -> Result<Compare
 }
 
 /// Every planned node is there with its document, and no other node is.
-fn nodes(windows: &Windows, tip: &Tip) -> Result<()> {
+fn nodes(windows: &Windows, tip: &View) -> Result<()> {
     for node in &windows.plan.nodes {
         let found = tip.nodes.get(&node.path).and_then(|found| serde_json::from_slice::<Value>(&found.user_data).ok());
         match found {
@@ -53,7 +57,7 @@ fn nodes(windows: &Windows, tip: &Tip) -> Result<()> {
 }
 
 /// Every data array is as long as the time axis and has as many references as it shall have.
-fn counts(windows: &Windows, tip: &Tip) -> Result<()> {
+fn counts(windows: &Windows, tip: &View) -> Result<()> {
     let arrays = windows.plan.trees.iter().flat_map(|tree| tree.arrays.iter().map(|array| (tree.steps.len(), array)));
     for (steps, array) in arrays {
         let Some(node) = tip.nodes.get(array.path.trim_start_matches('/')) else { continue };

@@ -315,7 +315,7 @@ async fn angles_of(living: &Living, days: &[u32]) -> BTreeMap<(u32, AngleArray),
     let session = repository.readonly_session(&main).await.unwrap();
     let mut out = BTreeMap::new();
     for array in AngleArray::ALL {
-        let path = crate::angles::path(None, array, &"test").unwrap();
+        let path: Path = crate::layout::geometry::path(array).as_str().try_into().unwrap();
         for (step, day) in days.iter().enumerate() {
             let chunk = crate::angles::chunk(array, step);
             let Ok(reader) = session.get_chunk_reader(&path, &chunk, &icechunk::format::ByteRange::ALL).await else {

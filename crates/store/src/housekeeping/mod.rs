@@ -18,11 +18,13 @@ mod sweep;
 
 pub use gc::{GcOptions, gc};
 pub(crate) use promote::promote;
+pub(crate) use published::is_tagged;
 pub(crate) use published::tag_names;
 pub use published::{Published, published, published_at, tag_published};
+pub(crate) use refs::{last_update, tags};
 pub use repair::repair;
 pub use rollback::{list, rollback};
-pub(crate) use stale::remove_stale_branches;
+pub(crate) use stale::{has_stale_branches, remove_stale_branches};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 

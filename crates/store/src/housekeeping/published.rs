@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use icechunk::Repository;
+use icechunk::format::repo_info::RepoInfo;
 use icechunk::format::{IcechunkFormatErrorKind, SnapshotId};
 use icechunk::refs::RefErrorKind;
 use icechunk::repository::RepositoryErrorKind;
@@ -56,6 +57,11 @@ pub async fn tag_published(
             Err(error) => return Err(icechunk_error("tagging the published state", url, &error)),
         }
     }
+}
+
+/// Whether a snapshot has such a tag in what was read of a repository.
+pub(crate) fn is_tagged(info: &RepoInfo, snapshot: &SnapshotId) -> bool {
+    info.tags().is_ok_and(|mut tags| tags.any(|(name, id)| id == *snapshot && published_at(name).is_some()))
 }
 
 /// The names that a tag may be meant by: its own, or without the beginning that those of published states have.

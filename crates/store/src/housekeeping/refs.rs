@@ -42,7 +42,7 @@ pub(super) async fn files(repository: &Repository, url: &SourceUrl) -> Result<BT
 }
 
 /// The tags that `wanted` admits by name.
-pub(super) async fn tags(
+pub(crate) async fn tags(
     repository: &Repository,
     url: &SourceUrl,
     wanted: impl Fn(&str) -> bool,
@@ -76,7 +76,7 @@ pub(super) struct Branch {
 }
 
 /// The time of the last change on record.
-pub(super) fn last_update(info: &RepoInfo) -> IcechunkResult<DateTime<Utc>> {
+pub(crate) fn last_update(info: &RepoInfo) -> IcechunkResult<DateTime<Utc>> {
     let last = info.latest_updates()?.next().transpose()?;
     Ok(last.map_or(DateTime::<Utc>::MIN_UTC, |(_, time, _)| time))
 }

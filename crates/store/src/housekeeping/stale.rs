@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use icechunk::Repository;
+use icechunk::format::repo_info::RepoInfo;
 use s2ice_manifest::source::location::SourceUrl;
 
 use super::refs::Branch;
@@ -35,6 +36,17 @@ pub(crate) async fn remove_stale_branches(
         }
     }
     Ok(removed)
+}
+
+/// Whether [`remove_stale_branches`] would find any in what was read of a repository.
+///
+/// # Errors
+/// [`crate::Error::Future`] where the store takes no change; [`crate::Error::Icechunk`].
+pub(crate) fn has_stale_branches(info: &RepoInfo, url: &SourceUrl, alone: bool, clock: &StoreClock) -> Result<bool> {
+    let failed = |error| icechunk_error("reading branches", url, &error);
+    clock.check_past(refs::last_update(info).map_err(failed)?, url)?;
+    let (branches, now) = (refs::read_branches(info, RUN).map_err(failed)?, clock.now());
+    Ok(branches.iter().any(|branch| alone || is_stale(branch, now)))
 }
 
 /// Whether a store whose last change lies in the future is refused.

@@ -8,5 +8,6 @@ pub mod eopf;
 pub mod geometry;
 pub mod multiscale;
 pub mod place;
+pub mod shared;
 pub mod table;
 pub mod time;

@@ -19,10 +19,10 @@ use super::search::{catalogue, index_locations};
 use super::{Bearing, BuildSettings};
 use crate::clock::StoreClock;
 use crate::error::Result;
-use crate::housekeeping::remove_stale_branches;
+use crate::housekeeping::{has_stale_branches, remove_stale_branches};
 use crate::progress::Progress;
 use crate::report::{BuildReport, Changes, IndexedReport, SourceUse, Times, Unmatched};
-use crate::repository::tip;
+use crate::repository::{Opened, head};
 use crate::target::Target;
 
 /// What a run asked, what answered it, and what came of it.
@@ -133,7 +133,7 @@ impl Settled {
         if self.asked != *asked || memory.has_due() {
             return Ok(None);
         }
-        let Some((repository, snapshot)) = tip(target).await.filter(|(_, tip)| *tip == self.snapshot) else {
+        let Some(head) = head(target).await.filter(|head| head.main.to_string() == self.snapshot) else {
             return Ok(None);
         };
         let mut report = self.report;
@@ -151,10 +151,14 @@ impl Settled {
             }
         }
         if !settings.dry_run {
-            let alone = target.url().local_root().is_some();
-            report.cleaned = remove_stale_branches(&repository, target.url(), alone, clock).await?;
+            let (url, alone) = (target.url(), target.url().local_root().is_some());
+            let may_be_stale = head.info.map_or(Ok(true), |info| has_stale_branches(&info, url, alone, clock))?;
+            if may_be_stale {
+                let Some(Opened { repository, .. }) = Opened::open(target).await? else { return Ok(None) };
+                report.cleaned = remove_stale_branches(&repository, url, alone, clock).await?;
+            }
         }
-        tracing::debug!(snapshot, "nothing is new");
+        tracing::debug!(snapshot = self.snapshot, "nothing is new");
         report.dry_run = settings.dry_run;
         report.run.clone_from(&settings.occasion.run);
         Ok(Some(report))

@@ -3,82 +3,64 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use icechunk::format::manifest::{ChunkPayload, ChunkRef};
-use icechunk::format::{ChunkId, ChunkIndices};
-use icechunk::session::Session;
+use icechunk::format::ChunkIndices;
+use icechunk::format::manifest::ChunkPayload;
 use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 
 use super::Windows;
-use crate::angles::{AngleOperation, chunk, operations, path};
+use crate::angles::{AngleOperation, chunk, operations};
+use crate::draft::{Chunks, Draft};
 use crate::error::{Error, Result};
 use crate::layout::geometry;
-use crate::plan::TreePlan;
+use crate::plan::{AngleReferences, TreePlan};
 
 /// Largest chunk that stands in a manifest, bytes: one of sun angles. A hundred share a manifest, which an append writes
 /// anew.
 const INLINE: usize = 4 * 1024;
 
-/// A chunk's place and what shall stand there.
-type Payload<'a> = BoxFuture<'a, Result<(ChunkIndices, Option<ChunkPayload>)>>;
-
 impl Windows {
-    /// Puts the angles that change in these time steps into a session.
+    /// What changes of an array of angles in these time steps; large chunks are written.
     ///
     /// # Errors
     /// [`Error::Icechunk`]; [`Error::Damaged`] where angles that are to be kept are not there.
-    pub(crate) async fn fill_angles(&self, session: &mut Session, tree: &TreePlan, steps: &Range<usize>) -> Result<()> {
+    pub(super) async fn angles(
+        &self,
+        draft: &Draft,
+        tree: &TreePlan,
+        angles: &AngleReferences,
+        steps: &Range<usize>,
+    ) -> Result<Chunks> {
         let (era, state) = (tree.era.as_ref(), self.state.as_deref());
-        for angles in &tree.angles {
-            let path = path(era, angles.array, &self.url)?;
-            let changes = operations(angles, era, state, self.update.anew.contains(&angles.path))
-                .filter(|(step, _)| steps.contains(step));
-            let payloads: Vec<_> =
-                changes.map(|(step, operation)| self.payload(angles.array, step, operation)).collect();
-            let mut payloads = stream::iter(payloads).buffered(self.options.concurrency);
-            while let Some((chunk, payload)) = payloads.try_next().await? {
-                let set = session.set_chunk_ref(path.clone(), chunk, payload).await;
-                set.map_err(|error| self.failed("writing angles", &error))?;
-            }
-        }
-        Ok(())
+        let changes = operations(angles, era, state, self.update.anew.contains(&angles.path))
+            .filter(|(step, _)| steps.contains(step));
+        let payloads: Vec<_> =
+            changes.map(|(step, operation)| self.payload(draft, angles, step, operation).boxed()).collect();
+        stream::iter(payloads).buffered(self.options.concurrency).try_collect().await
     }
 
     /// What shall stand at a step, written where it is new and large.
-    fn payload<'a>(&'a self, array: AngleArray, step: usize, operation: AngleOperation<'a>) -> Payload<'a> {
-        let chunk = chunk(array, step);
-        match operation {
+    async fn payload(
+        &self,
+        draft: &Draft,
+        angles: &AngleReferences,
+        step: usize,
+        operation: AngleOperation<'_>,
+    ) -> Result<(ChunkIndices, Option<ChunkPayload>)> {
+        let chunk = chunk(angles.array, step);
+        let payload = match operation {
             AngleOperation::Write(AnglePlacement::New(bytes)) => {
-                let bytes = Bytes::copy_from_slice(bytes);
-                async move {
-                    let payload = self.written(array, &chunk, bytes).await?;
-                    Ok((chunk, Some(payload)))
-                }
-                .boxed()
+                let path = angles.path.trim_start_matches('/');
+                Some(draft.stored(path, &chunk, Bytes::copy_from_slice(bytes), INLINE).await?)
             }
             // A chunk that is an object of its own is named by more than one array as well as by one.
             AngleOperation::Write(AnglePlacement::Held { era, step }) => {
-                async move { Ok((chunk, Some(self.held_angles(era.as_ref(), array, *step).await?))) }.boxed()
+                Some(self.held_angles(era.as_ref(), angles.array, *step).await?)
             }
-            AngleOperation::Clear | AngleOperation::Keep | AngleOperation::Nothing => {
-                async move { Ok((chunk, None)) }.boxed()
-            }
-        }
-    }
-
-    /// Puts a large chunk into an object of its own.
-    async fn written(&self, array: AngleArray, chunk: &ChunkIndices, bytes: Bytes) -> Result<ChunkPayload> {
-        if bytes.len() <= INLINE {
-            return Ok(ChunkPayload::Inline(bytes));
-        }
-        let (id, length) = (ChunkId::random(), bytes.len() as u64);
-        let label = geometry::path(array);
-        let manager = self.repository.asset_manager();
-        let written = manager.write_chunk(label.trim_start_matches('/'), &chunk.0, id.clone(), bytes).await;
-        written.map_err(|error| self.failed("writing angles", &error))?;
-        Ok(ChunkPayload::Ref(ChunkRef { id, offset: 0, length }))
+            AngleOperation::Clear | AngleOperation::Keep | AngleOperation::Nothing => None,
+        };
+        Ok((chunk, payload))
     }
 
     /// What the store holds of an array of angles at a step.
