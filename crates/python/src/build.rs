@@ -20,6 +20,7 @@ use s2ice_store::target::Target;
 use s2ice_store::tile::{
     BuildSettings, HeaderPolicy, INDEX_MISSING_LIMIT, LOCK_WAIT, MemoryPlace, OVERLAP, PRUNE_LIMIT, Recheck,
 };
+use s2ice_store::unseen::Cause;
 use serde::{Deserialize, Serialize};
 
 use crate::run::{Counter, run};
@@ -97,7 +98,7 @@ impl Request {
             on_mismatch: self.on_mismatch,
             headers: self.headers,
             source: mirror::address(&self.source, &mut self.source_options),
-            source_options: SourceOptions { ledger: LEDGER.clone(), ..self.source_options },
+            source_options: SourceOptions { ledger: LEDGER.share(), ..self.source_options },
             store: self.store,
             store_options: self.store_options,
             checksum: self.checksum,
@@ -151,6 +152,8 @@ fn answer(py: Python<'_>, outcome: s2ice_store::Result<impl Serialize>) -> PyRes
 fn class(error: &Error) -> &'static str {
     match error {
         Error::NoStore { .. } => "StoreNotFoundError",
+        Error::Unseen(unseen) if unseen.cause == Cause::Denied => "CredentialsError",
+        Error::Unseen(_) => "SourceError",
         Error::Location(SourceError::Denied { .. } | SourceError::NoCredentials { .. }) => "CredentialsError",
         Error::Location(_) => "SourceError",
         Error::Request(_) => "RequestError",

@@ -2,6 +2,8 @@
 
 use s2ice_manifest::source::location::{SourceError, SourceUrl};
 
+use crate::unseen::Unseen;
+
 /// A store that cannot be opened, written or understood.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -131,6 +133,9 @@ pub enum Error {
     /// The request contradicts itself or the inputs.
     #[error("{0}")]
     Request(String),
+    /// The answer of source, index or catalogue could not be had: the store stays as it is, and may lack what is new.
+    #[error("{}", .0.reason)]
+    Unseen(Unseen),
     /// An input could not be read.
     #[error("{0}")]
     Input(String),

@@ -22,6 +22,7 @@ pub mod state;
 pub mod target;
 pub mod tile;
 mod unfinished;
+pub mod unseen;
 pub mod update;
 mod window;
 pub mod writer;

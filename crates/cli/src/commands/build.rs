@@ -28,7 +28,8 @@ pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Fa
     let settings = settings::build(args.selection, &args.source, only, run)?;
     let bars = Bars::new(global.quiet);
     let report = s2ice_store::tile::build(&settings, &bars).await?;
-    summarise(&report, global, render)
+    summarise(&report, global, render)?;
+    Failure::unless_seen(&report.unseen)
 }
 
 /// What changed, in words.

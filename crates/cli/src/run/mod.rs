@@ -196,7 +196,7 @@ impl Record {
         let written = self.journal.tile(tile, build);
         self.check(written);
         let line = summary::line(tile, number, of);
-        bar.ended(&line, matches!(tile.outcome, Outcome::Failed | Outcome::Interrupted));
+        bar.ended(&line, matches!(tile.outcome, Outcome::Failed | Outcome::Stale | Outcome::Interrupted));
     }
 
     /// A disk that is full fills no store: the run goes on, and tells at its end.
