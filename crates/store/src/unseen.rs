@@ -92,7 +92,10 @@ pub(crate) fn of_index(error: &IndexError) -> Error {
         IndexError::Source(source) => Unseen::of(Input::Index, source),
         _ => None,
     };
-    unseen.map_or_else(|| Error::Input(reason.clone()), |unseen| Error::Unseen(Unseen { reason: reason.clone(), ..unseen }))
+    unseen.map_or_else(
+        || Error::Input(reason.clone()),
+        |unseen| Error::Unseen(Unseen { reason: reason.clone(), ..unseen }),
+    )
 }
 
 /// An error of a catalogue.

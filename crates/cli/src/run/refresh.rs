@@ -67,12 +67,8 @@ impl Refresh {
                 let limit = Span(self.limit.unwrap_or_default());
                 Err(Lost::Failed(format!("it was given up after {limit} (`tile-timeout`); nothing was published")))
             }
-            End::Interrupted => {
-                Err(Lost::Interrupted("the run was told to stop; nothing was published".to_owned()))
-            }
-            End::Panicked(text) => {
-                Err(Lost::Failed(format!("a bug in s2ice stopped it ({text}); please report it")))
-            }
+            End::Interrupted => Err(Lost::Interrupted("the run was told to stop; nothing was published".to_owned())),
+            End::Panicked(text) => Err(Lost::Failed(format!("a bug in s2ice stopped it ({text}); please report it"))),
         };
         let ended = Ended { started, ended: clock::now(), result };
         let last = ended.remember(&entry, &self.run, before);

@@ -176,8 +176,11 @@ mod tests {
     }
 
     fn report(outcomes: &[Outcome], interrupted: bool) -> RunReport {
-        let tiles: Vec<TileReport> =
-            outcomes.iter().zip(["33TVN", "33TWN", "33UVP", "33UWP", "33UXP", "33UYP"]).map(|(o, n)| tile(n, *o)).collect();
+        let tiles: Vec<TileReport> = outcomes
+            .iter()
+            .zip(["33TVN", "33TWN", "33UVP", "33UWP", "33UXP", "33UYP"])
+            .map(|(o, n)| tile(n, *o))
+            .collect();
         let mut counted = BTreeMap::new();
         for outcome in outcomes {
             *counted.entry(*outcome).or_insert(0) += 1;

@@ -36,12 +36,7 @@ pub enum End<T> {
 /// Runs the work on a thread of its own, for as long as `limit`, in which the time that it `waited` for others does not
 /// count. When this returns, the work has ended or its future has been dropped, and with
 /// that has cleaned up; that may take its time and holds up no other work.
-pub async fn supervise<T, W, F>(
-    work: W,
-    limit: Option<Duration>,
-    waited: impl Fn() -> Duration,
-    stop: Stop,
-) -> End<T>
+pub async fn supervise<T, W, F>(work: W, limit: Option<Duration>, waited: impl Fn() -> Duration, stop: Stop) -> End<T>
 where
     T: Send + 'static,
     W: FnOnce() -> F + Send + 'static,

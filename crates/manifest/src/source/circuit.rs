@@ -86,9 +86,10 @@ struct Row {
 impl Row {
     fn is_enough(&self) -> bool {
         let lasts = self.latest - self.since;
-        self.last.enough().iter().any(|(folders, seconds)| {
-            self.folders.len() >= *folders && lasts >= Duration::from_secs(*seconds)
-        })
+        self.last
+            .enough()
+            .iter()
+            .any(|(folders, seconds)| self.folders.len() >= *folders && lasts >= Duration::from_secs(*seconds))
     }
 }
 

@@ -266,11 +266,7 @@ async fn read_inputs(
         SourceKind::Jp2 => gather(settings, standing, reach, progress).await?,
         SourceKind::Cog => cog::gather(settings, standing, held, &places.url, progress).await?,
     };
-    let gaps = inputs.catalogue.iter().flat_map(|load| &load.incomplete);
-    for reason in gaps.clone() {
-        tracing::warn!("the answer of the catalogue is incomplete: {reason}");
-    }
-    if settings.prune && gaps.count() > 0 {
+    if settings.prune && inputs.catalogue.as_ref().is_some_and(|load| !load.incomplete.is_empty()) {
         tracing::warn!("nothing is pruned, since the answer of the catalogue is incomplete");
     }
     Ok(inputs)
