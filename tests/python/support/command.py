@@ -45,8 +45,11 @@ class Command:
         self.binary = binary
         self.environment = dict(environment)
 
-    def __call__(self, *arguments: object, code: int = 0, cwd: Path | None = None, **environment: str) -> Outcome:
+    def __call__(
+        self, *arguments: object, code: int | tuple[int, ...] = 0, cwd: Path | None = None, **environment: str
+    ) -> Outcome:
         """Run to the end; anything but the exit code expected is a failure of the test."""
+        codes = (code,) if isinstance(code, int) else code
         process = subprocess.run(
             self.line(arguments),
             capture_output=True,
@@ -57,7 +60,7 @@ class Command:
             check=False,
         )
         outcome = Outcome(process.returncode, process.stdout, process.stderr)
-        assert outcome.code == code, f"exit code {outcome.code}, not {code}\n{outcome.stdout}\n{outcome.stderr}"
+        assert outcome.code in codes, f"exit code {outcome.code}, not {code}\n{outcome.stdout}\n{outcome.stderr}"
         return outcome
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:

@@ -440,7 +440,7 @@ impl Permit {
         };
         if is_closed {
             let origin = &self.budget.origin;
-            tracing::warn!("{origin} failed several times in a row (last: {fault}): it is left alone for now");
+            tracing::info!("{origin} failed several times in a row (last: {fault}): it is left alone for now");
             // Who waits is told at once.
             self.budget.freed.notify_waiters();
         }
