@@ -1,8 +1,10 @@
 //! What can go wrong between a plan and a store, each as one sentence.
 
 use s2ice_manifest::source::location::{SourceError, SourceUrl};
+use s2ice_manifest::source::stac_file::StacLoadError;
+use s2ice_manifest::source::tlm_parquet::IndexError;
 
-use crate::unseen::Unseen;
+use crate::unseen::{Input, Unseen};
 
 /// A store that cannot be opened, written or understood.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +149,23 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+}
+
+impl Error {
+    /// Of reading the source.
+    pub(crate) fn of_source(error: SourceError) -> Self {
+        Unseen::of(Input::Source, &error).map_or_else(|| error.into(), Self::Unseen)
+    }
+
+    /// Of reading an index.
+    pub(crate) fn of_index(error: &IndexError) -> Self {
+        Unseen::of_index(error).map_or_else(|| Self::Input(error.to_string()), Self::Unseen)
+    }
+
+    /// Of asking a catalogue.
+    pub(crate) fn of_catalogue(error: &StacLoadError) -> Self {
+        Unseen::of_catalogue(error).map_or_else(|| Self::Input(error.to_string()), Self::Unseen)
+    }
 }
 
 /// Result of this crate.

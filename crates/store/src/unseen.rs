@@ -4,15 +4,12 @@
 
 use std::fmt;
 
-use s2ice_manifest::source::budget::BudgetError;
-use s2ice_manifest::source::circuit::Fault;
+use s2ice_manifest::source::budget::{BudgetError, Fault};
 use s2ice_manifest::source::location::SourceError;
 use s2ice_manifest::source::stac_file::StacLoadError;
 use s2ice_manifest::source::tlm_parquet::IndexError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::error::Error;
 
 /// What a run looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -74,42 +71,30 @@ impl Unseen {
         error.is_unseen().then(|| Self { input, cause: cause(error), reason: error.to_string() })
     }
 
+    /// Of an index; `None` where something is wrong with it.
+    pub fn of_index(error: &IndexError) -> Option<Self> {
+        let IndexError::Source(source) = error else { return None };
+        Some(Self { reason: error.to_string(), ..Self::of(Input::Index, source)? })
+    }
+
+    /// Of a catalogue; likewise.
+    pub fn of_catalogue(error: &StacLoadError) -> Option<Self> {
+        let cause = match error {
+            StacLoadError::Unreachable { .. } => Cause::NoAnswer,
+            StacLoadError::Status { status: 401 | 403, .. } => Cause::Denied,
+            StacLoadError::Status { status: 408 | 500 | 502 | 503 | 504, .. } => Cause::NoAnswer,
+            StacLoadError::Status { status: 429, .. } | StacLoadError::WaitTooLong { .. } => Cause::Limit,
+            StacLoadError::Budget(budget) => of_budget(budget),
+            StacLoadError::Source(error) if error.is_unseen() => cause(error),
+            _ => return None,
+        };
+        Some(Self { input: Input::Catalogue, cause, reason: error.to_string() })
+    }
+
     /// The catalogue did not answer in full.
     pub fn incomplete(reason: &str) -> Self {
         Self { input: Input::Catalogue, cause: Cause::Incomplete, reason: reason.to_owned() }
     }
-}
-
-/// An error of the source.
-pub(crate) fn of_source(error: SourceError) -> Error {
-    Unseen::of(Input::Source, &error).map_or_else(|| error.into(), Error::Unseen)
-}
-
-/// An error of an index.
-pub(crate) fn of_index(error: &IndexError) -> Error {
-    let reason = error.to_string();
-    let unseen = match error {
-        IndexError::Source(source) => Unseen::of(Input::Index, source),
-        _ => None,
-    };
-    unseen.map_or_else(
-        || Error::Input(reason.clone()),
-        |unseen| Error::Unseen(Unseen { reason: reason.clone(), ..unseen }),
-    )
-}
-
-/// An error of a catalogue.
-pub(crate) fn of_catalogue(error: &StacLoadError) -> Error {
-    let cause = match error {
-        StacLoadError::Unreachable { .. } => Cause::NoAnswer,
-        StacLoadError::Status { status: 401 | 403, .. } => Cause::Denied,
-        StacLoadError::Status { status: 408 | 500 | 502 | 503 | 504, .. } => Cause::NoAnswer,
-        StacLoadError::Status { status: 429, .. } | StacLoadError::WaitTooLong { .. } => Cause::Limit,
-        StacLoadError::Budget(budget) => of_budget(budget),
-        StacLoadError::Source(error) if error.is_unseen() => cause(error),
-        _ => return Error::Input(error.to_string()),
-    };
-    Error::Unseen(Unseen { input: Input::Catalogue, cause, reason: error.to_string() })
 }
 
 fn cause(error: &SourceError) -> Cause {
@@ -136,14 +121,15 @@ mod tests {
     fn what_is_no_answer_is_told_from_what_is_one() {
         let url = || "s3://eodata/x".to_owned();
         let denied = SourceError::Denied { url: url(), detail: "403".to_owned() };
+        let missing = SourceError::Missing { url: url() };
         assert_eq!(Unseen::of(Input::Source, &denied).map(|unseen| unseen.cause), Some(Cause::Denied));
-        assert!(matches!(of_source(SourceError::Missing { url: url() }), Error::Location(_)));
-        assert!(matches!(of_source(SourceError::Timeout { url: url() }), Error::Unseen(_)));
-        assert!(matches!(of_index(&IndexError::Source(denied)), Error::Unseen(_)));
-        assert!(matches!(of_index(&IndexError::Source(SourceError::Missing { url: url() })), Error::Input(_)));
+        assert_eq!(Unseen::of(Input::Source, &missing), None);
+        let found = Unseen::of_index(&IndexError::Source(denied));
+        assert!(found.is_some_and(|unseen| unseen.reason.starts_with("the index: ")));
+        assert_eq!(Unseen::of_index(&IndexError::Source(missing)), None);
         for (status, is_unseen) in [(400, false), (401, true), (404, false), (429, true), (503, true)] {
             let error = StacLoadError::Status { url: url(), status, hint: "", detail: String::new() };
-            assert_eq!(matches!(of_catalogue(&error), Error::Unseen(_)), is_unseen, "{status}");
+            assert_eq!(Unseen::of_catalogue(&error).is_some(), is_unseen, "{status}");
         }
     }
 }

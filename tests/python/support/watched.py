@@ -1,4 +1,4 @@
-"""A tile that `s2ice run` keeps up to date, whose source, index and catalogue can each be unwell, and what its runs leave."""
+"""A tile that `s2ice run` keeps up to date, what its runs leave, and hosts of its inputs that can each be unwell."""
 
 from __future__ import annotations
 

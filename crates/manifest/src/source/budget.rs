@@ -15,7 +15,8 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::circuit::{Circuit, Fault, bucket, folder};
+pub use super::budget_error::{BudgetError, Fault, LONGEST_WAIT};
+use super::circuit::{Circuit, bucket, folder};
 use super::shares::{Parties, Party, Shares};
 
 /// Connections to a host of which nothing else is known.
@@ -27,9 +28,6 @@ const HOSTS: [(&str, Option<usize>, Option<f64>); 3] = [
     ("stac.dataspace.copernicus.eu", Some(4), Some(5.0)),
     ("catalogue.dataspace.copernicus.eu", Some(4), Some(5.0)),
 ];
-
-/// Longest time that a server may ask to be left alone before it is an error.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// A day, from the first byte that is counted in it.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -75,63 +73,6 @@ impl Limits {
             bytes_per_day: self.bytes_per_day.or(usual.bytes_per_day),
         }
     }
-}
-
-/// A request that must not be sent now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BudgetError {
-    /// The day's bytes are used up.
-    #[error(
-        "the limit of {limit} bytes per day for {origin} is used up (bytes-per-day); it renews in {}",
-        hours_and_minutes(*.renews_in)
-    )]
-    Exhausted {
-        /// Scheme, host and port.
-        origin: String,
-        /// The limit, bytes.
-        limit: u64,
-        /// Until bytes may be read again.
-        renews_in: Duration,
-    },
-    /// `Retry-After` is beyond patience.
-    #[error("{origin} asks to be left alone for {} s, longer than is waited for ({} s): try again later", 
-        .wait.as_secs(), LONGEST_WAIT.as_secs())]
-    WaitTooLong {
-        /// Scheme, host and port.
-        origin: String,
-        /// What it asks for.
-        wait: Duration,
-    },
-    /// It failed so often that it is not asked for a while.
-    #[error("{scope} failed {failures} times in a row (last: {last}): it is left alone for another {} s", 
-        .wait.as_secs_f64().ceil())]
-    LeftAlone {
-        /// Scheme, host and port; with the bucket where access to that was refused.
-        scope: String,
-        /// Failures without an answer in between.
-        failures: u32,
-        /// The last of them.
-        last: Fault,
-        /// Until it is asked again.
-        wait: Duration,
-    },
-    /// The files of one folder, where nothing else was asked for.
-    #[error("{scope} answered nothing for {} s (last: {last}): it is given up for now", .time.as_secs())]
-    GivenUp {
-        /// Scheme, host and port.
-        scope: String,
-        /// Since the first failure.
-        time: Duration,
-        /// The last failure.
-        last: Fault,
-    },
-}
-
-/// Rounded up, so that it is not too early to try again then.
-fn hours_and_minutes(time: Duration) -> String {
-    let minutes = time.as_secs().div_ceil(60);
-    format!("{} h {} min", minutes / 60, minutes % 60)
 }
 
 /// The budgets of all hosts that a process speaks to. Clones are one ledger; a default one is a new one.

@@ -14,8 +14,7 @@ use object_store::client::{
     ReqwestConnector,
 };
 
-use super::budget::{Ledger, Limits, Permit, retry_after};
-use super::circuit::Fault;
+use super::budget::{Fault, Ledger, Limits, Permit, retry_after};
 use super::location::SourceStats;
 
 /// Connects as object_store does, and enters each request in the ledger.

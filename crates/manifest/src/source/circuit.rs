@@ -4,12 +4,11 @@
 //! any answer in between begins the count anew.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::budget::BudgetError;
+use super::budget_error::{BudgetError, Fault};
 
 /// How long a host is left alone at first; doubled each time that it still does not answer.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
@@ -22,31 +21,6 @@ const FORGET: Duration = Duration::from_secs(180);
 
 /// Folders that are counted at most.
 const COUNTED: usize = 1000;
-
-/// How a request came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// No connection.
-    Unreachable,
-    /// No answer in time.
-    Silent,
-    /// The server fails, with this status.
-    Failing(u16),
-    /// The server asks to wait, with this status.
-    Busy(u16),
-    /// Access was refused, with this status.
-    Denied(u16),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable => f.write_str("no connection"),
-            Self::Silent => f.write_str("no answer in time"),
-            Self::Failing(status) | Self::Busy(status) | Self::Denied(status) => write!(f, "status {status}"),
-        }
-    }
-}
 
 impl Fault {
     /// So many folders and so many seconds without an answer mean that there will be none.

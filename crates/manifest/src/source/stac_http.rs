@@ -16,8 +16,7 @@ use serde_json::{Map, Value};
 use stac_io::api::ClientBuilder;
 use url::Url;
 
-use super::budget::{Budget, Limits, retry_after, spread};
-use super::circuit::Fault;
+use super::budget::{Budget, Fault, Limits, retry_after, spread};
 use super::location::SourceOptions;
 use super::stac_error::{StacLoadError, shown};
 

@@ -21,7 +21,6 @@ use super::{BuildSettings, HeaderPolicy};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 use crate::report::{ProductsReport, StacReport, Unmatched};
-use crate::unseen::of_index;
 
 /// Reads index and catalogue and joins them by product name.
 pub async fn gather(
@@ -38,7 +37,7 @@ pub async fn gather(
     let index_options = index_options(settings);
     let read = read_index(&index_locations(settings), &index_options, &filter).await;
     progress.end();
-    let (rows, index) = read.map_err(|error| of_index(&error))?;
+    let (rows, index) = read.map_err(|error| Error::of_index(&error))?;
     let mut by_product: BTreeMap<ProductId, Vec<IndexRow>> = BTreeMap::new();
     let mut misplaced = Vec::new();
     let layout = settings.source_options.layout.unwrap_or_default();

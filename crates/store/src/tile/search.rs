@@ -9,7 +9,6 @@ use super::inputs::Standing;
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 use crate::report::StacReport;
-use crate::unseen::of_catalogue;
 
 /// The question, as a catalogue is asked.
 pub fn query_of(settings: &BuildSettings, standing: &Standing) -> StacQuery {
@@ -34,7 +33,7 @@ pub async fn catalogue(
     let options = StacOptions { source: sharing(settings), ..StacOptions::default() };
     let loaded = load_stac(input, &query_of(settings, standing), &options).await;
     progress.end();
-    let mut load = loaded.map_err(|error| of_catalogue(&error))?;
+    let mut load = loaded.map_err(|error| Error::of_catalogue(&error))?;
     let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
     if nothing && !load.incremental {
         let tiles: Vec<String> = load.outside_tile.iter().map(|(tile, count)| format!("{count} of {tile}")).collect();

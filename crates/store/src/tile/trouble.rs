@@ -15,7 +15,6 @@ use s2ice_manifest::source::safe_xml::MetadataError;
 
 use crate::error::{Error, Result};
 use crate::layout::geometry;
-use crate::unseen::of_source;
 
 /// A raster or product that is left out, or a source that cannot be used at all.
 pub enum Trouble {
@@ -44,9 +43,9 @@ impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Timeout { .. } | SourceError::Budget(BudgetError::GivenUp { .. }) => {
-                Self::Silent(of_source(error))
+                Self::Silent(Error::of_source(error))
             }
-            error if error.concerns_whole_source() => Self::Fatal(of_source(error)),
+            error if error.concerns_whole_source() => Self::Fatal(Error::of_source(error)),
             error => Self::Refused(RefusalKind::Source, error.to_string()),
         }
     }
