@@ -91,15 +91,15 @@ SIGNED = ("--source-option", "aws_access_key_id=key", "--source-option", "aws_se
 
 def test_a_source_that_nobody_serves(bench: Bench) -> None:
     for sentence in (
-        bench.refused(source=f"{NOBODY}/x"),
-        bench.refused(*SIGNED, source="s3://eodata", source_endpoint=NOBODY),
+        bench.refused(source=f"{NOBODY}/x", code=3),
+        bench.refused(*SIGNED, source="s3://eodata", source_endpoint=NOBODY, code=3),
     ):
         assert "cannot connect" in sentence
         assert "check the address" in sentence
 
 
 def test_a_source_without_credentials(bench: Bench, service: s3.Service, archive: str) -> None:
-    sentence = bench.refused(source=archive, source_endpoint=service.endpoint)
+    sentence = bench.refused(source=archive, source_endpoint=service.endpoint, code=3)
     assert "no credentials found" in sentence
 
 
@@ -107,7 +107,7 @@ def test_a_source_that_refuses(bench: Bench, service: s3.Service, archive: str, 
     """All of it, or one file of it."""
     options = {"source": archive, "source_endpoint": service.endpoint}
     with service.denying(lambda r: r.bucket == "eodata"):
-        sentence = bench.refused("--source-anonymous", **options)
+        sentence = bench.refused("--source-anonymous", code=3, **options)
     assert "was refused (403 AccessDenied): check the credentials" in sentence
     with service.denying(lambda r: r.path.endswith("_B09_60m.jp2")):
         report = bench.build("--source-anonymous", **options)
@@ -137,7 +137,7 @@ def test_a_web_site_as_source(bench: Bench) -> None:
     with pages(404) as url:
         assert bench.refused(source=f"{url}/x").endswith("MTD_TL.xml does not exist")
     with pages(403) as url:
-        assert "was refused (403)" in bench.refused(source=f"{url}/x")
+        assert "was refused (403)" in bench.refused(source=f"{url}/x", code=3)
     with pages(200) as url:
         assert "ange request" in bench.refused(source=f"{url}/x")
 
@@ -146,18 +146,19 @@ def test_a_web_site_as_source(bench: Bench) -> None:
 
 
 def test_an_index_at_an_address(bench: Bench) -> None:
-    assert "cannot connect" in bench.refused(index=f"{NOBODY}/index.parquet")
+    assert "cannot connect" in bench.refused(index=f"{NOBODY}/index.parquet", code=3)
     with pages(404) as url:
         assert bench.refused(index=f"{url}/index.parquet").endswith("/index.parquet does not exist")
     with pages(403) as url:
-        assert "was refused (403)" in bench.refused(index=f"{url}/index.parquet")
+        assert "was refused (403)" in bench.refused(index=f"{url}/index.parquet", code=3)
 
 
 def test_a_catalogue_at_an_address(bench: Bench) -> None:
-    assert "cannot reach" in bench.refused(stac=f"{NOBODY}/v1")
-    for status, reason in ((200, "is not JSON"), (403, "answered 403"), (404, "is this the root of a STAC API?")):
+    assert "cannot reach" in bench.refused(stac=f"{NOBODY}/v1", code=3)
+    reasons = {200: "is not JSON", 403: "answered 403", 404: "is this the root of a STAC API?"}
+    for status, reason in reasons.items():
         with pages(status) as url:
-            assert reason in bench.refused(stac=f"{url}/v1")
+            assert reason in bench.refused(stac=f"{url}/v1", code=3 if status == 403 else 1)
 
 
 # --- Places for a store.

@@ -161,7 +161,7 @@ def test_the_days_bytes_end_with_a_sentence(
     s2ice: Command, service: s3.Service, sources: dict[str, Samples], tmp_path: Path
 ) -> None:
     with counting(service) as counter:
-        outcome = build(s2ice, counter, sources[TILES[0]], tmp_path, "--bytes-per-day", "50000", code=1)
+        outcome = build(s2ice, counter, sources[TILES[0]], tmp_path, "--bytes-per-day", "50000", code=3)
         assert outcome.sentence == (
             f"s2ice: the limit of 50000 bytes per day for {counter.endpoint} is used up (bytes-per-day); "
             "it renews in 24 h 0 min"
@@ -220,7 +220,7 @@ def test_catalogue_index_and_source_of_one_host_share_the_days_bytes(
         application.bytes.clear()
         # Neither of the two reaches it alone, and of the source nothing has been asked then.
         limit = sent["index.parquet"] + sent["items.json"]
-        sentence = s2ice(*line("limited", "--bytes-per-day", str(limit)), code=1).sentence
+        sentence = s2ice(*line("limited", "--bytes-per-day", str(limit)), code=3).sentence
         assert f"the limit of {limit} bytes per day for {host} is used up" in sentence
         assert application.bytes == {name: sent[name] for name in ("index.parquet", "items.json")}
         assert not (tmp_path / "limited").exists()

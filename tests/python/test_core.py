@@ -279,7 +279,7 @@ def test_a_saved_answer_that_is_cut_short_prunes_nothing(living: Living, cut: Ca
     names = some(living.archive, 6)
     living.run(names[:4], stac=True)
     where = cut(living, names[3:5])
-    outcome = living.s2ice(*living.line(names, *ALL, "--json", stac=str(where)))
+    outcome = living.s2ice(*living.line(names, *ALL, "--json", stac=str(where)), code=3)
     report = outcome.json
     assert {"removed", "replaced", "updated"}.isdisjoint(changes(report))
     assert report["changes"]["appended"] == [names[4]]
@@ -323,7 +323,7 @@ def test_an_api_that_stops_early_prunes_nothing(
     names += newer
     items.put(living.archive.items(newer))
     items.twist = twist
-    report = living.run(names, *ALL, "--full", **api)
+    report = living.run(names, *ALL, "--full", stale=True, **api)
     assert report["stac"]["incomplete"]
     assert report["changes"]["removed"] == []
     assert report["catalogue"]["watermark"] == before

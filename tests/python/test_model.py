@@ -328,7 +328,7 @@ class World:
         if not self.held:
             self.items.down = ""
         try:
-            report = self.living.run(None, *more, index=index, **options)
+            report = self.living.run(None, *more, stale=None, index=index, **options)
         finally:
             self.items.down = ""
         if not report["stac"]["incomplete"]:

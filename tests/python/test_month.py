@@ -140,10 +140,10 @@ class Runs:
         if day in DOWN:
             self.items.down = DOWN[day]
             if self.items.down == "all":
-                assert "503" in self.living.fails(names, *more, stac=self.items.endpoint, memory=None)
+                assert "503" in self.living.fails(names, *more, code=3, stac=self.items.endpoint, memory=None)
             else:
                 # What came before the page that does not come is believed, and nothing is concluded from the rest.
-                report = self.living.run(names, *more, stac=self.items.endpoint, memory=None)
+                report = self.living.run(names, *more, stale=True, stac=self.items.endpoint, memory=None)
                 (reason,) = report["stac"]["incomplete"]
                 assert "503" in reason
                 assert report["changes"]["removed"] == []

@@ -20,7 +20,7 @@ pub use self::help::command;
 #[command(name = "s2ice", version, propagate_version = true, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: 0 done, 1 the input or the world is at fault, 2 a mistake in the command line or the \
-                  configuration file. Of diff: 0 the same, 1 different, 2 not compared."
+                  configuration file, 3 stale: source, index or catalogue could not be seen (build, manifest, run). Of diff: 0 the same, 1 different, 2 not compared."
 )]
 pub struct Cli {
     /// What to do.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use s2ice_manifest::source::location::SourceError;
+use s2ice_store::unseen::Unseen;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -11,6 +12,8 @@ pub enum Failure {
     Fault(String),
     /// The command line or configuration is wrong: exit code 2, as clap's.
     Usage(String),
+    /// Source, index or catalogue could not be seen, or not in full: exit code 3.
+    Stale(String),
     /// The command's own output tells what is at fault: exit code 1 without a sentence.
     Told,
 }
@@ -26,10 +29,19 @@ impl Failure {
         Self::Usage(error.to_string())
     }
 
+    /// The failure of a build that has not seen everything; nothing where it has.
+    ///
+    /// # Errors
+    /// What it has not seen.
+    pub fn unless_seen(unseen: &[Unseen]) -> Result<(), Self> {
+        let told: Vec<String> = unseen.iter().map(ToString::to_string).collect();
+        if told.is_empty() { Ok(()) } else { Err(Self::Stale(told.join("; "))) }
+    }
+
     /// The sentence, where there is something left to say.
     pub fn text(&self) -> Option<&str> {
         match self {
-            Self::Fault(text) | Self::Usage(text) => Some(text),
+            Self::Fault(text) | Self::Usage(text) | Self::Stale(text) => Some(text),
             Self::Told => None,
         }
     }
@@ -47,6 +59,7 @@ impl Failure {
         match self {
             Self::Fault(_) | Self::Told => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
+            Self::Stale(_) => ExitCode::from(3),
         }
     }
 }
@@ -56,6 +69,7 @@ impl From<s2ice_store::Error> for Failure {
         match error {
             s2ice_store::Error::Location(error) => error.into(),
             s2ice_store::Error::Request(_) => Self::usage(error),
+            s2ice_store::Error::Unseen(_) => Self::Stale(error.to_string()),
             _ => Self::fault(error),
         }
     }

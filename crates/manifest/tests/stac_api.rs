@@ -166,6 +166,17 @@ async fn patience_has_an_end() {
 }
 
 #[tokio::test]
+async fn who_is_silent_is_not_asked_for_long() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", silent.local_addr().unwrap());
+    let options = StacOptions { timeout_seconds: 0.5, attempts: 6, ..fast() };
+    let start = Instant::now();
+    let error = load_stac(&url, &query(), &options).await.unwrap_err();
+    assert!(matches!(error, StacLoadError::Unreachable { .. }), "{error}");
+    assert!(start.elapsed() < Duration::from_millis(2500), "two attempts: {:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn requests_are_paced() {
     let server = Server::start(|asked| match asked.path.as_str() {
         "/v1" => landing(&[], &["POST"]),

@@ -11,6 +11,7 @@ use s2ice_manifest::source::location::{SourceError, SourceOptions, SourceUrl};
 use s2ice_store::Error;
 use s2ice_store::target::Target;
 use s2ice_store::tile::{BuildSettings, Occasion, Wrong};
+use s2ice_store::unseen::Cause;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -35,7 +36,7 @@ fn settings(request: &str) -> Result<BuildSettings, String> {
         }
         .to_string()
     })?;
-    settings.share(&LEDGER);
+    settings.share(&LEDGER.share());
     Ok(settings)
 }
 
@@ -92,6 +93,8 @@ fn answer(py: Python<'_>, outcome: s2ice_store::Result<impl Serialize>) -> PyRes
 fn class(error: &Error) -> &'static str {
     match error {
         Error::NoStore { .. } => "StoreNotFoundError",
+        Error::Unseen(unseen) if unseen.cause == Cause::Denied => "CredentialsError",
+        Error::Unseen(_) => "SourceError",
         Error::Location(SourceError::Denied { .. } | SourceError::NoCredentials { .. }) => "CredentialsError",
         Error::Location(_) => "SourceError",
         Error::Request(_) => "RequestError",

@@ -4,6 +4,10 @@ use icechunk::ops::gc::GCError;
 use icechunk::repository::RepositoryError;
 use icechunk::session::SessionError;
 use s2ice_manifest::source::location::{SourceError, SourceUrl};
+use s2ice_manifest::source::stac_file::StacLoadError;
+use s2ice_manifest::source::tlm_parquet::IndexError;
+
+use crate::unseen::{Input, Unseen};
 
 use crate::clock::{TOLERANCE, Untimely, future};
 
@@ -159,6 +163,9 @@ pub enum Error {
     /// The request contradicts itself or the inputs.
     #[error("{0}")]
     Request(String),
+    /// The answer of source, index or catalogue could not be had: the store stays as it is, and may lack what is new.
+    #[error("{}", .0.reason)]
+    Unseen(Unseen),
     /// An input could not be read.
     #[error("{0}")]
     Input(String),
@@ -170,6 +177,23 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+}
+
+impl Error {
+    /// Of reading the source.
+    pub(crate) fn of_source(error: SourceError) -> Self {
+        Unseen::of(Input::Source, &error).map_or_else(|| error.into(), Self::Unseen)
+    }
+
+    /// Of reading an index.
+    pub(crate) fn of_index(error: &IndexError) -> Self {
+        Unseen::of_index(error).map_or_else(|| Self::Input(error.to_string()), Self::Unseen)
+    }
+
+    /// Of asking a catalogue.
+    pub(crate) fn of_catalogue(error: &StacLoadError) -> Self {
+        Unseen::of_catalogue(error).map_or_else(|| Self::Input(error.to_string()), Self::Unseen)
+    }
 }
 
 /// Result of this crate.

@@ -25,6 +25,7 @@ pub mod state;
 pub mod target;
 pub mod tile;
 mod unfinished;
+pub mod unseen;
 pub mod update;
 mod view;
 mod window;

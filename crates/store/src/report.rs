@@ -16,6 +16,7 @@ pub use self::info::{Commit, Container, InfoArray, InfoEra, InfoReport};
 
 use crate::gate::GateReport;
 use crate::plan::AngleReferences;
+use crate::unseen::Unseen;
 
 /// Version of the reports below; raised when a field changes its meaning or goes away.
 pub const REPORT_VERSION: u32 = 1;
@@ -86,6 +87,9 @@ pub struct BuildReport {
     pub refused: Vec<Refusal>,
     /// How many were left out for each kind of reason.
     pub refused_counts: BTreeMap<RefusalKind, usize>,
+    /// What of source, index and catalogue could not be seen; empty where all was. Else the run is stale: the store may lack
+    /// what is new.
+    pub unseen: Vec<Unseen>,
     /// Later processings that have less than what stands in their place, and therefore wait.
     pub incomplete: Vec<Incomplete>,
     /// Products and rasters that leave the store, each with its reason.

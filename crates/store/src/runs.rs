@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, icechunk_error, one_line};
 use crate::report::REPORT_VERSION;
 use crate::target::Target;
+use crate::unseen::Unseen;
 
 /// Where the file lies below the store's address. Icechunk knows no such name.
 const PATH: &str = "s2ice/last-run.json";
@@ -37,6 +38,8 @@ pub enum LastOutcome {
     Updated,
     /// There was nothing to do.
     Unchanged,
+    /// Source, index or catalogue could not be seen, or not in full: the store may lack what is new.
+    Stale,
     /// It failed.
     Failed,
     /// It was told to stop.
@@ -53,13 +56,14 @@ impl LastOutcome {
         match self {
             Self::Updated => "updated",
             Self::Unchanged => "unchanged",
+            Self::Stale => "stale",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
             Self::Unknown => "unknown",
         }
     }
 
-    /// True where the store then held what the inputs said.
+    /// True where the store then held what the inputs said, all of which was seen.
     pub fn is_success(self) -> bool {
         matches!(self, Self::Updated | Self::Unchanged)
     }
@@ -98,9 +102,15 @@ pub struct LastRun {
     pub ended: DateTime<Utc>,
     /// How it ended.
     pub outcome: LastOutcome,
-    /// Why it failed.
+    /// How the last run ended that was not told to stop.
+    #[serde(default)]
+    pub completed: Option<LastOutcome>,
+    /// Why it failed, is stale or was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What could not be seen, where it is stale.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Unseen>,
     /// When a run last succeeded.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
@@ -162,7 +172,9 @@ impl LastRun {
             started,
             ended,
             outcome: LastOutcome::default(),
+            completed: None,
             error: None,
+            unseen: Vec::new(),
             last_success: None,
             runs_since_full: 0,
             newest_product: None,
@@ -181,6 +193,11 @@ impl LastRun {
         }
     }
 
+    /// True where the last run that was not told to stop succeeded, or there is none.
+    pub fn is_well(&self) -> bool {
+        self.completed.is_none_or(LastOutcome::is_success)
+    }
+
     /// Foreign text goes to terminals and label values: no control characters, no endless lists.
     fn tamed(mut self) -> Self {
         let tame = |text: &mut String| text.retain(|c| !c.is_control());
@@ -194,6 +211,7 @@ impl LastRun {
             tame(run);
             tame(left_out);
         }
+        self.unseen.iter_mut().for_each(|unseen| tame(&mut unseen.reason));
         self.missing_index_products.truncate(NAMES_KEPT);
         self.missing_index_products.iter_mut().for_each(tame);
         self

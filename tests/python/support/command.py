@@ -60,8 +60,11 @@ class Command:
         self.binary = binary
         self.environment = dict(environment)
 
-    def __call__(self, *arguments: object, code: int = 0, cwd: Path | None = None, **environment: str) -> Outcome:
+    def __call__(
+        self, *arguments: object, code: int | tuple[int, ...] = 0, cwd: Path | None = None, **environment: str
+    ) -> Outcome:
         """Run to the end; anything but the exit code expected is a failure of the test."""
+        codes = (code,) if isinstance(code, int) else code
         process = subprocess.run(
             self.line(arguments),
             capture_output=True,
@@ -72,7 +75,7 @@ class Command:
             check=False,
         )
         outcome = Outcome(process.returncode, process.stdout, process.stderr)
-        assert outcome.code == code, f"exit code {outcome.code}, not {code}\n{outcome.stdout}\n{outcome.stderr}"
+        assert outcome.code in codes, f"exit code {outcome.code}, not {code}\n{outcome.stdout}\n{outcome.stderr}"
         if "--json" in arguments and outcome.stdout:
             reports.conforms(outcome.json)
         return outcome

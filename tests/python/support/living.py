@@ -63,9 +63,14 @@ class Living:
         pairs = [(f"--{name.replace('_', '-')}", value) for name, value in given.items() if value is not None]
         return ["build", *(item for pair in pairs for item in pair), *more]
 
-    def run(self, names: Iterable[str] | None = None, *more: object, **options: Any) -> dict[str, Any]:
-        """Build, and give the report."""
-        return self.s2ice(*self.line(names, *more, "--json", **options)).json
+    def run(
+        self, names: Iterable[str] | None = None, *more: object, stale: bool | None = False, **options: Any
+    ) -> dict[str, Any]:
+        """Build, and give the report; a stale one only where that is expected, or may be (`None`)."""
+        codes = {False: (0,), True: (3,), None: (0, 3)}[stale]
+        outcome = self.s2ice(*self.line(names, *more, "--json", **options), code=codes)
+        assert (outcome.code == 3) == bool(outcome.json["unseen"])
+        return outcome.json
 
     def fails(self, names: Iterable[str] | None = None, *more: object, code: int = 1, **options: Any) -> str:
         """Fail to build, and give the sentence; nothing of the store has changed."""

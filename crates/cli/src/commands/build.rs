@@ -22,7 +22,8 @@ pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Fa
     let bars = Bars::new(global.shows_progress());
     let span = log::tile(&settings.tile, &settings.level);
     let report = s2ice_store::tile::build(&settings, &bars).instrument(span).await?;
-    summarise(&report, global, render)
+    summarise(&report, global, render)?;
+    Failure::unless_seen(&report.unseen)
 }
 
 /// What changed, in words.

@@ -18,5 +18,6 @@ pub async fn run(args: ManifestArgs, global: &Global, run: String) -> Result<(),
     let bars = Bars::new(global.shows_progress());
     let span = log::tile(&settings.tile, &settings.level);
     let report = s2ice_store::tile::manifest(&settings, args.output.as_deref(), &bars).instrument(span).await?;
-    summarise(&report, global, super::build::render_manifest)
+    summarise(&report, global, super::build::render_manifest)?;
+    Failure::unless_seen(&report.unseen)
 }

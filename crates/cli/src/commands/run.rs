@@ -65,8 +65,13 @@ pub async fn run(
     let bar = TileBar::new(chosen.len(), global.shows_progress());
     let (report, broken) = crate::run::run(config, &chosen, options, &run, stop, &bar).await?;
     summarise(&report, global, summary::render)?;
+    let is_stale = broken.is_none() && report.is_merely_stale();
     let sentences: Vec<String> = report.failure().into_iter().chain(broken).collect();
-    if sentences.is_empty() { Ok(()) } else { Err(Failure::Fault(sentences.join("; "))) }
+    match sentences.join("; ") {
+        sentence if sentence.is_empty() => Ok(()),
+        sentence if is_stale => Err(Failure::Stale(sentence)),
+        sentence => Err(Failure::Fault(sentence)),
+    }
 }
 
 /// The tiles of the file that are asked for, by their place in it: all, or those of some names.

@@ -105,7 +105,7 @@ struct Published {
 impl TileStatus {
     /// True where nobody need look at the tile.
     fn is_well(&self) -> bool {
-        self.state == State::Ok && self.last_run.as_ref().is_none_or(|last| last.outcome.is_success())
+        self.state == State::Ok && self.last_run.as_ref().is_none_or(LastRun::is_well)
     }
 }
 
@@ -340,6 +340,7 @@ mod tests {
         let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         LastRun {
             outcome,
+            completed: Some(outcome),
             error: (outcome == LastOutcome::Failed).then(|| "cannot connect to read s3://eodata".to_owned()),
             last_success: Some(time("2026-05-28T04:00:09Z")),
             missing_index_products: vec!["S2A_MSIL2A_X".to_owned()],

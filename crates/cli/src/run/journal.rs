@@ -298,6 +298,7 @@ mod tests {
             level: "L2A".to_owned(),
             store: format!("/stores/{name}"),
             outcome,
+            unseen: Vec::new(),
             error: None,
             started: None,
             ended: None,

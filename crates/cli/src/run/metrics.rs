@@ -10,7 +10,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use s2ice_manifest::source::whole_file::write_whole;
-use s2ice_store::runs::LastRun;
+use s2ice_store::runs::{LastOutcome, LastRun};
 
 use super::samples::Sample;
 use super::tile::Outcome;
@@ -32,10 +32,16 @@ pub struct Metrics<'a> {
 /// A gauge per tile: name, unit, help, value.
 type Gauge = (&'static str, &'static str, &'static str, fn(&LastRun) -> Option<f64>);
 
-const GAUGES: [Gauge; 14] = [
-    ("s2ice_tile_success", "", "1 where the last run of the tile succeeded, else 0.", |t| {
-        Some(f64::from(u8::from(t.outcome.is_success())))
+const GAUGES: [Gauge; 15] = [
+    ("s2ice_tile_success", "", "1 where the last run of the tile that was not told to stop succeeded, else 0.", |t| {
+        Some(f64::from(u8::from(t.completed?.is_success())))
     }),
+    (
+        "s2ice_tile_stale",
+        "",
+        "1 where that run could not see source, index or catalogue, or not in full, else 0.",
+        |t| Some(f64::from(u8::from(t.completed? == LastOutcome::Stale))),
+    ),
     ("s2ice_tile_last_success_timestamp_seconds", "seconds", "When a run of the tile last succeeded.", |t| {
         t.last_success.map(timestamp)
     }),
@@ -146,8 +152,6 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use s2ice_store::runs::LastOutcome;
-
     use super::*;
 
     fn time(seconds: i64) -> DateTime<Utc> {
@@ -157,11 +161,13 @@ mod tests {
     fn tiles() -> [LastRun; 2] {
         let failed = LastRun {
             outcome: LastOutcome::Failed,
+            completed: Some(LastOutcome::Failed),
             error: Some("no".to_owned()),
             ..LastRun::new("1", "33T\"V\\N\n", "L1C", time(3), time(5))
         };
         let updated = LastRun {
             outcome: LastOutcome::Updated,
+            completed: Some(LastOutcome::Updated),
             last_success: Some(time(2)),
             newest_product: Some(time(-86_400)),
             products: Some(1400),

@@ -8,7 +8,7 @@ use s2ice_store::runs::LastRun;
 use super::config::TileEntry;
 use super::memory;
 use super::supervise::{End, Stop, supervise};
-use super::tile::{Ended, Outcome};
+use super::tile::{Ended, Lost, Outcome};
 use crate::clock;
 use s2ice_store::duration::Span;
 use crate::progress::Steps;
@@ -54,25 +54,28 @@ impl Refresh {
         settings.dry_run = self.asked.dry_run;
         settings.prune |= self.asked.prune;
         settings.full |= self.asked.full || is_due(before.as_ref(), self.full_every);
+        // Waiting for what other tiles hold is none of its time.
+        let ledger = settings.source_options.ledger.share();
+        settings.share(&ledger);
+        let waited = move || ledger.waited();
         let build = move || async move { s2ice_store::tile::build(&settings, &Steps).await };
         // A host that may not write for its clock does not write this either.
         let mut may_write = !self.asked.dry_run;
-        let result = match supervise(build, self.limit, self.stop.clone()).await {
+        let result = match supervise(build, self.limit, waited, self.stop.clone()).await {
             End::NotBegun => return None,
             End::Done(built) => {
                 may_write &= !matches!(built, Err(s2ice_store::Error::Clock { .. }));
-                built.map(Box::new).map_err(|error| (Outcome::Failed, error.to_string()))
+                built.map(Box::new).map_err(|error| match error {
+                    s2ice_store::Error::Unseen(unseen) => Lost::Unseen(unseen),
+                    error => Lost::Failed(error.to_string()),
+                })
             }
             End::TimedOut => {
                 let limit = Span(self.limit.unwrap_or_default());
-                Err((Outcome::Failed, format!("it was given up after {limit} (`tile-timeout`); nothing was published")))
+                Err(Lost::Failed(format!("it was given up after {limit} (`tile-timeout`); nothing was published")))
             }
-            End::Interrupted => {
-                Err((Outcome::Interrupted, "the run was told to stop; nothing was published".to_owned()))
-            }
-            End::Panicked(text) => {
-                Err((Outcome::Failed, format!("a bug in s2ice stopped it ({text}); please report it")))
-            }
+            End::Interrupted => Err(Lost::Interrupted("the run was told to stop; nothing was published".to_owned())),
+            End::Panicked(text) => Err(Lost::Failed(format!("a bug in s2ice stopped it ({text}); please report it"))),
         };
         let ended = Ended { started, ended: clock::now(), result };
         let has_store = before.is_some() || ended.result.is_ok();

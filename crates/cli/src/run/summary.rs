@@ -48,20 +48,30 @@ impl RunReport {
 
     /// Why the run as a whole is no success, where it is none.
     pub fn failure(&self) -> Option<String> {
-        let failed = self.count(Outcome::Failed);
-        let of = format!("{failed} of {} failed", text::count(self.tiles.len(), "tile"));
+        let (failed, stale) = (self.count(Outcome::Failed), self.count(Outcome::Stale));
+        let tiles = text::count(self.tiles.len(), "tile");
         if self.interrupted {
             let done = self.count(Outcome::Updated) + self.count(Outcome::Unchanged);
-            let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+            let told = |count: usize, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+            let failed = told(stale, "stale") + &told(failed, "failed");
             return Some(format!(
-                "interrupted: {done} of {} done{failed}, {} stopped, {} not begun; run it again, with --resume to leave \
+                "interrupted: {done} of {tiles} done{failed}, {} stopped, {} not begun; run it again, with --resume to leave \
                  out what is done",
-                text::count(self.tiles.len(), "tile"),
                 self.count(Outcome::Interrupted),
                 self.count(Outcome::Skipped),
             ));
         }
-        (failed > 0).then_some(of)
+        match (failed, stale) {
+            (0, 0) => None,
+            (failed, 0) => Some(format!("{failed} of {tiles} failed")),
+            (0, stale) => Some(format!("{stale} of {tiles} stale: source, index or catalogue could not be seen")),
+            (failed, stale) => Some(format!("{failed} of {tiles} failed, {stale} stale")),
+        }
+    }
+
+    /// True where nothing is wrong but that something was not seen.
+    pub fn is_merely_stale(&self) -> bool {
+        !self.interrupted && self.count(Outcome::Failed) == 0 && self.count(Outcome::Stale) > 0
     }
 }
 
@@ -92,9 +102,8 @@ pub fn render(report: &RunReport) -> String {
     }
     let right: Vec<usize> = (3..head.len()).collect();
     let _ = write!(out, "\n{}", text::table(&rows, &right));
-    for (outcome, title) in
-        [(Outcome::Failed, "failed"), (Outcome::Interrupted, "interrupted"), (Outcome::Skipped, "skipped")]
-    {
+    for outcome in [Outcome::Failed, Outcome::Stale, Outcome::Interrupted, Outcome::Skipped] {
+        let title = outcome.name();
         let told: Vec<&TileReport> = report.tiles.iter().filter(|tile| tile.outcome == outcome).collect();
         if !told.is_empty() {
             let _ = writeln!(out, "\n{title}: {}", told.len());
@@ -153,7 +162,8 @@ mod tests {
             store: format!("s3://stores/{name}"),
             outcome,
             error: match outcome {
-                Outcome::Failed => Some("cannot connect to read s3://eodata".to_owned()),
+                Outcome::Failed => Some("the index has no column path".to_owned()),
+                Outcome::Stale => Some("cannot connect to read s3://eodata".to_owned()),
                 Outcome::Interrupted => Some("the run was told to stop".to_owned()),
                 Outcome::Skipped => Some("not begun: the run was told to stop".to_owned()),
                 _ => None,
@@ -161,13 +171,17 @@ mod tests {
             started: begun.then(|| "2026-01-01T00:00:00.000Z".to_owned()),
             ended: begun.then(|| "2026-01-01T00:02:03.400Z".to_owned()),
             seconds: if begun { 123.4 } else { 0.0 },
+            unseen: Vec::new(),
             counts: matches!(outcome, Outcome::Updated | Outcome::Unchanged).then_some(counts),
         }
     }
 
     fn report(outcomes: &[Outcome], interrupted: bool) -> RunReport {
-        let tiles: Vec<TileReport> =
-            outcomes.iter().zip(["33TVN", "33TWN", "33UVP", "33UWP", "33UXP"]).map(|(o, n)| tile(n, *o)).collect();
+        let tiles: Vec<TileReport> = outcomes
+            .iter()
+            .zip(["33TVN", "33TWN", "33UVP", "33UWP", "33UXP", "33UYP"])
+            .map(|(o, n)| tile(n, *o))
+            .collect();
         let mut counted = BTreeMap::new();
         for outcome in outcomes {
             *counted.entry(*outcome).or_insert(0) += 1;
@@ -195,17 +209,26 @@ mod tests {
             .tiles
             .iter()
             .enumerate()
-            .map(|(i, t)| line(t, (i == 0).then_some("1CECHNKREP0F1RSTCMT0"), i + 1, 5) + "\n")
+            .map(|(i, t)| line(t, (i == 0).then_some("1CECHNKREP0F1RSTCMT0"), i + 1, 6) + "\n")
             .collect();
         insta::assert_snapshot!(format!("{}\n---\n{lines}", render(&report)));
     }
 
     #[test]
     fn the_failure_is_one_sentence() {
-        use Outcome::{Failed, Interrupted, Skipped, Unchanged, Updated};
+        use Outcome::{Failed, Interrupted, Skipped, Stale, Unchanged, Updated};
         assert_eq!(report(&[Updated, Unchanged, Skipped], false).failure(), None);
         assert_eq!(report(&[Updated, Failed, Failed], false).failure().as_deref(), Some("2 of 3 tiles failed"));
         assert_eq!(report(&[Failed], false).failure().as_deref(), Some("1 of 1 tile failed"));
+        let stale = report(&[Updated, Stale], false);
+        assert_eq!(
+            stale.failure().as_deref(),
+            Some("1 of 2 tiles stale: source, index or catalogue could not be seen")
+        );
+        assert!(stale.is_merely_stale());
+        let both = report(&[Stale, Failed], false);
+        assert_eq!(both.failure().as_deref(), Some("1 of 2 tiles failed, 1 stale"));
+        assert!(!both.is_merely_stale() && !report(&[Updated], false).is_merely_stale());
         let sentence = report(&[Updated, Failed, Interrupted, Skipped], true).failure().unwrap_or_default();
         assert!(sentence.starts_with("interrupted: 1 of 4 tiles done, 1 failed, 1 stopped, 1 not begun"), "{sentence}");
     }

@@ -8,6 +8,7 @@ use futures::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
+use tokio::time::Instant;
 use tracing::Span;
 
 /// Becomes ready when the run shall stop. Clones share it.
@@ -33,9 +34,10 @@ pub enum End<T> {
     Panicked(String),
 }
 
-/// Runs the work on a thread of its own. When this returns, the work has ended or its future has been dropped, and with
+/// Runs the work on a thread of its own, for as long as `limit`, in which the time that it `waited` for others does not
+/// count. When this returns, the work has ended or its future has been dropped, and with
 /// that has cleaned up; that may take its time and holds up no other work.
-pub async fn supervise<T, W, F>(work: W, limit: Option<Duration>, stop: Stop) -> End<T>
+pub async fn supervise<T, W, F>(work: W, limit: Option<Duration>, waited: impl Fn() -> Duration, stop: Stop) -> End<T>
 where
     T: Send + 'static,
     W: FnOnce() -> F + Send + 'static,
@@ -60,7 +62,16 @@ where
     });
     let late = async {
         match limit {
-            Some(limit) => tokio::time::sleep(limit).await,
+            Some(limit) => {
+                let started = Instant::now();
+                loop {
+                    let left = limit.saturating_sub(started.elapsed().saturating_sub(waited()));
+                    if left.is_zero() {
+                        break;
+                    }
+                    tokio::time::sleep(left).await;
+                }
+            }
             None => std::future::pending().await,
         }
     };
@@ -111,6 +122,10 @@ mod tests {
         stop(std::future::pending())
     }
 
+    fn at_once() -> Duration {
+        Duration::ZERO
+    }
+
     async fn endless(cleaned: Arc<AtomicBool>) {
         let _guard = Cleans(cleaned);
         std::future::pending::<()>().await;
@@ -118,17 +133,17 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_result_is_handed_on() {
-        assert_eq!(supervise(|| async { 7 }, Some(Duration::from_secs(60)), never()).await, End::Done(7));
+        assert_eq!(supervise(|| async { 7 }, Some(Duration::from_secs(60)), at_once, never()).await, End::Done(7));
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_panic_is_an_end_like_others() {
         assert_eq!(
-            supervise(|| async { panic!("first\nsecond") }, None, never()).await,
+            supervise(|| async { panic!("first\nsecond") }, None, at_once, never()).await,
             End::<()>::Panicked("first".into())
         );
         let number = 3;
-        let formatted = supervise(move || async move { panic!("at {number}") }, None, never()).await;
+        let formatted = supervise(move || async move { panic!("at {number}") }, None, at_once, never()).await;
         assert_eq!(formatted, End::<()>::Panicked("at 3".into()));
     }
 
@@ -136,9 +151,20 @@ mod tests {
     async fn late_work_has_cleaned_up_when_it_is_told() {
         let cleaned = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&cleaned);
-        let end = supervise(|| endless(told), Some(Duration::from_millis(20)), never()).await;
+        let end = supervise(|| endless(told), Some(Duration::from_millis(20)), at_once, never()).await;
         assert_eq!(end, End::TimedOut);
         assert!(cleaned.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn waiting_for_others_is_none_of_its_time() {
+        let started = Instant::now();
+        let waited = || Duration::from_millis(100).min(started.elapsed());
+        let work = || tokio::time::sleep(Duration::from_millis(60));
+        assert_eq!(supervise(work, Some(Duration::from_millis(20)), waited, never()).await, End::Done(()));
+        let work = || tokio::time::sleep(Duration::from_secs(60));
+        assert_eq!(supervise(work, Some(Duration::from_millis(20)), waited, never()).await, End::TimedOut);
+        assert!(started.elapsed() < Duration::from_secs(10));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -149,11 +175,11 @@ mod tests {
         });
         let cleaned = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&cleaned);
-        let running = tokio::spawn(supervise(|| endless(seen), None, told.clone()));
+        let running = tokio::spawn(supervise(|| endless(seen), None, at_once, told.clone()));
         tokio::time::sleep(Duration::from_millis(20)).await;
         sender.send(()).unwrap();
         assert_eq!(running.await.unwrap(), End::Interrupted);
         assert!(cleaned.load(Ordering::SeqCst));
-        assert_eq!(supervise(|| async { 1 }, None, told).await, End::NotBegun);
+        assert_eq!(supervise(|| async { 1 }, None, at_once, told).await, End::NotBegun);
     }
 }

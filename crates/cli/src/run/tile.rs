@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use chrono::{DateTime, TimeDelta, Utc};
 use s2ice_store::report::{BuildReport, Changes};
 use s2ice_store::runs::{LastOutcome, LastRun, NAMES_KEPT, Reported};
+use s2ice_store::unseen::Unseen;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ pub enum Outcome {
     Updated,
     /// There was nothing to do.
     Unchanged,
+    /// Source, index or catalogue could not be seen, or not in full: the store may lack what is new.
+    Stale,
     /// It failed, or took too long.
     Failed,
     /// It was under way when the run was told to stop.
@@ -33,13 +36,15 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Self; 5] = [Self::Updated, Self::Unchanged, Self::Failed, Self::Interrupted, Self::Skipped];
+    pub const ALL: [Self; 6] =
+        [Self::Updated, Self::Unchanged, Self::Stale, Self::Failed, Self::Interrupted, Self::Skipped];
 
     /// For people, and as it is written.
     pub fn name(self) -> &'static str {
         match self {
             Self::Updated => "updated",
             Self::Unchanged => "unchanged",
+            Self::Stale => "stale",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
             Self::Skipped => "skipped",
@@ -58,9 +63,12 @@ pub struct TileReport {
     pub store: String,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why it failed, was stopped or skipped.
+    /// Why it failed, is stale, was stopped or skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What could not be seen, where it is stale.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Unseen>,
     /// When it began, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
@@ -122,16 +130,49 @@ pub struct Ended {
     /// When it ended.
     pub ended: DateTime<Utc>,
     /// The report of its build, or how and why there is none.
-    pub result: Result<Box<BuildReport>, (Outcome, String)>,
+    pub result: Result<Box<BuildReport>, Lost>,
+}
+
+/// Why a tile has no report.
+pub enum Lost {
+    /// It failed.
+    Failed(String),
+    /// Something could not be seen.
+    Unseen(Unseen),
+    /// It was told to stop.
+    Interrupted(String),
 }
 
 impl Ended {
     /// How it ended.
     pub fn outcome(&self) -> Outcome {
         match &self.result {
+            Ok(report) if !report.unseen.is_empty() => Outcome::Stale,
             Ok(report) if is_changed(report) => Outcome::Updated,
             Ok(_) => Outcome::Unchanged,
-            Err((outcome, _)) => *outcome,
+            Err(Lost::Failed(_)) => Outcome::Failed,
+            Err(Lost::Unseen(_)) => Outcome::Stale,
+            Err(Lost::Interrupted(_)) => Outcome::Interrupted,
+        }
+    }
+
+    /// What it could not see.
+    fn unseen(&self) -> &[Unseen] {
+        match &self.result {
+            Ok(report) => &report.unseen,
+            Err(Lost::Unseen(unseen)) => std::slice::from_ref(unseen),
+            Err(_) => &[],
+        }
+    }
+
+    /// Why it is no success, where it is none.
+    fn error(&self) -> Option<String> {
+        match &self.result {
+            Err(Lost::Failed(sentence) | Lost::Interrupted(sentence)) => Some(sentence.clone()),
+            _ => {
+                let told: Vec<String> = self.unseen().iter().map(ToString::to_string).collect();
+                (!told.is_empty()).then(|| told.join("; "))
+            }
         }
     }
 
@@ -139,7 +180,8 @@ impl Ended {
     pub fn report(&self, entry: &TileEntry) -> TileReport {
         TileReport {
             outcome: self.outcome(),
-            error: self.result.as_ref().err().map(|(_, sentence)| sentence.clone()),
+            error: self.error(),
+            unseen: self.unseen().to_vec(),
             started: Some(clock::text(self.started)),
             ended: Some(clock::text(self.ended)),
             seconds: clock::seconds(self.started, self.ended),
@@ -153,15 +195,27 @@ impl Ended {
         let (tile, level) = (entry.settings.tile.to_string(), entry.settings.level.to_string());
         let new = LastRun::new(run, &tile, &level, self.started, self.ended);
         let mut before = before.unwrap_or_else(|| new.clone());
+        let outcome = match self.outcome() {
+            Outcome::Updated => LastOutcome::Updated,
+            Outcome::Unchanged => LastOutcome::Unchanged,
+            Outcome::Stale => LastOutcome::Stale,
+            Outcome::Failed => LastOutcome::Failed,
+            Outcome::Interrupted | Outcome::Skipped => LastOutcome::Interrupted,
+        };
+        // Who is told to stop says nothing of the tile.
+        let completed = if outcome == LastOutcome::Interrupted { before.completed } else { Some(outcome) };
+        let new = LastRun { outcome, completed, error: self.error(), unseen: self.unseen().to_vec(), ..new };
         match &self.result {
-            Err((outcome, sentence)) => LastRun {
+            Err(_) => LastRun {
                 kind: new.kind,
                 version: new.version,
                 run: new.run,
                 started: self.started,
                 ended: self.ended,
-                outcome: if *outcome == Outcome::Failed { LastOutcome::Failed } else { LastOutcome::Interrupted },
-                error: Some(sentence.clone()),
+                outcome,
+                completed,
+                error: new.error,
+                unseen: new.unseen,
                 added: 0,
                 replaced: 0,
                 removed: 0,
@@ -173,13 +227,18 @@ impl Ended {
                 let counts = Counts::of(report);
                 let asked_in_part = report.catalogue.as_ref().is_some_and(|catalogue| catalogue.mode != "full");
                 let unindexed = report.products.without_index.iter().map(|missing| missing.product.clone()).collect();
-                let (names, missing) = missing(unindexed, report, asked_in_part.then_some(&before));
+                let is_seen = report.unseen.is_empty();
+                let (names, missing) = missing(unindexed, report, (asked_in_part || !is_seen).then_some(&before));
+                let runs_since_full = match (is_seen, asked_in_part) {
+                    (false, _) => before.runs_since_full,
+                    (true, true) => before.runs_since_full.saturating_add(1),
+                    (true, false) => 0,
+                };
                 let reported = reports.then(|| self.reported(run, left_out(report, &names), before.reported.take()));
                 LastRun {
                     reported,
-                    outcome: if is_changed(report) { LastOutcome::Updated } else { LastOutcome::Unchanged },
-                    last_success: Some(self.ended),
-                    runs_since_full: if asked_in_part { before.runs_since_full.saturating_add(1) } else { 0 },
+                    last_success: if is_seen { Some(self.ended) } else { before.last_success },
+                    runs_since_full,
                     newest_product: report.newest().and_then(|time| time.parse().ok()),
                     products: Some(counts.products),
                     references: Some(report.all_references()),
@@ -259,6 +318,7 @@ pub fn skipped(entry: &TileEntry, reason: &str) -> TileReport {
         store: entry.store.clone(),
         outcome: Outcome::Skipped,
         error: Some(reason.to_owned()),
+        unseen: Vec::new(),
         started: None,
         ended: None,
         seconds: 0.0,

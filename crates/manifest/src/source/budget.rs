@@ -3,7 +3,8 @@
 //!
 //! A [`Ledger`] holds one [`Budget`] per origin (scheme, host, port). Whoever shares the ledger shares the budgets:
 //! all sources of one process that lie on one host, and the catalogue's client. Requests enter a budget one by one, at
-//! the place where they really go out, so that repeated attempts count as well.
+//! the place where they really go out, so that repeated attempts count as well. A host that does not answer is left alone
+//! for a while by all of them ([`Circuit`]).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,10 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use super::budget_error::{BudgetError, Fault, LONGEST_WAIT};
+use super::circuit::{Circuit, bucket, folder};
+use super::shares::{Parties, Party, Shares};
+
 /// Connections to a host of which nothing else is known.
 pub const CONNECTIONS: usize = 8;
 
@@ -23,9 +28,6 @@ const HOSTS: [(&str, Option<usize>, Option<f64>); 3] = [
     ("stac.dataspace.copernicus.eu", Some(4), Some(5.0)),
     ("catalogue.dataspace.copernicus.eu", Some(4), Some(5.0)),
 ];
-
-/// Longest time that a server may ask to be left alone before it is an error.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// A day, from the first byte that is counted in it.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -73,44 +75,12 @@ impl Limits {
     }
 }
 
-/// A request that must not be sent now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BudgetError {
-    /// The day's bytes are used up.
-    #[error(
-        "the limit of {limit} bytes per day for {origin} is used up (bytes-per-day); it renews in {}",
-        hours_and_minutes(*.renews_in)
-    )]
-    Exhausted {
-        /// Scheme, host and port.
-        origin: String,
-        /// The limit, bytes.
-        limit: u64,
-        /// Until bytes may be read again.
-        renews_in: Duration,
-    },
-    /// `Retry-After` is beyond patience.
-    #[error("{origin} asks to be left alone for {} s, longer than is waited for ({} s): try again later", 
-        .wait.as_secs(), LONGEST_WAIT.as_secs())]
-    WaitTooLong {
-        /// Scheme, host and port.
-        origin: String,
-        /// What it asks for.
-        wait: Duration,
-    },
-}
-
-/// Rounded up, so that it is not too early to try again then.
-fn hours_and_minutes(time: Duration) -> String {
-    let minutes = time.as_secs().div_ceil(60);
-    format!("{} h {} min", minutes / 60, minutes % 60)
-}
-
 /// The budgets of all hosts that a process speaks to. Clones are one ledger; a default one is a new one.
 #[derive(Clone, Default)]
 pub struct Ledger {
     budgets: Arc<Mutex<BTreeMap<String, Arc<Budget>>>>,
+    parties: Arc<Parties>,
+    party: Arc<Party>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -129,6 +99,27 @@ impl PartialEq for Ledger {
 impl Eq for Ledger {}
 
 impl Ledger {
+    /// The same budgets for one more who asks, such as a tile of a run: connections are shared out among those who are
+    /// there.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        let (budgets, parties) = (Arc::clone(&self.budgets), Arc::clone(&self.parties));
+        let party = Arc::new(Party::join(&parties));
+        Self { budgets, parties, party }
+    }
+
+    /// Whose requests are counted here.
+    #[must_use]
+    pub fn party(&self) -> &Arc<Party> {
+        &self.party
+    }
+
+    /// How long whoever has this share waited for a connection, having none: others held them all.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.party.waited()
+    }
+
     /// The budget of an origin (`https://host` or `https://host:port`). Where several ask for limits, the lowest holds.
     pub fn budget(&self, origin: &str, limits: Limits) -> Arc<Budget> {
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,7 +149,10 @@ struct State {
     usual: Limits,
     asked: Limits,
     limits: Limits,
-    in_use: usize,
+    shares: Shares,
+    /// Failures of the host, and refusals by bucket.
+    host: Circuit,
+    refused: BTreeMap<String, Circuit>,
     requests: u64,
     bytes: u64,
     /// When the next request may start, by the rate.
@@ -190,6 +184,31 @@ impl State {
         let left = DAY.checked_sub(now - start)?;
         (bytes >= limit && !left.is_zero()).then_some((limit, left))
     }
+
+    /// Whether there is any use in asking.
+    fn check(&self, origin: &str, party: &Party, about: &About, now: Instant) -> Result<(), BudgetError> {
+        self.host.check(origin, &about.folder, now)?;
+        if let Some(share) = self.shares.get(party) {
+            share.circuit.check(origin, &about.folder, now)?;
+        }
+        match self.refused.get(&about.bucket) {
+            Some(circuit) => circuit.check(&format!("{origin}/{}", about.bucket), &about.folder, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Every circuit that a request concerns.
+    fn circuits(&mut self, party: &Party, about: &About) -> impl Iterator<Item = &mut Circuit> {
+        let refused = self.refused.get_mut(&about.bucket);
+        [&mut self.host, &mut self.shares.of(party).circuit].into_iter().chain(refused)
+    }
+}
+
+/// What a request is about, as far as failures are counted by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct About {
+    bucket: String,
+    folder: String,
 }
 
 impl Budget {
@@ -219,16 +238,18 @@ impl Budget {
         self.state().bytes
     }
 
-    /// Waits until a request may be sent; the permit is held until its response is read.
+    /// Waits until a request for `path` (with its query) may be sent; the permit is held until its response is read.
     ///
     /// # Errors
     /// [`BudgetError`] where waiting would not help soon.
-    pub async fn enter(self: &Arc<Self>) -> Result<Permit, BudgetError> {
-        let permit = self.connection().await;
+    pub async fn enter(self: &Arc<Self>, party: &Arc<Party>, path: &str) -> Result<Permit, BudgetError> {
+        let about = About { bucket: bucket(path).to_owned(), folder: folder(path) };
+        let mut permit = self.connection(party, about).await?;
         let mut slot = None;
         loop {
             let until = {
                 let (mut state, now) = (self.state(), Instant::now());
+                state.check(&self.origin, party, &permit.about, now)?;
                 if let Some((limit, renews_in)) = state.exhausted(now) {
                     return Err(BudgetError::Exhausted { origin: self.origin.clone(), limit, renews_in });
                 }
@@ -242,6 +263,8 @@ impl Budget {
                         let start = *slot.get_or_insert_with(|| state.slot(now));
                         if start <= now {
                             state.requests += 1;
+                            (permit.number, permit.started) = (state.requests, now);
+                            state.circuits(party, &permit.about).for_each(|circuit| circuit.passes(permit.number));
                             return Ok(permit);
                         }
                         start
@@ -252,16 +275,23 @@ impl Budget {
         }
     }
 
-    async fn connection(self: &Arc<Self>) -> Permit {
+    async fn connection(self: &Arc<Self>, party: &Arc<Party>, about: About) -> Result<Permit, BudgetError> {
         let mut freed = std::pin::pin!(self.freed.notified());
+        let mut queued = None;
         loop {
             // Listening begins before looking, so that no release is missed between the two.
             freed.as_mut().enable();
             {
-                let mut state = self.state();
-                if state.in_use < state.limits.connections.unwrap_or(CONNECTIONS).max(1) {
-                    state.in_use += 1;
-                    return Permit { budget: Arc::clone(self) };
+                let (mut state, now) = (self.state(), Instant::now());
+                state.check(&self.origin, party, &about, now)?;
+                let total = state.limits.connections.unwrap_or(CONNECTIONS).max(1);
+                if state.shares.take(party, total) {
+                    let (budget, party) = (Arc::clone(self), Arc::clone(party));
+                    return Ok(Permit { budget, party, about, number: 0, started: now });
+                }
+                if queued.is_none() {
+                    state.shares.waits(party, true);
+                    queued = Some((Queued { budget: self, party }, party.waits()));
                 }
             }
             freed.as_mut().await;
@@ -278,10 +308,26 @@ impl Budget {
     }
 }
 
+/// Somebody who wants a connection, counted until dropped.
+struct Queued<'a> {
+    budget: &'a Budget,
+    party: &'a Party,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.budget.state().shares.waits(self.party, false);
+    }
+}
+
 /// One of the connections of a [`Budget`], given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
     budget: Arc<Budget>,
+    party: Arc<Party>,
+    about: About,
+    number: u64,
+    started: Instant,
 }
 
 impl Permit {
@@ -292,12 +338,63 @@ impl Permit {
         let (start, so_far) = state.day.filter(|(start, _)| now - *start < DAY).unwrap_or((now, 0));
         state.day = Some((start, so_far.saturating_add(bytes)));
     }
+
+    /// The server answered with this status; `wait` is how long it wants to be left alone.
+    pub fn answered(&self, status: u16, wait: Option<Duration>) {
+        let fault = match (status, wait) {
+            (429, _) => Fault::Busy(status),
+            (503, Some(wait)) if !wait.is_zero() => Fault::Busy(status),
+            (408 | 500 | 502 | 503 | 504, _) => Fault::Failing(status),
+            (401 | 403, _) => Fault::Denied(status),
+            _ => {
+                let state = &mut *self.budget.state();
+                state.host.answered();
+                state.shares.of(&self.party).answered();
+                state.refused.remove(&self.about.bucket);
+                return;
+            }
+        };
+        self.failed(fault);
+    }
+
+    /// There was no answer that says anything.
+    pub fn failed(&self, fault: Fault) {
+        let state = &mut *self.budget.state();
+        let About { bucket, folder } = &self.about;
+        let now = Instant::now();
+        let failed = |circuit: &mut Circuit| circuit.failed(fault, self.number, folder, self.started, now);
+        let share = state.shares.of(&self.party);
+        let is_closed = match fault {
+            Fault::Denied(_) => {
+                // The host is there.
+                state.host.answered();
+                share.answered();
+                failed(state.refused.entry(bucket.clone()).or_default())
+            }
+            _ => {
+                if fault == Fault::Silent {
+                    share.was_silent();
+                }
+                let is_closed = failed(&mut share.circuit);
+                failed(&mut state.host) || is_closed
+            }
+        };
+        if is_closed {
+            let origin = &self.budget.origin;
+            tracing::info!("{origin} failed several times in a row (last: {fault}): it is left alone for now");
+            // Who waits is told at once.
+            self.budget.freed.notify_waiters();
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.budget.state().in_use -= 1;
-        self.budget.freed.notify_one();
+        let state = &mut *self.budget.state();
+        state.circuits(&self.party, &self.about).for_each(|circuit| circuit.gone(self.number));
+        state.shares.give_back(&self.party);
+        // All of them: the next in turn may have its share already.
+        self.budget.freed.notify_waiters();
     }
 }
 

@@ -17,7 +17,7 @@ use object_store::client::{
 };
 use reqwest::header::{AGE, DATE, HeaderMap};
 
-use super::budget::{Ledger, Limits, Permit, retry_after};
+use super::budget::{Fault, Ledger, Limits, Permit, retry_after};
 use super::location::{Heard, SourceStats};
 
 /// Connects as object_store does, and enters each request in the ledger.
@@ -52,18 +52,20 @@ impl HttpService for Service {
         };
         let budget = ledger.budget(&origin, *limits);
         // Of an unknown kind: it is not tried again.
-        let permit = budget.enter().await.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        let path = uri.path_and_query().map_or_else(String::new, ToString::to_string);
+        let permit = budget.enter(ledger.party(), &path).await;
+        let permit = permit.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         stats.sent();
         let sent = Instant::now();
-        let response = self.inner.execute(request).await?;
+        let response = self.inner.execute(request).await.inspect_err(|error| tell(&permit, error))?;
         if let Some(time) = date(response.headers()) {
             stats.hear(Heard { time, at: sent + sent.elapsed() / 2 });
         }
-        if matches!(response.status().as_u16(), 429 | 503)
-            && let Some(wait) = retry_after(response.headers())
-        {
+        let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
+        if let (429 | 503, Some(wait)) = (status, wait) {
             budget.pause(wait);
         }
+        permit.answered(status, wait);
         let (parts, body) = response.into_parts();
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(Metered { body, permit: Some(permit) })))
     }
@@ -77,6 +79,15 @@ fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     }
     let date = DateTime::parse_from_rfc2822(headers.get(DATE)?.to_str().ok()?).ok()?;
     date.to_utc().checked_add_signed(TimeDelta::milliseconds(500))
+}
+
+/// What an error of the connection tells of the host.
+fn tell(permit: &Permit, error: &HttpError) {
+    match error.kind() {
+        HttpErrorKind::Connect => permit.failed(Fault::Unreachable),
+        HttpErrorKind::Timeout => permit.failed(Fault::Silent),
+        _ => {}
+    }
 }
 
 /// A response that holds its connection until it is read or dropped, and counts what arrives.
@@ -99,7 +110,12 @@ impl Body for Metered {
                 permit.received(frame.data_ref().map_or(0, |data| data.len() as u64));
             }
             // The end, or an error after which nothing comes.
-            _ => self.permit = None,
+            (end, permit) => {
+                if let (Some(Err(error)), Some(permit)) = (end, permit) {
+                    tell(permit, error);
+                }
+                self.permit = None;
+            }
         }
         Poll::Ready(frame)
     }

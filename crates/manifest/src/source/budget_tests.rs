@@ -30,7 +30,7 @@ async fn no_more_permits_than_connections_even_for_many_waiters() {
     let tasks = (0..60).map(|_| {
         let (budget, peak) = (Arc::clone(&budget), Arc::clone(&peak));
         async move {
-            let _permit = budget.enter().await.unwrap();
+            let _permit = budget.enter(&Arc::default(), "/b/f").await.unwrap();
             {
                 let mut peak = peak.lock().unwrap();
                 peak.0 += 1;
@@ -48,10 +48,10 @@ async fn no_more_permits_than_connections_even_for_many_waiters() {
 #[tokio::test]
 async fn a_waiter_that_gives_up_takes_no_connection_with_it() {
     let budget = Ledger::default().budget("http://h", limits(1));
-    let first = budget.enter().await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(5), budget.enter()).await.is_err());
+    let first = budget.enter(&Arc::default(), "/b/f").await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(5), budget.enter(&Arc::default(), "/b/f")).await.is_err());
     drop(first);
-    tokio::time::timeout(Duration::from_secs(1), budget.enter()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(1), budget.enter(&Arc::default(), "/b/f")).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn requests_are_spaced_by_the_rate() {
     let budget = Ledger::default().budget("http://h", rate);
     let start = Instant::now();
     for _ in 0..11 {
-        budget.enter().await.unwrap();
+        budget.enter(&Arc::default(), "/b/f").await.unwrap();
     }
     assert!(start.elapsed() >= Duration::from_millis(199), "{:?}", start.elapsed());
 }
@@ -71,13 +71,13 @@ async fn a_pause_holds_for_all_and_a_long_one_is_an_error() {
     let budget = ledger.budget("http://h", Limits::default());
     budget.pause(Duration::from_millis(80));
     let start = Instant::now();
-    ledger.budget("http://h", Limits::default()).enter().await.unwrap();
+    ledger.budget("http://h", Limits::default()).enter(&Arc::default(), "/b/f").await.unwrap();
     assert!(start.elapsed() >= Duration::from_millis(80));
     let start = Instant::now();
-    ledger.budget("http://other", Limits::default()).enter().await.unwrap();
+    ledger.budget("http://other", Limits::default()).enter(&Arc::default(), "/b/f").await.unwrap();
     assert!(start.elapsed() < Duration::from_millis(50), "another host is not paused");
     budget.pause(Duration::from_secs(3600));
-    let error = budget.enter().await.unwrap_err().to_string();
+    let error = budget.enter(&Arc::default(), "/b/f").await.unwrap_err().to_string();
     assert!(
         error.starts_with("http://h asks to be left alone for 3599 s, longer than is waited for (120 s)"),
         "{error}"
@@ -88,11 +88,11 @@ async fn a_pause_holds_for_all_and_a_long_one_is_an_error() {
 async fn the_days_bytes_run_out_and_renew() {
     let limit = Limits { bytes_per_day: Some(100), ..Limits::default() };
     let budget = Ledger::default().budget("http://h", limit);
-    let permit = budget.enter().await.unwrap();
+    let permit = budget.enter(&Arc::default(), "/b/f").await.unwrap();
     permit.received(99);
-    budget.enter().await.unwrap();
+    budget.enter(&Arc::default(), "/b/f").await.unwrap();
     permit.received(1);
-    let error = budget.enter().await.unwrap_err().to_string();
+    let error = budget.enter(&Arc::default(), "/b/f").await.unwrap_err().to_string();
     assert_eq!(
         error,
         "the limit of 100 bytes per day for http://h is used up (bytes-per-day); it renews in 24 h 0 min"

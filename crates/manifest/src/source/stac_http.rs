@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use stac_io::api::ClientBuilder;
 use url::Url;
 
-use super::budget::{Budget, Limits, retry_after, spread};
+use super::budget::{Budget, Fault, Limits, retry_after, spread};
 use super::location::SourceOptions;
 use super::secret::Secret;
 use super::stac_error::{StacLoadError, shown};
@@ -248,14 +248,25 @@ impl Client {
     }
 
     async fn attempt(&self, request: &Request) -> Result<Vec<u8>, Failure> {
-        let permit = self.budget.enter().await.map_err(|error| Failure::Final(error.into()))?;
+        let path = request.url.path();
+        let permit = self.budget.enter(self.options.storage.ledger.party(), path).await;
+        let permit = permit.map_err(|error| Failure::Final(error.into()))?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let url = || shown(&request.url);
-        let lost = |error: reqwest::Error| Failure::Passing {
-            // A wrong address does not become right: do not try for long.
-            attempts: if error.is_connect() { 3 } else { u32::MAX },
-            error: StacLoadError::Unreachable { url: url(), problem: causes(&error.without_url()) },
-            wait: None,
+        let lost = |error: reqwest::Error| {
+            // A wrong address does not become right, and who is silent once will be so again: do not try for long.
+            let attempts = match (error.is_connect(), error.is_timeout()) {
+                (true, _) => 3,
+                (_, true) => 2,
+                _ => u32::MAX,
+            };
+            if error.is_connect() {
+                permit.failed(Fault::Unreachable);
+            } else if error.is_timeout() {
+                permit.failed(Fault::Silent);
+            }
+            let error = StacLoadError::Unreachable { url: url(), problem: causes(&error.without_url()) };
+            Failure::Passing { attempts, error, wait: None }
         };
 
         let mut builder = match &request.body {
@@ -284,6 +295,7 @@ impl Client {
             return Err(too_large());
         }
         let wait = retry_after(response.headers());
+        permit.answered(status.as_u16(), wait);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             permit.received(chunk.len() as u64);

@@ -15,7 +15,7 @@ use s2ice_manifest::stac::{StacItem, possible};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::evidence::not_admitted;
-use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing, Stated};
+use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing, Stated, nothing_in};
 use super::search::catalogue;
 use super::trouble::whole;
 use super::wanted::Wanted;
@@ -114,7 +114,7 @@ pub async fn gather(
             None => format!("{}: {}", refusal.product, refusal.reason),
         });
         let input = stac.as_ref().map(|stac| stac.input.clone()).unwrap_or_default();
-        return Err(Error::Nothing(match first {
+        let reason = match first {
             Some(first) => format!("nothing can be stored ({} left out): {first}", refused.len()),
             None if counts.matched > 0 => format!(
                 "none of the {} items of {input} names a GeoTIFF of the arrays asked for: check --arrays and --collection",
@@ -136,7 +136,8 @@ pub async fn gather(
                 ),
                 (None, None) => format!("{input} has no item of tile {} ({seen} of others)", settings.tile),
             },
-        }));
+        };
+        return Err(nothing_in(Some(&catalogue), reason));
     }
     let index = IndexReadReport::default();
     Ok(Inputs {

@@ -12,7 +12,7 @@ use s2ice_manifest::source::tlm_parquet::{IndexFilter, read_index};
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
 
-use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing};
+use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing, nothing_in};
 use super::missing::Missing;
 use super::search::{catalogue, index_locations, query_of};
 use super::unindexed::{self, Reach};
@@ -37,7 +37,7 @@ pub async fn gather(
     let index_options = settings.reach_index();
     let read = read_index(&index_locations(settings), &index_options, &filter).await;
     progress.end();
-    let (rows, index) = read.map_err(|error| Error::Input(error.to_string()))?;
+    let (rows, index) = read.map_err(|error| Error::of_index(&error))?;
     let mut by_product: BTreeMap<ProductId, Vec<IndexRow>> = BTreeMap::new();
     let mut misplaced = Vec::new();
     let layout = settings.source_options.layout.unwrap_or_default();
@@ -136,7 +136,7 @@ pub async fn gather(
         .collect::<Vec<_>>();
     let is_held = aside.present.keys().any(|id| reach.held.contains(*id));
     if products.is_empty() && !standing.may_be_empty && !is_held {
-        return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));
+        return Err(nothing_in(catalogue.as_ref(), nothing_matched(settings, &counts, stac.as_ref())));
     }
     Ok(Inputs { products, index, stac, counts, catalogue, indexed, aside, unfound })
 }

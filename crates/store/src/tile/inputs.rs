@@ -11,7 +11,9 @@ use s2ice_manifest::stac::{Seen, StacItem};
 use s2ice_manifest::tlm::IndexRow;
 
 use super::prejudged::Prejudged;
+use crate::error::Error;
 use crate::report::{IndexedReport, ProductsReport, StacReport};
+use crate::unseen::Unseen;
 
 /// A product with its rows and its item.
 pub struct Gathered {
@@ -108,6 +110,14 @@ impl CatalogueLoad {
     pub fn updated_of(items: &[StacItem]) -> BTreeMap<ProductId, String> {
         let text = |updated: DateTime<Utc>| updated.to_rfc3339_opts(SecondsFormat::Millis, true);
         items.iter().filter_map(|item| Some((item.product, text(item.updated?)))).collect()
+    }
+}
+
+/// There is nothing to store in the input, as far as it was seen.
+pub fn nothing_in(catalogue: Option<&CatalogueLoad>, reason: String) -> Error {
+    match catalogue.and_then(|load| load.incomplete.first()) {
+        Some(gap) => Error::Unseen(Unseen::incomplete(&format!("{reason}; {gap}"))),
+        None => Error::Nothing(reason),
     }
 }
 

@@ -33,6 +33,7 @@ use crate::reference::Referencing;
 use crate::report::BuildReport;
 use crate::state::{self, StoreState};
 use crate::target::Target;
+use crate::unseen::{Input, Unseen};
 
 /// What a run is about to write.
 pub(super) struct Prepared {
@@ -65,7 +66,20 @@ pub(super) async fn prepare(
     let held = Holdings::new(loaded.state.clone());
     let look = Look { settings, held: &held, source: places.source.as_ref(), target };
     let again = Again { replaced: look.in_turn(loaded, memory).await?, ..Again::default() };
-    work_out(settings, memory, places, target, loaded, again, progress).await
+    let source = places.source.clone();
+    let unseen = || source.as_ref().and_then(|source| Unseen::of(Input::Source, source.unseen()?));
+    match work_out(settings, memory, places, target, loaded, again, progress).await {
+        Ok(mut prepared) => {
+            prepared.report.unseen.extend(unseen());
+            prepared.is_settled &= prepared.report.unseen.is_empty();
+            Ok(prepared)
+        }
+        // Of what was not seen nobody knows whether there is nothing.
+        Err(Error::Nothing(reason)) => {
+            Err(unseen().map_or(Error::Nothing(reason.clone()), |unseen| Error::Unseen(Unseen { reason, ..unseen })))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What a run has found out before it begins anew.
@@ -157,7 +171,8 @@ async fn work_out(
     updated.retain(|id, _| !held.contains(*id) || !unseen.contains(id.to_string().as_str()));
     let all: Vec<Refusal> = refused.iter().chain(&unfound).cloned().collect();
     let asked = |id: ProductId| inputs.get(&id).copied().filter(|_| !later.contains(&id));
-    remember(settings, memory, held, asked, &all, &incomplete, &superseded);
+    let is_seen = source.is_none_or(|source| source.unseen().is_none());
+    remember(settings, memory, held, asked, &all, &incomplete, &superseded, is_seen);
     if catalogue.as_ref().is_none_or(|load| !load.incremental && load.incomplete.is_empty()) {
         memory.forget_gone(|id| inputs.contains_key(&id));
     }
@@ -226,7 +241,9 @@ async fn work_out(
         catalogue: report,
         from_cache,
     };
-    let report = told.report(settings, &places, &plan, &references);
+    let mut report = told.report(settings, &places, &plan, &references);
+    let gaps = catalogue.iter().flat_map(|load| &load.incomplete);
+    report.unseen.extend(gaps.map(|gap| Unseen::incomplete(gap)));
     let is_settled = is_complete && !catalogue.as_ref().is_some_and(|load| load.backlog);
     let addresses = addresses(&plan, places.source.as_ref());
     let seen = catalogue.map(|load| load.seen);
@@ -255,11 +272,7 @@ async fn read_inputs(
         SourceKind::Jp2 => gather(settings, standing, reach, progress).await?,
         SourceKind::Cog => cog::gather(settings, standing, held, &places.url, progress).await?,
     };
-    let gaps = inputs.catalogue.iter().flat_map(|load| &load.incomplete);
-    for reason in gaps.clone() {
-        tracing::warn!("the answer of the catalogue is incomplete: {reason}");
-    }
-    if settings.prune && gaps.count() > 0 {
+    if settings.prune && inputs.catalogue.as_ref().is_some_and(|load| !load.incomplete.is_empty()) {
         tracing::warn!("nothing is pruned, since the answer of the catalogue is incomplete");
     }
     Ok(inputs)

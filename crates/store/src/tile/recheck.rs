@@ -51,7 +51,8 @@ impl Look<'_> {
         let share = share(memory, self.held);
         let last = share.last().map(ToString::to_string);
         let seen = self.at(loaded, share).await?;
-        if let Some(last) = last {
+        // What could not be looked at keeps its turn.
+        if let Some(last) = last.filter(|_| seen.iter().any(|(_, seen)| seen.is_ok())) {
             memory.looked_up_to(last);
         }
         Ok(seen.into_iter().filter(|(_, seen)| matches!(seen, Ok(true))).map(|(id, _)| id).collect())

@@ -32,7 +32,7 @@ pub async fn catalogue(
     let address = input.reveal().map_err(|error| Error::Request(format!("stac: {error}")))?;
     let loaded = load_stac(&address, &query_of(settings, standing), &settings.stac_options).await;
     progress.end();
-    let mut load = loaded.map_err(|error| Error::Input(error.to_string()))?;
+    let mut load = loaded.map_err(|error| Error::of_catalogue(&error))?;
     let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();
     if nothing && !load.incremental {
         let tiles: Vec<String> = load.outside_tile.iter().map(|(tile, count)| format!("{count} of {tile}")).collect();

@@ -273,11 +273,10 @@ impl BuildSettings {
         Ok(self)
     }
 
-    /// Lets everything that is asked count in one ledger: what lies on one host shares its limits.
+    /// Lets all inputs count in one ledger: what lies on one host shares its limits. Store and memory are none of them.
     pub fn share(&mut self, ledger: &Ledger) {
-        let all = [&mut self.source_options, &mut self.store_options, &mut self.stac_options.storage];
-        let more = [&mut self.index_options, &mut self.memory_options].into_iter().flatten();
-        all.into_iter().chain(more).for_each(|options| options.ledger = ledger.clone());
+        let inputs = [&mut self.source_options, &mut self.stac_options.storage];
+        inputs.into_iter().chain(self.index_options.as_mut()).for_each(|options| options.ledger = ledger.clone());
     }
 
     /// How the index files are reached: as they say themselves, else as the source where they lie in its bucket.

@@ -123,6 +123,7 @@ impl Told<'_> {
             eras,
             refused: self.refused,
             refused_counts,
+            unseen: Vec::new(),
             incomplete: self.incomplete.iter().map(Into::into).collect(),
             leaving: self.leaving.iter().map(Left::from).collect(),
             source_use: SourceUse { requests, bytes, from_cache: self.from_cache },

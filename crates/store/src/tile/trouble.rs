@@ -7,6 +7,7 @@ use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::aws_tree::AwsError;
+use s2ice_manifest::source::budget::BudgetError;
 use s2ice_manifest::source::facts::FactsError;
 use s2ice_manifest::source::jp2_header::FileError;
 use s2ice_manifest::source::location::SourceError;
@@ -41,8 +42,10 @@ impl Trouble {
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
         match error {
-            SourceError::Timeout { .. } => Self::Silent(error.into()),
-            error if error.concerns_whole_source() => Self::Fatal(error.into()),
+            SourceError::Timeout { .. } | SourceError::Budget(BudgetError::GivenUp { .. }) => {
+                Self::Silent(Error::of_source(error))
+            }
+            error if error.concerns_whole_source() => Self::Fatal(Error::of_source(error)),
             error => Self::Refused(RefusalKind::Source, error.to_string()),
         }
     }

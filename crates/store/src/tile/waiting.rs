@@ -104,7 +104,9 @@ pub fn waits(
 }
 
 /// Remembers the refusals of a run, and forgets those of what is not refused any more. `asked` gives the fingerprints of the
-/// products that it looked at.
+/// products that it looked at. What a source refused that answered nothing at all is asked for by the next run: that has
+/// then seen as little, and shall know it.
+#[allow(clippy::too_many_arguments)]
 pub fn remember(
     settings: &BuildSettings,
     memory: &Memory,
@@ -113,6 +115,7 @@ pub fn remember(
     refused: &[Refusal],
     incomplete: &[Incomplete],
     superseded: &BTreeMap<ProductId, ProductId>,
+    is_seen: bool,
 ) {
     let policy = policy(settings);
     let names: BTreeSet<(&str, Option<&str>)> =
@@ -133,6 +136,7 @@ pub fn remember(
             // It follows from what is refused of its rasters.
             RefusalKind::Empty => continue,
             kind if is_for_others(kind) => continue,
+            RefusalKind::Source if !is_seen => continue,
             RefusalKind::Superseded => match superseded.get(&id) {
                 Some(by) => Some((*by, BTreeSet::new())),
                 None => continue,

@@ -26,8 +26,11 @@ pub(super) fn status(text: &str) -> Option<u16> {
 
 /// True where the same request may succeed in a while: throttled or a failing server.
 pub(super) fn is_transient(error: &Error) -> bool {
-    matches!(error, Error::Generic { .. })
-        && matches!(status(&error.to_string()), Some(408 | 429 | 500 | 502 | 503 | 504))
+    matches!(error, Error::Generic { .. }) && status(&error.to_string()).is_some_and(is_passing)
+}
+
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
 pub(super) fn classify(error: &Error, context: &Context<'_>) -> SourceError {
@@ -54,6 +57,9 @@ fn by_cause(error: &Error, text: &str, context: &Context<'_>) -> SourceError {
         match kind {
             HttpErrorKind::Connect => return SourceError::Unreachable { url, detail: innermost(error) },
             HttpErrorKind::Timeout => return SourceError::Timeout { url },
+            HttpErrorKind::Request | HttpErrorKind::Interrupted => {
+                return SourceError::Failing { url, detail: innermost(error) };
+            }
             _ => {}
         }
     }
@@ -85,6 +91,7 @@ fn by_status(status: u16, text: &str, context: &Context<'_>) -> SourceError {
     let detail = code.map_or_else(|| status.to_string(), |code| format!("{status} {code}"));
     match status {
         401 | 403 => SourceError::Denied { url, detail },
+        status if is_passing(status) => SourceError::Failing { url, detail: format!("the server answered {detail}") },
         404 if matches!(code, Some("NoSuchBucket" | "ContainerNotFound")) => no_bucket(context),
         404 if is_page(text) && !is_web(context.source) => {
             SourceError::WrongEndpoint { url, detail: "404 with a web page".to_owned() }

@@ -63,6 +63,14 @@ pub enum SourceError {
         /// Status and the service's error code.
         detail: String,
     },
+    /// 408, 429 or 5xx after patience, or a connection that broke.
+    #[error("{url} could not be read for now: {detail}; try again later")]
+    Failing {
+        /// What was asked for.
+        url: String,
+        /// Status and the service's error code, or what happened.
+        detail: String,
+    },
     /// Nothing to sign requests with.
     #[error("no credentials found for {url}: set them in the environment, or read anonymously if the data is public")]
     NoCredentials {
@@ -162,6 +170,9 @@ impl SourceError {
     /// True for failures of the source and not of a file: asking it for thousands of further files would tell the same.
     #[must_use]
     pub fn concerns_whole_source(&self) -> bool {
+        if let Self::Budget(BudgetError::GivenUp { .. }) = self {
+            return false;
+        }
         matches!(
             self,
             Self::Unreachable { .. }
@@ -171,6 +182,21 @@ impl SourceError {
                 | Self::WrongRegion { .. }
                 | Self::WrongEndpoint { .. }
                 | Self::NoRange { .. }
+                | Self::Budget(_)
+        )
+    }
+
+    /// True where there was no answer about the file: nobody knows what it is, and nothing is wrong with what is known of
+    /// it. That a file does not exist is an answer.
+    #[must_use]
+    pub fn is_unseen(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Timeout { .. }
+                | Self::Denied { .. }
+                | Self::Failing { .. }
+                | Self::NoCredentials { .. }
                 | Self::Budget(_)
         )
     }

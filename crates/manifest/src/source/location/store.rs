@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,14 +18,18 @@ use super::classify::{Context, classify, is_transient};
 use super::open::{Effective, Opened, SourceOptions, check, open};
 use super::{SourceError, SourceUrl};
 
-/// How often a throttled request is tried again, after waiting this many seconds each time: two minutes in all.
-const PATIENCE: [u64; 7] = [1, 2, 4, 8, 16, 30, 60];
+/// How often a throttled request is tried again, after waiting this many seconds each time: two minutes in all. A host
+/// that answers nothing at all meanwhile is left alone before that (see [`super::super::circuit`]).
+const PATIENCE: [u64; 8] = [1, 2, 4, 8, 12, 20, 30, 45];
 
 /// What was asked of a source so far.
 #[derive(Debug, Default)]
 pub struct SourceStats {
     requests: AtomicU64,
     bytes: AtomicU64,
+    answers: AtomicU64,
+    /// Why there was no answer, the first time.
+    unanswered: OnceLock<SourceError>,
     heard: Mutex<Option<Heard>>,
 }
 
@@ -48,6 +52,18 @@ impl SourceStats {
     /// Counts a request that goes out.
     pub(crate) fn sent(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn note<T>(&self, answer: Result<T, SourceError>) -> Result<T, SourceError> {
+        match &answer {
+            Err(error) if error.is_unseen() => {
+                self.unanswered.get_or_init(|| error.clone());
+            }
+            _ => {
+                self.answers.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        answer
     }
 
     /// Bytes of file contents received.
@@ -175,6 +191,13 @@ impl Source {
         &self.inner.stats
     }
 
+    /// Why nothing is known of it: something was asked, and nothing was answered. That a file does not exist is an answer.
+    #[must_use]
+    pub fn unseen(&self) -> Option<&SourceError> {
+        let stats = &self.inner.stats;
+        stats.unanswered.get().filter(|_| stats.answers.load(Ordering::Relaxed) == 0)
+    }
+
     /// The client below.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -248,17 +271,17 @@ impl Source {
         let mut waits = PATIENCE.iter();
         loop {
             let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-            match self.attempt(&key, options).await {
-                Ok(fetched) => return Ok(fetched),
-                Err(error) if is_transient(&error) => match waits.next() {
-                    Some(seconds) => {
-                        tracing::debug!(url, seconds, %error, "throttled, waiting");
-                        let jitter = spread(self.inner.stats.requests());
-                        tokio::time::sleep(Duration::from_secs(*seconds).mul_f64(jitter)).await;
-                    }
-                    None => return Err(self.explain(&error, &url, range.start)),
-                },
-                Err(error) => return Err(self.explain(&error, &url, range.start)),
+            let error = match self.attempt(&key, options).await {
+                Ok(fetched) => return self.inner.stats.note(Ok(fetched)),
+                Err(error) => error,
+            };
+            match waits.next().filter(|_| is_transient(&error)) {
+                Some(seconds) => {
+                    tracing::debug!(url, seconds, %error, "throttled, waiting");
+                    let jitter = spread(self.inner.stats.requests());
+                    tokio::time::sleep(Duration::from_secs(*seconds).mul_f64(jitter)).await;
+                }
+                None => return self.inner.stats.note(Err(self.explain(&error, &url, range.start))),
             }
         }
     }
@@ -314,10 +337,9 @@ impl Source {
         let _permit = self.inner.permits.acquire().await.map_err(|e| other(&url, &e.to_string()))?;
         self.count();
         let options = GetOptions { head: true, ..GetOptions::default() };
-        match self.inner.store.get_opts(&key, options).await {
-            Ok(result) => Ok(listed(path.to_owned(), result.meta)),
-            Err(error) => Err(self.explain(&error, &url, 0)),
-        }
+        let found = self.inner.store.get_opts(&key, options).await;
+        let found = found.map(|result| listed(path.to_owned(), result.meta));
+        self.inner.stats.note(found.map_err(|error| self.explain(&error, &url, 0)))
     }
 
     /// All files below a folder of the source (`""` or `/`: the whole source), sorted by path.
@@ -349,7 +371,9 @@ impl Source {
         let mut out = Vec::new();
         let mut seen: u64 = 0;
         let mut stream = inner.store.list((!key.as_ref().is_empty()).then_some(&key));
-        while let Some(meta) = stream.try_next().await.map_err(|error| self.explain_list(&error, &url))? {
+        loop {
+            let next = stream.try_next().await.map_err(|error| self.explain_list(&error, &url));
+            let Some(meta) = self.inner.stats.note(next)? else { break };
             seen += 1;
             if seen.is_multiple_of(1000) {
                 self.count();

@@ -1,0 +1,96 @@
+"""A web server of a folder that can refuse, fail, be silent or be gone."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.utils import send_file
+
+from support.s3 import Quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+How = Literal["denied", "failing", "silent", "gone"]
+STATUS = {"denied": "403 Forbidden", "failing": "503 Service Unavailable", "busy": "429 Too Many Requests"}
+
+
+@dataclass
+class Host:
+    """The files of a folder, for as long as the host is well."""
+
+    root: Path
+    how: str = ""
+    about: str = ""
+    """What paths must have in them to be concerned."""
+    port: int = 0
+    requests: list[str] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
+    server: BaseWSGIServer | None = None
+    delay: float = 0.0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        self.requests.append(path)
+        self.done.wait(self.delay)
+        how = self.how if self.about in path else ""
+        if how == "silent":
+            self.done.wait(60)
+        if how in STATUS:
+            start_response(STATUS[how], [("Content-Length", "0")])
+            return [b""]
+        file = self.root / path.lstrip("/")
+        if not file.is_file():
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return [b""]
+        response = send_file(file, environ, conditional=True, etag=True)
+        return response(environ, start_response)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.done.clear()
+        self.server = make_server("127.0.0.1", self.port, self, threaded=True, request_handler=Quiet)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self.done.set()
+        if self.server:
+            self.server.shutdown()
+            self.server.server_close()
+            self.server = None
+
+    @contextmanager
+    def unwell(self, how: str, about: str = "") -> Iterator[None]:
+        """Unwell for as long as the block lasts."""
+        if how == "gone":
+            self.stop()
+        else:
+            self.how, self.about = how, about
+        try:
+            yield
+        finally:
+            self.how = self.about = ""
+            self.done.set()
+            if how == "gone":
+                self.start()
+            self.done.clear()
+
+
+@contextmanager
+def serve(*roots: Path) -> Iterator[list[Host]]:
+    """Hosts of these folders."""
+    hosts = [Host(root) for root in roots]
+    with ExitStack() as stack:
+        for host in hosts:
+            host.start()
+            stack.callback(host.stop)
+        yield hosts
