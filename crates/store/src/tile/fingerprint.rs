@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::geometry::AngleArray;
+use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
 use sha2::{Digest, Sha256};
 
@@ -70,6 +71,17 @@ pub fn of_product(salt: &Salt, product: &Gathered) -> i64 {
         hash.text(&size.to_string());
     }
     hash.finish()
+}
+
+/// Fingerprint of what an item says of its product, and of when it last changed.
+pub fn of_item(item: &StacItem) -> i64 {
+    number_of_texts(&[
+        format!("{:?}", item.collection),
+        format!("{:?}", item.changed()),
+        format!("{:?}", item.datetime),
+        format!("{:?}", item.cloud_cover),
+        format!("{:?}", item.datastrip_id),
+    ])
 }
 
 /// SHA-256 of texts, hexadecimal.
