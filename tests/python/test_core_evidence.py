@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from test_core import (
     MEMORIES,
+    angles,
     cloud_cover,
     file_of,
     land,
@@ -67,8 +68,16 @@ def test_what_comes_later_is_not_mixed_with_what_the_product_was(
 # The catalogue says that a product changed: its files are looked at, whatever the index says.
 
 
+XML: dict[str, Callable[..., None]] = {
+    "offset": offset,
+    "time": sensing_time,
+    "cover": cloud_cover,
+    "angles": angles,
+}
+
+
 @pytest.mark.parametrize("memory", MEMORIES)
-@pytest.mark.parametrize("what", ["file", "offset", "time", "nothing", "out of reach"])
+@pytest.mark.parametrize("what", ["file", "offset", "time", "cover", "angles", "nothing", "out of reach"])
 def test_a_changed_item_has_the_files_looked_at(
     living: Living, items: Catalogue, memory: str | None, what: str
 ) -> None:
@@ -82,10 +91,8 @@ def test_a_changed_item_has_the_files_looked_at(
     living.run(None, **api)
     if what in ("file", "out of reach"):
         older(file_of(archive, names[1], "B01_60m"))
-    elif what == "offset":
-        offset(archive, names[1])
-    elif what == "time":
-        sensing_time(archive, names[1])
+    elif what in XML:
+        XML[what](archive, names[1])
     archive.stamp(names[1], datetime(2024, 6, 30))
     items.put(archive.items(names))
     if what == "out of reach":
@@ -106,7 +113,7 @@ def test_a_changed_item_has_the_files_looked_at(
 # A full run looks at a share of the products: at their files and at their XML.
 
 
-@pytest.mark.parametrize("change", [offset, sensing_time])
+@pytest.mark.parametrize("change", [offset, sensing_time, cloud_cover])
 def test_full_runs_find_an_xml_that_nothing_announces(
     living: Living, items: Catalogue, change: Callable[..., None]
 ) -> None:
@@ -163,7 +170,8 @@ def test_a_cover_that_the_item_states_counts_in_every_run(living: Living, items:
     older(file_of(archive, names[0], "B01_60m"))
     living.s2ice("index", "--source", archive.root, "-o", index, "-q")
     report = living.run(None, "--max-cloud-cover", 50, **api)
-    assert report["catalogue"]["mode"] == "incremental"
+    # What changed does not tell: everything is asked for.
+    assert report["catalogue"]["mode"] == "full"
     assert report["changes"]["updated"] == [names[0]]
 
 

@@ -187,6 +187,16 @@ pub fn datastrip_start(datastrip_id: &str) -> Option<DateTime<Utc>> {
     datastrip_id.split('_').filter_map(|part| part.strip_prefix('S')).find_map(time)
 }
 
+/// The same by the folder of a file: `GRANULE/L2A_T33TVN_A046271_20240501T100725/...` (since December 2016).
+pub fn granule_start(path: &str) -> Option<DateTime<Utc>> {
+    let mut folders = path.split('/').skip_while(|folder| *folder != "GRANULE").skip(1);
+    let mut parts = folders.next()?.split('_');
+    let level: Option<Level> = parts.next()?.parse().ok();
+    let is_next = |part: Option<&str>, mark: char| part.is_some_and(|part| part.starts_with(mark));
+    let start = (is_next(parts.next(), 'T') && is_next(parts.next(), 'A')).then(|| parts.next()).flatten();
+    start.filter(|_| level.is_some() && parts.next().is_none()).and_then(time)
+}
+
 /// How far the starts of one datastrip may lie apart in two processings of it. The halves of a datatake start at least some
 /// ten seconds apart.
 pub(crate) const SAME_DATASTRIP: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
@@ -240,6 +250,22 @@ mod tests {
             "S2A_OPER_MSI_L1C_TL_SGS__20181231T203637_A018414_T10SDG",
         ] {
             assert!(name.parse::<ProductId>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_folder_of_a_granule_tells_the_start_of_its_datastrip() {
+        let path = "/x.SAFE/GRANULE/L2A_T01WCP_A041826_20230625T234624/IMG_DATA/R10m/b.jp2";
+        assert_eq!(granule_start(path).unwrap().to_rfc3339(), "2023-06-25T23:46:24+00:00");
+        for other in [
+            "GRANULE/S2A_OPER_MSI_L1C_TL_SGS__20161206T104112_A007608_T32TNT_N02.04/x.jp2",
+            "GRANULE/L2A_T01WCP_A041826_20230625T234624_x/x.jp2",
+            "GRANULE/L2A_T01WCP_A041826/x.jp2",
+            "GRANULE/L2A_20230625T234624/x.jp2",
+            "tiles/1/W/CP/2023/6/25/0/B02.jp2",
+            "GRANULE",
+        ] {
+            assert_eq!(granule_start(other), None, "{other}");
         }
     }
 

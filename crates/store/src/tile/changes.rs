@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use s2ice_manifest::assemble::Step;
 use s2ice_manifest::decide::{Leaving, LeavingReason};
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::ProductId;
+use s2ice_manifest::product::{ProductId, ProductMetadata};
 
 use crate::commit::Loaded;
 use crate::error::Result;
@@ -78,15 +78,18 @@ pub fn changes(
     out
 }
 
-/// The cloud cover is kept with single precision.
-#[allow(clippy::cast_possible_truncation)]
 fn same_step(a: &Step, b: &Step) -> bool {
-    let mut a = a.metadata.clone();
-    let mut b = b.metadata.clone();
-    for metadata in [&mut a, &mut b] {
-        metadata.cloud_cover = metadata.cloud_cover.map(|percent| f64::from(percent as f32));
-    }
-    a == b
+    same_metadata(&a.metadata, &b.metadata)
+}
+
+/// True where metadata are the same to a store, which keeps the cloud cover with single precision.
+#[allow(clippy::cast_possible_truncation)]
+pub fn same_metadata(a: &ProductMetadata, b: &ProductMetadata) -> bool {
+    let kept = |metadata: &ProductMetadata| {
+        let cloud_cover = metadata.cloud_cover.map(|percent| f64::from(percent as f32));
+        ProductMetadata { cloud_cover, ..metadata.clone() }
+    };
+    kept(a) == kept(b)
 }
 
 /// References that each array of the plan will have, those that the store holds included.

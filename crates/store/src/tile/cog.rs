@@ -92,6 +92,7 @@ pub async fn gather(
     let counts = ProductsReport { matched: load.items.len(), ..ProductsReport::default() };
     let (mut products, mut refused, mut present) = (Vec::new(), Vec::new(), BTreeMap::new());
     let (rejected, not_understood, seen) = (load.rejected, load.refused, load.seen);
+    let why_not = rejected.iter().map(|rejected| (rejected.product, rejected.rejection.to_string())).collect();
     for item in load.items {
         let (id, before) = (item.product, refused.len());
         let Some(product) = product(item, source, &wanted, &mut refused) else {
@@ -147,7 +148,7 @@ pub async fn gather(
         counts,
         catalogue: Some(catalogue),
         indexed: None,
-        aside: Aside { present, refused, ..Aside::default() },
+        aside: Aside { present, refused, why_not, ..Aside::default() },
         unfound: Vec::new(),
     })
 }

@@ -7,13 +7,16 @@ use s2ice_manifest::decide::{Leaving, LeavingReason, Resolutions};
 use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::manifest::Placement;
-use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata, datastrip_start};
+use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::raster::{Asset, Quantity};
+use s2ice_manifest::stac::StacItem;
 
+use super::changes::same_metadata;
 use super::fingerprint::{Salt, of_product};
 use super::inputs::Gathered;
-use super::prejudged::{Prejudged, Why};
+use super::prejudged::{Prejudged, Why, start_of};
 use super::trouble::whole;
+use super::wanted::Wanted;
 use crate::holdings::Holdings;
 
 /// The input, compared with the stores of the tile.
@@ -44,8 +47,12 @@ pub struct Choice<'a> {
     pub prune: bool,
     /// Which copies of a raster.
     pub resolutions: Resolutions,
+    /// Which rasters.
+    pub wanted: &'a Wanted,
     /// Which arrays of angles.
     pub angles: &'a BTreeSet<AngleArray>,
+    /// Why products are not among the inputs.
+    pub why_not: &'a BTreeMap<ProductId, String>,
 }
 
 /// Compares the input with what the store holds.
@@ -74,8 +81,9 @@ pub fn difference(
         let fingerprint = same.unwrap_or_else(|| given(choice.salt));
         out.inputs.insert(product.id, fingerprint);
         let Some(metadata) = held.metadata(product.id) else {
-            // Where the item tells the datastrip, no file has to be asked. What is pruned takes nobody's place.
-            let start = product.item.as_ref().and_then(|item| datastrip_start(item.datastrip_id.as_deref()?));
+            // Where the datastrip is known, no file has to be asked. What is pruned takes nobody's place.
+            let paths = product.rows.iter().map(|row| row.path.as_str());
+            let start = product.item.as_ref().and_then(|item| start_of(item, paths));
             let quantities = product.main_quantities();
             let start = start.filter(|_| !choice.prune && !exempt.contains(&product.id));
             match start.and_then(|start| held.supersedes(product.id, start, &quantities)) {
@@ -86,7 +94,8 @@ pub fn difference(
             }
             continue;
         };
-        if let Some(reason) = admits(&product, metadata) {
+        let is_asked = rechecks(product.id) || is_told_otherwise(&product, metadata);
+        if let Some(reason) = admits(&product, metadata).filter(|_| !is_asked) {
             // As if the input did not have it: it goes only where that is asked for.
             out.inputs.remove(&product.id);
             if choice.prune {
@@ -95,7 +104,7 @@ pub fn difference(
         } else {
             let rasters = product.rows.iter().map(|row| row.asset).chain(product.unread.iter().copied());
             out.asked.insert(product.id, rasters.collect());
-            if fingerprint != held_inputs || rechecks(product.id) {
+            if fingerprint != held_inputs || is_asked {
                 out.changed.push(product);
                 continue;
             }
@@ -156,7 +165,7 @@ impl Difference {
         contradicted: &BTreeMap<ProductId, Refusal>,
         choice: &Choice<'_>,
     ) -> Merged {
-        let Choice { prune, angles, .. } = *choice;
+        let Choice { prune, angles, wanted, why_not, .. } = *choice;
         let mut records: BTreeMap<ProductId, ProductRecord> = resolved.into_iter().map(|r| (r.id, r)).collect();
         let refusals = Refusals::of(refused);
         let (mut leaving, mut behind) = (Vec::new(), BTreeSet::new());
@@ -165,7 +174,13 @@ impl Difference {
             let mut leaves = |raster, reason| leaving.push(Leaving { product: id, raster, reason });
             let filtered = refusals.find(&id.to_string(), None, |kind| kind == RefusalKind::Filtered);
             if prune && (filtered.is_some() || !self.inputs.contains_key(&id)) {
-                let why = filtered.map_or_else(|| NOT_IN_INPUTS.to_owned(), |refusal| refusal.reason.clone());
+                let is_wanted = || held.rasters(id).iter().any(|raster| wanted.admits(raster.asset));
+                let why = match (filtered, why_not.get(&id)) {
+                    (Some(refusal), _) => refusal.reason.clone(),
+                    (None, Some(why)) => why.clone(),
+                    (None, None) if is_wanted() => NOT_IN_INPUTS.to_owned(),
+                    (None, None) => NOT_WANTED.to_owned(),
+                };
                 leaves(None, LeavingReason::Pruned { why });
                 continue;
             }
@@ -198,7 +213,8 @@ impl Difference {
                         leaves(Some(asset), LeavingReason::AnotherFile { why: refusal.reason.clone() });
                     }
                     None if prune && !in_input => {
-                        leaves(Some(asset), LeavingReason::Pruned { why: NOT_IN_INPUTS.to_owned() });
+                        let why = if wanted.admits(asset) { NOT_IN_INPUTS } else { NOT_WANTED };
+                        leaves(Some(asset), LeavingReason::Pruned { why: why.to_owned() });
                     }
                     None => {
                         if asked.is_some() && refusals.names(id, asset.quantity) {
@@ -235,6 +251,20 @@ pub fn is_remade(new: &ProductMetadata, old: &ProductMetadata) -> bool {
         && (Radiometry::of(new) != Radiometry::of(old) || new.sensing_time_us != old.sensing_time_us)
 }
 
+/// True where metadata tell anything else of a product than what the store has of it.
+pub fn is_another(new: &ProductMetadata, old: &ProductMetadata) -> bool {
+    new.source == old.source && !same_metadata(new, old)
+}
+
+/// True where an item says something else than the store has by an item's word alone.
+fn is_told_otherwise(product: &Gathered, held: &ProductMetadata) -> bool {
+    let told = |item: &StacItem| {
+        let cloud_cover = item.cloud_cover;
+        ProductMetadata { datastrip_id: item.datastrip_id.clone(), cloud_cover, ..held.clone() }
+    };
+    held.source == MetadataSource::Name && product.item.as_ref().is_some_and(|item| !same_metadata(&told(item), held))
+}
+
 /// The products of store and input as one set.
 pub struct Merged {
     /// They themselves.
@@ -244,6 +274,9 @@ pub struct Merged {
     /// Products of which the store keeps something that could not be read this time: their rows are dealt with in part.
     pub behind: BTreeSet<ProductId>,
 }
+
+/// Why a raster is pruned that is there.
+const NOT_WANTED: &str = "it is not among the arrays asked for";
 
 /// Why something is pruned that no filter keeps out.
 const NOT_IN_INPUTS: &str = "the inputs no longer have it";

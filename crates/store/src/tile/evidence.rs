@@ -54,6 +54,8 @@ pub struct Evidence {
     pub prejudged: Vec<Prejudged>,
     /// What was left out so far.
     pub refused: Vec<Refusal>,
+    /// True where only the item of a product tells whether it is admitted, and none is at hand.
+    pub lacks_items: bool,
     /// Products that their own pixels contradict; they are among these.
     pub contradicted: BTreeMap<ProductId, Refusal>,
     /// Answers that were remembered.
@@ -75,7 +77,7 @@ pub async fn evidence(
 ) -> Result<Evidence> {
     let job = Job { settings, reader, held, resolutions: policy.resolutions, patience: Patience::default() };
     let (mut refused, mut prejudged, mut contradicted) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let mut waiting = job.metadata(products, &mut refused, progress).await?;
+    let (mut waiting, lacks_items) = job.metadata(products, &mut refused, progress).await?;
     let mut products: Vec<ProductRecord> = Vec::with_capacity(waiting.len());
     waiting.sort_by_key(|asked| std::cmp::Reverse(precedence(asked.product.id)));
     while !waiting.is_empty() {
@@ -100,7 +102,7 @@ pub async fn evidence(
         waiting = later;
     }
     refused.extend(contradicted.values().cloned());
-    Ok(Evidence { products, prejudged, refused, contradicted, from_cache: reader.remembered() })
+    Ok(Evidence { products, prejudged, refused, lacks_items, contradicted, from_cache: reader.remembered() })
 }
 
 /// True where a product that was resolved is a later processing of the same acquisition, and surely has all that one could
@@ -157,14 +159,15 @@ impl Job<'_> {
         self.settings.source_options.at_once() * 2
     }
 
+    /// The products that are admitted, with their metadata, and whether the items of others would be needed to tell.
     async fn metadata(
         &self,
         products: Vec<Gathered>,
         refused: &mut Vec<Refusal>,
         progress: &dyn Progress,
-    ) -> Result<Vec<Asked>> {
+    ) -> Result<(Vec<Asked>, bool)> {
         progress.begin(Phase::Metadata, Some(products.len() as u64));
-        let mut out = Vec::with_capacity(products.len());
+        let (mut out, mut lacks_items) = (Vec::with_capacity(products.len()), false);
         let mut answers = futures::stream::iter(products)
             .map(|product| async move {
                 let answer = self.patience.bear(product.id, self.reader.read_product(&product).await);
@@ -173,9 +176,8 @@ impl Job<'_> {
             })
             .buffered(self.parallel());
         while let Some((product, answer)) = answers.next().await {
-            let is_held = self.held.contains(product.id);
             match answer {
-                Ok((metadata, angles)) => match not_admitted(self.settings, &product, &metadata, is_held) {
+                Ok((metadata, angles)) => match self.not_admitted(&product, &metadata, &mut lacks_items) {
                     None => {
                         let angles = match angles {
                             Ok(angles) => angles,
@@ -194,7 +196,17 @@ impl Job<'_> {
             }
         }
         progress.end();
-        Ok(out)
+        Ok((out, lacks_items))
+    }
+
+    /// What keeps a product out; where its item would have to tell and is not at hand, what the store holds is admitted.
+    fn not_admitted(&self, product: &Gathered, metadata: &ProductMetadata, lacks_items: &mut bool) -> Option<String> {
+        let reason = not_admitted(self.settings, product, metadata, false)?;
+        if product.item.is_none() && self.settings.stac.is_some() {
+            *lacks_items = true;
+            return not_admitted(self.settings, product, metadata, self.held.contains(product.id));
+        }
+        Some(reason)
     }
 
     async fn rasters(

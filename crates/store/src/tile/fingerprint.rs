@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::geometry::AngleArray;
+use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -73,6 +74,17 @@ pub fn of_product(salt: &Salt, product: &Gathered) -> i64 {
         hash.text(&asset.name());
         hash.text(&size.to_string());
     }
+    hash.finish()
+}
+
+/// Fingerprint of what an item says of its product, and of when it last changed.
+pub fn of_item(item: &StacItem) -> i64 {
+    let mut hash = Fields(Sha256::new());
+    hash.text(&format!("{:?}", item.collection));
+    hash.text(&format!("{:?}", item.changed()));
+    hash.text(&format!("{:?}", item.datetime));
+    hash.text(&format!("{:?}", item.cloud_cover));
+    hash.text(&format!("{:?}", item.datastrip_id));
     hash.finish()
 }
 

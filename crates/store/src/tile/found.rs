@@ -18,6 +18,7 @@ use super::jp2::SafeReader;
 use super::places::Places;
 use super::prejudged::Prejudged;
 use super::waiting::hold_back;
+use super::wanted::Wanted;
 use super::{BuildSettings, HeaderPolicy, nothing};
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
@@ -60,6 +61,8 @@ pub struct Found {
     pub prejudged: Vec<Prejudged>,
     /// Products that were made anew in their place, of which all is to be asked for.
     pub remade: BTreeSet<ProductId>,
+    /// True where only the item of a product tells whether it is admitted, and none is at hand.
+    pub lacks_items: bool,
     /// Fingerprint of the rows of every product of the input.
     pub inputs: BTreeMap<ProductId, i64>,
     /// Answers that were remembered.
@@ -84,7 +87,8 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     };
     let salt = salt(settings.headers);
     let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata, true);
-    let choice = Choice { salt: &salt, better: &better, prune, resolutions, angles };
+    let (wanted, why_not) = (&Wanted::of(settings)?, &aside.why_not);
+    let choice = Choice { salt: &salt, better: &better, prune, resolutions, wanted, angles, why_not };
     let mut split = difference(held, products, &choice, rechecks, exempt, admits);
     for (id, inputs) in aside.present {
         split.inputs.entry(id).or_insert(inputs);
@@ -100,7 +104,7 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     let evidence = evidence(settings, reader.as_ref(), held, changed, &policy, exempt, progress).await?;
     drop(reader);
 
-    let Evidence { products: resolved, mut prejudged, mut refused, contradicted, from_cache } = evidence;
+    let Evidence { products: resolved, mut prejudged, mut refused, lacks_items, contradicted, from_cache } = evidence;
     prejudged.append(&mut split.prejudged);
     refused.extend(split.refused.iter().cloned());
     refused.extend(aside.refused);
@@ -113,5 +117,5 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     prejudged.extend(waiting.prejudged);
     prejudged.extend(aside.prejudged);
     let inputs = split.inputs;
-    Ok(Found { records, leaving, behind, refused, prejudged, remade, inputs, from_cache })
+    Ok(Found { records, leaving, behind, refused, prejudged, remade, lacks_items, inputs, from_cache })
 }

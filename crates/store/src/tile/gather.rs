@@ -12,6 +12,7 @@ use s2ice_manifest::source::tlm_parquet::{IndexFilter, read_index};
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
 
+use super::fingerprint::of_item;
 use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing, nothing_in};
 use super::missing::Missing;
 use super::search::{catalogue, index_locations, query_of};
@@ -64,7 +65,7 @@ pub async fn gather(
     }
 
     let known: BTreeMap<ProductId, usize> = by_product.iter().map(|(id, rows)| (*id, rows.len())).collect();
-    let Joined { mut join, mut catalogue, stac, missing } =
+    let Joined { mut join, mut catalogue, stac, missing, rejected } =
         join_catalogue(settings, &known, &standing, reach.memory, progress).await?;
     let (mut indexed, mut unfound, mut left) = (None, Vec::new(), BTreeMap::new());
     let (mut aside, mut unlisted) = (Aside::default(), BTreeSet::new());
@@ -96,6 +97,9 @@ pub async fn gather(
         aside.present.entry(id).or_insert_with(|| reach.held.inputs(id));
     }
     aside.refused.extend(misplaced);
+    let without_product = join.without_product.iter().map(|only| (only.product, only.reason.to_string()));
+    let without_index = join.without_index.iter().map(|only| (only.product, only.reason.to_string()));
+    aside.why_not = rejected.into_iter().chain(without_index).chain(without_product).collect();
     let mut unread = unindexed::unread(&aside.refused);
     for id in unlisted {
         let held = reach.held.rasters(id).into_iter().map(|raster| raster.asset);
@@ -179,17 +183,8 @@ async fn write_back(settings: &BuildSettings, learned: &Missing) -> Result<Optio
     merge_index(path, rows).await.map(Some).map_err(|error| Error::Input(error.to_string()))
 }
 
-/// Fingerprint of what is remembered of products that the catalogue does not have, whatever their rows.
-const ABSENT: i64 = 0;
-
 fn is_absence(reason: &WithoutProduct) -> bool {
     matches!(reason, WithoutProduct::NotInCatalogue | WithoutProduct::OtherProcessing { .. })
-}
-
-/// That a product of the index was looked for in the whole catalogue, and why it is not taken.
-fn absent(only: &IndexOnly) -> Refusal {
-    let (product, reason) = (only.product.to_string(), only.reason.to_string());
-    Refusal { product, raster: None, kind: RefusalKind::Filtered, reason }
 }
 
 fn lost(settings: &BuildSettings) -> Error {
@@ -205,6 +200,8 @@ struct Joined {
     stac: Option<StacReport>,
     /// Items of the products without index rows, where these are to be indexed.
     missing: Vec<StacItem>,
+    /// Why the catalogue's items do not count.
+    rejected: BTreeMap<ProductId, String>,
 }
 
 async fn join_catalogue(
@@ -217,13 +214,15 @@ async fn join_catalogue(
     let query = query_of(settings, standing);
     let (Some(mut load), mut report) = catalogue(settings, standing, progress).await? else {
         let join = join_index_alone(known, &query);
-        return Ok(Joined { join, catalogue: None, stac: None, missing: Vec::new() });
+        return Ok(Joined { join, catalogue: None, stac: None, missing: Vec::new(), rejected: BTreeMap::new() });
     };
     let mut joined = join(known, &load, &query);
     let mut since = standing.since;
     // Of an index that grew by what the catalogue has had for long, an answer about changes says nothing.
+    let question = super::catalogue::query(settings).unwrap_or_default();
     let unexplained = |only: &IndexOnly| {
-        is_absence(&only.reason) && !standing.held.contains(&only.product) && !memory.knows(only.product)
+        let is_known = memory.is_absent(&question, only.product) || memory.knows(only.product);
+        is_absence(&only.reason) && !standing.held.contains(&only.product) && !is_known
     };
     if load.incremental && joined.without_product.iter().any(unexplained) {
         since = None;
@@ -233,20 +232,20 @@ async fn join_catalogue(
         joined = join(known, &load, &query_of(settings, &whole));
     }
     if !load.incremental && load.completeness.is_complete() {
-        for only in
-            joined.without_product.iter().filter(|only| settings.prune || !standing.held.contains(&only.product))
-        {
-            memory.refuse(&absent(only), ABSENT, None);
-        }
+        let not_taken = joined.without_product.iter().map(|only| only.product);
+        memory.set_absent(&question, not_taken.filter(|id| settings.prune || !standing.held.contains(id)).collect());
     }
+    load.items.iter().for_each(|item| memory.hear(item.product, of_item(item)));
     if load.incremental || !load.completeness.is_complete() {
         // Absence from an answer about changes, or from one that is cut short, says nothing.
         let (silent, told): (Vec<IndexOnly>, _) =
             joined.without_product.into_iter().partition(|only| is_absence(&only.reason));
         joined.without_product = told;
-        // Of what the store holds, or was refused for now, the index may have news although the catalogue has none. (Without
-        // the product's XML the item would be needed.)
-        let admitted = |id: ProductId| standing.held.contains(&id) || memory.knows_other_than(id, ABSENT);
+        // Of what the store holds, or was refused for now, the index may have news although the catalogue has none: before
+        // anything new is stored of it, the catalogue is asked for everything. (Without the product's XML the item would be
+        // needed.)
+        let was_refused = |id| load.incremental && !memory.is_absent(&question, id) && memory.knows(id);
+        let admitted = |id: ProductId| standing.held.contains(&id) || was_refused(id);
         let held = silent.into_iter().filter(|only| admitted(only.product));
         if settings.headers != HeaderPolicy::Assume {
             joined.matched.extend(held.map(|only| Matched { product: only.product, rows: only.rows, item: None }));
@@ -272,7 +271,8 @@ async fn join_catalogue(
         backlog: false,
         incomplete: load.completeness.reasons().to_vec(),
     };
-    Ok(Joined { join: joined, catalogue: Some(catalogue), stac: report, missing })
+    let rejected = load.rejected.iter().map(|rejected| (rejected.product, rejected.rejection.to_string())).collect();
+    Ok(Joined { join: joined, catalogue: Some(catalogue), stac: report, missing, rejected })
 }
 
 fn unmatched(products: impl Iterator<Item = (ProductId, String)>) -> Vec<Unmatched> {

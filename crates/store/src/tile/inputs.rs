@@ -73,6 +73,8 @@ pub struct Aside {
     pub refused: Vec<Refusal>,
     /// What others stand in the place of.
     pub prejudged: Vec<Prejudged>,
+    /// Why products are not among the inputs, where index or catalogue tells.
+    pub why_not: BTreeMap<ProductId, String>,
 }
 
 /// What a run needs to know of the catalogue's answer.
@@ -101,9 +103,14 @@ pub struct CatalogueLoad {
 }
 
 impl CatalogueLoad {
-    /// True where the answer is whole, or has the item of this product.
+    /// True where the answer is whole, or has the item of this product: one that was only kept may be withdrawn by now.
     pub fn shows(&self, id: ProductId) -> bool {
-        !self.incremental || self.updated.contains_key(&id) || self.seen.contains_key(&id.to_string())
+        !self.incremental || self.seen.contains_key(&id.to_string())
+    }
+
+    /// True where an item that was kept tells of this product, and the answer does not.
+    pub fn only_remembers(&self, id: ProductId) -> bool {
+        !self.shows(id) && self.items.contains_key(&id)
     }
 
     /// When the items say that they last changed.

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::decide::{Decision, Incomplete, Resolutions, covers};
-use s2ice_manifest::product::ProductId;
+use s2ice_manifest::product::{ProductId, datastrip_start, granule_start, same_datastrip};
 use s2ice_manifest::raster::{Asset, Quantity};
+use s2ice_manifest::stac::StacItem;
 
 /// A product that was not asked for.
 #[derive(Debug, Clone)]
@@ -32,6 +34,15 @@ impl Why {
     pub fn remembered(kind: RefusalKind, has: BTreeSet<Asset>, named: impl Fn() -> BTreeSet<Quantity>) -> Self {
         if kind == RefusalKind::Incomplete { Self::Lacks(has) } else { Self::Has(named()) }
     }
+}
+
+/// When the datastrip of a product starts, where its item and the folder of its files say the same. What the item alone
+/// says is left to the product's XML: the wrong half of a datatake would be dropped for good.
+pub fn start_of<'a>(item: &StacItem, paths: impl IntoIterator<Item = &'a str>) -> Option<DateTime<Utc>> {
+    let start = datastrip_start(item.datastrip_id.as_deref()?);
+    let mut paths = paths.into_iter().peekable();
+    paths.peek()?;
+    start.filter(|_| paths.all(|path| same_datastrip(granule_start(path), start)))
 }
 
 /// What the report says of them, each beside what stands now; what is incomplete comes by itself too.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use s2ice_manifest::assemble::{Refusal, RefusalKind};
+use s2ice_manifest::assemble::{Refusal, RefusalKind, Step};
 use s2ice_manifest::decide::{Decision, Part, Policy, decide};
 use s2ice_manifest::encoding::SourceKind;
+use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::location::Source;
 use s2ice_manifest::source::memory::Memory;
@@ -138,7 +139,8 @@ async fn work_out(
     let Again { replaced, exempt, .. } = &again;
     let job = Job { settings, memory, places: &places, held, policy, angles, exempt, replaced, progress };
     let found = find(job, products, aside).await?;
-    let Found { records, leaving: given, behind, mut refused, prejudged, remade, inputs, from_cache } = found;
+    let Found { records, leaving: given, behind, mut refused, prejudged, remade, lacks_items, inputs, from_cache } =
+        found;
 
     // Decision.
     let standing = held.standing();
@@ -150,9 +152,9 @@ async fn work_out(
         again.replaced.extend(remade);
         return Box::pin(work_out(settings, memory, places, target, loaded, again, progress)).await;
     }
-    let mut new = decision.parts.iter().flat_map(|part| &part.assembly.steps).filter(|step| !held.contains(step.id));
-    if catalogue.as_ref().is_some_and(|load| !new.all(|step| load.shows(step.id))) {
-        // What is new in the store is stored with what its item says, which an answer about changes did not show.
+    let unsure = |load: &CatalogueLoad| load.incremental && (lacks_items || is_unconfirmed(&decision, load, held));
+    if catalogue.as_ref().is_some_and(unsure) {
+        // What is new is stored with what its item says, which an answer about changes did not show.
         let settings = &BuildSettings { full: true, ..settings.clone() };
         return Box::pin(work_out(settings, memory, places, target, loaded, again, progress)).await;
     }
@@ -248,6 +250,25 @@ async fn work_out(
     let addresses = addresses(&plan, places.source.as_ref());
     let seen = catalogue.map(|load| load.seen);
     Ok(Prepared { plan, references, report, places, addresses, is_settled, seen, until, kept })
+}
+
+/// True where something would be stored that the catalogue did not show this time: a product that is new, or what a kept item
+/// tells of one that the store has in part.
+fn is_unconfirmed(decision: &Decision, load: &CatalogueLoad, held: &Holdings) -> bool {
+    decision.parts.iter().any(|Part { assembly, .. }| {
+        let adds = |step: usize, id: ProductId| {
+            let there = held.angles(id);
+            let is_new = |(array, placement): (AngleArray, &AnglePlacement)| {
+                matches!(placement, AnglePlacement::New(_)) && !there.contains_key(&array)
+            };
+            assembly.manifests.iter().filter_map(|manifest| manifest.at(step)).any(|raster| raster.file().is_some())
+                || assembly.angles_at(step).into_iter().any(is_new)
+        };
+        let unconfirmed = |(step, Step { id, .. }): (usize, &Step)| {
+            (!load.shows(*id) && !held.contains(*id)) || (load.only_remembers(*id) && adds(step, *id))
+        };
+        assembly.steps.iter().enumerate().any(unconfirmed)
+    })
 }
 
 /// What index and catalogue say; what is missing of an answer is told.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s2ice_manifest::assemble::{Assembly, Refusal};
+use s2ice_manifest::assemble::{Assembly, Refusal, RefusalKind};
 use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::AnglePlacement;
 use s2ice_manifest::manifest::{HeldRaster, Placement};
@@ -51,6 +51,8 @@ pub async fn settle(
     let state = state.as_ref().and_then(|state| state.tree(era));
     let held = state.map(TreeState::products).unwrap_or_default();
     let refused: BTreeSet<String> = known.refused.iter().map(|refusal| refusal.product.clone()).collect();
+    let of_filters = known.refused.iter().filter(|refusal| refusal.kind == RefusalKind::Filtered);
+    let filtered: BTreeSet<&str> = of_filters.map(|refusal| refusal.product.as_str()).collect();
     if let Some(state) = state {
         prefer_own(assembly, state);
     }
@@ -78,8 +80,11 @@ pub async fn settle(
             }
         };
         let given = known.inputs.get(&step.id).copied();
-        let is_refused = refused.contains(&step.id.to_string());
+        let name = step.id.to_string();
+        let is_refused = refused.contains(&name);
         (fact.inputs, fact.partial) = match (given, is_refused) {
+            // What its XML says now is not what the store has: it is asked again, also by a run that prunes.
+            _ if filtered.contains(name.as_str()) => (0, fact.partial),
             (Some(given), refused) if (is_new || !refused) && !known.behind.contains(&step.id) => (given, refused),
             // What the store holds was not made of these rows: they differ from the remembered ones and come again.
             _ => (known.held.inputs(step.id), known.held.is_partial(step.id) || (is_new && is_refused)),

@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::product::{ProductId, datastrip_start};
 use s2ice_manifest::raster::{Asset, Quantity};
+use s2ice_manifest::source::facts::product_metadata;
 use s2ice_manifest::source::location::Source;
 use s2ice_manifest::source::memory::{Memory, Remembered};
 use s2ice_manifest::stac::StacItem;
 
 use super::inputs::Aside;
 use super::missing::{Asked, Missing, index_missing};
-use super::prejudged::{Prejudged, Why};
+use super::prejudged::{Prejudged, Why, start_of};
 use super::waiting::waits;
 use super::wanted::Wanted;
+use super::whereabouts::Whereabouts;
 use super::{BuildSettings, Recheck};
 use crate::error::Result;
 use crate::holdings::Holdings;
@@ -67,7 +71,8 @@ pub async fn index(
         let id = item.product;
         let inputs = memory.inputs_of(item);
         let refusals = memory.refusals(id);
-        let superseded = reach.superseded(settings, item, wanted);
+        let paths = item.images.iter().map(String::as_str);
+        let superseded = reach.superseded(settings, item, wanted, start_of(item, paths));
         // An order for all is one to look again: what is new comes in its turn.
         let again = superseded.is_none() && (held.contains(id) || !refusals.is_empty());
         let named = settings.recheck.contains(&Recheck::Product(id));
@@ -97,6 +102,7 @@ pub async fn index(
         }
         asked.push(Asked { item, ordered, held: held.contains(id), tried });
     }
+    let asked = reach.without_superseded(settings, source, asked, wanted, &mut out.aside).await;
     let names: Vec<&StacItem> = asked.iter().map(|asked| asked.item).collect();
     out.learned = index_missing(settings, memory, source, asked, wanted, progress).await?;
     for item in names {
@@ -123,14 +129,70 @@ pub async fn index(
 }
 
 impl Reach<'_> {
-    /// What stands in the place of a product, as far as its item tells. What is pruned takes nobody's place.
-    fn superseded(&self, settings: &BuildSettings, item: &StacItem, wanted: &Wanted) -> Option<ProductId> {
-        let id = item.product;
-        let (start, quantities) = (datastrip_start(item.datastrip_id.as_deref()?)?, main_quantities(item, wanted));
+    /// What stands in the place of a product whose datastrip starts then. What is pruned takes nobody's place.
+    fn superseded(
+        &self,
+        settings: &BuildSettings,
+        item: &StacItem,
+        wanted: &Wanted,
+        start: Option<DateTime<Utc>>,
+    ) -> Option<ProductId> {
+        let (id, start, quantities) = (item.product, start?, main_quantities(item, wanted));
         if settings.prune || quantities.is_empty() || self.held.contains(id) || self.exempt.contains(&id) {
             return None;
         }
         self.held.supersedes(id, start, &quantities)
+    }
+
+    /// Leaves out those of which the item alone says that others stand in their place, where their XML says so too: to read
+    /// it costs less than to index them.
+    async fn without_superseded<'a>(
+        &self,
+        settings: &BuildSettings,
+        source: &Source,
+        asked: Vec<Asked<'a>>,
+        wanted: &Wanted,
+        aside: &mut Aside,
+    ) -> Vec<Asked<'a>> {
+        let layout = settings.source_options.layout.unwrap_or_default();
+        let whereabouts = &Whereabouts::new(source, self.memory, layout);
+        let judged = asked.into_iter().map(|asked| async move {
+            let start = asked.item.datastrip_id.as_deref().and_then(datastrip_start);
+            if asked.ordered || self.superseded(settings, asked.item, wanted, start).is_none() {
+                return (asked, None);
+            }
+            let start = self.start_by_xml(source, whereabouts, asked.item).await;
+            let by = self.superseded(settings, asked.item, wanted, start);
+            (asked, by)
+        });
+        let judged: Vec<_> = judged.map(|judged| judged.boxed()).collect();
+        let mut answers = stream::iter(judged).buffered(settings.source_options.at_once());
+        let mut out = Vec::new();
+        while let Some((asked, by)) = answers.next().await {
+            let item = asked.item;
+            let Some(by) = by else {
+                out.push(asked);
+                continue;
+            };
+            let why = Why::Has(main_quantities(item, wanted));
+            aside.prejudged.push(Prejudged { product: item.product, by, why });
+            aside.present.insert(item.product, self.memory.inputs_of(item).unwrap_or_default());
+        }
+        out
+    }
+
+    /// When the datastrip of a product starts, by its XML; nothing where that cannot be read.
+    async fn start_by_xml(
+        &self,
+        source: &Source,
+        whereabouts: &Whereabouts<'_>,
+        item: &StacItem,
+    ) -> Option<DateTime<Utc>> {
+        let id = item.product;
+        let files = whereabouts.files(item).await.ok()?;
+        let metadata = product_metadata(source, self.memory, id, &files.first()?.path).await.ok()?;
+        self.memory.put_product(&source.cache_prefix(), id, metadata.clone());
+        metadata.datastrip_start()
     }
 }
 

@@ -4,7 +4,7 @@
 //! With them a search goes on where the last one left, however long ago these items changed. Where they are lost, or the
 //! store is not in the state that they belong to, the store's own watermark counts, which waits for the oldest of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,14 @@ pub struct Searched {
     pub snapshot: String,
     /// What changed until then is in that state, or among the kept items.
     pub until: DateTime<Utc>,
+}
+
+/// Products that a catalogue did not show, or a filter did not admit, when it was asked for everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Absent {
+    /// What was asked.
+    query: String,
+    products: BTreeSet<ProductId>,
 }
 
 /// An item that is kept.
@@ -88,6 +96,25 @@ impl Memory {
         }
     }
 
+    /// True where the whole answer to this very question did not have the product.
+    #[must_use]
+    pub fn is_absent(&self, query: &str, id: ProductId) -> bool {
+        self.lock().absent.as_ref().is_some_and(|absent| absent.query == query && absent.products.contains(&id))
+    }
+
+    /// Remembers which products the whole answer to a question does not have. What was refused of them is forgotten: they
+    /// are not to be asked for.
+    pub fn set_absent(&self, query: &str, products: BTreeSet<ProductId>) {
+        let refused = products.iter().filter(|id| self.knows(**id));
+        refused.for_each(|id| self.forget_product(*id));
+        let absent = (!products.is_empty()).then(|| Absent { query: query.to_owned(), products });
+        let mut state = self.lock();
+        if state.absent != absent {
+            state.absent = absent;
+            state.forgot = true;
+        }
+    }
+
     /// Up to when the catalogue was searched with this query for this state of the store.
     #[must_use]
     pub fn searched(&self, query: &str, snapshot: &str) -> Option<DateTime<Utc>> {
@@ -110,6 +137,7 @@ impl Memory {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::assemble::{Refusal, RefusalKind};
 
     #[test]
     fn an_item_is_kept_with_its_files_and_to_the_last_digit() {
@@ -136,6 +164,39 @@ mod tests {
         assert_eq!(memory.inputs_of(&later), None);
         memory.keep([]);
         assert!(memory.kept().is_empty());
+    }
+
+    #[test]
+    fn an_absence_counts_for_its_question_alone() {
+        let [a, b] = ["20240501T140000", "20240502T140000"]
+            .map(|made| format!("S2A_MSIL2A_20240501T100601_N0511_R022_T33TVN_{made}").parse::<ProductId>().unwrap());
+        let memory = Memory::new(Utc::now);
+        let refusal = whole(a);
+        memory.refuse(&refusal, 1, None);
+        memory.set_absent("q", BTreeSet::from([a]));
+        assert_eq!(["q", "r"].map(|query| memory.is_absent(query, a)), [true, false]);
+        assert!(!memory.is_absent("q", b) && !memory.knows(a));
+        memory.set_absent("r", BTreeSet::from([b]));
+        assert!(!memory.is_absent("q", a) && memory.is_absent("r", b));
+    }
+
+    fn whole(id: ProductId) -> Refusal {
+        Refusal { product: id.to_string(), raster: None, kind: RefusalKind::Source, reason: "503".into() }
+    }
+
+    #[test]
+    fn what_was_refused_is_forgotten_where_its_item_says_something_else() {
+        let id: ProductId = "S2A_MSIL2A_20240501T100601_N0511_R022_T33TVN_20240501T140000".parse().unwrap();
+        let memory = Memory::new(Utc::now);
+        let refusal = Refusal { kind: RefusalKind::Filtered, ..whole(id) };
+        memory.refuse(&refusal, 1, None);
+        memory.hear(id, 5);
+        assert!(!memory.knows(id), "it was refused without a word of its item");
+        memory.refuse(&refusal, 1, None);
+        memory.hear(id, 5);
+        assert!(memory.knows(id));
+        memory.hear(id, 6);
+        assert!(!memory.knows(id));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::version::Version;
 use crate::product::{ProductId, ProductMetadata};
 use crate::proof::SeenSot;
 
+use items::Absent;
 pub use items::{Kept, Searched};
 pub use place::{MemoryError, Place};
 pub use refusal::{Due, Remembered};
@@ -106,6 +107,10 @@ struct State {
     refusals: BTreeMap<String, Remembered>,
     /// Items of products that the store lacks, or has in part.
     kept: BTreeMap<ProductId, Kept>,
+    /// Products that the whole answer of the catalogue does not have.
+    absent: Option<Absent>,
+    /// What the items that were shown in this run say of their products.
+    said: BTreeMap<ProductId, i64>,
     /// Up to when the catalogue was searched.
     searched: Option<Searched>,
     /// What the last run that left nothing to do found, in the words of whoever remembers it.

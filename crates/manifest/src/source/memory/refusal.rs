@@ -23,6 +23,9 @@ pub struct Remembered {
     /// What it has itself, where that is less than what that one has.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub has: BTreeSet<Asset>,
+    /// Fingerprint of what its item said; absent where none was shown.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub item: Option<i64>,
     /// When it was first refused.
     pub first: DateTime<Utc>,
     /// When it was last refused.
@@ -52,7 +55,8 @@ pub enum Due {
 }
 
 /// How long to wait after so many tries in vain; `None` for ever. Passing trouble is tried by the next run, then less and
-/// less often; what is wrong with a file may be mended in its place.
+/// less often; what is wrong with a file may be mended in its place, and what an XML or a header says may be put right there
+/// without a word of index or catalogue.
 fn wait(kind: RefusalKind, tries: u32) -> Option<TimeDelta> {
     let doubled = |first: TimeDelta, times: u32, most: TimeDelta| {
         first.checked_mul(1 << times.min(20)).map_or(most, |w| w.min(most))
@@ -60,8 +64,11 @@ fn wait(kind: RefusalKind, tries: u32) -> Option<TimeDelta> {
     match kind {
         RefusalKind::Source if tries <= 1 => Some(TimeDelta::zero()),
         RefusalKind::Source => Some(doubled(TimeDelta::minutes(10), tries - 2, TimeDelta::days(1))),
-        RefusalKind::Header | RefusalKind::Changed | RefusalKind::Metadata => {
+        RefusalKind::Header | RefusalKind::Changed | RefusalKind::Metadata | RefusalKind::Incomplete => {
             Some(doubled(TimeDelta::days(1), tries.saturating_sub(1), TimeDelta::days(30)))
+        }
+        RefusalKind::Filtered | RefusalKind::Radiometry | RefusalKind::HeaderProfile => {
+            Some(doubled(TimeDelta::days(7), tries.saturating_sub(1), TimeDelta::days(30)))
         }
         _ => None,
     }
@@ -91,12 +98,23 @@ impl Memory {
         }
     }
 
+    /// Takes note of what the item of a product says, by a fingerprint. What was refused of the product while it said
+    /// something else, or was not shown, is forgotten: evidence is asked for anew.
+    pub fn hear(&self, id: ProductId, said: i64) {
+        if self.of_product(id, |known| known.item).into_iter().any(|before| before != Some(said)) {
+            self.forget_product(id);
+        }
+        self.lock().said.insert(id, said);
+    }
+
     /// Remembers that something was refused; `by` is the product that stands in its place, although it has these.
     pub fn refuse(&self, refusal: &Refusal, fingerprint: i64, by: Option<(ProductId, BTreeSet<Asset>)>) {
         let (by, has) = by.map_or_else(Default::default, |(by, has)| (Some(by), has));
         let now = (self.clock)();
         let key = key(&refusal.product, refusal.raster.as_deref());
         let mut state = self.lock();
+        let said = refusal.product.parse::<ProductId>().ok().and_then(|id| state.said.get(&id).copied());
+        let item = said.or_else(|| state.refusals.get(&key)?.item);
         let before =
             state.refusals.get(&key).filter(|b| b.fingerprint == fingerprint && b.refusal.kind == refusal.kind);
         // What is still being waited for was not asked for.
@@ -109,7 +127,8 @@ impl Memory {
         let tries = before.map_or(0, |before| before.tries).saturating_add(u32::from(!counted));
         let first = before.map_or(now, |before| before.first);
         let again = wait(refusal.kind, tries).map(|wait| now + wait);
-        let remembered = Remembered { refusal: refusal.clone(), fingerprint, by, has, first, last: now, tries, again };
+        let remembered =
+            Remembered { refusal: refusal.clone(), fingerprint, by, has, item, first, last: now, tries, again };
         state.refusals.insert(key, remembered);
         state.learned += 1;
     }
@@ -144,12 +163,6 @@ impl Memory {
     #[must_use]
     pub fn knows(&self, id: ProductId) -> bool {
         !self.of_product(id, |known| known.again).is_empty()
-    }
-
-    /// True where a refusal of a product with another fingerprint than this is remembered.
-    #[must_use]
-    pub fn knows_other_than(&self, id: ProductId, fingerprint: i64) -> bool {
-        self.of_product(id, |known| known.fingerprint).into_iter().any(|known| known != fingerprint)
     }
 
     /// What is remembered of a product and its rasters.
@@ -209,7 +222,6 @@ mod tests {
         assert_eq!(due(&memory, 2), Due::Ask, "other rows");
         assert!(memory.knows(id) && !memory.knows(other));
         assert!(memory.refusals(id).len() == 1 && memory.refusals(other).is_empty());
-        assert!(memory.knows_other_than(id, 2) && !memory.knows_other_than(id, 1));
         later(601);
         memory.began = now();
         assert_eq!(due(&memory, 1), Due::Ask);
@@ -226,11 +238,19 @@ mod tests {
         memory.refuse(&refusal(RefusalKind::Index), 1, None);
         later(400 * 86_400);
         assert!(matches!(due(&memory, 1), Due::Wait(_)) && due(&memory, 2) == Due::Ask);
+        // What an XML says may be put right there without a word.
+        memory.refuse(&refusal(RefusalKind::Filtered), 1, None);
+        later(6 * 86_400);
+        assert!(matches!(due(&memory, 1), Due::Wait(_)) && !memory.has_due());
+        later(86_400);
+        assert!(due(&memory, 1) == Due::Ask && memory.has_due());
+        memory.settle(|_| true, |_, _| false);
         // What gave way to another comes back where that one is gone.
         let whole = Refusal { raster: None, ..refusal(RefusalKind::Superseded) };
         memory.refuse(&whole, 7, Some((other, BTreeSet::new())));
         assert_eq!(waits(memory.due(id, None, 7, |by| by == other)), Some(whole));
         assert_eq!(memory.due(id, None, 7, |_| false), Due::Ask);
+        memory.refuse(&refusal(RefusalKind::Index), 1, None);
         memory.settle(|_| true, |_, raster| raster.is_none());
         assert_eq!(due(&memory, 1), Due::Ask);
         memory.forget_product(id);

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use super::{BELIEVED, Kept, Known, State};
+use super::{Absent, BELIEVED, Kept, Known, State};
 
 /// What the table's metadata say, so that no other table is taken for one.
 const KIND: (&str, &str) = ("s2ice:memory", "1");
@@ -33,6 +33,7 @@ const FILE: &str = "file";
 const TIFF: &str = "tiff";
 const REFUSAL: &str = "refusal";
 const ITEM: &str = "item";
+const ABSENT: &str = "absent";
 const SEARCHED: &str = "searched";
 const SETTLED: &str = "settled";
 const LOOKED_AT: &str = "looked_at";
@@ -69,6 +70,9 @@ pub(super) fn encode(state: &State) -> Result<Option<Vec<u8>>, String> {
     }
     for (name, kept) in names.iter().zip(state.kept.values()) {
         rows.push((ITEM, name, 0, body(kept)?));
+    }
+    if let Some(absent) = &state.absent {
+        rows.push((ABSENT, "", 0, body(absent)?));
     }
     if let Some(searched) = &state.searched {
         rows.push((SEARCHED, "", 0, body(searched)?));
@@ -181,6 +185,7 @@ impl State {
                 let kept: Kept = fact(body)?;
                 self.kept.insert(kept.item.product, kept);
             }
+            ABSENT => self.absent = Some(fact::<Absent>(body)?),
             SEARCHED => self.searched = Some(fact(body)?),
             SETTLED => self.settled = Some(body.to_owned()),
             LOOKED_AT => self.looked_at = Some(body.to_owned()),
