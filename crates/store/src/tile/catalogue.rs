@@ -41,8 +41,10 @@ pub fn answers(settings: &BuildSettings) -> Vec<String> {
         settings.source.clone(),
         format!("{:?}", settings.container),
     ];
-    // Whoever begins to index what is missing wants what was passed over before, too.
-    texts.extend(settings.index_missing.then(|| "index-missing".to_owned()));
+    // Whoever begins to index what is missing wants what was passed over before, too. What no index has is compared with the
+    // question only where the catalogue shows it.
+    let missing = || format!("index-missing {:?} {:?}", settings.angles, settings.source_options.layout);
+    texts.extend(settings.index_missing.then(missing));
     texts.extend((!settings.source_kind.is_jp2()).then(|| settings.source_kind.to_string()));
     texts
 }

@@ -12,7 +12,7 @@ use s2ice_manifest::source::tlm_parquet::{IndexFilter, read_index};
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
 
-use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing};
+use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Share, Standing};
 use super::missing::Missing;
 use super::search::{catalogue, index_locations, index_options, query_of};
 use super::unindexed::{self, Reach};
@@ -67,7 +67,7 @@ pub async fn gather(
     let Joined { mut join, mut catalogue, stac, missing } =
         join_catalogue(settings, &known, &standing, reach.memory, progress).await?;
     let (mut indexed, mut unfound, mut left) = (None, Vec::new(), BTreeMap::new());
-    let (mut aside, mut unlisted) = (Aside::default(), BTreeSet::new());
+    let (mut aside, mut unlisted, mut unasked) = (Aside::default(), BTreeSet::new(), Vec::new());
     if let (true, Some(source)) = (settings.index_missing, reach.source) {
         let is_indexed = |id| by_product.contains_key(&id);
         let mut found = unindexed::index(settings, reach, source, &missing, is_indexed, &wanted, progress).await?;
@@ -88,7 +88,7 @@ pub async fn gather(
         join.matched.sort_by_key(|matched| matched.product);
         by_product.extend(rows);
         (indexed, unfound, left) = (Some(found.learned.report), found.learned.unfound, found.left);
-        aside = found.aside;
+        (aside, unasked) = (found.aside, found.unasked);
     }
     // What cannot be looked for is there all the same.
     let products = misplaced.iter().filter_map(|refusal| refusal.product.parse().ok());
@@ -116,24 +116,21 @@ pub async fn gather(
         without_product: unmatched(join.without_product.iter().map(|p| (p.product, p.reason.to_string()))),
         ..ProductsReport::default()
     };
-    let products = join
-        .matched
-        .into_iter()
-        .filter_map(|matched| {
-            let mut rows = by_product.remove(&matched.product)?;
-            rows.retain(|row| wanted.admits(row.asset));
-            let anchor = rows.first()?.path.clone();
-            Some(Gathered {
-                id: matched.product,
-                rows,
-                anchor,
-                item: matched.item,
-                stated: None,
-                is_rest: false,
-                unread: unread.remove(&matched.product).unwrap_or_default(),
-            })
+    let products = join.matched.into_iter().filter_map(|matched| {
+        let mut rows = by_product.remove(&matched.product)?;
+        rows.retain(|row| wanted.admits(row.asset));
+        let anchor = rows.first()?.path.clone();
+        Some(Gathered {
+            id: matched.product,
+            rows,
+            anchor,
+            item: matched.item,
+            stated: None,
+            share: Share::All,
+            unread: unread.remove(&matched.product).unwrap_or_default(),
         })
-        .collect::<Vec<_>>();
+    });
+    let products: Vec<Gathered> = products.chain(unasked).collect();
     let is_held = aside.present.keys().any(|id| reach.held.contains(*id));
     if products.is_empty() && !standing.may_be_empty && !is_held {
         return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));

@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
+
 use s2ice_manifest::assemble::Refusal;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::product::{ProductId, datastrip_start};
 use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::location::Source;
 use s2ice_manifest::source::memory::{Memory, Remembered};
 use s2ice_manifest::stac::StacItem;
 
-use super::inputs::Aside;
-use super::missing::{Asked, Missing, index_missing};
+use super::evidence::not_admitted;
+use super::fingerprint::Salt;
+use super::inputs::{Aside, Gathered};
+use super::missing::{Asked, Indexer, Missing};
 use super::prejudged::{Prejudged, Why};
 use super::waiting::waits;
 use super::wanted::Wanted;
@@ -32,6 +37,10 @@ pub struct Reach<'a> {
     pub exempt: &'a BTreeSet<ProductId>,
     /// Products whose files are others by now.
     pub replaced: &'a BTreeSet<ProductId>,
+    /// What is asked of each product.
+    pub question: &'a Salt,
+    /// Which copies of a raster are taken.
+    pub resolutions: Resolutions,
 }
 
 /// What came of the products that the index lacks.
@@ -39,82 +48,104 @@ pub struct Reach<'a> {
 pub struct Unindexed {
     /// What was learned of them.
     pub learned: Missing,
+    /// Products of the store of which nothing is asked.
+    pub unasked: Vec<Gathered>,
     /// What is not resolved of them.
     pub aside: Aside,
     /// Those that count as products without index rows, with the reason.
     pub left: BTreeMap<ProductId, String>,
 }
 
-/// Indexes those products that are new, due or ordered. `items` are those of all that the index lacks, in whole or in part;
-/// `indexed` tells of which of them it has something.
+/// Indexes those products that are new, due, ordered, or made by another question. `items` are those of all that the index
+/// lacks, in whole or in part; `indexed` tells of which of them it has something.
 ///
 /// # Errors
 /// The source cannot be used at all.
-pub async fn index(
+pub async fn index<'i>(
     settings: &BuildSettings,
     reach: Reach<'_>,
     source: &Source,
-    items: &[StacItem],
+    items: &'i [StacItem],
     indexed: impl Fn(ProductId) -> bool,
     wanted: &Wanted,
     progress: &dyn Progress,
 ) -> Result<Unindexed> {
     let Reach { memory, held, exempt, replaced, .. } = reach;
     let mut out = Unindexed::default();
-    let mut asked = Vec::new();
+    let (mut asked, mut suspects) = (Vec::new(), Vec::new());
     let mut known: BTreeMap<ProductId, (i64, Vec<Remembered>)> = BTreeMap::new();
-    for item in items {
+    let mut ask = |item: &'i StacItem, ordered| {
         let id = item.product;
-        let inputs = memory.inputs_of(item);
-        let refusals = memory.refusals(id);
-        let superseded = reach.superseded(settings, item, wanted);
-        // An order for all is one to look again: what is new comes in its turn.
-        let again = superseded.is_none() && (held.contains(id) || !refusals.is_empty());
-        let named = settings.recheck.contains(&Recheck::Product(id));
-        let ordered = named || replaced.contains(&id) || (again && settings.rechecks(id));
-        if ordered {
-            memory.forget_product(id);
-        } else if let Some(by) = superseded {
-            let why = Why::Has(main_quantities(item, wanted));
-            out.aside.prejudged.push(Prejudged { product: id, by, why });
-            out.aside.present.insert(id, inputs.unwrap_or_default());
-            continue;
-        } else if held.contains(id) && !held.is_partial(id) {
-            out.aside.present.insert(id, held.inputs(id));
-            continue;
-        } else if let Some((inputs, waiting)) =
-            inputs.and_then(|inputs| Some((inputs, waits(settings, memory, held, id, inputs, exempt)?)))
-        {
-            // What the index has of it is waited with like that of any other.
-            if !indexed(id) {
-                out.wait(item, wanted, inputs, waiting);
-            }
-            continue;
-        }
-        let tried = refusals.iter().map(|known| known.last).max().filter(|_| !ordered && inputs.is_some());
+        let (inputs, refusals) = (memory.inputs_of(item), memory.refusals(id));
+        let tried = refusals.iter().map(|known| known.last).max().filter(|_| inputs.is_some());
         if let (Some(inputs), Some(_)) = (inputs, tried) {
             known.insert(id, (inputs, refusals));
         }
         asked.push(Asked { item, ordered, held: held.contains(id), tried });
+    };
+    for item in items {
+        let id = item.product;
+        let start = item.datastrip_id.as_deref().and_then(datastrip_start);
+        let is_suspect = reach.superseded(settings, item, start, wanted).is_some();
+        // An order for all is one to look again: what is new comes in its turn.
+        let again = !is_suspect && (held.contains(id) || memory.knows(id));
+        let named = settings.recheck.contains(&Recheck::Product(id));
+        if named || replaced.contains(&id) || (again && settings.rechecks(id)) {
+            memory.forget_product(id);
+            ask(item, true);
+        } else if let Some(product) = reach.as_it_is(settings, item, wanted) {
+            // Of what the index has, its rows tell.
+            out.unasked.extend(Some(product).filter(|_| !indexed(id)));
+        } else if let Some(inputs) = memory.inputs_of(item)
+            && let Some(waiting) = waits(settings, memory, held, id, inputs, exempt)
+        {
+            // What the index has of it is waited with like that of any other.
+            if !indexed(id) {
+                out.wait(item, reach, wanted, inputs, waiting);
+            }
+        } else if is_suspect {
+            suspects.push(item);
+        } else {
+            ask(item, false);
+        }
+    }
+    let indexer = Indexer::new(settings, memory, source, wanted, reach.resolutions, progress);
+    // An item may name the datastrip of another product.
+    for (item, start) in indexer.datastrips(suspects).await? {
+        let id = item.product;
+        match start.map(|start| reach.superseded(settings, item, start, wanted)) {
+            Ok(None) => ask(item, false),
+            Ok(Some(by)) => {
+                let why = Why::Has(main_quantities(item, wanted));
+                out.aside.prejudged.push(Prejudged { product: id, by, why });
+                out.stays(item, reach, wanted, memory.inputs_of(item).unwrap_or_default());
+            }
+            Err(refusal) => {
+                out.learned.unfound.push(refusal);
+                out.stays(item, reach, wanted, memory.inputs_of(item).unwrap_or_default());
+                out.tell_of_none(id, false);
+            }
+        }
     }
     let names: Vec<&StacItem> = asked.iter().map(|asked| asked.item).collect();
-    out.learned = index_missing(settings, memory, source, asked, wanted, progress).await?;
+    indexer.index(asked, &mut out.learned).await?;
     for item in names {
         let id = item.product;
         if out.learned.rows.contains_key(&id) {
             continue;
         }
-        out.aside.present.insert(id, held.inputs(id));
-        let Some(reason) = out.learned.later.remove(&id) else {
+        let later = out.learned.later.remove(&id);
+        let waiting = known.remove(&id).filter(|_| later.is_some());
+        out.aside.later.extend(waiting.as_ref().map(|_| id));
+        match waiting {
+            Some((inputs, refusals)) if !indexed(id) => out.wait(item, reach, wanted, inputs, refusals),
+            _ if indexed(id) => drop(out.aside.present.insert(id, held.inputs(id))),
+            _ => out.stays(item, reach, wanted, held.inputs(id)),
+        }
+        let Some(reason) = later else {
             out.tell_of_none(id, held.contains(id));
             continue;
         };
-        if let Some((inputs, refusals)) = known.remove(&id) {
-            out.aside.later.insert(id);
-            if !indexed(id) {
-                out.wait(item, wanted, inputs, refusals);
-            }
-        }
         let why = out.left.remove(&id).map(|why| format!("; {why}")).unwrap_or_default();
         out.left.insert(id, format!("{reason}{why}"));
     }
@@ -123,22 +154,45 @@ pub async fn index(
 }
 
 impl Reach<'_> {
-    /// What stands in the place of a product, as far as its item tells. What is pruned takes nobody's place.
-    fn superseded(&self, settings: &BuildSettings, item: &StacItem, wanted: &Wanted) -> Option<ProductId> {
-        let id = item.product;
-        let (start, quantities) = (datastrip_start(item.datastrip_id.as_deref()?)?, main_quantities(item, wanted));
+    /// What stands in the place of a product whose datastrip starts then. What is pruned takes nobody's place.
+    fn superseded(
+        &self,
+        settings: &BuildSettings,
+        item: &StacItem,
+        start: Option<DateTime<Utc>>,
+        wanted: &Wanted,
+    ) -> Option<ProductId> {
+        let (id, quantities) = (item.product, main_quantities(item, wanted));
         if settings.prune || quantities.is_empty() || self.held.contains(id) || self.exempt.contains(&id) {
             return None;
         }
-        self.held.supersedes(id, start, &quantities)
+        self.held.supersedes(id, start?, &quantities)
+    }
+
+    /// A product that stands in the store as it is, since it was made by this question, or is not admitted any more.
+    fn as_it_is(&self, settings: &BuildSettings, item: &StacItem, wanted: &Wanted) -> Option<Gathered> {
+        let (id, held) = (item.product, self.held);
+        let metadata = held.metadata(id)?;
+        let product = Gathered::unasked(item, held, wanted, held.inputs(id));
+        let is_whole = !held.is_partial(id) && self.question.asks_the_same(held.inputs(id));
+        (is_whole || not_admitted(settings, &product, metadata, true).is_some()).then_some(product)
     }
 }
 
 impl Unindexed {
+    /// Nothing comes of a product this time: what the store holds of it stays.
+    fn stays(&mut self, item: &StacItem, reach: Reach<'_>, wanted: &Wanted, inputs: i64) {
+        if reach.held.contains(item.product) {
+            self.unasked.push(Gathered::unasked(item, reach.held, wanted, inputs));
+        } else {
+            self.aside.present.insert(item.product, inputs);
+        }
+    }
+
     /// Nothing is asked of a product this time: what was refused of it is refused still.
-    fn wait(&mut self, item: &StacItem, wanted: &Wanted, inputs: i64, refusals: Vec<Remembered>) {
+    fn wait(&mut self, item: &StacItem, reach: Reach<'_>, wanted: &Wanted, inputs: i64, refusals: Vec<Remembered>) {
         let id = item.product;
-        self.aside.present.insert(id, inputs);
+        self.stays(item, reach, wanted, inputs);
         for Remembered { refusal, by, has, .. } in refusals {
             match by {
                 Some(by) => {

@@ -15,13 +15,22 @@ use super::prejudged::{Prejudged, Why};
 use crate::holdings::Holdings;
 use crate::layout::geometry;
 
-/// Fingerprint of what a refusal depends on beside the rows: filters and policies.
+/// Fingerprint of what a refusal depends on beside the rows: filters and policies; and what is asked of a product of which
+/// there are no rows.
 fn policy(settings: &BuildSettings) -> i64 {
     number_of_texts(&[
         format!("{:?}", settings.max_cloud_cover),
         format!("{:?}", settings.datetime),
         format!("{:?}", settings.on_mismatch),
         format!("{:?}", settings.accept_incomplete),
+        format!("{:?}", settings.arrays),
+        format!("{:?}", settings.resolutions),
+        format!("{:?}", settings.angles),
+        format!("{:?}", settings.headers),
+        format!("{:?}", settings.checksum),
+        format!("{:?}", settings.container),
+        format!("{:?}", settings.source_options.layout),
+        settings.source.clone(),
     ])
 }
 
