@@ -116,21 +116,25 @@ pub async fn gather(
         without_product: unmatched(join.without_product.iter().map(|p| (p.product, p.reason.to_string()))),
         ..ProductsReport::default()
     };
-    let products = join.matched.into_iter().filter_map(|matched| {
-        let mut rows = by_product.remove(&matched.product)?;
-        rows.retain(|row| wanted.admits(row.asset));
-        let anchor = rows.first()?.path.clone();
-        Some(Gathered {
-            id: matched.product,
-            rows,
-            anchor,
-            item: matched.item,
-            stated: None,
-            share: Share::All,
-            unread: unread.remove(&matched.product).unwrap_or_default(),
+    let products = join
+        .matched
+        .into_iter()
+        .filter_map(|matched| {
+            let mut rows = by_product.remove(&matched.product)?;
+            rows.retain(|row| wanted.admits(row.asset));
+            let anchor = rows.first()?.path.clone();
+            Some(Gathered {
+                id: matched.product,
+                rows,
+                anchor,
+                item: matched.item,
+                stated: None,
+                share: Share::All,
+                unread: unread.remove(&matched.product).unwrap_or_default(),
+            })
         })
-    });
-    let products: Vec<Gathered> = products.chain(unasked).collect();
+        .chain(unasked)
+        .collect::<Vec<_>>();
     let is_held = aside.present.keys().any(|id| reach.held.contains(*id));
     if products.is_empty() && !standing.may_be_empty && !is_held {
         return Err(Error::Nothing(nothing_matched(settings, &counts, stac.as_ref())));

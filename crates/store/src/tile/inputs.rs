@@ -89,8 +89,8 @@ pub struct Inputs {
 /// What the inputs have and a run does not resolve.
 #[derive(Debug, Default)]
 pub struct Aside {
-    /// Products that are there, with the fingerprint that they count with: what the store holds, what is not asked for this
-    /// time, and what cannot be used.
+    /// Products that are there, with the fingerprint that they count with: what is not asked for this time, and what cannot be
+    /// used.
     pub present: BTreeMap<ProductId, i64>,
     /// Those of them that are due and left for a later run: what is remembered of them stays as it is.
     pub later: BTreeSet<ProductId>,

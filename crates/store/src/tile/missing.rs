@@ -2,7 +2,7 @@
 //!
 //! A file that carries TLM (baseline 05.12 and later) tells everything in one request; older ones are walked. What is
 //! learned goes to the memory of facts, so that the rest of the build asks the file for nothing more. Of several copies of a
-//! raster only the best one is indexed; the others are rows without tile lengths, which the build asks for where it needs them.
+//! raster the best one is indexed; the others are rows that leave all to their files, which are asked where they are needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,6 @@ use futures::StreamExt as _;
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::product::ProductId;
-use s2ice_manifest::source::facts::product_metadata;
 use s2ice_manifest::source::indexer::{IndexOptions, index_file};
 use s2ice_manifest::source::jp2_header::READ_AHEAD;
 use s2ice_manifest::source::location::Source;
@@ -37,7 +36,7 @@ pub struct Asked<'a> {
     pub item: &'a StacItem,
     /// True where the operator orders it, or its files are others by now: no limit holds it up.
     pub ordered: bool,
-    /// True where the store holds some of it.
+    /// True where the store holds it, or some of it.
     pub held: bool,
     /// When something of it was refused last.
     pub tried: Option<DateTime<Utc>>,
@@ -62,11 +61,66 @@ pub struct Missing {
     pub report: IndexedReport,
 }
 
-/// When a datastrip starts, where that is told, or why it cannot be read.
-pub type Start = std::result::Result<Option<DateTime<Utc>>, Refusal>;
+/// Indexes products. What is ordered comes first; then as many as the settings allow in one run: those that were never tried
+/// before those that were refused, new ones before those that the store holds, the oldest first. Products of which nothing can
+/// be had are none of that number. Where the rows are written to an index, all rasters are indexed, else those that are
+/// wanted, in these `resolutions`.
+///
+/// # Errors
+/// The source cannot be used at all.
+pub async fn index_missing(
+    settings: &BuildSettings,
+    memory: &Memory,
+    source: &Source,
+    asked: Vec<Asked<'_>>,
+    wanted: &Wanted,
+    resolutions: Resolutions,
+    progress: &dyn Progress,
+) -> Result<Missing> {
+    let layout = settings.source_options.layout.unwrap_or_default();
+    let job = Job {
+        settings,
+        memory,
+        source,
+        wanted,
+        resolutions,
+        whereabouts: Whereabouts::new(source, memory, layout),
+        patience: Patience::default(),
+        progress,
+    };
+    let before = source.stats().requests();
+    let (ordered, mut rest): (Vec<_>, Vec<_>) = asked.into_iter().partition(|asked| asked.ordered);
+    let mut out = Missing::default();
+    job.index(ordered.iter().map(|asked| asked.item).collect(), &mut out).await?;
+    let ordered = out.rows.len();
+    rest.sort_by_key(|asked| (asked.tried, asked.held, asked.item.product.datatake_start(), asked.item.product));
+    let limit = settings.index_missing_limit;
+    let (mut done, mut vain, mut again) = (0, 0, 0);
+    while done < limit && vain < IN_VAIN && again < limit && !rest.is_empty() {
+        let mut batch: Vec<Asked<'_>> = rest.drain(..rest.len().min(limit - done)).collect();
+        let new = batch.iter().filter(|asked| asked.tried.is_none()).count();
+        rest.splice(0..0, batch.drain(batch.len().min(new + limit - again)..).collect::<Vec<_>>());
+        again += batch.len() - new;
+        job.index(batch.iter().map(|asked| asked.item).collect(), &mut out).await?;
+        let sum = done + vain + batch.len();
+        done = out.rows.len() - ordered;
+        vain = sum - done;
+    }
+    for Asked { item, tried, .. } in rest {
+        out.backlog |= tried.is_none();
+        let reason = if done >= limit || again >= limit {
+            format!("left for a later run: {limit} products were indexed (--index-missing-limit)")
+        } else {
+            format!("left for a later run: of {vain} products before it nothing could be indexed")
+        };
+        out.later.insert(item.product, reason);
+    }
+    out.report.products = out.rows.len();
+    out.report.requests = source.stats().requests() - before;
+    Ok(out)
+}
 
-/// What indexes products.
-pub struct Indexer<'a> {
+struct Job<'a> {
     settings: &'a BuildSettings,
     memory: &'a Memory,
     source: &'a Source,
@@ -83,93 +137,13 @@ enum Origin {
     Cache,
 }
 
-impl<'a> Indexer<'a> {
-    /// Of the files of a source. `resolutions` says which copies of a raster are taken.
-    pub fn new(
-        settings: &'a BuildSettings,
-        memory: &'a Memory,
-        source: &'a Source,
-        wanted: &'a Wanted,
-        resolutions: Resolutions,
-        progress: &'a dyn Progress,
-    ) -> Self {
-        let layout = settings.source_options.layout.unwrap_or_default();
-        let whereabouts = Whereabouts::new(source, memory, layout);
-        Self { settings, memory, source, wanted, resolutions, whereabouts, patience: Patience::default(), progress }
-    }
-
-    fn parallel(&self) -> usize {
-        self.settings.source_options.at_once() * 2
-    }
-
-    /// When the datastrips of products start, as their own XML says.
-    ///
-    /// # Errors
-    /// The source cannot be used at all.
-    pub async fn datastrips<'i>(&self, items: Vec<&'i StacItem>) -> Result<Vec<(&'i StacItem, Start)>> {
-        let asked: Vec<_> = items.iter().map(|item| self.datastrip(item)).collect();
-        let answers: Vec<_> = futures::stream::iter(asked).buffered(self.parallel()).collect().await;
-        let answers = items.into_iter().zip(answers).map(|(item, answer)| {
-            let start = match self.patience.bear(item.product, answer) {
-                Ok(start) => Ok(start),
-                Err(Trouble::Refused(kind, reason)) => Err(whole(item.product, kind, reason)),
-                Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
-            };
-            Ok((item, start))
-        });
-        answers.collect()
-    }
-
-    async fn datastrip(&self, item: &StacItem) -> std::result::Result<Option<DateTime<Utc>>, Trouble> {
-        let files = self.whereabouts.files(item).await?;
-        let Some(anchor) = files.first() else { return Ok(None) };
-        Ok(product_metadata(self.source, self.memory, item.product, &anchor.path).await?.datastrip_start())
-    }
-
-    /// Indexes products. What is ordered comes first; then as many as the settings allow in one run: those that were never
-    /// tried before those that were refused, new ones before those that the store holds, the oldest first. Products of which
-    /// nothing can be had are none of that number. Where the rows are written to an index, all rasters are indexed, else those
-    /// that are wanted.
-    ///
-    /// # Errors
-    /// The source cannot be used at all.
-    pub async fn index(&self, asked: Vec<Asked<'_>>, out: &mut Missing) -> Result<()> {
-        let before = self.source.stats().requests();
-        let (ordered, mut rest): (Vec<_>, Vec<_>) = asked.into_iter().partition(|asked| asked.ordered);
-        self.files(ordered.iter().map(|asked| asked.item).collect(), out).await?;
-        let ordered = out.rows.len();
-        rest.sort_by_key(|asked| (asked.tried, asked.held, asked.item.product.datatake_start(), asked.item.product));
-        let limit = self.settings.index_missing_limit;
-        let (mut done, mut vain, mut again) = (0, 0, 0);
-        while done < limit && vain < IN_VAIN && again < limit && !rest.is_empty() {
-            let mut batch: Vec<Asked<'_>> = rest.drain(..rest.len().min(limit - done)).collect();
-            let new = batch.iter().filter(|asked| asked.tried.is_none()).count();
-            rest.splice(0..0, batch.drain(batch.len().min(new + limit - again)..).collect::<Vec<_>>());
-            again += batch.len() - new;
-            self.files(batch.iter().map(|asked| asked.item).collect(), out).await?;
-            let sum = done + vain + batch.len();
-            done = out.rows.len() - ordered;
-            vain = sum - done;
-        }
-        for Asked { item, tried, .. } in rest {
-            out.backlog |= tried.is_none();
-            let reason = if done >= limit || again >= limit {
-                format!("left for a later run: {limit} products were indexed (--index-missing-limit)")
-            } else {
-                format!("left for a later run: of {vain} products before it nothing could be indexed")
-            };
-            out.later.insert(item.product, reason);
-        }
-        out.report.products = out.rows.len();
-        out.report.requests = self.source.stats().requests() - before;
-        Ok(())
-    }
-
+impl Job<'_> {
     /// Finds the files of these products and indexes them.
-    async fn files(&self, items: Vec<&StacItem>, out: &mut Missing) -> Result<()> {
+    async fn index(&self, items: Vec<&StacItem>, out: &mut Missing) -> Result<()> {
+        let parallel = self.settings.source_options.at_once() * 2;
         // Collected first: a stream over borrowed items is not `Send` enough for callers that hand the build to a thread.
         let asked: Vec<_> = items.iter().map(|item| self.whereabouts.files(item)).collect();
-        let found: Vec<_> = futures::stream::iter(asked).buffered(self.parallel()).collect().await;
+        let found: Vec<_> = futures::stream::iter(asked).buffered(parallel).collect().await;
         let (mut rasters, mut others) = (Vec::new(), Vec::new());
         for (item, found) in items.iter().zip(found) {
             let unfound = |reason: String| whole(item.product, RefusalKind::Source, reason);
@@ -185,9 +159,9 @@ impl<'a> Indexer<'a> {
                     if files.is_empty() {
                         out.unfound.push(unfound("none of its files is a raster that is asked for".to_owned()));
                     }
-                    let others_wait = self.settings.write_index.is_none() && self.resolutions == Resolutions::Best;
-                    let (first, more) = if others_wait { best_first(files) } else { (files, Vec::new()) };
-                    rasters.extend(first);
+                    let takes_one = self.settings.write_index.is_none() && self.resolutions == Resolutions::Best;
+                    let (best, more) = if takes_one { best_first(files) } else { (files, Vec::new()) };
+                    rasters.extend(best);
                     others.extend(more);
                 }
                 Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
@@ -201,7 +175,7 @@ impl<'a> Indexer<'a> {
                 self.progress.advance(1);
                 (raster, answer)
             })
-            .buffered(self.parallel());
+            .buffered(parallel);
         while let Some((raster, answer)) = answers.next().await {
             match self.patience.bear(raster.product, answer) {
                 Ok((row, origin)) => {
@@ -272,7 +246,7 @@ fn best_first(mut files: Vec<FoundRaster>) -> (Vec<FoundRaster>, Vec<FoundRaster
     files.into_iter().partition(|raster| seen.insert(raster.asset.quantity))
 }
 
-/// A row that leaves everything to the file.
+/// A row that leaves all to the file.
 fn unread(raster: FoundRaster) -> IndexRow {
     IndexRow {
         product: raster.product,

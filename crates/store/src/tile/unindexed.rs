@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
-
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::product::{ProductId, datastrip_start};
@@ -15,7 +13,7 @@ use s2ice_manifest::stac::StacItem;
 use super::evidence::not_admitted;
 use super::fingerprint::Salt;
 use super::inputs::{Aside, Gathered};
-use super::missing::{Asked, Indexer, Missing};
+use super::missing::{Asked, Missing, index_missing};
 use super::prejudged::{Prejudged, Why};
 use super::waiting::waits;
 use super::wanted::Wanted;
@@ -61,74 +59,56 @@ pub struct Unindexed {
 ///
 /// # Errors
 /// The source cannot be used at all.
-pub async fn index<'i>(
+pub async fn index(
     settings: &BuildSettings,
     reach: Reach<'_>,
     source: &Source,
-    items: &'i [StacItem],
+    items: &[StacItem],
     indexed: impl Fn(ProductId) -> bool,
     wanted: &Wanted,
     progress: &dyn Progress,
 ) -> Result<Unindexed> {
     let Reach { memory, held, exempt, replaced, .. } = reach;
     let mut out = Unindexed::default();
-    let (mut asked, mut suspects) = (Vec::new(), Vec::new());
+    let mut asked = Vec::new();
     let mut known: BTreeMap<ProductId, (i64, Vec<Remembered>)> = BTreeMap::new();
-    let mut ask = |item: &'i StacItem, ordered| {
-        let id = item.product;
-        let (inputs, refusals) = (memory.inputs_of(item), memory.refusals(id));
-        let tried = refusals.iter().map(|known| known.last).max().filter(|_| inputs.is_some());
-        if let (Some(inputs), Some(_)) = (inputs, tried) {
-            known.insert(id, (inputs, refusals));
-        }
-        asked.push(Asked { item, ordered, held: held.contains(id), tried });
-    };
     for item in items {
         let id = item.product;
-        let start = item.datastrip_id.as_deref().and_then(datastrip_start);
-        let is_suspect = reach.superseded(settings, item, start, wanted).is_some();
+        let inputs = memory.inputs_of(item);
+        let refusals = memory.refusals(id);
+        let superseded = reach.superseded(settings, item, wanted);
         // An order for all is one to look again: what is new comes in its turn.
-        let again = !is_suspect && (held.contains(id) || memory.knows(id));
+        let again = superseded.is_none() && (held.contains(id) || !refusals.is_empty());
         let named = settings.recheck.contains(&Recheck::Product(id));
-        if named || replaced.contains(&id) || (again && settings.rechecks(id)) {
+        let ordered = named || replaced.contains(&id) || (again && settings.rechecks(id));
+        if ordered {
             memory.forget_product(id);
-            ask(item, true);
+        } else if let Some(by) = superseded {
+            let why = Why::Has(main_quantities(item, wanted));
+            out.aside.prejudged.push(Prejudged { product: id, by, why });
+            out.aside.present.insert(id, inputs.unwrap_or_default());
+            continue;
         } else if let Some(product) = reach.as_it_is(settings, item, wanted) {
             // Of what the index has, its rows tell.
             out.unasked.extend(Some(product).filter(|_| !indexed(id)));
-        } else if let Some(inputs) = memory.inputs_of(item)
-            && let Some(waiting) = waits(settings, memory, held, id, inputs, exempt)
+            continue;
+        } else if let Some((inputs, waiting)) =
+            inputs.and_then(|inputs| Some((inputs, waits(settings, memory, held, id, inputs, exempt)?)))
         {
             // What the index has of it is waited with like that of any other.
             if !indexed(id) {
                 out.wait(item, reach, wanted, inputs, waiting);
             }
-        } else if is_suspect {
-            suspects.push(item);
-        } else {
-            ask(item, false);
+            continue;
         }
-    }
-    let indexer = Indexer::new(settings, memory, source, wanted, reach.resolutions, progress);
-    // An item may name the datastrip of another product.
-    for (item, start) in indexer.datastrips(suspects).await? {
-        let id = item.product;
-        match start.map(|start| reach.superseded(settings, item, start, wanted)) {
-            Ok(None) => ask(item, false),
-            Ok(Some(by)) => {
-                let why = Why::Has(main_quantities(item, wanted));
-                out.aside.prejudged.push(Prejudged { product: id, by, why });
-                out.stays(item, reach, wanted, memory.inputs_of(item).unwrap_or_default());
-            }
-            Err(refusal) => {
-                out.learned.unfound.push(refusal);
-                out.stays(item, reach, wanted, memory.inputs_of(item).unwrap_or_default());
-                out.tell_of_none(id, false);
-            }
+        let tried = refusals.iter().map(|known| known.last).max().filter(|_| !ordered && inputs.is_some());
+        if let (Some(inputs), Some(_)) = (inputs, tried) {
+            known.insert(id, (inputs, refusals));
         }
+        asked.push(Asked { item, ordered, held: held.contains(id), tried });
     }
     let names: Vec<&StacItem> = asked.iter().map(|asked| asked.item).collect();
-    indexer.index(asked, &mut out.learned).await?;
+    out.learned = index_missing(settings, memory, source, asked, wanted, reach.resolutions, progress).await?;
     for item in names {
         let id = item.product;
         if out.learned.rows.contains_key(&id) {
@@ -138,9 +118,9 @@ pub async fn index<'i>(
         let waiting = known.remove(&id).filter(|_| later.is_some());
         out.aside.later.extend(waiting.as_ref().map(|_| id));
         match waiting {
-            Some((inputs, refusals)) if !indexed(id) => out.wait(item, reach, wanted, inputs, refusals),
             _ if indexed(id) => drop(out.aside.present.insert(id, held.inputs(id))),
-            _ => out.stays(item, reach, wanted, held.inputs(id)),
+            Some((inputs, refusals)) => out.wait(item, reach, wanted, inputs, refusals),
+            None => out.stays(item, reach, wanted, held.inputs(id)),
         }
         let Some(reason) = later else {
             out.tell_of_none(id, held.contains(id));
@@ -154,22 +134,17 @@ pub async fn index<'i>(
 }
 
 impl Reach<'_> {
-    /// What stands in the place of a product whose datastrip starts then. What is pruned takes nobody's place.
-    fn superseded(
-        &self,
-        settings: &BuildSettings,
-        item: &StacItem,
-        start: Option<DateTime<Utc>>,
-        wanted: &Wanted,
-    ) -> Option<ProductId> {
-        let (id, quantities) = (item.product, main_quantities(item, wanted));
+    /// What stands in the place of a product, as far as its item tells. What is pruned takes nobody's place.
+    fn superseded(&self, settings: &BuildSettings, item: &StacItem, wanted: &Wanted) -> Option<ProductId> {
+        let id = item.product;
+        let (start, quantities) = (datastrip_start(item.datastrip_id.as_deref()?)?, main_quantities(item, wanted));
         if settings.prune || quantities.is_empty() || self.held.contains(id) || self.exempt.contains(&id) {
             return None;
         }
-        self.held.supersedes(id, start?, &quantities)
+        self.held.supersedes(id, start, &quantities)
     }
 
-    /// A product that stands in the store as it is, since it was made by this question, or is not admitted any more.
+    /// A product that stands in the store as it is: it was made by this question, or is not admitted any more.
     fn as_it_is(&self, settings: &BuildSettings, item: &StacItem, wanted: &Wanted) -> Option<Gathered> {
         let (id, held) = (item.product, self.held);
         let metadata = held.metadata(id)?;
@@ -180,7 +155,7 @@ impl Reach<'_> {
 }
 
 impl Unindexed {
-    /// Nothing comes of a product this time: what the store holds of it stays.
+    /// Nothing comes of a product this time: what the store has of it stays.
     fn stays(&mut self, item: &StacItem, reach: Reach<'_>, wanted: &Wanted, inputs: i64) {
         if reach.held.contains(item.product) {
             self.unasked.push(Gathered::unasked(item, reach.held, wanted, inputs));
