@@ -53,7 +53,7 @@ impl Salt {
 
     /// The fingerprint of rows that hash to a number.
     fn of_rows(&self, hash: i64) -> i64 {
-        Fields::new("question", self).finish() & !ROWS | hash & ROWS
+        (Fields::new("question", self).finish() & !ROWS) | (hash & ROWS)
     }
 }
 
