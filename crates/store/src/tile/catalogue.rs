@@ -20,7 +20,14 @@ const PATIENCE: TimeDelta = TimeDelta::days(30);
 
 /// SHA-256 of the question to index and catalogue; none without a catalogue.
 pub fn query(settings: &BuildSettings) -> Option<String> {
-    settings.stac.as_ref().map(|_| of_settings(settings, Bearing::Question))
+    settings.stac.as_ref()?;
+    let question = of_settings(settings, Bearing::Question);
+    if !settings.index_missing {
+        return Some(question);
+    }
+    // What no index has is compared with the question only where the catalogue shows it.
+    let layout = settings.source_options.layout;
+    Some(format!("{question}-{}-{layout:?}", of_settings(settings, Bearing::References)))
 }
 
 /// From where a search goes on.

@@ -15,7 +15,7 @@ use s2ice_manifest::stac::{StacItem, possible};
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::evidence::not_admitted;
-use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing, Stated, nothing_in};
+use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Share, Standing, Stated, nothing_in};
 use super::search::catalogue;
 use super::trouble::whole;
 use super::wanted::Wanted;
@@ -201,7 +201,7 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
             let changed = item.changed().map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true));
             let stated = Stated { metadata, changed, sizes, unshifted: item.is_unshifted() };
             let (stated, item) = (Some(stated), Some(item));
-            Some(Gathered { id, rows, anchor, stated, item, is_rest: false, unread })
+            Some(Gathered { id, rows, anchor, stated, item, share: Share::All, unread })
         }
         Err(reason) => {
             refused.push(whole(id, RefusalKind::Metadata, reason));

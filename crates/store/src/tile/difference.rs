@@ -13,7 +13,7 @@ use s2ice_manifest::stac::StacItem;
 
 use super::changes::same_metadata;
 use super::fingerprint::{Salt, of_product};
-use super::inputs::Gathered;
+use super::inputs::{Gathered, Share};
 use super::prejudged::{Prejudged, Why, start_of};
 use super::trouble::whole;
 use super::wanted::Wanted;
@@ -78,7 +78,10 @@ pub fn difference(
         // What was read is as good as what would be assumed.
         let given = |salt| of_product(salt, &product);
         let same = choice.better.iter().map(given).find(|better| *better == held_inputs);
-        let fingerprint = same.unwrap_or_else(|| given(choice.salt));
+        let fingerprint = match product.share {
+            Share::Nothing(inputs) => inputs,
+            Share::All | Share::Rest => same.unwrap_or_else(|| given(choice.salt)),
+        };
         out.inputs.insert(product.id, fingerprint);
         let Some(metadata) = held.metadata(product.id) else {
             // Where the datastrip is known, no file has to be asked. What is pruned takes nobody's place.
@@ -104,6 +107,10 @@ pub fn difference(
         } else {
             let rasters = product.rows.iter().map(|row| row.asset).chain(product.unread.iter().copied());
             out.asked.insert(product.id, rasters.collect());
+            if matches!(product.share, Share::Nothing(_)) {
+                out.unchanged.insert(product.id);
+                continue;
+            }
             if fingerprint != held_inputs || is_asked {
                 out.changed.push(product);
                 continue;
@@ -127,7 +134,7 @@ fn rest(held: &Holdings, mut product: Gathered, choice: &Choice<'_>) -> Option<G
         Resolutions::All => !there.contains(&row.asset),
         Resolutions::Best => there.iter().all(|asset| asset.quantity != row.asset.quantity),
     });
-    product.is_rest = true;
+    product.share = Share::Rest;
     let angles = held.angles(product.id);
     let has_angles = choice.angles.iter().all(|array| angles.contains_key(array));
     (!product.rows.is_empty() || !has_angles).then_some(product)

@@ -15,7 +15,7 @@ use s2ice_manifest::raster::Quantity;
 use s2ice_manifest::tlm::IndexRow;
 
 use super::BuildSettings;
-use super::inputs::Gathered;
+use super::inputs::{Gathered, Share};
 use super::prejudged::{Prejudged, Why};
 use super::trouble::{Patience, Trouble, whole, without_angles};
 use crate::error::Result;
@@ -219,7 +219,7 @@ impl Job<'_> {
         let mut copies: Vec<Copies> = Vec::new();
         let mut rest = BTreeSet::new();
         for Asked { product, metadata, angles } in products {
-            rest.extend(product.is_rest.then_some(product.id));
+            rest.extend((product.share == Share::Rest).then_some(product.id));
             records.push(ProductRecord { id: product.id, metadata, rasters: Vec::new(), angles });
             copies.extend(self.copies(records.len() - 1, product.rows));
         }

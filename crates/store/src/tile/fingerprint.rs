@@ -4,16 +4,21 @@ use std::collections::BTreeSet;
 
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::geometry::AngleArray;
+use s2ice_manifest::source::mirror::Layout;
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::inputs::Gathered;
-use super::inputs::Stated;
+use super::inputs::{Gathered, Stated};
+use super::wanted::Wanted;
 use super::{Bearing, BuildSettings};
 
-/// What gives other references from the same rows: container, source, checksums and the like.
+/// Of a fingerprint, the bits that tell the rows; those above tell the question.
+const ROWS: i64 = (1 << 40) - 1;
+
+/// The question to a product: what gives other references from the same rows (container, source, checksums and the like), and
+/// which rows are wanted.
 #[derive(Debug, Clone)]
 pub struct Salt(String);
 
@@ -37,10 +42,28 @@ impl Salt {
         values.extend(worked_out.map(|(name, value)| (name.to_owned(), value)));
         Self(Value::Object(values).to_string())
     }
+
+    /// The same of these rasters, whose paths are made as this layout has them.
+    #[must_use]
+    pub fn of(mut self, wanted: &Wanted, layout: Option<Layout>) -> Self {
+        wanted.assets().for_each(|asset| self.0 += &format!("\n{asset}"));
+        self.0 += &format!("\n{layout:?}");
+        self
+    }
+
+    /// True where a fingerprint is of this question, whatever its rows are.
+    pub fn asks_the_same(&self, fingerprint: i64) -> bool {
+        (fingerprint ^ self.of_rows(0)) & !ROWS == 0
+    }
+
+    /// The fingerprint of rows that hash to a number.
+    fn of_rows(&self, hash: i64) -> i64 {
+        (Fields::new("question", self).finish() & !ROWS) | (hash & ROWS)
+    }
 }
 
-/// Fingerprint of the index rows of a product; never 0, which stands for "ask again".
-pub fn inputs(salt: &Salt, rows: &[IndexRow]) -> i64 {
+/// Fingerprint of a question and the index rows of a product; 0 stands for "ask again".
+fn inputs(salt: &Salt, rows: &[IndexRow]) -> i64 {
     let mut rows: Vec<&IndexRow> = rows.iter().collect();
     rows.sort_by_key(|row| row.asset);
     let mut hash = Fields::new("inputs", salt);
@@ -55,7 +78,7 @@ pub fn inputs(salt: &Salt, rows: &[IndexRow]) -> i64 {
         hash.number(nodata.map_or(-1, |tiles| i64::try_from(tiles.len()).unwrap_or(i64::MAX)));
         nodata.unwrap_or_default().iter().for_each(|tile| hash.number(i64::from(*tile)));
     }
-    hash.finish()
+    salt.of_rows(hash.finish())
 }
 
 /// Fingerprint of a product: of its rows, and of what its item states where that is all there is.
@@ -74,7 +97,7 @@ pub fn of_product(salt: &Salt, product: &Gathered) -> i64 {
         hash.text(&asset.name());
         hash.text(&size.to_string());
     }
-    hash.finish()
+    salt.of_rows(hash.finish())
 }
 
 /// Fingerprint of what an item says of its product, and of when it last changed.
@@ -115,8 +138,10 @@ impl Fields {
 
     fn settings(&mut self, settings: &BuildSettings, what: Bearing) {
         self.text(&Value::Object(settings.bearing_on(what)).to_string());
-        if what == Bearing::Outcome {
-            self.text(&settings.occasion.writer);
+        match what {
+            Bearing::Outcome => self.text(&settings.occasion.writer),
+            Bearing::Refusals => self.text(&format!("{:?}", settings.source_options.layout)),
+            Bearing::Question | Bearing::References => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use s2ice_manifest::assemble::{ProductRecord, Refusal};
-use s2ice_manifest::decide::{Leaving, Policy};
+use s2ice_manifest::decide::{Leaving, Policy, Resolutions};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::product::{ProductId, ProductMetadata};
@@ -18,7 +18,7 @@ use super::jp2::SafeReader;
 use super::places::Places;
 use super::prejudged::Prejudged;
 use super::waiting::hold_back;
-use super::wanted::Wanted;
+use super::wanted::{Wanted, wanted_angles};
 use super::{BuildSettings, HeaderPolicy, nothing};
 use crate::error::{Error, Result};
 use crate::holdings::Holdings;
@@ -69,6 +69,22 @@ pub struct Found {
     pub from_cache: u64,
 }
 
+/// What is asked of each product, its main headers as `headers` says.
+///
+/// # Errors
+/// A glob of `--arrays` is none, or no array of the level can match it.
+pub fn question(
+    settings: &BuildSettings,
+    places: &Places,
+    resolutions: Resolutions,
+    headers: HeaderPolicy,
+) -> Result<Salt> {
+    let (wanted, angles) = (Wanted::of(settings)?, wanted_angles(settings)?);
+    let settings = &BuildSettings { headers, ..settings.clone() };
+    let salt = Salt::new(settings, &places.name, &places.url.prefix(), resolutions, &angles);
+    Ok(salt.of(&wanted, settings.source_options.layout))
+}
+
 /// Asks about what is new, changed or to be looked at again.
 ///
 /// # Errors
@@ -77,15 +93,12 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     let Job { settings, memory, places, held, policy, angles, exempt, replaced, progress } = job;
     let rechecks = |id: ProductId| settings.rechecks(id) || replaced.contains(&id);
     let (resolutions, prune) = (policy.resolutions, settings.prune);
-    let salt = |headers| {
-        let settings = BuildSettings { headers, ..settings.clone() };
-        Salt::new(&settings, &places.name, &places.url.prefix(), resolutions, angles)
-    };
+    let salt = |headers| question(settings, places, resolutions, headers);
     let better = match settings.headers {
-        HeaderPolicy::Assume => vec![salt(HeaderPolicy::Read), salt(HeaderPolicy::Index)],
+        HeaderPolicy::Assume => vec![salt(HeaderPolicy::Read)?, salt(HeaderPolicy::Index)?],
         HeaderPolicy::Read | HeaderPolicy::Index => Vec::new(),
     };
-    let salt = salt(settings.headers);
+    let salt = salt(settings.headers)?;
     let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata, true);
     let (wanted, why_not) = (&Wanted::of(settings)?, &aside.why_not);
     let choice = Choice { salt: &salt, better: &better, prune, resolutions, wanted, angles, why_not };

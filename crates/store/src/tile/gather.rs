@@ -13,7 +13,7 @@ use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
 
 use super::fingerprint::of_item;
-use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Standing, nothing_in};
+use super::inputs::{Aside, CatalogueLoad, Gathered, Inputs, Share, Standing, nothing_in};
 use super::missing::Missing;
 use super::search::{catalogue, index_locations, query_of};
 use super::unindexed::{self, Reach};
@@ -68,7 +68,7 @@ pub async fn gather(
     let Joined { mut join, mut catalogue, stac, missing, rejected } =
         join_catalogue(settings, &known, &standing, reach.memory, progress).await?;
     let (mut indexed, mut unfound, mut left) = (None, Vec::new(), BTreeMap::new());
-    let (mut aside, mut unlisted) = (Aside::default(), BTreeSet::new());
+    let (mut aside, mut unlisted, mut unasked) = (Aside::default(), BTreeSet::new(), Vec::new());
     if let (true, Some(source)) = (settings.index_missing, reach.source) {
         let is_indexed = |id| by_product.contains_key(&id);
         let mut found = unindexed::index(settings, reach, source, &missing, is_indexed, &wanted, progress).await?;
@@ -89,7 +89,7 @@ pub async fn gather(
         join.matched.sort_by_key(|matched| matched.product);
         by_product.extend(rows);
         (indexed, unfound, left) = (Some(found.learned.report), found.learned.unfound, found.left);
-        aside = found.aside;
+        (aside, unasked) = (found.aside, found.unasked);
     }
     // What cannot be looked for is there all the same.
     let products = misplaced.iter().filter_map(|refusal| refusal.product.parse().ok());
@@ -133,10 +133,11 @@ pub async fn gather(
                 anchor,
                 item: matched.item,
                 stated: None,
-                is_rest: false,
+                share: Share::All,
                 unread: unread.remove(&matched.product).unwrap_or_default(),
             })
         })
+        .chain(unasked)
         .collect::<Vec<_>>();
     let is_held = aside.present.keys().any(|id| reach.held.contains(*id));
     if products.is_empty() && !standing.may_be_empty && !is_held {

@@ -11,7 +11,9 @@ use s2ice_manifest::stac::{Seen, StacItem};
 use s2ice_manifest::tlm::IndexRow;
 
 use super::prejudged::Prejudged;
+use super::wanted::Wanted;
 use crate::error::Error;
+use crate::holdings::Holdings;
 use crate::report::{IndexedReport, ProductsReport, StacReport};
 use crate::unseen::Unseen;
 
@@ -27,13 +29,38 @@ pub struct Gathered {
     pub item: Option<StacItem>,
     /// What its item alone states, for GeoTIFFs.
     pub stated: Option<Stated>,
-    /// True where only what the store lacks of it is asked for: what it has stands for the same rows.
-    pub is_rest: bool,
+    /// How much of it is asked for.
+    pub share: Share,
     /// Rasters that it has and that cannot be told of this time: they are there, whatever is refused of them.
     pub unread: BTreeSet<Asset>,
 }
 
+/// How much of a product is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// All of it.
+    All,
+    /// What the store lacks: what it has stands for the same rows.
+    Rest,
+    /// Nothing: the store has it, and its rows, of this fingerprint, are not looked at this time.
+    Nothing(i64),
+}
+
 impl Gathered {
+    /// A product of the store that nothing is asked of.
+    pub fn unasked(item: &StacItem, held: &Holdings, wanted: &Wanted, inputs: i64) -> Self {
+        let there = held.rasters(item.product).into_iter().map(|raster| raster.asset);
+        Self {
+            id: item.product,
+            rows: Vec::new(),
+            anchor: String::new(),
+            item: Some(item.clone()),
+            stated: None,
+            share: Share::Nothing(inputs),
+            unread: there.filter(|asset| wanted.admits(*asset)).collect(),
+        }
+    }
+
     /// Reflectance and what belongs to it, which a later processing must have to take the place of an earlier one.
     pub fn main_quantities(&self) -> BTreeSet<Quantity> {
         self.rows.iter().map(|row| row.asset.quantity).filter(|quantity| quantity.is_main()).collect()
@@ -64,8 +91,8 @@ pub struct Inputs {
 /// What the inputs have and a run does not resolve.
 #[derive(Debug, Default)]
 pub struct Aside {
-    /// Products that are there, with the fingerprint that they count with: what the store holds, what is not asked for this
-    /// time, and what cannot be used.
+    /// Products that are there, with the fingerprint that they count with: what is not asked for this time, and what cannot be
+    /// used.
     pub present: BTreeMap<ProductId, i64>,
     /// Those of them that are due and left for a later run: what is remembered of them stays as it is.
     pub later: BTreeSet<ProductId>,

@@ -1,7 +1,8 @@
 //! Products of the catalogue that the index lacks: their files are found at the source and indexed on the fly.
 //!
 //! A file that carries TLM (baseline 05.12 and later) tells everything in one request; older ones are walked. What is
-//! learned goes to the memory of facts, so that the rest of the build asks the file for nothing more.
+//! learned goes to the memory of facts, so that the rest of the build asks the file for nothing more. Of several copies of a
+//! raster the best one is indexed; the others are rows that leave all to their files, which are asked where they are needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,6 @@ use futures::StreamExt as _;
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::product::ProductId;
-use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::indexer::{IndexOptions, index_file};
 use s2ice_manifest::source::jp2_header::READ_AHEAD;
 use s2ice_manifest::source::location::Source;
@@ -36,7 +36,7 @@ pub struct Asked<'a> {
     pub item: &'a StacItem,
     /// True where the operator orders it, or its files are others by now: no limit holds it up.
     pub ordered: bool,
-    /// True where the store holds some of it.
+    /// True where the store holds it, or some of it.
     pub held: bool,
     /// When something of it was refused last.
     pub tried: Option<DateTime<Utc>>,
@@ -62,9 +62,9 @@ pub struct Missing {
 }
 
 /// Indexes products. What is ordered comes first; then as many as the settings allow in one run: those that were never tried
-/// before those that were refused, new ones before those that the store holds in part, the oldest first. Products of which
-/// nothing can be had are none of that number. Where the rows are written to an index, all rasters are indexed, else those
-/// that are wanted.
+/// before those that were refused, new ones before those that the store holds, the oldest first. Products of which nothing can
+/// be had are none of that number. Where the rows are written to an index, all rasters are indexed, else those that are
+/// wanted, in these `resolutions`.
 ///
 /// # Errors
 /// The source cannot be used at all.
@@ -74,6 +74,7 @@ pub async fn index_missing(
     source: &Source,
     asked: Vec<Asked<'_>>,
     wanted: &Wanted,
+    resolutions: Resolutions,
     progress: &dyn Progress,
 ) -> Result<Missing> {
     let layout = settings.source_options.layout.unwrap_or_default();
@@ -82,6 +83,7 @@ pub async fn index_missing(
         memory,
         source,
         wanted,
+        resolutions,
         whereabouts: Whereabouts::new(source, memory, layout),
         patience: Patience::default(),
         progress,
@@ -123,6 +125,7 @@ struct Job<'a> {
     memory: &'a Memory,
     source: &'a Source,
     wanted: &'a Wanted,
+    resolutions: Resolutions,
     whereabouts: Whereabouts<'a>,
     patience: Patience,
     progress: &'a dyn Progress,
@@ -141,14 +144,13 @@ impl Job<'_> {
         // Collected first: a stream over borrowed items is not `Send` enough for callers that hand the build to a thread.
         let asked: Vec<_> = items.iter().map(|item| self.whereabouts.files(item)).collect();
         let found: Vec<_> = futures::stream::iter(asked).buffered(parallel).collect().await;
-        let mut rasters = Vec::new();
+        let (mut rasters, mut others) = (Vec::new(), Vec::new());
         for (item, found) in items.iter().zip(found) {
             let unfound = |reason: String| whole(item.product, RefusalKind::Source, reason);
             match self.patience.bear(item.product, found) {
                 Ok(mut files) => {
                     if self.settings.write_index.is_none() {
                         files.retain(|raster| self.wanted.admits(raster.asset));
-                        only_best(&mut files, self.settings.resolutions);
                     }
                     // Catalogues leave out the masks.
                     if files.iter().any(|raster| raster.listed.is_none()) {
@@ -157,7 +159,10 @@ impl Job<'_> {
                     if files.is_empty() {
                         out.unfound.push(unfound("none of its files is a raster that is asked for".to_owned()));
                     }
-                    rasters.extend(files);
+                    let takes_one = self.settings.write_index.is_none() && self.resolutions == Resolutions::Best;
+                    let (best, more) = if takes_one { best_first(files) } else { (files, Vec::new()) };
+                    rasters.extend(best);
+                    others.extend(more);
                 }
                 Err(Trouble::Silent(error) | Trouble::Fatal(error)) => return Err(error),
                 Err(Trouble::Refused(_, reason)) => out.unfound.push(unfound(reason)),
@@ -182,10 +187,20 @@ impl Job<'_> {
                     }
                     out.rows.entry(raster.product).or_default().push(row);
                 }
-                Err(trouble) => out.refused.push(trouble.of_raster(raster.product, raster.asset)?),
+                Err(trouble) => {
+                    let refusal = trouble.of_raster(raster.product, raster.asset)?;
+                    // Another copy does not stand in for one that is out of reach for now.
+                    if refusal.kind == RefusalKind::Source {
+                        others.retain(|other| !is_copy(other, &raster));
+                    }
+                    out.refused.push(refusal);
+                }
             }
         }
         drop(answers);
+        for other in others {
+            out.rows.entry(other.product).or_default().push(unread(other));
+        }
         self.progress.end();
         Ok(())
     }
@@ -219,18 +234,29 @@ impl Job<'_> {
     }
 }
 
-/// Of each quantity the copy that the store would take: at its home resolution, else the finest.
-fn only_best(files: &mut Vec<FoundRaster>, resolutions: Resolutions) {
-    if resolutions == Resolutions::All {
-        return;
+/// True where two rasters show the same.
+fn is_copy(one: &FoundRaster, other: &FoundRaster) -> bool {
+    (one.product, one.asset.quantity) == (other.product, other.asset.quantity)
+}
+
+/// Of each quantity the copy that the store would take, at its home resolution, else the finest; and the other copies.
+fn best_first(mut files: Vec<FoundRaster>) -> (Vec<FoundRaster>, Vec<FoundRaster>) {
+    files.sort_by_key(|raster| (raster.asset.resolution != raster.asset.home(), raster.asset.resolution));
+    let mut seen = BTreeSet::new();
+    files.into_iter().partition(|raster| seen.insert(raster.asset.quantity))
+}
+
+/// A row that leaves all to the file.
+fn unread(raster: FoundRaster) -> IndexRow {
+    IndexRow {
+        product: raster.product,
+        asset: raster.asset,
+        path: raster.path,
+        index: TileIndex::InFile,
+        main_header: None,
+        etag: raster.listed.and_then(|listed| listed.etag),
+        last_modified: None,
+        prefixes: None,
+        nodata: None,
     }
-    let mut best: BTreeMap<Quantity, Asset> = BTreeMap::new();
-    let rank = |asset: Asset| (asset.resolution != asset.home(), asset.resolution);
-    for raster in files.iter() {
-        let entry = best.entry(raster.asset.quantity).or_insert(raster.asset);
-        if rank(raster.asset) < rank(*entry) {
-            *entry = raster.asset;
-        }
-    }
-    files.retain(|raster| best.get(&raster.asset.quantity) == Some(&raster.asset));
 }

@@ -13,7 +13,7 @@ use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::stac::{Seen, StacItem};
 
 use super::catalogue::{Outcome, Start, outcome};
-use super::found::{Found, Job, find};
+use super::found::{Found, Job, find, question};
 use super::gather::gather;
 use super::inputs::{CatalogueLoad, Inputs, Standing};
 use super::jp2::conflict;
@@ -109,7 +109,10 @@ async fn work_out(
 
     // Inputs.
     let source = places.source.as_ref();
-    let reach = Reach { memory, source, held: &held, exempt: &again.exempt, replaced: &again.replaced };
+    let resolutions = state::resolutions(state, settings.resolutions, settings.prune);
+    let question = &question(settings, &places, resolutions, settings.headers)?;
+    let Again { replaced, exempt, .. } = &again;
+    let reach = Reach { memory, source, held: &held, exempt, replaced, question, resolutions };
     let inputs = read_inputs(settings, reach, &places, state, progress).await?;
     let Inputs { products, index, stac, counts, catalogue, indexed, mut aside, unfound } = inputs;
     let later = std::mem::take(&mut aside.later);

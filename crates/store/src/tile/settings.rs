@@ -106,18 +106,18 @@ pub struct BuildSettings {
 
     /// Only arrays whose path matches, such as '/measurements/**' or '**/scl'.
     #[serde(default, deserialize_with = "values::one_or_many")]
-    #[schemars(extend("x-bears-on" = ["question"]))]
+    #[schemars(extend("x-bears-on" = ["question", "refusals"]))]
     pub arrays: Vec<String>,
 
     /// Take the sun and viewing angles (/conditions/geometry), for which the whole MTD_TL.xml of every product is read, some
     /// 0.5 MB each, instead of its first kilobytes.
     #[serde(default = "values::yes")]
-    #[schemars(extend("x-bears-on" = ["references"]))]
+    #[schemars(extend("x-bears-on" = ["references", "refusals"]))]
     pub angles: bool,
 
     /// Which copies of a raster to take.
     #[serde(default)]
-    #[schemars(extend("x-bears-on" = ["question", "references"]))]
+    #[schemars(extend("x-bears-on" = ["question", "references", "refusals"]))]
     pub resolutions: Resolutions,
 
     /// What becomes of products with another radiometric offset, and of rasters with another main header, than the store's.
@@ -127,7 +127,7 @@ pub struct BuildSettings {
 
     /// Where main headers come from.
     #[serde(default)]
-    #[schemars(extend("x-bears-on" = ["question", "references"]))]
+    #[schemars(extend("x-bears-on" = ["question", "references", "refusals"]))]
     pub headers: HeaderPolicy,
 
     /// Where what is learned of the source is remembered between runs: a file or an object; 'store' for beside the
@@ -143,7 +143,7 @@ pub struct BuildSettings {
 
     /// Prefix of the product files: a folder, file://, s3://bucket/prefix, gs://, az:// or https://, or the name of a mirror:
     /// cdse, gcs, aws-l2a or aws-l1c.
-    #[schemars(extend("x-bears-on" = ["question", "references"]))]
+    #[schemars(extend("x-bears-on" = ["question", "references", "refusals"]))]
     pub source: String,
 
     /// How to reach the product files.
@@ -163,7 +163,7 @@ pub struct BuildSettings {
 
     /// What readers check a reference's file against.
     #[serde(default)]
-    #[schemars(extend("x-bears-on" = ["question", "references"]))]
+    #[schemars(extend("x-bears-on" = ["question", "references", "refusals"]))]
     pub checksum: ChecksumPolicy,
 
     /// Icechunk format of a new store: 1 is read by every version, 2 needs Icechunk 2.
@@ -173,7 +173,7 @@ pub struct BuildSettings {
 
     /// Name of the virtual chunk container, by which readers re-point the store to a mirror; by default the bucket's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-bears-on" = ["question", "references"]))]
+    #[schemars(extend("x-bears-on" = ["question", "references", "refusals"]))]
     pub container: Option<String>,
 
     /// Take away products and rasters that the inputs no longer have; otherwise they stay.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use s2ice_manifest::assemble::Refusal;
+use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::product::{ProductId, datastrip_start};
 use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::source::facts::product_metadata;
@@ -12,7 +13,9 @@ use s2ice_manifest::source::location::Source;
 use s2ice_manifest::source::memory::{Memory, Remembered};
 use s2ice_manifest::stac::StacItem;
 
-use super::inputs::Aside;
+use super::evidence::not_admitted;
+use super::fingerprint::Salt;
+use super::inputs::{Aside, Gathered};
 use super::missing::{Asked, Missing, index_missing};
 use super::prejudged::{Prejudged, Why, start_of};
 use super::waiting::waits;
@@ -36,6 +39,10 @@ pub struct Reach<'a> {
     pub exempt: &'a BTreeSet<ProductId>,
     /// Products whose files are others by now.
     pub replaced: &'a BTreeSet<ProductId>,
+    /// What is asked of each product.
+    pub question: &'a Salt,
+    /// Which copies of a raster are taken.
+    pub resolutions: Resolutions,
 }
 
 /// What came of the products that the index lacks.
@@ -43,14 +50,16 @@ pub struct Reach<'a> {
 pub struct Unindexed {
     /// What was learned of them.
     pub learned: Missing,
+    /// Products of the store of which nothing is asked.
+    pub unasked: Vec<Gathered>,
     /// What is not resolved of them.
     pub aside: Aside,
     /// Those that count as products without index rows, with the reason.
     pub left: BTreeMap<ProductId, String>,
 }
 
-/// Indexes those products that are new, due or ordered. `items` are those of all that the index lacks, in whole or in part;
-/// `indexed` tells of which of them it has something.
+/// Indexes those products that are new, due, ordered, or made by another question. `items` are those of all that the index
+/// lacks, in whole or in part; `indexed` tells of which of them it has something.
 ///
 /// # Errors
 /// The source cannot be used at all.
@@ -84,15 +93,16 @@ pub async fn index(
             out.aside.prejudged.push(Prejudged { product: id, by, why });
             out.aside.present.insert(id, inputs.unwrap_or_default());
             continue;
-        } else if held.contains(id) && !held.is_partial(id) {
-            out.aside.present.insert(id, held.inputs(id));
+        } else if let Some(product) = reach.as_it_is(settings, item, wanted) {
+            // Of what the index has, its rows tell.
+            out.unasked.extend(Some(product).filter(|_| !indexed(id)));
             continue;
         } else if let Some((inputs, waiting)) =
             inputs.and_then(|inputs| Some((inputs, waits(settings, memory, held, id, inputs, exempt)?)))
         {
             // What the index has of it is waited with like that of any other.
             if !indexed(id) {
-                out.wait(item, wanted, inputs, waiting);
+                out.wait(item, reach, wanted, inputs, waiting);
             }
             continue;
         }
@@ -104,23 +114,24 @@ pub async fn index(
     }
     let asked = reach.without_superseded(settings, source, asked, wanted, &mut out.aside).await;
     let names: Vec<&StacItem> = asked.iter().map(|asked| asked.item).collect();
-    out.learned = index_missing(settings, memory, source, asked, wanted, progress).await?;
+    out.learned = index_missing(settings, memory, source, asked, wanted, reach.resolutions, progress).await?;
     for item in names {
         let id = item.product;
         if out.learned.rows.contains_key(&id) {
             continue;
         }
-        out.aside.present.insert(id, held.inputs(id));
-        let Some(reason) = out.learned.later.remove(&id) else {
+        let later = out.learned.later.remove(&id);
+        let waiting = known.remove(&id).filter(|_| later.is_some());
+        out.aside.later.extend(waiting.as_ref().map(|_| id));
+        match waiting {
+            _ if indexed(id) => drop(out.aside.present.insert(id, held.inputs(id))),
+            Some((inputs, refusals)) => out.wait(item, reach, wanted, inputs, refusals),
+            None => out.stays(item, reach, wanted, held.inputs(id)),
+        }
+        let Some(reason) = later else {
             out.tell_of_none(id, held.contains(id));
             continue;
         };
-        if let Some((inputs, refusals)) = known.remove(&id) {
-            out.aside.later.insert(id);
-            if !indexed(id) {
-                out.wait(item, wanted, inputs, refusals);
-            }
-        }
         let why = out.left.remove(&id).map(|why| format!("; {why}")).unwrap_or_default();
         out.left.insert(id, format!("{reason}{why}"));
     }
@@ -194,13 +205,31 @@ impl Reach<'_> {
         self.memory.put_product(&source.cache_prefix(), id, metadata.clone());
         metadata.datastrip_start()
     }
+
+    /// A product that stands in the store as it is: it was made by this question, or is not admitted any more.
+    fn as_it_is(&self, settings: &BuildSettings, item: &StacItem, wanted: &Wanted) -> Option<Gathered> {
+        let (id, held) = (item.product, self.held);
+        let metadata = held.metadata(id)?;
+        let product = Gathered::unasked(item, held, wanted, held.inputs(id));
+        let is_whole = !held.is_partial(id) && self.question.asks_the_same(held.inputs(id));
+        (is_whole || not_admitted(settings, &product, metadata, true).is_some()).then_some(product)
+    }
 }
 
 impl Unindexed {
+    /// Nothing comes of a product this time: what the store has of it stays.
+    fn stays(&mut self, item: &StacItem, reach: Reach<'_>, wanted: &Wanted, inputs: i64) {
+        if reach.held.contains(item.product) {
+            self.unasked.push(Gathered::unasked(item, reach.held, wanted, inputs));
+        } else {
+            self.aside.present.insert(item.product, inputs);
+        }
+    }
+
     /// Nothing is asked of a product this time: what was refused of it is refused still.
-    fn wait(&mut self, item: &StacItem, wanted: &Wanted, inputs: i64, refusals: Vec<Remembered>) {
+    fn wait(&mut self, item: &StacItem, reach: Reach<'_>, wanted: &Wanted, inputs: i64, refusals: Vec<Remembered>) {
         let id = item.product;
-        self.aside.present.insert(id, inputs);
+        self.stays(item, reach, wanted, inputs);
         for Remembered { refusal, by, has, .. } in refusals {
             match by {
                 Some(by) => {

@@ -15,7 +15,8 @@ use super::{Bearing, BuildSettings};
 use crate::holdings::Holdings;
 use crate::layout::geometry;
 
-/// Fingerprint of what a refusal depends on beside the rows: filters and policies.
+/// Fingerprint of what a refusal depends on beside the rows: filters and policies; and what is asked of a product of which
+/// there are no rows.
 fn policy(settings: &BuildSettings) -> i64 {
     number_of_settings(settings, Bearing::Refusals)
 }

@@ -28,6 +28,11 @@ impl Wanted {
         array_kind(asset, self.level).is_some_and(|kind| self.admits_path(&kind.place.path()))
     }
 
+    /// All that are asked for.
+    pub fn assets(&self) -> impl Iterator<Item = Asset> + '_ {
+        all_assets(self.level).into_iter().filter(|asset| self.admits(*asset))
+    }
+
     fn admits_path(&self, path: &str) -> bool {
         let globs = self.globs.as_ref();
         globs.is_none_or(|globs| matches(|path| globs.is_match(path), path))
