@@ -247,7 +247,7 @@ async fn what_answers_no_stac_is_named() {
     for (answer, says) in [
         (Answer::status(200, "<html></html>"), "is not JSON"),
         (Answer::status(200, "{\"type\": \"Catalog\"}"), "a STAC Catalog without a search"),
-        (Answer::status(401, ""), "authorization header"),
+        (Answer::status(401, ""), "--stac-header"),
         (Answer::status(404, ""), "is this the root of a STAC API?"),
     ] {
         let server = Server::start(move |_| answer.clone());
