@@ -17,9 +17,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use self::line::{Line, Said};
-use s2ice_manifest::source::secret::masked;
 use crate::args::{Global, LogFormat};
 use crate::{clock, progress};
+use s2ice_manifest::source::secret::masked;
 
 /// What became of a tile or of the command, and which tile is worked on: no filter takes these away.
 pub const OUTCOME: &str = "s2ice::outcome";

@@ -1,5 +1,6 @@
 //! What can go wrong between a plan and a store, each as one sentence.
 
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use icechunk::ops::gc::GCError;
 use icechunk::repository::RepositoryError;
 use icechunk::session::SessionError;
@@ -7,9 +8,8 @@ use s2ice_manifest::source::location::{SourceError, SourceUrl};
 use s2ice_manifest::source::stac_file::StacLoadError;
 use s2ice_manifest::source::tlm_parquet::IndexError;
 
+use crate::patience::{TOLERANCE, Untimely, span};
 use crate::unseen::{Input, Unseen};
-
-use crate::clock::{TOLERANCE, Untimely, future};
 
 /// A store that cannot be opened, written or understood.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +180,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A store whose last change is dated in the future.
+    pub(crate) fn future(url: String, last: DateTime<Utc>, ahead: TimeDelta) -> Self {
+        Self::Future { url, time: last.to_rfc3339_opts(SecondsFormat::Secs, true), ahead: span(ahead) }
+    }
+
     /// Of reading the source.
     pub(crate) fn of_source(error: SourceError) -> Self {
         Unseen::of(Input::Source, &error).map_or_else(|| error.into(), Self::Unseen)
@@ -202,13 +207,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failure of Icechunk or its storage while doing something to a store.
 pub(crate) fn icechunk_error(what: &'static str, url: &SourceUrl, error: &(dyn std::error::Error + 'static)) -> Error {
     match ahead(error).filter(|(_, ahead)| *ahead > TOLERANCE * 2) {
-        Some((last, ahead)) => future(url.to_string(), last, ahead),
+        Some((last, ahead)) => Error::future(url.to_string(), last, ahead),
         None => Error::Icechunk { what, url: url.to_string(), detail: one_line(error) },
     }
 }
 
 /// The time of the store's last change and how far it is ahead of this host, where that is what Icechunk complains of.
-fn ahead(error: &(dyn std::error::Error + 'static)) -> Option<(chrono::DateTime<chrono::Utc>, chrono::TimeDelta)> {
+fn ahead(error: &(dyn std::error::Error + 'static)) -> Option<(DateTime<Utc>, TimeDelta)> {
     let repository = error.downcast_ref::<RepositoryError>().and_then(Untimely::ahead);
     let session = || error.downcast_ref::<SessionError>().and_then(Untimely::ahead);
     repository.or_else(session).or_else(|| error.downcast_ref::<GCError>().and_then(Untimely::ahead))

@@ -83,7 +83,11 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         last_commit: Commit {
             snapshot: state.snapshot.to_string(),
             time: state.flushed_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-            run: view.snapshot.metadata().ok().and_then(|metadata| Some(metadata.get("s2ice:run")?.as_str()?.to_owned())),
+            run: view
+                .snapshot
+                .metadata()
+                .ok()
+                .and_then(|metadata| Some(metadata.get("s2ice:run")?.as_str()?.to_owned())),
             message: view.snapshot.message(),
         },
         branches,

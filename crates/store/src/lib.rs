@@ -15,6 +15,7 @@ pub mod housekeeping;
 pub mod info;
 pub mod layout;
 pub mod options;
+mod patience;
 pub mod plan;
 pub mod progress;
 pub mod reference;

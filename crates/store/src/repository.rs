@@ -11,10 +11,10 @@ use icechunk::repository::{DetectedSpecVersion, RepositoryError, RepositoryError
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceUrl;
 
-use crate::clock::timely;
 use crate::config;
 use crate::error::{Error, Result, icechunk_error};
 use crate::options::{Spec, WriteOptions};
+use crate::patience::timely;
 use crate::plan::{LAYOUT_VERSION, StoreStamp, root_stamp};
 use crate::target::{OWN_FILES, Target};
 use crate::view::View;

@@ -6,7 +6,7 @@ use icechunk::Repository;
 use icechunk::format::SnapshotId;
 use tracing::Span;
 
-use crate::clock::timely;
+use crate::patience::timely;
 use crate::target::Target;
 
 /// How long an interrupted run may take to clean up.

@@ -6,12 +6,12 @@ use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::SnapshotProperties;
 use serde_json::{Value, json};
 
-use crate::clock::timely;
 use crate::draft::Draft;
 use crate::error::Result;
 use crate::gate::{self, GateReport};
 use crate::housekeeping::promote;
 use crate::layout::shared::shared;
+use crate::patience::timely;
 use crate::progress::{Phase, Progress};
 use crate::update::Window;
 use crate::view::small_chunk;

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 use super::print;
 use crate::args::command;
 use crate::exit::Failure;

@@ -210,7 +210,9 @@ impl Record {
         let snapshot = build.and_then(|build| build.committed.as_ref()).map(|committed| committed.snapshot.as_str());
         let line = summary::line(tile, snapshot, number, of);
         log::tile(&tile.tile, &tile.level).in_scope(|| match tile.outcome {
-            Outcome::Failed | Outcome::Stale | Outcome::Interrupted => tracing::error!(target: OUTCOME, outcome, seconds, "{line}"),
+            Outcome::Failed | Outcome::Stale | Outcome::Interrupted => {
+                tracing::error!(target: OUTCOME, outcome, seconds, "{line}")
+            }
             _ => tracing::info!(target: OUTCOME, outcome, seconds, snapshot, "{line}"),
         });
         bar.ended();

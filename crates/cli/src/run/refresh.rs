@@ -10,8 +10,8 @@ use super::memory;
 use super::supervise::{End, Stop, supervise};
 use super::tile::{Ended, Lost, Outcome};
 use crate::clock;
-use s2ice_store::duration::Span;
 use crate::progress::Steps;
+use s2ice_store::duration::Span;
 
 /// What the command line asks of every tile.
 #[derive(Debug, Clone, Copy)]

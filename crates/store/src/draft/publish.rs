@@ -63,7 +63,8 @@ impl Draft {
         let files = files.into_values().collect();
         // Later than the state before, whatever clock dated that: the store's own is at most a minute behind.
         let made = later(parent.flushed_at().map_err(|error| failed(&error))?, clock);
-        let snapshot = Snapshot::from_iter(None, parent_id, version, message, Some(properties), files, Some(made), nodes);
+        let snapshot =
+            Snapshot::from_iter(None, parent_id, version, message, Some(properties), files, Some(made), nodes);
         let snapshot = Arc::new(snapshot.map_err(|error| failed(&error))?);
 
         let (id, parent) = (snapshot.id(), parent.id());

@@ -17,8 +17,8 @@ use s2ice_manifest::source::location::SourceUrl;
 
 use super::refs;
 use super::stale::RUN;
-use crate::clock::Patience;
 use crate::error::{Result, icechunk_error};
+use crate::patience::Patience;
 
 /// Memory for manifests that are being read, compressed and decoded.
 const MANIFEST_BYTES: (NonZeroUsize, NonZeroUsize) =

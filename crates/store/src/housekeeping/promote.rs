@@ -11,8 +11,8 @@ use s2ice_manifest::source::location::SourceUrl;
 
 use super::published::{name, published_at, tag_published};
 use super::refs;
-use crate::clock::Patience;
 use crate::error::{Error, Result, icechunk_error, one_line};
+use crate::patience::Patience;
 
 /// Moves `main` from one snapshot to another, tags it and deletes the branch on which it was made; returns the tag.
 ///

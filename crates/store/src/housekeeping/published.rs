@@ -9,8 +9,8 @@ use icechunk::repository::RepositoryErrorKind;
 use s2ice_manifest::source::location::SourceUrl;
 
 use super::refs;
-use crate::clock::timely;
 use crate::error::{Result, icechunk_error};
+use crate::patience::timely;
 
 const NAME: &str = "published";
 const TIME: &str = "%Y%m%dT%H%M%S%3fZ";

@@ -21,8 +21,9 @@ use super::redate::{redate, rewrite, snapshots_after, updates_after};
 use super::report::RepairReport;
 use super::stale::{Locked, stale_branches};
 use super::{refs, time_text};
-use crate::clock::{StoreClock, TOLERANCE};
+use crate::clock::StoreClock;
 use crate::error::{Result, icechunk_error};
+use crate::patience::TOLERANCE;
 use crate::report::REPORT_VERSION;
 use crate::target::Target;
 

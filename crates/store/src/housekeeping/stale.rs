@@ -7,8 +7,9 @@ use s2ice_manifest::source::location::SourceUrl;
 
 use super::refs::Branch;
 use super::{GRACE, refs};
-use crate::clock::{StoreClock, TOLERANCE, timely};
+use crate::clock::StoreClock;
 use crate::error::{Result, icechunk_error};
+use crate::patience::{TOLERANCE, timely};
 
 /// Beginning of the name of every run's branch; milliseconds since 1970 and the process follow.
 pub(super) const RUN: &str = "s2ice-";

@@ -17,7 +17,7 @@ use s2ice_manifest::tlm::IndexRow;
 use super::BuildSettings;
 use super::inputs::{Gathered, Share};
 use super::prejudged::{Prejudged, Why};
-use super::trouble::{Patience, Trouble, whole, without_angles};
+use super::trouble::{Silence, Trouble, whole, without_angles};
 use crate::error::Result;
 use crate::holdings::Holdings;
 use crate::progress::{Phase, Progress};
@@ -75,7 +75,7 @@ pub async fn evidence(
     exempt: &BTreeSet<ProductId>,
     progress: &dyn Progress,
 ) -> Result<Evidence> {
-    let job = Job { settings, reader, held, resolutions: policy.resolutions, patience: Patience::default() };
+    let job = Job { settings, reader, held, resolutions: policy.resolutions, silence: Silence::default() };
     let (mut refused, mut prejudged, mut contradicted) = (Vec::new(), Vec::new(), BTreeMap::new());
     let (mut waiting, lacks_items) = job.metadata(products, &mut refused, progress).await?;
     let mut products: Vec<ProductRecord> = Vec::with_capacity(waiting.len());
@@ -150,7 +150,7 @@ struct Job<'a> {
     reader: &'a dyn Reader,
     held: &'a Holdings,
     resolutions: Resolutions,
-    patience: Patience,
+    silence: Silence,
 }
 
 impl Job<'_> {
@@ -170,7 +170,7 @@ impl Job<'_> {
         let (mut out, mut lacks_items) = (Vec::with_capacity(products.len()), false);
         let mut answers = futures::stream::iter(products)
             .map(|product| async move {
-                let answer = self.patience.bear(product.id, self.reader.read_product(&product).await);
+                let answer = self.silence.bear(product.id, self.reader.read_product(&product).await);
                 progress.advance(1);
                 (product, answer)
             })
@@ -260,7 +260,7 @@ impl Job<'_> {
         contradicted: &mut BTreeMap<ProductId, Refusal>,
     ) -> Result<Vec<ProductRecord>> {
         let judged = |record: ProductRecord| async move {
-            let verdict = self.patience.bear(record.id, self.reader.judge(&record).await);
+            let verdict = self.silence.bear(record.id, self.reader.judge(&record).await);
             (record, verdict)
         };
         let mut verdicts = futures::stream::iter(records).map(judged).buffered(self.parallel());
@@ -295,7 +295,7 @@ impl Job<'_> {
     async fn best(&self, copies: &Copies) -> Result<(Option<RasterFile>, Vec<Refusal>)> {
         let mut refused = Vec::new();
         for row in &copies.rows {
-            match self.patience.bear(row.product, self.reader.read_raster(row).await) {
+            match self.silence.bear(row.product, self.reader.read_raster(row).await) {
                 Ok(raster) => return Ok((Some(raster), refused)),
                 Err(trouble) => {
                     let refusal = trouble.of_raster(row.product, row.asset)?;

@@ -20,7 +20,7 @@ use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::BuildSettings;
-use super::trouble::{Patience, Trouble, whole};
+use super::trouble::{Silence, Trouble, whole};
 use super::wanted::Wanted;
 use super::whereabouts::Whereabouts;
 use crate::error::Result;
@@ -85,7 +85,7 @@ pub async fn index_missing(
         wanted,
         resolutions,
         whereabouts: Whereabouts::new(source, memory, layout),
-        patience: Patience::default(),
+        silence: Silence::default(),
         progress,
     };
     let before = source.stats().requests();
@@ -127,7 +127,7 @@ struct Job<'a> {
     wanted: &'a Wanted,
     resolutions: Resolutions,
     whereabouts: Whereabouts<'a>,
-    patience: Patience,
+    silence: Silence,
     progress: &'a dyn Progress,
 }
 
@@ -147,7 +147,7 @@ impl Job<'_> {
         let (mut rasters, mut others) = (Vec::new(), Vec::new());
         for (item, found) in items.iter().zip(found) {
             let unfound = |reason: String| whole(item.product, RefusalKind::Source, reason);
-            match self.patience.bear(item.product, found) {
+            match self.silence.bear(item.product, found) {
                 Ok(mut files) => {
                     if self.settings.write_index.is_none() {
                         files.retain(|raster| self.wanted.admits(raster.asset));
@@ -177,7 +177,7 @@ impl Job<'_> {
             })
             .buffered(parallel);
         while let Some((raster, answer)) = answers.next().await {
-            match self.patience.bear(raster.product, answer) {
+            match self.silence.bear(raster.product, answer) {
                 Ok((row, origin)) => {
                     out.report.rasters += 1;
                     match origin {

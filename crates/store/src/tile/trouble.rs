@@ -86,12 +86,12 @@ const SILENT: usize = 4;
 
 /// How long silence is borne with.
 #[derive(Default)]
-pub struct Patience {
+pub struct Silence {
     /// Products of which a file did not answer since another file did.
     silent: Mutex<BTreeSet<ProductId>>,
 }
 
-impl Patience {
+impl Silence {
     /// A file that never answers is left out; those of several products in a row mean that nothing will answer.
     ///
     /// # Errors

@@ -10,7 +10,8 @@ use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::session::{SessionError, SessionErrorKind};
 use tokio::time::Instant;
 
-use super::TOLERANCE;
+/// How far two clocks may differ before nothing is written. Less is waited for.
+pub(crate) const TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
 /// How long a host in arrears tries, beside one ahead that writes all the time.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -105,6 +106,19 @@ where
     }
 }
 
+/// A length of time for people.
+pub(crate) fn span(time: TimeDelta) -> String {
+    let seconds = time.abs().num_seconds();
+    let (minutes, hours) = ((seconds + 30) / 60, (seconds + 1800) / 3600);
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7200 => format!("{minutes} min"),
+        7200..172_800 if minutes % 60 == 0 => format!("{} h", minutes / 60),
+        7200..172_800 => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{} days", hours / 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,5 +147,21 @@ mod tests {
         assert!(!Patience::new().outlasts(&other).await);
         let at_an_end = Patience(Instant::now());
         assert!(!at_an_end.outlasts(&refused(TimeDelta::seconds(50))).await);
+    }
+
+    #[test]
+    fn lengths_are_told_for_people() {
+        for (seconds, expected) in [
+            (61, "61 s"),
+            (-119, "119 s"),
+            (120, "2 min"),
+            (10_799, "3 h"),
+            (10_800, "3 h"),
+            (12_300, "3 h 25 min"),
+            (172_800, "2 days"),
+            (40 * 86_400, "40 days"),
+        ] {
+            assert_eq!(span(TimeDelta::seconds(seconds)), expected);
+        }
     }
 }

@@ -1,18 +1,13 @@
 //! The store's own clock: the times that its service or file system gives. It decides about branches, gc and rollback; this
 //! host's clock only has to be near it.
 
-mod wait;
-
 use std::time::Instant;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use s2ice_manifest::source::location::{Heard, SourceUrl};
 
-pub(crate) use self::wait::{Patience, Untimely, timely};
 use crate::error::{Error, Result};
-
-/// How far two clocks may differ before nothing is written. Less is waited for.
-pub const TOLERANCE: TimeDelta = TimeDelta::minutes(1);
+use crate::patience::{TOLERANCE, span};
 
 /// A store's clock, and how this host's differs.
 #[derive(Debug, Clone, Copy)]
@@ -73,25 +68,7 @@ impl StoreClock {
     /// Refuses a store of which something is dated more than [`TOLERANCE`] in the future: Icechunk takes no change before.
     pub(crate) fn check_past(&self, last: DateTime<Utc>, url: &SourceUrl) -> Result<()> {
         let ahead = last - self.now();
-        if ahead > TOLERANCE { Err(future(url.to_string(), last, ahead)) } else { Ok(()) }
-    }
-}
-
-/// The refusal of a store whose last change is dated in the future.
-pub(crate) fn future(url: String, last: DateTime<Utc>, ahead: TimeDelta) -> Error {
-    Error::Future { url, time: last.to_rfc3339_opts(SecondsFormat::Secs, true), ahead: span(ahead) }
-}
-
-/// A length of time for people.
-fn span(time: TimeDelta) -> String {
-    let seconds = time.abs().num_seconds();
-    let (minutes, hours) = ((seconds + 30) / 60, (seconds + 1800) / 3600);
-    match seconds {
-        ..120 => format!("{seconds} s"),
-        120..7200 => format!("{minutes} min"),
-        7200..172_800 if minutes % 60 == 0 => format!("{} h", minutes / 60),
-        7200..172_800 => format!("{} h {} min", minutes / 60, minutes % 60),
-        _ => format!("{} days", hours / 24),
+        if ahead > TOLERANCE { Err(Error::future(url.to_string(), last, ahead)) } else { Ok(()) }
     }
 }
 
@@ -127,21 +104,5 @@ mod tests {
         clock.check_past(clock.now() + TimeDelta::seconds(59), &url).unwrap();
         let text = clock.check_past(clock.now() + TimeDelta::seconds(10_801), &url).unwrap_err().to_string();
         assert!(text.contains("3 h in the future") && text.contains("s2ice repair s3://stores/33TVN"), "{text}");
-    }
-
-    #[test]
-    fn lengths_are_told_for_people() {
-        for (seconds, expected) in [
-            (61, "61 s"),
-            (-119, "119 s"),
-            (120, "2 min"),
-            (10_799, "3 h"),
-            (10_800, "3 h"),
-            (12_300, "3 h 25 min"),
-            (172_800, "2 days"),
-            (40 * 86_400, "40 days"),
-        ] {
-            assert_eq!(span(TimeDelta::seconds(seconds)), expected);
-        }
     }
 }
