@@ -99,6 +99,23 @@ def test_what_one_question_leaves_out_another_one_has(
     living.rests(None, **options)
 
 
+def test_what_the_catalogue_does_not_have_is_looked_for_once(
+    living: Living, items: Catalogue, names: list[str], memory: str | None
+) -> None:
+    """News of others ask for what changed, where it is remembered."""
+    items.items.pop(names[0])
+    options = api(living, items, memory)
+    for day in ("2024-06-26", "2024-07-01"):
+        living.run(None, *CLEAR, **options)
+        names.append(living.archive.add(day, base=1))
+        state(living.archive, names[-1], 10)
+        items.put(living.archive.items(names[-1:]))
+        living.archive.index(options["index"])
+        report = living.run(None, *CLEAR, **options)
+        assert report["changes"]["appended"] == names[-1:]
+        assert report["catalogue"]["mode"] == ("full" if memory else "incremental")
+
+
 # What was out of reach comes in with the item that the catalogue has by then, or not at all.
 
 
@@ -168,7 +185,7 @@ def test_what_was_out_of_reach_is_judged_by_its_item(
 # What an XML kept out comes in when it is put right.
 
 
-@pytest.mark.parametrize("by", ["API", "file"])
+@pytest.mark.parametrize("by", ["API", "file", "API, not indexed"])
 @pytest.mark.parametrize("what", ["cover", "time", "quantification"])
 def test_an_xml_that_is_put_right_is_read_again(
     living: Living, items: Catalogue, names: list[str], memory: str | None, by: str, what: str
@@ -186,9 +203,11 @@ def test_an_xml_that_is_put_right_is_read_again(
         change(product, r"(<BOA_QUANTIFICATION_VALUE[^>]*>)[^<]*", r"\g<1>1e300")
     items.put(archive.items([name]))
     options = api(living, items, memory)
+    if by == "API, not indexed":
+        options["index"], more = None, missing(*more)
 
     def catalogue() -> None:
-        options["stac"] = items.endpoint if by == "API" else str(archive.stac(archive.root / "items.json"))
+        options["stac"] = str(archive.stac(archive.root / "items.json")) if by == "file" else items.endpoint
 
     catalogue()
     report = living.run(None, *more, **options)
