@@ -1079,6 +1079,7 @@ def test_a_run_without_news_asks_the_source_for_nothing(
         "index": f"s3://indexes/{prefix}.parquet",
         "source": f"s3://eodata/{prefix}",
         "source_endpoint": service.endpoint,
+        "index_option": f"endpoint={service.endpoint}",
         "stac": {
             "no catalogue": None,
             "file": living.archive.stac(living.archive.root / "i.json"),
@@ -1110,7 +1111,7 @@ def test_an_index_whose_version_is_known_is_not_read(
     items.put(living.archive.items(names))
     stac = items.endpoint if by == "API" else None
     line = ("--store-endpoint", service.endpoint, "--source-endpoint", service.endpoint)
-    more = ("--index", f"s3://indexes/{keys[1]}", *line)
+    more = ("--index", f"s3://indexes/{keys[1]}", *line, "--index-option", f"endpoint={service.endpoint}")
     prefix = f"known-{by}".replace(" ", "-")
     service.upload(living.archive.root, "eodata", f"{prefix}/")
     place: dict[str, Any] = {"index": f"s3://indexes/{keys[0]}", "source": f"s3://eodata/{prefix}", "memory": None}

@@ -207,6 +207,7 @@ def test_the_requests_of_a_quiet_night(s2ice: Command, archive: Archive, items: 
         service.client.upload_file(str(tmp_path / "index.parquet"), "indexes", "33TVN.parquet")
         line = (
             *("build", "--tile", TILE, "--stac", items.endpoint, "--index", "s3://indexes/33TVN.parquet"),
+            *("--index-option", f"endpoint={service.endpoint}"),
             *("--source", "s3://eodata", "--source-endpoint", service.endpoint),
             *("--store", "s3://stores/quiet/33TVN", "--store-endpoint", service.endpoint, "--json"),
         )

@@ -50,6 +50,7 @@ class Tile:
 tiles = ["{TILE}"]
 source = "{self.source.address}"
 source-options = {{ extra = {{ timeout = "1 second" }} }}
+index-options = {{ extra = {{ timeout = "1 second" }} }}
 index = ["{self.index.address}/index.parquet"]
 stac = "{self.catalogue.address}/items.json"
 store = "{self.folder}/stores/{{tile}}"

@@ -15,7 +15,9 @@ const NEWEST: usize = 3;
 /// Runs the command.
 pub async fn run(args: InfoArgs, global: &Global) -> Result<(), Failure> {
     let target = super::store(&args.store, &args.store_options).await?;
-    let report = s2ice_store::info::info(&target).await?;
+    // The probe tells the store's time; what is wrong with the place, reading tells as well.
+    let (report, _) = futures::join!(s2ice_store::info::info(&target), target.probe());
+    let report = report?;
     target.clock(clock::now).warn(target.url());
     if global.json { print_json(&report) } else { print(&render(&report)) }
 }
