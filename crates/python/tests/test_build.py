@@ -150,7 +150,7 @@ def test_an_exception_of_progress_stops_the_build(index: Path, testdata: Path, t
         ({"headers": "guess"}, RequestError, "headers: unknown variant `guess`, expected one of `read`"),
         ({"on_mismatch": "eras"}, RequestError, "on_mismatch: unknown variant `eras`, expected one of"),
         ({"recheck": "S2A_X"}, RequestError, "a list of product names"),
-        ({"collection": "sentinel-2-l2a"}, RequestError, "stac names none"),
+        ({"collection": "sentinel-2-l2a"}, RequestError, "names none"),
         ({"datetime": "soon"}, RequestError, "soon"),
         ({"store": None}, RequestError, "store is missing: say where"),
         ({"source_options": {"connections": "many"}}, RequestError, "source_options: connections: invalid type"),
