@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::location::{Scheme, SourceUrl};
+use super::location::{SourceError, SourceUrl};
 use super::secret::{SecretError, expand, remember, variable};
 use super::stac_error::shown;
 
@@ -86,19 +86,21 @@ impl TryFrom<String> for StacAddress {
             return Ok(Self { text, shown });
         };
         if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
-            let begin = text.split(['?', '@']).next().unwrap_or_default().split("://").next().unwrap_or_default();
             return match text.parse::<Url>() {
                 Ok(url) => Ok(Self { shown: shown(&url), text }),
-                Err(error) => bad(format!("{begin}://..."), error.to_string()),
+                Err(error) => bad(format!("{scheme}://..."), error.to_string()),
             };
         }
-        match SourceUrl::parse_file(&text) {
-            Ok((url, _)) if url.scheme() != Scheme::Local => Ok(Self { shown: text.clone(), text }),
-            Ok(_) => Ok(Self { shown: text.clone(), text }),
+        // Of a machine's own, folders do as well.
+        let parsed = if scheme.eq_ignore_ascii_case("file") {
+            SourceUrl::parse(&text).map(drop)
+        } else {
+            SourceUrl::parse_file(&text).map(drop)
+        };
+        match parsed {
+            Ok(()) => Ok(Self { shown: text.clone(), text }),
             // Without what may be secret.
-            Err(super::location::SourceError::BadUrl { text, reason }) => {
-                bad(text, format!("{reason}, or the address of a STAC API"))
-            }
+            Err(SourceError::BadUrl { text, reason }) => bad(text, format!("{reason}, or the address of a STAC API")),
             Err(error) => bad(format!("{scheme}://..."), error.to_string()),
         }
     }
@@ -160,6 +162,7 @@ mod tests {
             ("s3://bucket/items.parquet", true),
             ("items.json", false),
             ("file:///data/items", false),
+            ("file:///data/items/", false),
             ("folder/of items", false),
         ] {
             assert_eq!(address(text).is_remote(), remote, "{text}");
