@@ -42,7 +42,7 @@ pub struct SourceArgs {
     #[arg(long, value_name = "N")]
     #[serde(rename = "source-requests-per-second")]
     pub requests_per_second: Option<f64>,
-    /// Bytes to read from the source's host in 24 hours; then the command fails [default: no limit].
+    /// Bytes to read from the source's host in 24 hours; then the run ends as stale [default: no limit].
     #[arg(long, value_name = "BYTES")]
     #[serde(rename = "source-bytes-per-day")]
     pub bytes_per_day: Option<u64>,
