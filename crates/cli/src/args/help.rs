@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Arg, Command, CommandFactory};
-use s2ice_store::tile::settings_schema;
+use s2ice_store::tile::{settings_definition, settings_schema};
 use serde_json::Value;
 
 use super::Cli;
@@ -52,14 +52,12 @@ fn default(value: &Value) -> Option<String> {
 
 /// The values of a setting that has a few, each with what it means.
 fn values(property: &'static Value) -> Vec<PossibleValue> {
-    let definition = property["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/"));
-    let definition = definition.map_or(property, |name| &settings_schema()["$defs"][name]);
     let one = |value: &'static Value| {
         let name = value["const"].as_str()?;
         let help = value["description"].as_str().map(with_options).unwrap_or_default();
         Some(PossibleValue::new(name).help(help))
     };
-    definition["oneOf"].as_array().into_iter().flatten().filter_map(one).collect()
+    settings_definition(property)["oneOf"].as_array().into_iter().flatten().filter_map(one).collect()
 }
 
 #[cfg(test)]

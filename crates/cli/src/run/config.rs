@@ -255,6 +255,7 @@ impl<'a> File<'a> {
         occasion: &Occasion,
     ) -> Result<TileEntry, String> {
         let place = own.span();
+        check_keys(self.path, self.text, own.get_ref())?;
         let mut table = defaults.clone();
         lay_over(&mut table, own.into_inner());
         let places: BTreeMap<String, Range<usize>> =
@@ -274,7 +275,6 @@ impl<'a> File<'a> {
                 return Err(explain(&Wrong::missing(key)));
             }
         }
-        check_keys(self.path, self.text, &table)?;
         self.fill(&mut table).map_err(|wrong| explain(&wrong))?;
         let settings: BuildSettings = self.read(Spanned::new(place.clone(), DeValue::Table(table)))?;
         let settings = settings.begin(occasion.clone()).map_err(|wrong| explain(&wrong))?;

@@ -40,8 +40,8 @@ use s2ice_manifest::source::memory::{Memory, MemoryError, Place};
 #[cfg(test)]
 pub(crate) use self::changes::references as array_references;
 pub use self::settings::{
-    Bearing, BuildSettings, HeaderPolicy, MemoryPlace, Occasion, Recheck, Wrong, schema as settings_schema,
-    without_value,
+    Bearing, BuildSettings, HeaderPolicy, MemoryPlace, Occasion, Recheck, Wrong, definition as settings_definition,
+    schema as settings_schema, without_value,
 };
 
 use self::prepare::{Prepared, nothing, prepare};

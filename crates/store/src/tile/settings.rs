@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::check::{Wrong, without_value};
-pub use self::classes::{Bearing, schema};
+pub use self::classes::{Bearing, definition, schema};
 pub use self::values::{HeaderPolicy, MemoryPlace, Recheck};
 use crate::duration::Span;
 use crate::options::Spec;

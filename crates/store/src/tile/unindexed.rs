@@ -97,12 +97,10 @@ pub async fn index(
             // Of what the index has, its rows tell.
             out.unasked.extend(Some(product).filter(|_| !indexed(id)));
             continue;
-        } else if let Some((inputs, waiting)) =
-            inputs.and_then(|inputs| Some((inputs, waits(settings, memory, held, id, inputs, exempt)?)))
-        {
+        } else if let Some(inputs) = inputs.filter(|inputs| waits(settings, &refusals, held, id, *inputs, exempt)) {
             // What the index has of it is waited with like that of any other.
             if !indexed(id) {
-                out.wait(item, reach, wanted, inputs, waiting);
+                out.wait(item, reach, wanted, inputs, refusals);
             }
             continue;
         }

@@ -88,20 +88,22 @@ pub fn hold_back(
     (now, out)
 }
 
-/// What is remembered of a product of which nothing need be asked: all of it waits. `inputs` is the fingerprint that it was
+/// True for a product of which nothing need be asked: all that is `known` of it waits. `inputs` is the fingerprint that it was
 /// refused with.
 pub fn waits(
     settings: &BuildSettings,
-    memory: &Memory,
+    known: &[Remembered],
     held: &Holdings,
     id: ProductId,
     inputs: i64,
     exempt: &BTreeSet<ProductId>,
-) -> Option<Vec<Remembered>> {
+) -> bool {
+    if known.is_empty() {
+        return false;
+    }
     let (fingerprint, now) = (inputs ^ policy(settings), (settings.occasion.clock)());
-    let known = memory.refusals(id);
     let stands = |by: ProductId| held.contains(by) && !exempt.contains(&id);
-    (!known.is_empty() && known.iter().all(|known| known.waits(fingerprint, now, stands))).then_some(known)
+    known.iter().all(|known| known.waits(fingerprint, now, stands))
 }
 
 /// Remembers the refusals of a run, and forgets those of what is not refused any more. `asked` gives the fingerprints of the

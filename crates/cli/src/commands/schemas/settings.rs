@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use s2ice_store::tile::settings_schema;
+use s2ice_store::tile::{settings_definition as definition, settings_schema};
 use serde_json::Value;
 
 /// Settings that Python takes in words of its own.
@@ -15,31 +15,16 @@ fn properties() -> impl Iterator<Item = (&'static String, &'static Value)> {
     settings_schema()["properties"].as_object().into_iter().flatten()
 }
 
-/// What a property refers to, or itself.
-fn definition(property: &'static Value) -> &'static Value {
-    let name = |value: &Value| value["$ref"].as_str()?.strip_prefix("#/$defs/").map(str::to_owned);
-    let any = property["anyOf"].as_array().into_iter().flatten().find_map(name);
-    match name(property).or(any) {
-        Some(name) => &settings_schema()["$defs"][&name],
-        None => property,
-    }
-}
-
 fn values(definition: &Value) -> Vec<&str> {
     definition["oneOf"].as_array().into_iter().flatten().filter_map(|value| value["const"].as_str()).collect()
 }
 
 fn kind(definition: &Value) -> &str {
-    let of = |value: &'_ Value| value.as_str().filter(|kind| *kind != "null").map(str::to_owned);
-    let found = of(&definition["type"]).or_else(|| definition["type"].as_array()?.iter().find_map(of));
-    match found.as_deref() {
-        Some("integer") => "integer",
-        Some("number") => "number",
-        Some("boolean") => "boolean",
-        Some("array") => "array",
-        Some("object") => "object",
-        _ => "string",
+    fn of(value: &Value) -> Option<&str> {
+        value.as_str().filter(|kind| *kind != "null")
     }
+    let declared = &definition["type"];
+    of(declared).or_else(|| declared.as_array()?.iter().find_map(of)).unwrap_or("string")
 }
 
 fn text(value: &Value) -> String {

@@ -38,6 +38,14 @@ pub fn schema() -> &'static Value {
     &SCHEMA
 }
 
+/// What a property of the schema refers to, or itself.
+#[must_use]
+pub fn definition(property: &'static Value) -> &'static Value {
+    let name = |value: &'static Value| value["$ref"].as_str()?.strip_prefix("#/$defs/");
+    let any = property["anyOf"].as_array().into_iter().flatten().find_map(name);
+    name(property).or(any).map_or(property, |name| &SCHEMA["$defs"][name])
+}
+
 impl BuildSettings {
     /// The settings that bear on something, by their names. Secrets are not among them, nor where a setting says where they
     /// are: whoever renews a key asks the same as before.
