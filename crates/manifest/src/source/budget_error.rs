@@ -24,7 +24,7 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable => f.write_str("no connection"),
+            Self::Unreachable => f.write_str("cannot connect"),
             Self::Silent => f.write_str("no answer in time"),
             Self::Failing(status) | Self::Busy(status) | Self::Denied(status) => write!(f, "status {status}"),
         }
