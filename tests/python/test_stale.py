@@ -13,6 +13,8 @@ import pytest
 from test_core_sources import Missing
 
 from support import hosts, s3, watched
+from support.command import Command
+from support.living import Living
 from support.watched import TILE
 
 if TYPE_CHECKING:
@@ -20,10 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Samples
+    from support.archive import Archive
     from support.catalogue import Catalogue
-    from support.command import Command
     from support.hosts import Host
-    from support.living import Living
     from support.watched import Tile
 
 INPUTS = ["source", "index", "catalogue"]
@@ -45,6 +46,13 @@ def conforms(document: Any, schema: dict[str, Any]) -> None:
 def make_tile(s2ice: Command, bases: Samples, tmp_path: Path) -> Iterator[Callable[[str], Tile]]:
     with watched.tiles(s2ice, bases.root, tmp_path) as make:
         yield make
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[s3.Service]:
+    with s3.serve() as service:
+        service.bucket("eodata")
+        yield service
 
 
 def is_stale(tile: Tile, told: dict[str, Any], input_: str, cause: str, schemas: dict[str, Any]) -> None:
@@ -103,6 +111,44 @@ def test_what_was_not_seen_is_told(make_tile: Callable[[str], Tile], schemas: di
         assert (tile.metrics()["s2ice_tile_success"], tile.metrics()["s2ice_tile_stale"]) == (1, 0)
         tile.s2ice("status", tile.config)
         assert tile.run()["outcome"] == "unchanged"
+
+
+OTHERS = ["302 Found", "400 Bad Request", "402 Payment Required", "418 I'm a teapot", "451 Unavailable", "520 Unknown"]
+
+
+@pytest.mark.parametrize("how", OTHERS)
+def test_what_tells_nothing_of_a_file_is_no_answer(
+    make_tile: Callable[[str], Tile], schemas: dict[str, Any], how: str
+) -> None:
+    """Whatever a host says: where it is not about the file, the run saw nothing."""
+    tile = make_tile("tile")
+    first = tile.archive.add("2024-06-01")
+    tile.show(first)
+    tile.run()
+    tile.show(first, tile.archive.add("2024-06-06"), tile.archive.add("2024-06-11"))
+    for name in ("source", "index"):
+        with getattr(tile, name).unwell(how):
+            told = tile.run(code=3)
+        is_stale(tile, told, name, "no_answer", schemas)
+    assert tile.run()["added"] == 2
+
+
+def test_keys_that_have_expired_are_a_refusal(
+    s2ice: Command, archive: Archive, service: s3.Service, tmp_path: Path
+) -> None:
+    """Amazon says so with status 400."""
+    names = [archive.add(day) for day in ("2024-06-01", "2024-06-06", "2024-06-11")]
+    service.upload(archive.root, "eodata", "expired/")
+    living = Living(Command(s2ice.binary, s2ice.environment | s3.ENVIRONMENT), archive, tmp_path / "stores")
+    where = {"source": "s3://eodata/expired", "source_endpoint": service.endpoint, "memory": None}
+    living.run(names[:1], **where)
+    service.refusal = ("400 Bad Request", "ExpiredToken")
+    with service.denying(lambda request: request.bucket == "eodata"):
+        report = living.run(names, stale=True, **where)
+    assert [(unseen["input"], unseen["cause"]) for unseen in report["unseen"]] == [("source", "denied")]
+    assert "was refused (400 ExpiredToken): check the credentials" in report["unseen"][0]["reason"]
+    service.refusal = s3.DENIED
+    assert living.run(names, **where)["changes"]["appended"] == names[1:]
 
 
 @pytest.mark.parametrize("how", ["denied", "gone"])
@@ -173,13 +219,6 @@ def test_an_answer_in_part_is_told_beside_what_was_done(living: Living, items: C
     assert [(unseen["input"], unseen["cause"]) for unseen in report["unseen"]] == [("catalogue", "incomplete")]
     items.down = ""
     assert living.run(names, stac=items.endpoint, memory=None)["changes"]["inserted"] == names[:1]
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[s3.Service]:
-    with s3.serve() as service:
-        service.bucket("eodata")
-        yield service
 
 
 def test_what_is_indexed_on_the_fly_was_seen_or_not(living: Living, items: Catalogue, service: s3.Service) -> None:

@@ -81,9 +81,12 @@ impl Unseen {
     pub fn of_catalogue(error: &StacLoadError) -> Option<Self> {
         let cause = match error {
             StacLoadError::Unreachable { .. } => Cause::NoAnswer,
-            StacLoadError::Status { status: 401 | 403, .. } => Cause::Denied,
-            StacLoadError::Status { status: 408 | 500 | 502 | 503 | 504, .. } => Cause::NoAnswer,
-            StacLoadError::Status { status: 429, .. } | StacLoadError::WaitTooLong { .. } => Cause::Limit,
+            StacLoadError::Status { status, .. } => match Fault::of(*status)? {
+                Fault::Denied(_) => Cause::Denied,
+                Fault::Busy(_) => Cause::Limit,
+                _ => Cause::NoAnswer,
+            },
+            StacLoadError::WaitTooLong { .. } => Cause::Limit,
             StacLoadError::Budget(budget) => of_budget(budget),
             StacLoadError::Source(error) if error.is_unseen() => cause(error),
             _ => return None,
@@ -127,7 +130,7 @@ mod tests {
         let found = Unseen::of_index(&IndexError::Source(denied));
         assert!(found.is_some_and(|unseen| unseen.reason.starts_with("the index: ")));
         assert_eq!(Unseen::of_index(&IndexError::Source(missing)), None);
-        for (status, is_unseen) in [(400, false), (401, true), (404, false), (429, true), (503, true)] {
+        for (status, is_unseen) in [(400, false), (401, true), (404, false), (429, true), (503, true), (520, true)] {
             let error = StacLoadError::Status { url: url(), status, hint: "", detail: String::new() };
             assert_eq!(Unseen::of_catalogue(&error).is_some(), is_unseen, "{status}");
         }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 How = Literal["denied", "failing", "silent", "gone"]
 STATUS = {"denied": "403 Forbidden", "failing": "503 Service Unavailable", "busy": "429 Too Many Requests"}
+"""Any other status is given as it is answered, `400 Bad Request`."""
 
 
 @dataclass
@@ -41,8 +42,8 @@ class Host:
         how = self.how if self.about in path else ""
         if how == "silent":
             self.done.wait(60)
-        if how in STATUS:
-            start_response(STATUS[how], [("Content-Length", "0")])
+        if how in STATUS or how[:1].isdigit():
+            start_response(STATUS.get(how, how), [("Content-Length", "0")])
             return [b""]
         file = self.root / path.lstrip("/")
         if not file.is_file():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEYS = {"access_key_id": "key", "secret_access_key": "secret"}
+DENIED = ("403 Forbidden", "AccessDenied")
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
@@ -78,6 +79,8 @@ class Service:
     """How far the clock of its answers is ahead."""
     requests: list[Request] = field(default_factory=list)
     deny: Callable[[Request], bool] = field(default=lambda _: False)
+    refusal: tuple[str, str] = DENIED
+    """Status and code of a refusal."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     writing: threading.Lock = field(default_factory=threading.Lock)
     application: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
@@ -97,8 +100,9 @@ class Service:
             start_response("400 Bad Request", [("Content-Length", "0")])
             return [b""]
         if self.deny(request):
-            body = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
-            start_response("403 Forbidden", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+            status, code = self.refusal
+            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>Refused</Message></Error>".encode()
+            start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [body]
         if request.method in ("GET", "HEAD"):
             return self.application(environ, start_response)

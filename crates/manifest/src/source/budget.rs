@@ -341,20 +341,16 @@ impl Permit {
 
     /// The server answered with this status; `wait` is how long it wants to be left alone.
     pub fn answered(&self, status: u16, wait: Option<Duration>) {
-        let fault = match (status, wait) {
-            (429, _) => Fault::Busy(status),
-            (503, Some(wait)) if !wait.is_zero() => Fault::Busy(status),
-            (408 | 500 | 502 | 503 | 504, _) => Fault::Failing(status),
-            (401 | 403, _) => Fault::Denied(status),
-            _ => {
+        match (Fault::of(status), wait) {
+            (Some(Fault::Failing(503)), Some(wait)) if !wait.is_zero() => self.failed(Fault::Busy(status)),
+            (Some(fault), _) => self.failed(fault),
+            (None, _) => {
                 let state = &mut *self.budget.state();
                 state.host.answered();
                 state.shares.of(&self.party).answered();
                 state.refused.remove(&self.about.bucket);
-                return;
             }
-        };
-        self.failed(fault);
+        }
     }
 
     /// There was no answer that says anything.

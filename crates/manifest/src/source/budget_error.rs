@@ -21,6 +21,19 @@ pub enum Fault {
     Denied(u16),
 }
 
+impl Fault {
+    /// What a status tells of the host; `None` for those that answer the question. 501 and 505 say that it was a wrong one.
+    #[must_use]
+    pub const fn of(status: u16) -> Option<Self> {
+        match status {
+            401 | 403 => Some(Self::Denied(status)),
+            408 | 500 | 502..=504 | 507..=599 => Some(Self::Failing(status)),
+            429 => Some(Self::Busy(status)),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

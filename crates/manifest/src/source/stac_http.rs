@@ -315,8 +315,8 @@ impl Client {
         if let (429 | 503, Some(wait)) = (status.as_u16(), wait) {
             self.budget.pause(wait);
         }
-        Err(match status.as_u16() {
-            408 | 429 | 500 | 502 | 503 | 504 => Failure::Passing { error, wait, attempts: u32::MAX },
+        Err(match Fault::of(status.as_u16()) {
+            Some(Fault::Failing(_) | Fault::Busy(_)) => Failure::Passing { error, wait, attempts: u32::MAX },
             _ => Failure::Final(error),
         })
     }

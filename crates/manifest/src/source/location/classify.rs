@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::super::budget::BudgetError;
+use super::super::budget::{BudgetError, Fault};
 use super::{Effective, SourceError, SourceUrl};
 
 /// What was going on.
@@ -30,7 +30,7 @@ pub(super) fn is_transient(error: &Error) -> bool {
 }
 
 fn is_passing(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+    matches!(Fault::of(status), Some(Fault::Failing(_) | Fault::Busy(_)))
 }
 
 pub(super) fn classify(error: &Error, context: &Context<'_>) -> SourceError {
@@ -44,7 +44,8 @@ pub(super) fn classify(error: &Error, context: &Context<'_>) -> SourceError {
         _ if text.contains("169.254.169.254") || text.contains("metadata.google.internal") => {
             SourceError::NoCredentials { url }
         }
-        Error::NotFound { .. } => by_status(404, &text, context),
+        // The client takes 405 for 404.
+        Error::NotFound { .. } => by_status(status(&text).unwrap_or(404), &text, context),
         Error::PermissionDenied { .. } => by_status(403, &text, context),
         Error::Unauthenticated { .. } => by_status(401, &text, context),
         _ => by_cause(error, &text, context),
@@ -91,17 +92,23 @@ fn by_status(status: u16, text: &str, context: &Context<'_>) -> SourceError {
     let detail = code.map_or_else(|| status.to_string(), |code| format!("{status} {code}"));
     match status {
         401 | 403 => SourceError::Denied { url, detail },
+        400 if code.is_some_and(is_about_keys) => SourceError::Denied { url, detail },
         status if is_passing(status) => SourceError::Failing { url, detail: format!("the server answered {detail}") },
         404 if matches!(code, Some("NoSuchBucket" | "ContainerNotFound")) => no_bucket(context),
         404 if is_page(text) && !is_web(context.source) => {
             SourceError::WrongEndpoint { url, detail: "404 with a web page".to_owned() }
         }
-        404 => SourceError::Missing { url },
+        404 | 410 => SourceError::Missing { url },
         416 => SourceError::PastEnd { url, offset: context.offset },
         301..=399 | 405 | 501 => SourceError::WrongEndpoint { url, detail: format!("status {status}") },
         _ if is_page(text) => SourceError::WrongEndpoint { url, detail: format!("status {status} with a web page") },
         _ => SourceError::Other { url, detail: format!("the server answered {detail}") },
     }
+}
+
+/// Errors of Amazon's with status 400 that other services answer with 403 (S3 API reference, "Error responses").
+fn is_about_keys(code: &str) -> bool {
+    matches!(code, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired")
 }
 
 fn no_bucket(context: &Context<'_>) -> SourceError {

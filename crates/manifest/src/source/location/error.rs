@@ -52,7 +52,7 @@ pub enum SourceError {
         /// What was asked for.
         url: String,
     },
-    /// 401 or 403.
+    /// 401 or 403, or keys that are not valid any more.
     #[error(
         "access to {url} was refused ({detail}): check the credentials, or read anonymously if the data is public; \
          a requester-pays bucket needs the requester-pays option"
@@ -198,6 +198,8 @@ impl SourceError {
                 | Self::Failing { .. }
                 | Self::NoCredentials { .. }
                 | Self::Budget(_)
+                // Whatever it was, it told nothing of the file.
+                | Self::Other { .. }
         )
     }
 
