@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import planted
 import pytest
 
 import real_data
@@ -86,6 +87,13 @@ def files_conform(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if folder:
         reports.files_conform(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def secrets_are_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that was written by any test tells a secret that was given to s2ice."""
+    with planted.kept(tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from support.command import Command
 
 NOBODY = "http://127.0.0.1:9"  # the discard port: nothing listens
-KEYS = ("--store-option", "aws_access_key_id=key", "--store-option", "aws_secret_access_key=secret")
+KEYS = ("--store-option", "aws_access_key_id=key", "--store-option", f"aws_secret_access_key={s3.SECRET}")
 
 
 class Page(http.server.BaseHTTPRequestHandler):
@@ -86,7 +86,7 @@ def archive(service: s3.Service, pair: Samples) -> str:
 # --- Sources.
 
 
-SIGNED = ("--source-option", "aws_access_key_id=key", "--source-option", "aws_secret_access_key=secret")
+SIGNED = ("--source-option", "aws_access_key_id=key", "--source-option", f"aws_secret_access_key={s3.SECRET}")
 
 
 def test_a_source_that_nobody_serves(bench: Bench) -> None:
@@ -329,7 +329,7 @@ def test_a_build_overtaken_by_another(bench: Bench, service: s3.Service) -> None
 
     store = "s3://stores/overtaken"
     line = bench.arguments(
-        "--store-endpoint", service.endpoint, "--store-option", "aws_secret_access_key=s", "-q", store=store
+        "--store-endpoint", service.endpoint, "--store-option", f"aws_secret_access_key={s3.SECRET}", "-q", store=store
     )
     with service.denying(hold):
         slow = bench.s2ice.start(*line, "--store-option", "aws_access_key_id=slow")

@@ -73,6 +73,7 @@ class World:
         self.failed: set[str] = set()
         """Products that the source did not give once: another time is waited for."""
         self.recheck: set[str] = set()
+        self.unreached: set[str] = set()
         self.log = [f"catalogue {self.items is not None}, memory {self.memory}, {self.more}"]
 
     # What happens to the archive. An operation that finds nothing to work on gives False.
@@ -320,6 +321,8 @@ class World:
                         self.forget_withdrawn()
         self.out.clear()
         self.recheck.clear()
+        self.recheck |= self.unreached
+        self.unreached.clear()
 
     def incomplete_answer(self, index: Path, given: list[str], more: list[str], options: dict[str, Any]) -> None:
         """Which of the new products come is the catalogue's to say; all else is as if it had said nothing of others."""
@@ -341,6 +344,8 @@ class World:
         view = self.living.view()
         seen = {name for names in (view.products, *view.eras.values()) for name in names} | self.held.keys()
         seen |= {r["product"] for r in report["refused"]}
+        # What the answer did not show could not be looked at.
+        self.unreached = self.recheck - seen
         end = model.run(self.products, self.held, [n for n in given if n in seen], out=self.out)
         assert "pruned" not in end.leaving.values()
         self.holds(report, end)

@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import planted
 import pytest
 
 from support import s3
@@ -19,19 +20,11 @@ if TYPE_CHECKING:
     from support.catalogue import Catalogue
     from support.command import Command
 
-SECRETS = {
-    "SOURCE_KEY": "source-key-id-1f3a",
-    "SOURCE_SECRET": "source-secret-77c1",
-    "STORE_SECRET": "store-secret-90ab",
-    "INDEX_SECRET": "index-secret-41de",
-    "MEMORY_SECRET": "memory-secret-6b2e",
-    "STAC_TOKEN": "stac-token-c0ffee",
-    "STAC_QUERY": "stac-query-5ca1ab1e",
-    "STAC_PASSWORD": "stac-password-d00d",
-}
-"""Planted: none of them may stand in anything that is written."""
+NAMES = ("SOURCE_SECRET", "STORE_SECRET", "INDEX_SECRET", "MEMORY_SECRET", "STAC_TOKEN", "STAC_QUERY", "STAC_PASSWORD")
+SECRETS = {name: planted.word(name) for name in NAMES}
+"""None of them may stand in anything that is written."""
 
-IDS = {place: f"{place}-key-id-0001" for place in ("store", "index", "memory")} | {"source": SECRETS["SOURCE_KEY"]}
+IDS = {place: f"{place}-key-id-0001" for place in ("source", "store", "index", "memory")}
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +43,14 @@ def places(service: s3.Service, archive: Archive, items: Catalogue, tmp_path: Pa
     index = archive.index(tmp_path / "index.parquet", names)
     service.client.put_object(Bucket="indexes", Key="i/33TVN.parquet", Body=index.read_bytes())
     items.put(archive.items(names))
-    keys = tmp_path / "keys"
+    keys = tmp_path / "keys.ini"
     keys.write_text(
         f"[default]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n[indexes]\n"
         f"aws_access_key_id = {IDS['index']}\naws_secret_access_key = {SECRETS['INDEX_SECRET']}\n"
     )
     keys.chmod(0o600)
     at = f'endpoint = "{service.endpoint}"\nregion = "us-east-1"'
-    scheme, _, host = items.endpoint.partition("://")
+    scheme, _, host = items.address.partition("://")
     config = tmp_path / "s2ice.toml"
     config.write_text(
         f"""
@@ -96,7 +89,9 @@ metrics = "{tmp_path}/s2ice.prom"
 
 
 def environment() -> dict[str, str]:
-    own = {name: SECRETS[name] for name in ("SOURCE_KEY", "SOURCE_SECRET", "STAC_TOKEN", "STAC_QUERY")}
+    own = {"SOURCE_KEY": IDS["source"]} | {
+        name: SECRETS[name] for name in ("SOURCE_SECRET", "STAC_TOKEN", "STAC_QUERY")
+    }
     # Those of the store: another place must not be reached with them.
     return own | {
         "AWS_ACCESS_KEY_ID": IDS["store"],
@@ -104,10 +99,6 @@ def environment() -> dict[str, str]:
         "AWS_SESSION_TOKEN": "",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def planted(text: str) -> list[str]:
-    return [name for name, secret in SECRETS.items() if secret in text and name != "SOURCE_KEY"]
 
 
 def test_each_place_is_reached_with_its_own_keys_and_none_is_shown(
@@ -134,7 +125,7 @@ def test_each_place_is_reached_with_its_own_keys_and_none_is_shown(
             body = service.client.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
             written.append(body.decode("latin-1"))
     assert len(written) > 10
-    assert [planted(text) for text in (*shown, *written) if planted(text)] == []
+    assert [planted.found(text) for text in (*shown, *written) if planted.found(text)] == []
     assert set(items.authorizations) == {f"Bearer {SECRETS['STAC_TOKEN']}"}
 
 
@@ -144,7 +135,7 @@ def test_a_file_with_keys_that_others_may_read_is_told(s2ice: Command, places: P
     outcome = s2ice("run", places, "--check", **environment())
     told = "others may read it, and memory-options.extra.aws_access_key_id stands in it" in outcome.stderr
     assert told == (mode == 0o644)
-    assert planted(outcome.stdout + outcome.stderr) == []
+    assert planted.found(outcome.stdout + outcome.stderr) == []
 
 
 GOOD = """tiles = ["33TVN"]

@@ -60,7 +60,7 @@ pub enum RefusalKind {
     Superseded,
     /// It would count more than what stands of the same acquisition, but lacks rasters of it.
     Incomplete,
-    /// Tile ranges that cannot be right.
+    /// Tile ranges that cannot be right, or where the file has its tiles elsewhere.
     Ranges,
     /// The index row cannot be understood.
     Index,

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import planted
 import pytest
 import rasterio
 
@@ -17,6 +18,13 @@ from support import Jp2, read_jp2
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def secrets_are_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that was written by any test tells a secret that was given to s2ice."""
+    with planted.kept(tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

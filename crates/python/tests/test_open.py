@@ -19,6 +19,7 @@ from urllib.request import urlopen
 
 import icechunk as ic
 import numpy as np
+import planted
 import pytest
 import xarray as xr
 import zarr
@@ -324,6 +325,9 @@ def test_store_without_names_cannot_move(made: Jp2, archive: Path, tmp_path: Pat
 
 # --- S3 through moto.
 
+SECRET = planted.word("S3")
+KEYS = {"access_key_id": "key", "secret_access_key": SECRET}
+
 
 @pytest.fixture(scope="session")
 def s3(made: Jp2, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -336,7 +340,7 @@ def s3(made: Jp2, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.start()
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
     client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret"
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key=SECRET
     )
     for bucket in ("stores", "eodata"):
         client.create_bucket(Bucket=bucket, ACL="public-read")
@@ -349,8 +353,7 @@ def s3(made: Jp2, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             region="us-east-1",
             allow_http=True,
             force_path_style=True,
-            access_key_id="key",
-            secret_access_key="secret",
+            **KEYS,
         )
         options = ic.s3_store(
             region="us-east-1",
@@ -366,9 +369,6 @@ def s3(made: Jp2, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.stop()
 
 
-KEYS = {"access_key_id": "key", "secret_access_key": "secret"}
-
-
 def test_s3(s3: str, made: Jp2, monkeypatch: pytest.MonkeyPatch) -> None:
     store = {"storage_options": {"endpoint_url": s3, **KEYS}}
     check(s2ice.open("s3://stores/29UNU", credentials=KEYS, **store), made)
@@ -377,7 +377,7 @@ def test_s3(s3: str, made: Jp2, monkeypatch: pytest.MonkeyPatch) -> None:
     check(s2ice.open("s3://stores/public", **store), made)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     check(s2ice.open("s3://stores/29UNU", credentials="env"), made)
 
 
@@ -395,7 +395,7 @@ def test_s3_without_credentials(s3: str, made: Jp2) -> None:
 
 def test_s3_credentials_are_never_taken_unasked(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     for credentials in (None, {"other": KEYS}):
         with pytest.raises(CredentialsError, match=r"s3://eodata/ at http://127.0.0.1:\d+ \(source 'eodata'\).*'env'"):
             s2ice.open("s3://stores/29UNU", credentials=credentials, storage_options={"endpoint_url": s3})

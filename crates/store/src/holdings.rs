@@ -75,6 +75,11 @@ impl Holdings {
         self.places(id).find_map(|(tree, step)| Some(tree.facts.get(step)?.inputs)).unwrap_or_default()
     }
 
+    /// True where the store has the product and may not have what it is now: it is asked for by every run until it tells.
+    pub(crate) fn is_in_doubt(&self, id: ProductId) -> bool {
+        self.contains(id) && self.inputs(id) == 0
+    }
+
     /// True where something of the product was refused.
     pub(crate) fn is_partial(&self, id: ProductId) -> bool {
         self.places(id).any(|(tree, step)| tree.facts.get(step).is_some_and(|facts| facts.partial))

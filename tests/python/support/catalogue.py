@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import planted
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
@@ -32,7 +33,9 @@ class Catalogue:
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     down: str = ""
     """`all` where nothing is answered, `pages` where only the first page of a search is."""
+    address: str = ""
     endpoint: str = ""
+    """The address with a password, which s2ice tells nobody."""
     served: int = 0
     """Items given out so far, those of mere looks whether there is any left out."""
     searches: list[dict[str, Any]] = field(default_factory=list)
@@ -49,7 +52,7 @@ class Catalogue:
         request = Request(environ)
         self.authorizations.append(request.headers.get("Authorization"))
         if request.path == "/" and self.down != "all":
-            search = {"rel": "search", "type": "application/geo+json", "href": f"{self.endpoint}/search"}
+            search = {"rel": "search", "type": "application/geo+json", "href": f"{self.address}/search"}
             links = [search | {"method": "GET"}, search | {"method": "POST"}]
             answer = reply({"type": "Catalog", "id": "synthetic", "conformsTo": CONFORMS, "links": links})
         elif request.path == "/search" and request.method == "POST":
@@ -73,7 +76,7 @@ class Catalogue:
             self.served += len(page)
         links = []
         if first + limit < len(found):
-            link = {"rel": "next", "method": "POST", "href": f"{self.endpoint}/search", "merge": True}
+            link = {"rel": "next", "method": "POST", "href": f"{self.address}/search", "merge": True}
             links.append(link | {"body": {"token": str(first + limit)}})
         answer = {"type": "FeatureCollection", "features": page, "links": links}
         return reply(self.twist(answer) if body["limit"] > 1 else answer)
@@ -109,7 +112,8 @@ def holds(item: dict[str, Any], condition: dict[str, Any]) -> bool:
 def serve() -> Iterator[Catalogue]:
     catalogue = Catalogue()
     server = make_server("127.0.0.1", 0, catalogue, threaded=True, request_handler=Quiet)
-    catalogue.endpoint = f"http://127.0.0.1:{server.server_port}"
+    catalogue.address = f"http://127.0.0.1:{server.server_port}"
+    catalogue.endpoint = f"http://reader:{planted.word('catalogue')}@127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

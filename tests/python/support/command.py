@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import planted
+
 import reports
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Process(subprocess.Popen[str]):
 
     def communicate(self, *arguments: Any, **options: Any) -> tuple[str, str]:
         stdout, stderr = super().communicate(*arguments, **options)
+        planted.said(stdout + stderr)
         if "--json" in self.args and stdout:  # type: ignore[operator]
             reports.conforms(json.loads(stdout))
         return stdout, stderr
@@ -75,19 +78,20 @@ class Command:
             check=False,
         )
         outcome = Outcome(process.returncode, process.stdout, process.stderr)
+        planted.said(outcome.stdout + outcome.stderr)
         assert outcome.code in codes, f"exit code {outcome.code}, not {code}\n{outcome.stdout}\n{outcome.stderr}"
         if "--json" in arguments and outcome.stdout:
             reports.conforms(outcome.json)
         return outcome
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
+    def start(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
         """Run without waiting."""
         return Process(
             self.line(arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=self.environment,
+            env=self.environment | environment,
         )
 
     def line(self, arguments: tuple[object, ...]) -> list[str]:

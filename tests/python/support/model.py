@@ -129,9 +129,9 @@ def run(
                 if (name, raster) in out:
                     news = raster not in product.damaged and rasters.get(raster) != content
                     (end.refused if news else end.others).add((name, raster, "source"))
-                    end.others |= {(name, raster, "index"), (name, raster, "changed")}
+                    end.others |= {(name, raster, kind) for kind in ("index", "ranges", "changed")}
                 elif raster in product.damaged and (product.is_cut(raster) or product.files[raster] == content):
-                    end.refused.add((name, raster, "index"))
+                    end.refused.add((name, raster, "index" if product.is_cut(raster) else "ranges"))
                 elif product.files[raster] != content:
                     # Another file than was indexed: what is held of it cannot be read any more.
                     end.refused.add((name, raster, "changed"))
@@ -179,7 +179,7 @@ def run(
     return end
 
 
-REASONS = ("source", "index", "changed", "empty", "superseded", "incomplete")
+REASONS = ("source", "index", "ranges", "changed", "empty", "superseded", "incomplete")
 
 
 def guard(before: dict[str, Held], end: Outcome, limit: int) -> None:

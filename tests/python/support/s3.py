@@ -12,6 +12,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import planted
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-KEYS = {"access_key_id": "key", "secret_access_key": "secret"}
+SECRET = planted.word("S3")
+KEYS = {"access_key_id": "key", "secret_access_key": SECRET}
 DENIED = ("403 Forbidden", "AccessDenied")
-ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET}
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Service:
     ahead: timedelta = timedelta()
     """How far the clock of its answers is ahead."""
     requests: list[Request] = field(default_factory=list)
+    buckets: list[str] = field(default_factory=list)
     deny: Callable[[Request], bool] = field(default=lambda _: False)
     refusal: tuple[str, str] = DENIED
     """Status and code of a refusal."""
@@ -117,11 +121,12 @@ class Service:
             endpoint_url=self.endpoint,
             region_name="us-east-1",
             aws_access_key_id="key",
-            aws_secret_access_key="secret",
+            aws_secret_access_key=SECRET,
         )
 
     def bucket(self, name: str) -> str:
         self.client.create_bucket(Bucket=name)
+        self.buckets.append(name)
         return name
 
     def upload(self, folder: Path, bucket: str, prefix: str = "", **options: str) -> None:
@@ -174,3 +179,8 @@ def serve() -> Iterator[Service]:
         server.shutdown()
         thread.join()
         server.server_close()
+    held = s3_backends["123456789012"]["aws"].buckets
+    mine = [held.pop(name) for name in service.buckets if name in held]
+    told = [f"{bucket.name}/{key}" for bucket in mine for key in bucket.keys if planted.found(bucket.keys[key].value)]
+    assert told == [], "secrets stand in objects"
+    assert [request.path for request in service.requests if planted.found(request.path)] == []

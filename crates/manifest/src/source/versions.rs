@@ -54,11 +54,12 @@ async fn index_version(location: &str, options: &SourceOptions) -> Result<IndexV
     Ok(IndexVersion { address: source.cache_key(&name)?, size, etag, last_modified })
 }
 
-/// The states of files of one product by their paths, from one listing of the folder that they share; files that are not
-/// there are not in it. `None` where they share no folder but the whole source.
+/// The states of files of one product by their paths, from one listing of the folder that they share, or a request each where
+/// the server has no listings; files that are not there are not in it. `None` where they share no folder but the whole
+/// source.
 ///
 /// # Errors
-/// [`SourceError`]: web servers have no listings.
+/// [`SourceError`].
 pub async fn product_versions(
     source: &Source,
     paths: &[&str],
@@ -66,9 +67,25 @@ pub async fn product_versions(
     let Some(folder) = shared_folder(paths) else { return Ok(None) };
     let plain = |path: &str| path.trim_start_matches('/').to_owned();
     let wanted: BTreeMap<String, &str> = paths.iter().map(|path| (plain(path), *path)).collect();
-    let listed = source.list_where(&folder, MAX_FILES, |path| wanted.contains_key(path)).await?;
+    let listed = match source.list_where(&folder, MAX_FILES, |path| wanted.contains_key(path)).await {
+        Err(SourceError::CannotList { .. }) => one_by_one(source, paths).await?,
+        listed => listed?,
+    };
     let named = |file: Listed| wanted.get(&plain(&file.path)).map(|path| ((*path).to_owned(), file));
     Ok(Some(listed.into_iter().filter_map(named).collect()))
+}
+
+async fn one_by_one(source: &Source, paths: &[&str]) -> Result<Vec<Listed>, SourceError> {
+    let asked: Vec<_> = paths.iter().map(|path| source.stat(path).boxed()).collect();
+    let mut answers = futures::stream::iter(asked).buffered(paths.len().max(1));
+    let mut out = Vec::new();
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Err(SourceError::Missing { .. }) => {}
+            answer => out.push(answer?),
+        }
+    }
+    Ok(out)
 }
 
 /// The longest folder in which all paths lie.

@@ -12,6 +12,7 @@ use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::stac::StacItem;
 
 use super::changes::same_metadata;
+use super::evidence::by_worth;
 use super::fingerprint::{Salt, of_product};
 use super::inputs::{Gathered, Share};
 use super::prejudged::{Prejudged, Why, start_of};
@@ -51,6 +52,8 @@ pub struct Choice<'a> {
     pub wanted: &'a Wanted,
     /// Which arrays of angles.
     pub angles: &'a BTreeSet<AngleArray>,
+    /// Rasters whose files are proven to be others than those that the store was made of.
+    pub other_files: &'a BTreeSet<(ProductId, Asset)>,
     /// Why products are not among the inputs.
     pub why_not: &'a BTreeMap<ProductId, String>,
 }
@@ -132,7 +135,11 @@ fn rest(held: &Holdings, mut product: Gathered, choice: &Choice<'_>) -> Option<G
     let there: Vec<Asset> = held.rasters(product.id).iter().map(|raster| raster.asset).collect();
     product.rows.retain(|row| match choice.resolutions {
         Resolutions::All => !there.contains(&row.asset),
-        Resolutions::Best => there.iter().all(|asset| asset.quantity != row.asset.quantity),
+        // Also a better copy than the store has: it was refused.
+        Resolutions::Best => there
+            .iter()
+            .filter(|asset| asset.quantity == row.asset.quantity)
+            .all(|asset| by_worth(row.asset) < by_worth(*asset)),
     });
     product.share = Share::Rest;
     let angles = held.angles(product.id);
@@ -172,7 +179,7 @@ impl Difference {
         contradicted: &BTreeMap<ProductId, Refusal>,
         choice: &Choice<'_>,
     ) -> Merged {
-        let Choice { prune, angles, wanted, why_not, .. } = *choice;
+        let Choice { prune, angles, wanted, why_not, other_files, .. } = *choice;
         let mut records: BTreeMap<ProductId, ProductRecord> = resolved.into_iter().map(|r| (r.id, r)).collect();
         let refusals = Refusals::of(refused);
         let (mut leaving, mut behind) = (Vec::new(), BTreeSet::new());
@@ -209,13 +216,15 @@ impl Difference {
             for raster in held.rasters(id).into_iter().filter(|raster| !known.contains(&raster.asset)) {
                 let asset = raster.asset;
                 let in_input = asked.is_none_or(|asked| asked.contains(&asset));
-                let refusal = |is: fn(RefusalKind) -> bool| refusals.find(&id.to_string(), Some(&asset.name()), is);
+                let refusal =
+                    |is: &dyn Fn(RefusalKind) -> bool| refusals.find(&id.to_string(), Some(&asset.name()), is);
+                let is_another = |kind| proves_another_file(kind) || other_files.contains(&(id, asset));
                 if was_remade {
-                    let why = refusal(|_| true).map_or(MADE_ANEW.to_owned(), |refusal| refusal.reason.clone());
+                    let why = refusal(&|_| true).map_or(MADE_ANEW.to_owned(), |refusal| refusal.reason.clone());
                     leaves(Some(asset), LeavingReason::AnotherFile { why });
                     continue;
                 }
-                match refusal(proves_another_file).filter(|_| asked.is_some() && in_input) {
+                match refusal(&is_another).filter(|_| asked.is_some() && in_input) {
                     Some(refusal) => {
                         leaves(Some(asset), LeavingReason::AnotherFile { why: refusal.reason.clone() });
                     }
@@ -248,7 +257,8 @@ impl Difference {
                 }
             }
         }
-        Merged { records: records.into_values().collect(), leaving, behind }
+        let records = records.into_values().filter(|record| !record.rasters.is_empty()).collect();
+        Merged { records, leaving, behind }
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn spans(row: &IndexRow, facts: &Facts, tiles: u32) -> Result<(Vec<Ti
                     "the first tile-part begins at byte {sot}, the index says {}: index the file again",
                     entry.first_sot
                 );
-                return Err(index(reason));
+                return Err(Trouble::Refused(RefusalKind::Ranges, reason));
             }
             if facts.size.is_some() && !same_header(row, &facts.main_header) {
                 let reason = "its main header is not the one that was indexed: index the file again".to_owned();

@@ -7,6 +7,7 @@ use s2ice_manifest::decide::{Leaving, Policy, Resolutions};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::geometry::AngleArray;
 use s2ice_manifest::product::{ProductId, ProductMetadata};
+use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::memory::Memory;
 
 use super::cog_reader::CogReader;
@@ -43,6 +44,8 @@ pub struct Job<'a> {
     pub exempt: &'a BTreeSet<ProductId>,
     /// Products that are not what they were: all of them is asked for, whatever is known.
     pub replaced: &'a BTreeSet<ProductId>,
+    /// Rasters whose files are proven to be others than those that the store was made of.
+    pub other_files: &'a BTreeSet<(ProductId, Asset)>,
     /// Whom to tell.
     pub progress: &'a dyn Progress,
 }
@@ -55,6 +58,10 @@ pub struct Found {
     pub leaving: Vec<Leaving>,
     /// Products of which the store keeps what could not be read this time.
     pub behind: BTreeSet<ProductId>,
+    /// Products that were asked and told what they are.
+    pub resolved: BTreeSet<ProductId>,
+    /// Products of which the store has just what the inputs say.
+    pub unchanged: BTreeSet<ProductId>,
     /// What was left out so far.
     pub refused: Vec<Refusal>,
     /// What was not asked for on account of another product.
@@ -90,8 +97,8 @@ pub fn question(
 /// # Errors
 /// The source does not answer, or nothing of a whole input can be used.
 pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result<Found> {
-    let Job { settings, memory, places, held, policy, angles, exempt, replaced, progress } = job;
-    let rechecks = |id: ProductId| settings.rechecks(id) || replaced.contains(&id);
+    let Job { settings, memory, places, held, policy, angles, exempt, replaced, other_files, progress } = job;
+    let rechecks = |id: ProductId| settings.rechecks(id) || replaced.contains(&id) || held.is_in_doubt(id);
     let (resolutions, prune) = (policy.resolutions, settings.prune);
     let salt = |headers| question(settings, places, resolutions, headers);
     let better = match settings.headers {
@@ -101,7 +108,7 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     let salt = salt(settings.headers)?;
     let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata, true);
     let (wanted, why_not) = (&Wanted::of(settings)?, &aside.why_not);
-    let choice = Choice { salt: &salt, better: &better, prune, resolutions, wanted, angles, why_not };
+    let choice = Choice { salt: &salt, better: &better, prune, resolutions, wanted, angles, other_files, why_not };
     let mut split = difference(held, products, &choice, rechecks, exempt, admits);
     for (id, inputs) in aside.present {
         split.inputs.entry(id).or_insert(inputs);
@@ -126,9 +133,22 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
         return Err(nothing(&refused));
     }
     let remade = split.remade(held, &resolved);
+    let told = resolved.iter().map(|record| record.id).collect();
     let Merged { records, leaving, behind } = split.merge(held, resolved, &refused, &contradicted, &choice);
     prejudged.extend(waiting.prejudged);
     prejudged.extend(aside.prejudged);
-    let inputs = split.inputs;
-    Ok(Found { records, leaving, behind, refused, prejudged, remade, lacks_items, inputs, from_cache })
+    let (inputs, unchanged) = (split.inputs, split.unchanged);
+    Ok(Found {
+        records,
+        leaving,
+        behind,
+        resolved: told,
+        unchanged,
+        refused,
+        prejudged,
+        remade,
+        lacks_items,
+        inputs,
+        from_cache,
+    })
 }

@@ -7,7 +7,6 @@ use s2ice_manifest::join::{IndexOnly, Join, Matched, WithoutProduct, join, join_
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::index_writer::merge_index;
 use s2ice_manifest::source::location::SourceUrl;
-use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::tlm_parquet::{IndexFilter, read_index};
 use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::IndexRow;
@@ -66,7 +65,7 @@ pub async fn gather(
 
     let known: BTreeMap<ProductId, usize> = by_product.iter().map(|(id, rows)| (*id, rows.len())).collect();
     let Joined { mut join, mut catalogue, stac, missing, rejected } =
-        join_catalogue(settings, &known, &standing, reach.memory, progress).await?;
+        join_catalogue(settings, &known, &standing, reach, progress).await?;
     let (mut indexed, mut unfound, mut left) = (None, Vec::new(), BTreeMap::new());
     let (mut aside, mut unlisted, mut unasked) = (Aside::default(), BTreeSet::new(), Vec::new());
     if let (true, Some(source)) = (settings.index_missing, reach.source) {
@@ -209,7 +208,7 @@ async fn join_catalogue(
     settings: &BuildSettings,
     known: &BTreeMap<ProductId, usize>,
     standing: &Standing,
-    memory: &Memory,
+    Reach { memory, replaced, .. }: Reach<'_>,
     progress: &dyn Progress,
 ) -> Result<Joined> {
     let query = query_of(settings, standing);
@@ -237,6 +236,7 @@ async fn join_catalogue(
         memory.set_absent(&question, not_taken.filter(|id| settings.prune || !standing.held.contains(id)).collect());
     }
     load.items.iter().for_each(|item| memory.hear(item.product, of_item(item)));
+    memory.appeared(load.items.iter().map(|item| item.product));
     if load.incremental || !load.completeness.is_complete() {
         // Absence from an answer about changes, or from one that is cut short, says nothing.
         let (silent, told): (Vec<IndexOnly>, _) =
@@ -254,8 +254,8 @@ async fn join_catalogue(
     }
     let missing: Vec<StacItem> = if settings.index_missing {
         let mut ids: BTreeSet<ProductId> = joined.without_index.iter().map(|only| only.product).collect();
-        // The index may have a product and lack what was refused of it.
-        ids.extend(&standing.partial);
+        // The index may have a product and lack what was refused of it, or not know that it was made anew.
+        ids.extend(standing.partial.iter().chain(replaced));
         load.items.iter().filter(|item| ids.contains(&item.product)).cloned().collect()
     } else {
         Vec::new()

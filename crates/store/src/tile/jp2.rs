@@ -162,15 +162,16 @@ impl<'a> SafeReader<'a> {
     /// those that are asked for.
     async fn prove(&self, raster: &RasterFile, first: Option<SeenSot>) -> Result<(), Trouble> {
         let Some(source) = self.source else { return Ok(()) };
-        let index = |reason: String| Trouble::Refused(RefusalKind::Index, format!("{reason}: index the file again"));
+        let elsewhere =
+            |reason: String| Trouble::Refused(RefusalKind::Ranges, format!("{reason}: index the file again"));
         match prove(&raster.tiles, first) {
             Proof::Proven => Ok(()),
-            Proof::Wrong(reason) => Err(index(reason)),
+            Proof::Wrong(reason) => Err(elsewhere(reason)),
             Proof::Ask(tiles) => match ask_tiles(source, raster, &tiles).await {
                 Ok(()) => Ok(()),
                 Err(error @ (FileError::Source(_) | FileError::Changed { .. })) => Err(error.into()),
-                Err(FileError::Refused { reason, .. }) => Err(index(reason)),
-                Err(error) => Err(index(error.to_string())),
+                Err(FileError::Refused { reason, .. }) => Err(elsewhere(reason)),
+                Err(error) => Err(elsewhere(error.to_string())),
             },
         }
     }

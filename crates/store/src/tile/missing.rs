@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::product::ProductId;
+use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::indexer::{IndexOptions, index_file};
 use s2ice_manifest::source::jp2_header::READ_AHEAD;
 use s2ice_manifest::source::location::Source;
@@ -20,6 +21,7 @@ use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::BuildSettings;
+use super::evidence::by_worth;
 use super::trouble::{Silence, Trouble, whole};
 use super::wanted::Wanted;
 use super::whereabouts::Whereabouts;
@@ -156,11 +158,14 @@ impl Job<'_> {
                     if files.iter().any(|raster| raster.listed.is_none()) {
                         out.unlisted.insert(item.product);
                     }
+                    let all_are_listed = files.iter().all(|raster| raster.listed.is_some());
+                    if all_are_listed && self.whereabouts.knows_folders() {
+                        out.refused.extend(self.not_yet_there(item, &files));
+                    }
                     if files.is_empty() {
                         out.unfound.push(unfound("none of its files is a raster that is asked for".to_owned()));
                     }
-                    let takes_one = self.settings.write_index.is_none() && self.resolutions == Resolutions::Best;
-                    let (best, more) = if takes_one { best_first(files) } else { (files, Vec::new()) };
+                    let (best, more) = if self.takes_one() { best_first(files) } else { (files, Vec::new()) };
                     rasters.extend(best);
                     others.extend(more);
                 }
@@ -205,6 +210,31 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// True where of several copies of a raster one is taken.
+    fn takes_one(&self) -> bool {
+        self.settings.write_index.is_none() && self.resolutions == Resolutions::Best
+    }
+
+    /// What the item of a product names and its folder does not have, nor a copy that counts more.
+    fn not_yet_there(&self, item: &StacItem, files: &[FoundRaster]) -> Vec<Refusal> {
+        let named: BTreeSet<Asset> = item.images.iter().filter_map(|href| Asset::of_path(href)).collect();
+        let is_wanted = |asset: &Asset| self.wanted.admits(*asset) || self.settings.write_index.is_some();
+        let is_there = |asset: &Asset| {
+            files.iter().map(|file| file.asset).any(|there| {
+                let is_copy = there.quantity == asset.quantity && by_worth(there) < by_worth(*asset);
+                there == *asset || (self.takes_one() && is_copy)
+            })
+        };
+        let lacking = named.into_iter().filter(|asset| is_wanted(asset) && !is_there(asset));
+        let refusal = |asset: Asset| Refusal {
+            product: item.product.to_string(),
+            raster: Some(asset.to_string()),
+            kind: RefusalKind::Source,
+            reason: "its item names it, and its folder does not have it".to_owned(),
+        };
+        lacking.map(refusal).collect()
+    }
+
     async fn row(&self, raster: &FoundRaster) -> std::result::Result<(IndexRow, Origin), Trouble> {
         let key = self.source.cache_key(&raster.path)?;
         // An index that others shall use also has what the memory does not keep (prefix lengths).
@@ -241,7 +271,7 @@ fn is_copy(one: &FoundRaster, other: &FoundRaster) -> bool {
 
 /// Of each quantity the copy that the store would take, at its home resolution, else the finest; and the other copies.
 fn best_first(mut files: Vec<FoundRaster>) -> (Vec<FoundRaster>, Vec<FoundRaster>) {
-    files.sort_by_key(|raster| (raster.asset.resolution != raster.asset.home(), raster.asset.resolution));
+    files.sort_by_key(|raster| by_worth(raster.asset));
     let mut seen = BTreeSet::new();
     files.into_iter().partition(|raster| seen.insert(raster.asset.quantity))
 }

@@ -120,7 +120,8 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         }
         let preparing = prepare(settings, &memory, target.as_deref(), &mut loaded, progress);
         let prepared = keeping(place.as_ref().filter(|_| writes.is_some()), &memory, preparing).await?;
-        let Prepared { plan, references, mut report, places, addresses, is_settled, seen, until, kept } = prepared;
+        let Prepared { plan, references, mut report, places, addresses, is_settled, seen, until, kept, .. } = prepared;
+        let Prepared { turn, has_doubts, .. } = prepared;
         report.target.clone_from(&settings.store);
         report.attempts = attempt;
         report.cleaned.clone_from(&cleaned);
@@ -146,6 +147,10 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
                     report.committed = Some(committed(written));
                 }
                 if let Some(place) = &place {
+                    // What was found out and is written nowhere is to be found out again.
+                    if let Some(last) = turn.filter(|_| written.is_some() || !has_doubts) {
+                        memory.looked_up_to(last.to_string());
+                    }
                     let snapshot = written.map(|written| written.snapshot).or(before);
                     memory.search_done(catalogue::searched(settings, &kept, snapshot.as_deref(), until));
                     memory.keep(kept);

@@ -8,6 +8,7 @@ use s2ice_manifest::decide::{Decision, Part, Policy, decide};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::product::ProductId;
+use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::Source;
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::stac::{Seen, StacItem};
@@ -21,6 +22,7 @@ use super::places::Places;
 use super::recheck::Look;
 use super::settle::{Known, settle};
 use super::told::Told;
+use super::trouble::whole;
 use super::unindexed::Reach;
 use super::waiting::remember;
 use super::wanted::wanted_angles;
@@ -53,6 +55,10 @@ pub(super) struct Prepared {
     pub(super) until: Option<DateTime<Utc>>,
     /// Items that the next runs need however old they are, with the fingerprint of what was made of them.
     pub(super) kept: Vec<(StacItem, i64)>,
+    /// The last product whose turn it was to be looked at.
+    pub(super) turn: Option<ProductId>,
+    /// True where products of the store were found to be others, or may be, and could not be asked.
+    pub(super) has_doubts: bool,
 }
 
 /// Works out what the store shall hold.
@@ -66,14 +72,15 @@ pub(super) async fn prepare(
     let places = Places::open(settings, loaded)?;
     let held = Holdings::new(loaded.state.clone());
     let look = Look { settings, held: &held, source: places.source.as_ref(), target };
-    let again = Again { replaced: look.in_turn(loaded, memory).await?, ..Again::default() };
+    let (others, turn) = look.in_turn(loaded, memory).await?;
+    let again = Again { replaced: others.products, other_files: others.files, ..Again::default() };
     let source = places.source.clone();
     let unseen = || source.as_ref().and_then(|source| Unseen::of(Input::Source, source.unseen()?));
     match work_out(settings, memory, places, target, loaded, again, progress).await {
         Ok(mut prepared) => {
             prepared.report.unseen.extend(unseen());
             prepared.is_settled &= prepared.report.unseen.is_empty();
-            Ok(prepared)
+            Ok(Prepared { turn, ..prepared })
         }
         // Of what was not seen nobody knows whether there is nothing.
         Err(Error::Nothing(reason)) => {
@@ -88,6 +95,8 @@ pub(super) async fn prepare(
 struct Again {
     /// Products that are not what they were: all of them is asked for, whatever is known.
     replaced: BTreeSet<ProductId>,
+    /// Rasters of the store whose files are proven to be others.
+    other_files: BTreeSet<(ProductId, Asset)>,
     /// Products that are asked for although others stand in their place.
     exempt: BTreeSet<ProductId>,
     /// Products that were looked at since their items changed.
@@ -118,7 +127,7 @@ async fn work_out(
     let later = std::mem::take(&mut aside.later);
     let is_complete = catalogue.as_ref().is_none_or(|load| load.incomplete.is_empty());
     let settings = &BuildSettings { prune: settings.prune && is_complete, ..settings.clone() };
-    let mut updated = catalogue.as_ref().map(|load| load.updated.clone()).unwrap_or_default();
+    let updated = catalogue.as_ref().map(|load| load.updated.clone()).unwrap_or_default();
     let is_announced = |(id, now): &(&ProductId, &String)| {
         !again.looked_at.contains(id) && held.updated(**id).is_some_and(|before| before != **now)
     };
@@ -126,8 +135,9 @@ async fn work_out(
     let look = Look { settings, held: &held, source, target };
     let others = look.announced(loaded, announced.clone()).await?;
     again.looked_at.extend(announced);
-    let is_news = !others.is_subset(&again.replaced);
-    again.replaced.extend(others);
+    let is_news = !others.products.is_subset(&again.replaced);
+    again.replaced.extend(others.products);
+    again.other_files.extend(others.files);
     if is_news && settings.index_missing {
         // Their rows come of the files.
         return Box::pin(work_out(settings, memory, places, target, loaded, again, progress)).await;
@@ -139,20 +149,22 @@ async fn work_out(
         Policy { resolutions, on_mismatch: settings.on_mismatch, accept_incomplete: settings.accept_incomplete };
     let angles = &wanted_angles(settings)?;
     let held = &held;
-    let Again { replaced, exempt, .. } = &again;
-    let job = Job { settings, memory, places: &places, held, policy, angles, exempt, replaced, progress };
+    let Again { replaced, exempt, other_files, .. } = &again;
+    let job = Job { settings, memory, places: &places, held, policy, angles, exempt, replaced, other_files, progress };
     let found = find(job, products, aside).await?;
-    let Found { records, leaving: given, behind, mut refused, prejudged, remade, lacks_items, inputs, from_cache } =
-        found;
+    let stale = stale_rows(settings, &found, memory, replaced);
+    let Found { records, leaving: given, behind, mut refused, prejudged, remade, lacks_items, inputs, .. } = found;
+    let Found { resolved, unchanged, from_cache, .. } = found;
 
     // Decision.
     let standing = held.standing();
     let decision = decide(records, &standing, &policy);
     let wrongly = prejudged::wrongly(&prejudged, &decision, resolutions);
-    if !wrongly.is_subset(exempt) || !remade.is_subset(replaced) {
+    if !wrongly.is_subset(exempt) || !remade.is_subset(replaced) || !stale.is_empty() {
         // What stood in their place gives way in this very run, or they are not what they were: all is decided anew.
         again.exempt.extend(wrongly);
         again.replaced.extend(remade);
+        again.replaced.extend(stale);
         return Box::pin(work_out(settings, memory, places, target, loaded, again, progress)).await;
     }
     let unsure = |load: &CatalogueLoad| load.incremental && (lacks_items || is_unconfirmed(&decision, load, held));
@@ -170,10 +182,24 @@ async fn work_out(
     refused.extend(index.conflicts.iter().map(conflict));
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     refused.dedup();
-    // What the store holds and could not be looked at is to be looked at again.
-    let unseen = refused.iter().filter(|refusal| refusal.kind == RefusalKind::Source);
-    let unseen: BTreeSet<&str> = unseen.map(|refusal| refusal.product.as_str()).collect();
-    updated.retain(|id, _| !held.contains(*id) || !unseen.contains(id.to_string().as_str()));
+    // Items of GeoTIFFs are what there is to look at.
+    let is_told = |id: &ProductId| !settings.source_kind.is_jp2() && !unchanged.contains(id);
+    let suspects = again.replaced.iter().chain(updated.keys().filter(|id| is_told(id)));
+    let without_angles: BTreeSet<&str> = refused.iter().filter(|r| of_angles(r)).map(|r| r.product.as_str()).collect();
+    let is_known = |id: &ProductId| {
+        resolved.contains(id) && !behind.contains(id) && !without_angles.contains(id.to_string().as_str())
+    };
+    let leaves = |id: &ProductId| leaving.iter().any(|leaving| leaving.product == *id && leaving.raster.is_none());
+    // Rows that gave what the store has, and that the file contradicts now.
+    let differs: BTreeSet<&str> =
+        refused.iter().filter(|r| r.kind != RefusalKind::Source).map(|r| r.product.as_str()).collect();
+    let same_rows = |id: &&ProductId| inputs.get(*id).is_some_and(|inputs| *inputs == held.inputs(**id));
+    let contradicted = behind.iter().filter(same_rows).filter(|id| differs.contains(id.to_string().as_str()));
+    let is_newly_so = contradicted.clone().next().is_some();
+    let in_doubt = suspects.filter(|id| !is_known(id)).chain(contradicted);
+    let in_doubt: BTreeSet<ProductId> = in_doubt.filter(|id| held.contains(**id) && !leaves(id)).copied().collect();
+    let untold = in_doubt.iter().filter(|id| !inputs.contains_key(id));
+    refused.extend(untold.map(|id| whole(*id, RefusalKind::Changed, UNTOLD.to_owned())));
     let all: Vec<Refusal> = refused.iter().chain(&unfound).cloned().collect();
     let asked = |id: ProductId| inputs.get(&id).copied().filter(|_| !later.contains(&id));
     let is_seen = source.is_none_or(|source| source.unseen().is_none());
@@ -207,6 +233,7 @@ async fn work_out(
         behind: &behind,
         inputs: &inputs,
         updated: &updated,
+        in_doubt: &in_doubt,
     };
     let (mut trees, mut placed) = (Vec::with_capacity(parts.len()), BTreeMap::new());
     for Part { era, mut assembly, differs, placed: new } in parts {
@@ -215,7 +242,9 @@ async fn work_out(
         trees.push(Desired { era, differs, assembly, facts });
     }
     let kept = catalogue.as_ref().map(|load| kept(load, &inputs, &all)).unwrap_or_default();
-    let Outcome { stamp, goes_back, report, until } = outcome(settings, state, catalogue.as_ref(), &refused);
+    let Outcome { stamp, mut goes_back, report, until } = outcome(settings, state, catalogue.as_ref(), &refused);
+    // The next run would not ask.
+    goes_back |= is_newly_so;
     let context = PlanContext {
         tile: settings.tile,
         level: settings.level,
@@ -249,10 +278,36 @@ async fn work_out(
     let mut report = told.report(settings, &places, &plan, &references);
     let gaps = catalogue.iter().flat_map(|load| &load.incomplete);
     report.unseen.extend(gaps.map(|gap| Unseen::incomplete(gap)));
-    let is_settled = is_complete && !catalogue.as_ref().is_some_and(|load| load.backlog);
+    let is_settled = is_complete && in_doubt.is_empty() && !catalogue.as_ref().is_some_and(|load| load.backlog);
+    // Unless it is written that they are, they have to be announced again.
+    let until = until.filter(|_| in_doubt.is_empty());
     let addresses = addresses(&plan, places.source.as_ref());
     let seen = catalogue.map(|load| load.seen);
-    Ok(Prepared { plan, references, report, places, addresses, is_settled, seen, until, kept })
+    let has_doubts = !in_doubt.is_empty();
+    let turn = None;
+    Ok(Prepared { plan, references, report, places, addresses, is_settled, seen, until, kept, turn, has_doubts })
+}
+
+/// What is said of a product of the store that is in doubt and not among the inputs.
+const UNTOLD: &str = "it is not what the store was made of, or could not be looked at, and the inputs do not have it now: what \
+                      the store holds of it stays until they do";
+
+fn of_angles(refusal: &Refusal) -> bool {
+    refusal.raster.as_deref() == Some(crate::layout::geometry::RASTER)
+}
+
+/// Products whose files are others than the index says, as this run was the first to see: they are to be indexed again.
+fn stale_rows(
+    settings: &BuildSettings,
+    found: &Found,
+    memory: &Memory,
+    replaced: &BTreeSet<ProductId>,
+) -> BTreeSet<ProductId> {
+    let is_changed = |refusal: &Refusal| matches!(refusal.kind, RefusalKind::Changed | RefusalKind::Ranges);
+    let is_known = |id: ProductId| memory.refusals(id).iter().any(|known| is_changed(&known.refusal));
+    let changed = found.refused.iter().filter(|refusal| settings.index_missing && is_changed(refusal));
+    let changed = changed.filter_map(|refusal| refusal.product.parse().ok());
+    changed.filter(|id| !replaced.contains(id) && !is_known(*id)).collect()
 }
 
 /// True where something would be stored that the catalogue did not show this time: a product that is new, or what a kept item
@@ -334,8 +389,8 @@ fn addresses(plan: &StorePlan, source: Option<&Source>) -> HashSet<String> {
 /// Nothing of the input can be stored: the first cause is the one worth telling.
 pub(super) fn nothing(refused: &[Refusal]) -> Error {
     // That a product is empty follows from what its rasters say; angles keep nothing out.
-    let of_rasters = |r: &&Refusal| r.raster.as_deref() != Some(crate::layout::geometry::RASTER);
-    let cause = refused.iter().filter(of_rasters).find(|r| r.kind != RefusalKind::Empty).or(refused.first());
+    let cause =
+        refused.iter().filter(|refusal| !of_angles(refusal)).find(|r| r.kind != RefusalKind::Empty).or(refused.first());
     let first = cause.map(|r| match &r.raster {
         Some(raster) => format!("{} {raster}: {}", r.product, r.reason),
         None => format!("{}: {}", r.product, r.reason),

@@ -12,8 +12,9 @@ use icechunk::format::manifest::VirtualChunkRef;
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::product::ProductId;
+use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::facts::{product_metadata, product_with_angles};
-use s2ice_manifest::source::location::{Source, SourceError, SourceUrl};
+use s2ice_manifest::source::location::{Source, SourceUrl};
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::versions::product_versions;
 
@@ -44,22 +45,20 @@ pub struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Of the share whose turn it is in a full run, the products that are not what they were.
+    /// Of the share whose turn it is in a full run, the products that are not what they were, and the last one of it; that
+    /// one where nothing could be looked at, which keeps its turn, is none.
     ///
     /// # Errors
     /// What the store holds cannot be read. A source that lists nothing tells nothing.
-    pub async fn in_turn(&self, loaded: &mut Loaded, memory: &Memory) -> Result<BTreeSet<ProductId>> {
+    pub async fn in_turn(&self, loaded: &mut Loaded, memory: &Memory) -> Result<(Others, Option<ProductId>)> {
         if !self.settings.full || self.settings.memory == MemoryPlace::Nowhere {
-            return Ok(BTreeSet::new());
+            return Ok((Others::default(), None));
         }
         let share = share(memory, self.held);
-        let last = share.last().map(ToString::to_string);
+        let last = share.last().copied();
         let seen = self.at(loaded, share, &BTreeSet::new()).await?;
-        // What could not be looked at keeps its turn.
-        if let Some(last) = last.filter(|_| seen.iter().any(|(_, seen)| seen.is_ok())) {
-            memory.looked_up_to(last);
-        }
-        Ok(seen.into_iter().filter(|(_, seen)| matches!(seen, Ok(true))).map(|(id, _)| id).collect())
+        let last = last.filter(|_| seen.iter().any(|(_, seen)| seen.is_ok()));
+        Ok((Others::of(seen.into_iter().filter(|(_, seen)| seen.is_ok())), last))
     }
 
     /// Of products whose items changed, those that are not what they were, or that cannot be looked at. What items of
@@ -67,21 +66,20 @@ impl Look<'_> {
     ///
     /// # Errors
     /// What the store holds cannot be read.
-    pub async fn announced(&self, loaded: &mut Loaded, products: Vec<ProductId>) -> Result<BTreeSet<ProductId>> {
+    pub async fn announced(&self, loaded: &mut Loaded, products: Vec<ProductId>) -> Result<Others> {
         if self.settings.source_kind != SourceKind::Jp2 {
-            return Ok(BTreeSet::new());
+            return Ok(Others::default());
         }
-        let seen = self.at(loaded, products, &wanted_angles(self.settings)?).await?;
-        Ok(seen.into_iter().filter(|(_, seen)| *seen != Ok(false)).map(|(id, _)| id).collect())
+        Ok(Others::of(self.at(loaded, products, &wanted_angles(self.settings)?).await?))
     }
 
-    /// Whether products are not what they were; the reason where that cannot be seen.
+    /// In what products are not what they were; the reason where that cannot be seen.
     async fn at(
         &self,
         loaded: &mut Loaded,
         products: Vec<ProductId>,
         angles: &BTreeSet<AngleArray>,
-    ) -> Result<Vec<(ProductId, std::result::Result<bool, String>)>> {
+    ) -> Result<Vec<(ProductId, std::result::Result<Seen, String>)>> {
         let (Some(source), Some(target)) = (self.source, self.target) else { return Ok(Vec::new()) };
         if products.is_empty() || self.settings.headers == HeaderPolicy::Assume {
             return Ok(Vec::new());
@@ -93,8 +91,8 @@ impl Look<'_> {
         while let Some(answer) = answers.next().await {
             let (id, seen) = answer?;
             match &seen {
-                Ok(true) => tracing::info!(product = %id, "the product is not what it was"),
-                Ok(false) => {}
+                Ok(seen) if seen.is_other() => tracing::info!(product = %id, "the product is not what it was"),
+                Ok(_) => {}
                 Err(reason) => tracing::debug!(product = %id, reason, "not looked at"),
             }
             out.push((id, seen));
@@ -108,20 +106,23 @@ impl Look<'_> {
         store: &HeldStore,
         id: ProductId,
         angles: &BTreeSet<AngleArray>,
-    ) -> Result<(ProductId, std::result::Result<bool, String>)> {
-        let mut known: Vec<(String, VirtualChunkRef)> = Vec::new();
+    ) -> Result<(ProductId, std::result::Result<Seen, String>)> {
+        let mut known: Vec<Known> = Vec::new();
         for raster in self.held.rasters(id) {
             let Some(first) = store.first(&raster).await? else { continue };
             let address = store.address(&first);
             let path = address.strip_prefix(&source.url().prefix()).and_then(SourceUrl::decoded_path);
-            known.extend(path.map(|path| (path, first)));
+            known.extend(path.map(|path| Known { asset: raster.asset, path, first }));
         }
-        let Some((anchor, _)) = known.first() else { return Ok((id, Ok(false))) };
-        let seen = match self.compare_metadata(source, store, id, anchor, angles).await {
-            Ok(false) => compare_files(source, &known).await,
-            seen => seen,
+        let Some(Known { path: anchor, .. }) = known.first() else { return Ok((id, Ok(Seen::default()))) };
+        let metadata = self.compare_metadata(source, store, id, anchor, angles).await;
+        let seen = match (metadata, compare_files(source, &known).await) {
+            (Ok(metadata), Ok(files)) => Ok(Seen { metadata, files }),
+            // What the files tell is worth something by itself.
+            (Err(_), Ok(files)) if !files.is_empty() => Ok(Seen { metadata: false, files }),
+            (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
         };
-        Ok((id, seen.map_err(|error| error.to_string())))
+        Ok((id, seen))
     }
 
     /// Whether the XML of a product says something else than the store has of it.
@@ -132,7 +133,7 @@ impl Look<'_> {
         id: ProductId,
         anchor: &str,
         angles: &BTreeSet<AngleArray>,
-    ) -> Seen {
+    ) -> Looked<bool> {
         let Some(held) = self.held.metadata(id).filter(|_| self.settings.source_kind == SourceKind::Jp2) else {
             return Ok(false);
         };
@@ -160,17 +161,59 @@ impl Look<'_> {
     }
 }
 
-/// Whether something is not what it was, or why that cannot be seen.
-type Seen = std::result::Result<bool, Box<dyn std::error::Error + Send + Sync>>;
+/// Products that are not what they were.
+#[derive(Debug, Default)]
+pub struct Others {
+    /// They themselves, and those that could not be looked at although their items changed.
+    pub products: BTreeSet<ProductId>,
+    /// Those of their rasters whose files are proven to be others.
+    pub files: BTreeSet<(ProductId, Asset)>,
+}
 
-/// Whether files are others than those that references were made of.
-async fn compare_files(source: &Source, known: &[(String, VirtualChunkRef)]) -> Seen {
-    let paths: Vec<&str> = known.iter().map(|(path, _)| path.as_str()).collect();
-    let files = match product_versions(source, &paths).await {
-        Err(SourceError::CannotList { .. }) => return Ok(false),
-        files => files?.unwrap_or_default(),
-    };
-    Ok(known.iter().any(|(path, first)| files.get(path).is_some_and(|file| is_another_version(first, file))))
+impl Others {
+    fn of(seen: impl IntoIterator<Item = (ProductId, std::result::Result<Seen, String>)>) -> Self {
+        let mut out = Self::default();
+        for (id, seen) in seen {
+            if seen.as_ref().map_or(true, Seen::is_other) {
+                out.products.insert(id);
+            }
+            out.files.extend(seen.into_iter().flat_map(|seen| seen.files).map(|asset| (id, asset)));
+        }
+        out
+    }
+}
+
+/// What a look at a product told.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Whether its XML says something else.
+    metadata: bool,
+    /// The rasters whose files are others.
+    files: Vec<Asset>,
+}
+
+impl Seen {
+    fn is_other(&self) -> bool {
+        self.metadata || !self.files.is_empty()
+    }
+}
+
+/// A raster of the store: where its file lies, and one of its references.
+struct Known {
+    asset: Asset,
+    path: String,
+    first: VirtualChunkRef,
+}
+
+/// What a look tells, or why it tells nothing.
+type Looked<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The rasters whose files are others than those that references were made of.
+async fn compare_files(source: &Source, known: &[Known]) -> Looked<Vec<Asset>> {
+    let paths: Vec<&str> = known.iter().map(|known| known.path.as_str()).collect();
+    let files = product_versions(source, &paths).await?.unwrap_or_default();
+    let is_other = |known: &&Known| files.get(&known.path).is_some_and(|file| is_another_version(&known.first, file));
+    Ok(known.iter().filter(is_other).map(|known| known.asset).collect())
 }
 
 /// The products whose turn it is: those behind the last one that was looked at.

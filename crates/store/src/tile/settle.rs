@@ -34,6 +34,9 @@ pub struct Known<'a> {
     pub inputs: &'a BTreeMap<ProductId, i64>,
     /// When the catalogue last changed the item of a product.
     pub updated: &'a BTreeMap<ProductId, String>,
+    /// Products of the store that are not what they were, or may be, and could not be asked: all of them is to be asked for
+    /// until they tell.
+    pub in_doubt: &'a BTreeSet<ProductId>,
 }
 
 /// Works out the facts of every step. Rasters that the store holds with the same references are marked as held, so that
@@ -83,6 +86,7 @@ pub async fn settle(
         let name = step.id.to_string();
         let is_refused = refused.contains(&name);
         (fact.inputs, fact.partial) = match (given, is_refused) {
+            _ if known.in_doubt.contains(&step.id) => (0, true),
             // What its XML says now is not what the store has: it is asked again, also by a run that prunes.
             _ if filtered.contains(name.as_str()) => (0, fact.partial),
             (Some(given), refused) if (is_new || !refused) && !known.behind.contains(&step.id) => (given, refused),

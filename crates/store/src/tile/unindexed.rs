@@ -85,7 +85,7 @@ pub async fn index(
         // An order for all is one to look again: what is new comes in its turn.
         let again = superseded.is_none() && (held.contains(id) || !refusals.is_empty());
         let named = settings.recheck.contains(&Recheck::Product(id));
-        let ordered = named || replaced.contains(&id) || (again && settings.rechecks(id));
+        let ordered = named || replaced.contains(&id) || held.is_in_doubt(id) || (again && settings.rechecks(id));
         if ordered {
             memory.forget_product(id);
         } else if let Some(by) = superseded {

@@ -31,6 +31,11 @@ impl<'a> Whereabouts<'a> {
         Self { source, memory, layout, depth: AtomicUsize::new(usize::MAX) }
     }
 
+    /// True where a product lies in a folder of its name with all its files.
+    pub fn knows_folders(&self) -> bool {
+        self.layout != Layout::Aws
+    }
+
     /// The rasters of a product: of its folder, if that can be listed, since catalogues leave out the masks; else those
     /// that the item names.
     pub async fn files(&self, item: &StacItem) -> Result<Vec<FoundRaster>, Trouble> {

@@ -115,6 +115,16 @@ impl Memory {
         }
     }
 
+    /// Takes out of the absent ones what an answer did show: what is refused of it is to be remembered.
+    pub fn appeared(&self, products: impl IntoIterator<Item = ProductId>) {
+        let mut state = self.lock();
+        let Some(absent) = &mut state.absent else { return };
+        let before = absent.products.len();
+        let shown: BTreeSet<ProductId> = products.into_iter().collect();
+        absent.products.retain(|id| !shown.contains(id));
+        state.forgot |= absent.products.len() != before;
+    }
+
     /// Up to when the catalogue was searched with this query for this state of the store.
     #[must_use]
     pub fn searched(&self, query: &str, snapshot: &str) -> Option<DateTime<Utc>> {

@@ -64,9 +64,11 @@ fn wait(kind: RefusalKind, tries: u32) -> Option<TimeDelta> {
     match kind {
         RefusalKind::Source if tries <= 1 => Some(TimeDelta::zero()),
         RefusalKind::Source => Some(doubled(TimeDelta::minutes(10), tries - 2, TimeDelta::days(1))),
-        RefusalKind::Header | RefusalKind::Changed | RefusalKind::Metadata | RefusalKind::Incomplete => {
-            Some(doubled(TimeDelta::days(1), tries.saturating_sub(1), TimeDelta::days(30)))
-        }
+        RefusalKind::Header
+        | RefusalKind::Changed
+        | RefusalKind::Ranges
+        | RefusalKind::Metadata
+        | RefusalKind::Incomplete => Some(doubled(TimeDelta::days(1), tries.saturating_sub(1), TimeDelta::days(30))),
         RefusalKind::Filtered | RefusalKind::Radiometry | RefusalKind::HeaderProfile => {
             Some(doubled(TimeDelta::days(7), tries.saturating_sub(1), TimeDelta::days(30)))
         }
