@@ -135,7 +135,7 @@ def test_promtool_finds_no_fault(promtool: str) -> None:
         ("failing", 10, {"S2iceTileFailing"}),
         ("lagging", 10, set()),
         ("never", 10, {"S2iceTileFailing"}),
-        ("healthy", 23 * 60, set()),
+        ("healthy", 26 * 60, set()),
         ("healthy", 2 * DAY - 60, {"S2iceNotRun"}),
         ("healthy", 2 * DAY, {"S2iceNotRun", "S2iceTileSuccessOld"}),
         ("healthy", 19 * DAY, {"S2iceNotRun", "S2iceTileSuccessOld", "S2iceTileNoNewProduct"}),

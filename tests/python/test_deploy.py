@@ -100,6 +100,34 @@ def test_kubernetes_names_lead_somewhere() -> None:
     assert croniter.is_valid(job["schedule"])
 
 
+def test_what_becomes_of_a_stale_run(s2ice: Command, tmp_path: Path) -> None:
+    """It has an exit code of its own, prints also with -q, is no failure to systemd, and no reason for another pod."""
+    config = tmp_path / "s2ice.toml"
+    config.write_text(
+        f'tiles = ["33TVN"]\nindex = "http://127.0.0.1:1/{{tile}}.parquet"\nsource = "{tmp_path}"\n'
+        f'store = "{tmp_path}/{{tile}}"\n'
+    )
+    stale = s2ice("run", "-q", config, code=3)
+    assert len(stale.stderr.splitlines()) == 2, stale.stderr
+    assert "33TVN L2A] stale: " in stale.stderr
+    config.write_text(config.read_text().replace("http://127.0.0.1:1", str(tmp_path)))
+    s2ice("run", "-q", config, code=1)
+    config.write_text("tiles = 7\n")
+    s2ice("run", "-q", config, code=2)
+
+    unit = (DEPLOY / "systemd/s2ice.service").read_text()
+    assert re.findall(r"^SuccessExitStatus=(.*)$", unit, flags=re.MULTILINE) == ["3"]
+    job = one("CronJob")["spec"]["jobTemplate"]["spec"]
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert (rule["action"], rule["onExitCodes"]["operator"]) == ("FailJob", "In")
+    assert set(rule["onExitCodes"]["values"]) == {2, 3}
+    # Kubernetes takes such rules of pods that are never restarted, and of containers that there are.
+    pod = job["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    assert rule["onExitCodes"]["containerName"] in {container["name"] for container in pod["containers"]}
+    assert job["backoffLimit"] > 0
+
+
 def test_cron_table() -> None:
     (file,) = (DEPLOY / "cron").iterdir()
     lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]

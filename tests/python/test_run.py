@@ -386,16 +386,24 @@ def test_a_tile_that_takes_too_long_is_given_up(fleet: Fleet) -> None:
 
 
 def test_a_report_that_cannot_be_written(fleet: Fleet) -> None:
-    """Before the first tile nothing is begun; metrics come last, and their failure is told."""
+    """What can be seen before is; what cannot keeps no store from being refreshed, and is told."""
     fleet.report.mkdir(parents=True)
     assert "runs.jsonl is a folder" in fleet.run(code=2).sentence
     assert not (fleet.folder / "stores").exists()
     fleet.report.rmdir()
     fleet.metrics.parent.parent.mkdir(parents=True, exist_ok=True)
     fleet.metrics.parent.write_text("a file is in the way")
-    outcome = fleet.run("--json", code=1)
-    assert outcomes(outcome.json) == dict.fromkeys(TILES, "updated")
-    assert "s2ice.prom cannot be written" in outcome.stderr.splitlines()[-1]
+    assert "s2ice.prom lies below a file" in fleet.run(code=2).sentence
+    fleet.metrics.parent.unlink()
+    for path in (fleet.report, fleet.metrics):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("of somebody else")
+        outcome = fleet.run("--full", "--json", code=1)
+        assert {tile["outcome"] for tile in outcome.json["tiles"]} <= {"updated", "unchanged"}
+        assert f"{path} cannot be written: it holds something else" in outcome.stderr.splitlines()[-1]
+        assert path.read_text() == "of somebody else"
+        path.unlink()
+    assert [fleet.store(tile).exists() for tile in TILES] == [True] * 3
 
 
 def test_resuming_needs_a_report(fleet: Fleet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import planted
 import pytest
@@ -129,6 +130,60 @@ def test_each_place_is_reached_with_its_own_keys_and_none_is_shown(
     assert set(items.authorizations) == {f"Bearer {SECRETS['STAC_TOKEN']}"}
 
 
+HARD = 'a%/+?# &"\\é'
+"""Characters that are written otherwise in addresses, in JSON, or in both."""
+
+
+@pytest.mark.parametrize("how", ["repeats", "sends"])
+@pytest.mark.parametrize("hard", ["", HARD], ids=["plain", "hard"])
+def test_what_a_catalogue_repeats_is_told_nobody(
+    s2ice: Command, places: Path, items: Catalogue, how: str, hard: str
+) -> None:
+    """Whatever it answers stands in errors, reports and beside the store."""
+    given = environment() | {name: SECRETS[name] + hard for name in ("STAC_TOKEN", "STAC_QUERY")}
+    given["STAC_TOKEN"] = given["STAC_TOKEN"].replace("é", "")
+    given["STAC_QUERY"] = quote(given["STAC_QUERY"], safe="")
+    s2ice("run", places, **given)
+    items.down = how
+    for more in (("-vvv",), ("--json",), ("--log-format", "json")):
+        outcome = s2ice("run", places, *more, code=(1, 3), **given)
+        assert ("***" if how == "repeats" else "sends to http://127.0.0.2, on") in outcome.stdout + outcome.stderr
+    for more in ((), ("--json",)):
+        s2ice("status", places, *more, code=1, **given)
+    address = f"http://x:{quote(given['STAC_QUERY'])}@{items.address.partition('://')[2]}/?t={given['STAC_QUERY']}"
+    line = ("build", "--tile", TILE, "--index-missing", "--source", "/tmp", "--store", places.parent / "none")
+    s2ice(*line, "--stac", address, "--stac-header", f"x-key: {given['STAC_TOKEN']}", code=(1, 3))
+    s2ice(*line, "--stac", address, "--stac-header", f"bad name: {given['STAC_TOKEN']}", code=2)
+
+
+ADDRESSES = {
+    "https:/me:{}@host/v1": "write https://",
+    "https//me:{}@host/v1": "write https://",
+    "http:me:{}@host": "write http://",
+    "http://me:{}/1+2@host/v1": "",
+    "http://me:{}?1@host/v1": "",
+    "ftp://me:{}@host/v1": "",
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("variable", [False, True])
+def test_what_is_no_address_is_refused_and_not_repeated(
+    s2ice: Command, tmp_path: Path, address: str, variable: bool
+) -> None:
+    """Also where only the value of a variable makes it none."""
+    word = planted.word("password")
+    whole = address.format(word)
+    value = whole.partition("me:")[2].partition("@")[0]
+    config = tmp_path / "s2ice.toml"
+    shown = whole.replace(value, "${PW}") if variable else whole
+    config.write_text(GOOD.replace("https://host/v1", shown))
+    for more in (("--check",), ()):
+        sentence = s2ice("run", config, *more, code=2, PW=value).stderr
+        assert "`stac`" in sentence
+        assert ADDRESSES[address] in sentence
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o644])
 def test_a_file_with_keys_that_others_may_read_is_told(s2ice: Command, places: Path, mode: int) -> None:
     places.chmod(mode)
@@ -154,13 +209,13 @@ BAD = {
     "no connections": ("source-options = { connections = 0 }", "`source-options`: "),
     "catalogue's rate": (
         "stac-options = { requests-per-second = 0.0 }",
-        "requests-per-second: 0 is not a number",
+        "requests-per-second: 0 is no number",
     ),
-    "catalogue's rate nan": ("stac-options = { requests-per-second = nan }", "requests-per-second: NaN is not"),
-    "catalogue's time": ("stac-options = { timeout-seconds = inf }", "timeout-seconds: inf is not"),
+    "catalogue's rate nan": ("stac-options = { requests-per-second = nan }", "requests-per-second: NaN is no"),
+    "catalogue's time": ("stac-options = { timeout-seconds = inf }", "timeout-seconds: inf is no"),
     "no attempts": ("stac-options = { attempts = 0 }", "attempts: 0 would ask for nothing"),
     "no items": ("stac-options = { max-items = 0 }", "max-items: 0 would ask for nothing"),
-    "header's name": ('stac-options = { headers = { "a b" = "x" } }', '"a b" is no name of a header'),
+    "header's name": ('stac-options = { headers = { "a b" = "x" } }', "is no name of a header"),
     "header's value": ('stac-options = { headers = { a = "x\\ny" } }', "its value is none that a header can have"),
     "variable": ('stac-options = { headers = { a = "${NO_SUCH}" } }', "a: the environment variable NO_SUCH is not set"),
     "half a variable": ('stac-options = { headers = { a = "${NO" } }', "begins no name of an environment variable"),
@@ -206,6 +261,17 @@ BAD = {
     "no time": ('[run]\ntile-timeout = "0s"', "`tile-timeout`: no tile is done in no time"),
     "report on a bucket": ('[run]\nreport = "s3://b/r.jsonl"', "`report`: it is a file of this machine"),
     "report that is a folder": ('[run]\nreport = "/tmp"', "`report`: /tmp is a folder"),
+    "report in a folder": ('[run]\nreport = "/tmp/reports/"', "`report`: it is a folder"),
+    "metrics below a file": ('[run]\nmetrics = "/etc/hostname/s2ice.prom"', "lies below a file"),
+    "one file by another way": (
+        '[run]\nreport = "/a/../a/r"\nmetrics = "/a/r"',
+        "`metrics`: it is the file of `report`, too",
+    ),
+    "time-out of an age": ("stac-options = { timeout-seconds = 1e300 }", "`stac-options`: "),
+    "pause of an age": ("stac-options = { backoff-seconds = 1e30 }", "`stac-options`: "),
+    "wait of an age": ("stac-options = { longest-wait-seconds = 1e20 }", "`stac-options`: "),
+    "one request an age": ("stac-options = { requests-per-second = 1e-30 }", "`stac-options`: "),
+    "no bytes": ("source-options = { bytes-per-day = 0 }", "`source-options`: "),
     "one file for both": ('[run]\nreport = "a"\nmetrics = "./a"', "`metrics`: it is the file of `report`, too"),
     "no jobs": ("[run]\njobs = 0", "`jobs`: "),
 }
@@ -225,6 +291,48 @@ def test_a_check_finds_it_and_names_line_and_key(s2ice: Command, tmp_path: Path,
     text = config.read_text().splitlines()[int(place) - 1]
     alone = ("--write-index", "leave out")
     assert text.split(" = ")[0] in (*keys, "tiles") if expected.startswith(alone) else text.split(" = ")[0] in keys
+
+
+TWICE = {
+    "memory and index": 'memory = "{0}/i.parquet"',
+    "memory and items": 'memory = "file://{0}/items.json"\nstac = "{0}/items.json"',
+    "memory and this file": 'memory = "{0}/s2ice.toml"',
+    "report and this file": '[run]\nreport = "{0}/s2ice.toml"',
+    "report and index": '[run]\nreport = "{0}/i.parquet"',
+    "metrics and memory": 'memory = "{0}/m"\n[run]\nmetrics = "{0}/m"',
+    "written index and memory": 'index-missing = true\nwrite-index = "{0}/w"\nmemory = "{0}/w"',
+}
+
+
+@pytest.mark.parametrize("case", TWICE)
+def test_no_file_is_used_for_two_things(s2ice: Command, tmp_path: Path, case: str) -> None:
+    """What is written would be the end of what is read."""
+    more = TWICE[case].format(tmp_path)
+    keys = [line.split(" = ")[0] for line in more.splitlines()]
+    good = GOOD.replace('["i/{tile}.parquet"]', f'"{tmp_path}/i.parquet"').splitlines()
+    config = tmp_path / "s2ice.toml"
+    config.write_text("\n".join([*(line for line in good if line.split(" = ")[0] not in keys), more, ""]))
+    before = config.read_bytes()
+    for line in (("--check",), ()):
+        assert "give each a file of its own" in s2ice("run", config, *line, code=2).stderr
+    assert config.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["s2ice.toml"]
+
+
+@pytest.mark.parametrize("key", ["report", "metrics", "memory"])
+def test_what_is_not_its_own_is_not_written_over(s2ice: Command, archive: Archive, tmp_path: Path, key: str) -> None:
+    """The stores are brought up to date all the same."""
+    index = archive.index(tmp_path / "i.parquet", [archive.add("2024-06-01")])
+    mine = tmp_path / "mine"
+    mine.write_text("PAR1 or anything")
+    lines = [f'tiles = ["{TILE}"]', f'source = "{archive.root}"', f'index = "{index}"', f'store = "{tmp_path}/store"']
+    line = f'{key} = "{mine}"'
+    config = tmp_path / "s2ice.toml"
+    config.write_text("\n".join([*lines, *([line] if key == "memory" else ["[run]", line]), ""]))
+    outcome = s2ice("run", config, code=0 if key == "memory" else 1)
+    assert str(mine) in outcome.stderr
+    assert mine.read_text() == "PAR1 or anything"
+    assert s2ice("info", tmp_path / "store", "--json").json["references"] > 0
 
 
 def test_all_mistakes_are_told_at_once(s2ice: Command, tmp_path: Path) -> None:

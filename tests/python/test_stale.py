@@ -133,6 +133,20 @@ def test_what_tells_nothing_of_a_file_is_no_answer(
     assert tile.run()["added"] == 2
 
 
+@pytest.mark.parametrize("how", ["denied", "418 I'm a teapot"])
+def test_keys_that_expire_on_the_way(make_tile: Callable[[str], Tile], schemas: dict[str, Any], how: str) -> None:
+    """Something was answered, but of no product what it takes to have it."""
+    tile = make_tile("tile")
+    first = tile.archive.add("2024-06-01")
+    tile.show(first)
+    tile.run()
+    tile.show(first, tile.archive.add("2024-06-06"), tile.archive.add("2024-06-11"))
+    for _ in range(2):
+        with tile.source.unwell(how, about=".jp2"):
+            is_stale(tile, tile.run(code=3), "source", "denied" if how == "denied" else "no_answer", schemas)
+    assert tile.run()["added"] == 2
+
+
 def test_keys_that_have_expired_are_a_refusal(
     s2ice: Command, archive: Archive, service: s3.Service, tmp_path: Path
 ) -> None:

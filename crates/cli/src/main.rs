@@ -17,6 +17,7 @@ use args::{Cli, Command, LogFormat, command};
 use clap::FromArgMatches as _;
 use exit::Failure;
 use log::OUTCOME;
+use s2ice_manifest::source::secret::masked;
 
 /// A build is a fifth faster than with the allocator of glibc.
 #[global_allocator]
@@ -112,7 +113,7 @@ fn fail(failure: &Failure, ending: Ending, format: LogFormat) -> ExitCode {
     let is_line = ending == Ending::Log && matches!(failure, Failure::Fault(_)) || format == LogFormat::Json;
     match failure.text() {
         Some(text) if is_line => tracing::error!(target: OUTCOME, "{text}"),
-        Some(text) => eprintln!("s2ice: {text}"),
+        Some(text) => eprintln!("s2ice: {}", masked(text)),
         None => {}
     }
     failure.code()

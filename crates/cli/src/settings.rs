@@ -67,7 +67,7 @@ fn given(arguments: &impl Serialize) -> Result<Map<String, Value>, Failure> {
                 }
             }
             Some((place, "header")) => {
-                let headers = pairs(&name, &value)?.into_iter().map(|(name, text)| (name, text.into())).collect();
+                let headers = headers(&name, &value)?.into_iter().map(|(name, text)| (name, text.into())).collect();
                 lay_over(&mut document, table(place, "headers", Value::Object(headers)));
             }
             Some((place, key)) if property(place, key).is_some() => lay_over(&mut document, table(place, key, value)),
@@ -79,13 +79,23 @@ fn given(arguments: &impl Serialize) -> Result<Map<String, Value>, Failure> {
 
 /// `KEY=VALUE`, which may be a secret and is not repeated where it is none.
 fn pairs(option: &str, list: &Value) -> Result<Vec<(String, String)>, Failure> {
+    split(list, &['=']).ok_or_else(|| Failure::usage(format!("--{option}: it is not KEY=VALUE")))
+}
+
+/// `NAME=VALUE`, or `NAME: VALUE` as it is sent.
+fn headers(option: &str, list: &Value) -> Result<Vec<(String, String)>, Failure> {
+    let headers =
+        split(list, &['=', ':']).ok_or_else(|| Failure::usage(format!("--{option}: it is not NAME=VALUE")))?;
+    Ok(headers.into_iter().map(|(name, value)| (name, value.trim().to_owned())).collect())
+}
+
+/// Pairs of texts, cut where one of these stands first; `None` where one has none of them.
+fn split(list: &Value, at: &[char]) -> Option<Vec<(String, String)>> {
     let pair = |text: &str| {
-        let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty())?;
+        let (key, value) = text.split_once(at).filter(|(key, _)| !key.is_empty())?;
         Some((key.to_owned(), value.to_owned()))
     };
-    let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
-    let pairs: Option<Vec<_>> = texts.map(pair).collect();
-    pairs.ok_or_else(|| Failure::usage(format!("--{option}: it is not KEY=VALUE")))
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(pair).collect()
 }
 
 /// A key of a place's options, or a setting of its client.
@@ -299,7 +309,7 @@ mod tests {
     #[test]
     fn mistakes_name_the_option_and_no_secret() {
         for (line, expected) in [
-            ("--stac-header hunter2", "--stac-header: it is not KEY=VALUE"),
+            ("--stac-header hunter2", "--stac-header: it is not NAME=VALUE"),
             ("--source-option =hunter2", "--source-option: it is not KEY=VALUE"),
             ("--stac-option token=hunter2", "--stac-option: token is no option of a catalogue"),
             ("--source-option anonymous=hunter2", "anonymous: invalid type"),
@@ -309,7 +319,7 @@ mod tests {
             ("--stac ftp://hunter2@x", "--stac: "),
             ("--collection c", "--collection: it is one of a catalogue"),
             ("--source-endpoint https://me:hunter2@s", "credentials or a query do not belong in an endpoint"),
-            ("--stac https://h --stac-option requests-per-second=0", "requests-per-second: 0 is not a number above 0"),
+            ("--stac https://h --stac-option requests-per-second=0", "requests-per-second: 0 is no number above 0"),
             ("--arrays [", "--arrays: "),
             ("--memory s3://", "--memory: "),
         ] {

@@ -203,6 +203,13 @@ def test_public_addresses_are_no_private_ones(ip: str) -> None:
         ("https://good.org/", ic.ObjectStoreConfig.Http(None, {"Host": "intern"})),
         ("s3://b@c/", s3()),
         ("s3://b/", s3(region="x.evil.org/#")),
+        *(("s3://b/", s3(region=region)) for region in ("RegionOne", "eu_west", "evil.org", "x@10.0.0.1/")),
+        *(
+            ("s3://b/", s3("https://good.org", region=region))
+            for region in ("a/b", "x@10.0.0.1:80", "x#", "a b", "\u00fc")
+        ),
+        # Buckets for which Amazon's client leaves the endpoint, and makes the host of the region.
+        *((f"s3://{'x' * 12}{kind}{'o' * 42}--op-s3/", s3("https://good.org")) for kind in "eo"),
         ("s3://b/", s3("https://good.org@10.0.0.1")),
         ("s3://b/", s3("https://good.org?x=")),
         ("s3://b/", s3("ftp://good.org")),
@@ -427,6 +434,37 @@ def test_consent_is_asked_of_every_container(tmp_path: Path) -> None:
     store = write(tmp_path / "s3", "s3://b/", s3(anonymous=False))
     with pytest.raises(CredentialsError):
         s2ice.open(store, allow="s3://b")
+
+
+# --- Regions.
+
+
+@pytest.mark.parametrize("region", ["RegionOne", "WAW3-1", "eu_west", "default", "de.south", "us-east-1", "", None])
+@pytest.mark.parametrize("path_style", [True, False])
+@pytest.mark.parametrize("kind", [ic.ObjectStoreConfig.S3Compatible, ic.ObjectStoreConfig.S3])
+def test_regions_of_services_with_an_endpoint(
+    kind: Any, path_style: bool, region: str | None, server: Any, tmp_path: Path
+) -> None:
+    """They make no host there, so a name of any kind will do; consent is asked of the endpoint all the same."""
+    options = ic.S3Options(
+        endpoint_url=server.url, region=region, allow_http=True, anonymous=True, force_path_style=path_style
+    )
+    store = write(tmp_path / "s", "s3://b/", kind(options))
+    with pytest.raises(ConsentError, match="an address of this machine"):
+        s2ice.open(store, allow=True)
+    assert server.seen == []
+    asks(store, allow=server.url)
+    assert {path.partition("?")[0] for path in server.seen} == {"/b/x"}
+
+
+@pytest.mark.parametrize("region", ["RegionOne", "a.b", "-", "_", "."])
+def test_no_region_leads_from_its_endpoint(region: str, server: Any, tmp_path: Path) -> None:
+    """What Amazon's client asks of buckets of Outposts, whose names leave the endpoint: nothing, they are refused."""
+    bucket = f"{'x' * 12}o{'o' * 42}--op-s3"
+    store = write(tmp_path / "s", f"s3://{bucket}/", s3(server.url, region=region))
+    with pytest.raises(ConsentError, match="one of Amazon's Outposts"):
+        s2ice.open(store, allow=[server.url, f"s3://{bucket}"])
+    assert server.seen == []
 
 
 # --- References and servers that lead on.

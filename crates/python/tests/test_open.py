@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,14 @@ def put(store: Any, key: str, document: dict[str, Any]) -> None:
 
 
 def write_store(
-    storage: ic.Storage, jp2: Jp2, prefix: str, options: Any, *, stamp: bool = True, name: str | None = "eodata"
+    storage: ic.Storage,
+    jp2: Jp2,
+    prefix: str,
+    options: Any,
+    *,
+    stamp: bool = True,
+    name: str | None = "eodata",
+    **checksum: Any,
 ) -> ic.Repository:
     """Write two leaf groups of one band each whose chunks are ranges of ``archive/band.jp2`` under the prefix."""
     config = ic.RepositoryConfig.default()
@@ -76,7 +83,7 @@ def write_store(
         session.store.set_virtual_refs(
             f"{path}/b04",
             [
-                ic.VirtualChunkSpec([0, *divmod(tile, jp2.grid[1])], location, offset, length)
+                ic.VirtualChunkSpec([0, *divmod(tile, jp2.grid[1])], location, offset, length, **checksum)
                 for tile, (offset, length) in jp2.tiles.items()
             ],
             validate_containers=False,
@@ -291,6 +298,36 @@ def test_mirror(local: Path, archive: Path, web: str, made: Jp2, tmp_path: Path)
     pixels.tofile(mirror / "archive/band.jp2")
     with pytest.raises(s2ice.CodecError):
         s2ice.open(local, R10M, source=mirror).b04[0].load()
+
+
+WRITTEN = datetime(2025, 7, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("checksum", "older", "newer"),
+    [
+        # As `s2ice build --checksum etag`, `modified` and `none` write them for a bucket.
+        ({"etag_checksum": "d41d8cd98f00b204e9800998ecf8427e"}, False, False),
+        ({"last_updated_at_checksum": WRITTEN}, True, False),
+        ({}, True, True),
+    ],
+    ids=["etag", "modified", "none"],
+)
+def test_copies_of_a_bucket_on_a_disk(
+    checksum: dict[str, Any], older: bool, newer: bool, made: Jp2, archive: Path, tmp_path: Path
+) -> None:
+    """The table of the README: references to a bucket decide which files of a disk may stand in."""
+    options = ic.s3_store(region="us-east-1")
+    storage = ic.local_filesystem_storage(str(tmp_path / "s"))
+    write_store(storage, made, "s3://eodata/", options, **checksum)
+    copied = shutil.copytree(archive, tmp_path / "copy")
+    for at, is_read in ((WRITTEN - timedelta(days=1), older), (WRITTEN, older), (WRITTEN + timedelta(days=1), newer)):
+        os.utime(copied / "archive/band.jp2", (at.timestamp(), at.timestamp()))
+        if is_read:
+            check(s2ice.open(tmp_path / "s", source=copied), made)
+            continue
+        with pytest.raises(ic.IcechunkError, match="the checksum of the object owning the virtual chunk has changed"):
+            s2ice.open(tmp_path / "s", R10M, source=copied).b04[0].load()
 
 
 def test_mirror_of_a_remote_store_may_be_local(web: str, archive: Path, made: Jp2) -> None:

@@ -32,7 +32,8 @@ class Catalogue:
 
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
     down: str = ""
-    """`all` where nothing is answered, `pages` where only the first page of a search is."""
+    """`all`: nothing is answered; `pages`: only the first page of a search is; `repeats`: access is refused with a page
+    that repeats the request; `sends`: it sends elsewhere with that."""
     address: str = ""
     endpoint: str = ""
     """The address with a password, which s2ice tells nobody."""
@@ -51,7 +52,12 @@ class Catalogue:
         """Answer (WSGI)."""
         request = Request(environ)
         self.authorizations.append(request.headers.get("Authorization"))
-        if request.path == "/" and self.down != "all":
+        told = f"{request.headers.get('Authorization')} {request.url} {request.args.to_dict()}"
+        if self.down == "repeats":
+            answer = Response(f"<p>{'-' * 150} {told}</p>", 403)
+        elif self.down == "sends":
+            answer = Response("", 302, {"Location": f"http://127.0.0.2/{told}"})
+        elif request.path == "/" and self.down != "all":
             search = {"rel": "search", "type": "application/geo+json", "href": f"{self.address}/search"}
             links = [search | {"method": "GET"}, search | {"method": "POST"}]
             answer = reply({"type": "Catalog", "id": "synthetic", "conformsTo": CONFORMS, "links": links})

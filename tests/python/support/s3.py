@@ -181,6 +181,8 @@ def serve() -> Iterator[Service]:
         server.server_close()
     held = s3_backends["123456789012"]["aws"].buckets
     mine = [held.pop(name) for name in service.buckets if name in held]
+    for name in service.buckets:
+        s3_backends.bucket_accounts.pop(name, None)
     told = [f"{bucket.name}/{key}" for bucket in mine for key in bucket.keys if planted.found(bucket.keys[key].value)]
     assert told == [], "secrets stand in objects"
     assert [request.path for request in service.requests if planted.found(request.path)] == []

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::files::{Files, plain};
 use super::template;
 use crate::settings::{
     check_keys, check_table, file_schema, misplaced, misread, occasion, open_secrets, read_file, read_value,
@@ -178,6 +179,17 @@ impl<'a> File<'a> {
         }
         let ledger = Ledger::default();
         tiles.iter_mut().for_each(|tile| tile.settings.share(&ledger));
+        let mut files = Files::default();
+        let own = [
+            ("this file", Some(self.path)),
+            ("report", table.report.as_deref()),
+            ("metrics", table.metrics.as_deref()),
+        ];
+        own.into_iter().for_each(|(purpose, path)| files.note(path.and_then(plain), purpose, 1));
+        tiles.iter().for_each(|tile| files.note_all(&tile.settings, tile.line));
+        for (line, reason) in files.used_twice() {
+            wrong.note(format!("configuration file {}, line {line}: {reason}", self.path.display()));
+        }
         self.check_distinct(&tiles).into_iter().for_each(|sentence| wrong.note(sentence));
         if wrong.told.is_empty() {
             Ok(RunConfig { path: self.path.to_owned(), run: table, tiles })
@@ -197,12 +209,18 @@ impl<'a> File<'a> {
             if path.as_os_str().is_empty() || path.to_string_lossy().contains("://") {
                 return wrong(key, "it is a file of this machine");
             }
+            if path.to_string_lossy().ends_with(std::path::MAIN_SEPARATOR) {
+                return wrong(key, "it is a folder: name a file in it");
+            }
+            if path.ancestors().skip(1).any(Path::is_file) {
+                return wrong(key, &format!("{} lies below a file", path.display()));
+            }
             if path.is_dir() {
                 return wrong(key, &format!("{} is a folder: name a file in it", path.display()));
             }
         }
-        let absolute = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::path::absolute(path).ok());
-        if read.report.is_some() && absolute(&read.report) == absolute(&read.metrics) {
+        let file = |path: &Option<PathBuf>| path.as_deref().and_then(plain);
+        if read.report.is_some() && file(&read.report) == file(&read.metrics) {
             return wrong("metrics", "it is the file of `report`, too: give each a file of its own");
         }
         if read.tile_timeout.is_some_and(|span| span.0.is_zero()) {

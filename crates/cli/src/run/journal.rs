@@ -5,14 +5,21 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use s2ice_store::report::{BuildReport, REPORT_VERSION};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tile::{Outcome, TileReport};
 
+/// A run that began longer ago is not gone on with: its tiles are due again.
+pub const RESUMED_WITHIN: TimeDelta = TimeDelta::hours(12);
+
 /// Longest line that is read back, bytes.
 const LONGEST: u64 = 64 << 20;
+
+/// How every line begins.
+const BEGINS: &[u8] = b"{\"kind\":\"s2ice.run.";
 
 const STARTED: &str = "s2ice.run.started";
 const TILE: &str = "s2ice.run.tile";
@@ -178,6 +185,9 @@ impl Journal {
             std::fs::create_dir_all(folder)?;
         }
         let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+        if !is_ours(&mut file)? {
+            return Err(io::Error::other("it holds something else than reports of s2ice: name another file"));
+        }
         let mut text = Vec::new();
         if is_torn(&mut file)? {
             text.push(b'\n');
@@ -187,6 +197,14 @@ impl Journal {
         file.write_all(&text)?;
         file.sync_data()
     }
+}
+
+/// True for a file that begins as a report does, or with nothing.
+fn is_ours(file: &mut File) -> io::Result<bool> {
+    let mut first = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(BEGINS.len() as u64).read_to_end(&mut first)?;
+    Ok(BEGINS.starts_with(&first))
 }
 
 /// True where the last line has no end: whoever wrote it was killed.
@@ -215,6 +233,8 @@ struct Parsed {
     kind: String,
     run: String,
     #[serde(default)]
+    time: String,
+    #[serde(default)]
     config: String,
     #[serde(default)]
     resumes: Option<String>,
@@ -235,12 +255,13 @@ struct Run {
     done: BTreeSet<(String, String)>,
 }
 
-/// The last run of a configuration file, where it did not come to its end. Lines that cannot be read, such as the torn
+/// The last run of a configuration file, where it did not come to its end and began less than [`RESUMED_WITHIN`] before
+/// `now`; what it went on with counts as far as that began then, too. Lines that cannot be read, such as the torn
 /// one of a killed run, are passed over.
 ///
 /// # Errors
 /// The file is there and cannot be read.
-pub fn unfinished(path: &Path, config: &str) -> io::Result<Option<Unfinished>> {
+pub fn unfinished(path: &Path, config: &str, now: DateTime<Utc>) -> io::Result<Option<Unfinished>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -258,6 +279,11 @@ pub fn unfinished(path: &Path, config: &str) -> io::Result<Option<Unfinished>> {
         let Ok(found) = serde_json::from_slice::<Parsed>(&line) else { continue };
         match found.kind.as_str() {
             STARTED if found.config == config => {
+                let began = found.time.parse::<DateTime<Utc>>().ok();
+                if began.is_none_or(|began| now.signed_duration_since(began) > RESUMED_WITHIN) {
+                    last = None;
+                    continue;
+                }
                 last = Some(found.run.clone());
                 runs.insert(found.run, Run { resumes: found.resumes, ..Run::default() });
             }
@@ -331,7 +357,7 @@ mod tests {
             file.write_all(text.as_bytes()).unwrap();
         }
         fn unfinished(&self) -> Option<(String, Vec<String>)> {
-            let found = unfinished(&self.path(), "/etc/a.toml").unwrap()?;
+            let found = unfinished(&self.path(), "/etc/a.toml", "2026-01-01T03:00:00Z".parse().unwrap()).unwrap()?;
             Some((found.run, found.done.into_iter().map(|(tile, _)| tile).collect()))
         }
     }
@@ -394,6 +420,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_long_ago_is_due_again() {
+        let bench = Bench::new();
+        bench.run("1", None, &[("A", Outcome::Updated)]);
+        let later = |hours: i64| "2026-01-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::hours(hours);
+        let found = |hours| unfinished(&bench.path(), "/etc/a.toml", later(hours)).unwrap();
+        assert!(found(11).is_some() && found(13).is_none());
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_left_alone() {
+        let bench = Bench::new();
+        std::fs::create_dir_all(bench.path().parent().unwrap()).unwrap();
+        std::fs::write(bench.path(), "tiles = [\"33TVN\"]\n").unwrap();
+        let journal = Journal::new(Some(bench.path()), "1");
+        let error = journal.started("2026-01-01T00:00:00Z", "/etc/a.toml", 1, None).unwrap_err();
+        assert!(error.to_string().contains("something else"), "{error}");
+    }
+
+    #[test]
     fn torn_and_foreign_lines_do_no_harm() {
         let bench = Bench::new();
         let journal = bench.run("1", None, &[("A", Outcome::Updated)]);
@@ -406,6 +451,10 @@ mod tests {
         bench.run("2", None, &[]);
         let text = std::fs::read_to_string(bench.path()).unwrap();
         assert!(text.lines().last().unwrap().contains("s2ice.run.started"), "{text}");
-        assert_eq!(unfinished(&bench.path(), "/etc/b.toml").unwrap(), None, "another file's run");
+        assert_eq!(
+            unfinished(&bench.path(), "/etc/b.toml", "2026-01-01T03:00:00Z".parse().unwrap()).unwrap(),
+            None,
+            "another file's run"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! `s2ice run`: every tile of a file brought up to date, each apart from the others.
 
 pub mod config;
+mod files;
 pub mod journal;
 pub mod memory;
 mod metrics;
@@ -66,7 +67,7 @@ struct Told {
 /// or metrics could not be written, which is a failure of its own.
 ///
 /// # Errors
-/// The report of the runs cannot be begun or read; no tile was begun either.
+/// The report of the run to go on with cannot be read; no tile was begun either.
 pub async fn run(
     config: RunConfig,
     chosen: &[usize],
@@ -80,7 +81,7 @@ pub async fn run(
     let before = match (&config.run.report, options.resume) {
         (_, false) => None,
         (Some(path), true) => {
-            journal::unfinished(path, &name).map_err(|e| Failure::Fault(unwritable(path, "read", &e)))?
+            journal::unfinished(path, &name, started).map_err(|e| Failure::Fault(unwritable(path, "read", &e)))?
         }
         (None, true) => {
             return Err(Failure::usage("--resume needs the report of the run before: set `report` in [run]"));
@@ -91,8 +92,8 @@ pub async fn run(
     let resumes = before.as_ref().map(|before| before.run.as_str());
     let begun = record.journal.started(&clock::text(started), &name, chosen.len(), resumes);
     record.check(begun);
-    if let Some(sentence) = record.broken {
-        return Err(Failure::Fault(sentence));
+    if let Some(sentence) = &record.broken {
+        tracing::error!("{sentence}; the stores are refreshed all the same");
     }
 
     tracing::info!(config = name, tiles = chosen.len(), "the run begins");

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 /// What stands in the place of a secret.
@@ -15,6 +16,9 @@ pub const HIDDEN: &str = "***";
 
 /// Shorter texts are not looked for: they stand in too many words.
 const SHORTEST: usize = 6;
+
+/// So many bytes of a secret tell something of it.
+const TELLING: usize = 8;
 
 /// The secrets that were used so far.
 static USED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -32,6 +36,12 @@ pub enum SecretError {
     /// A `${` without its end, or without a name that a variable can have.
     #[error("`${{` begins no name of an environment variable: write ${{NAME}}, or $$ for a dollar sign")]
     NoName,
+    /// An address that the values of its variables make no address, or one of another host.
+    #[error(
+        "with the values of its variables it is no address, or one of another host: write %2F, %3F, %23, %40 and %25 for \
+         /, ?, #, @ and % in them"
+    )]
+    NotAnAddress,
 }
 
 /// A text that is never shown: not by `Debug`, not where it is serialised.
@@ -111,10 +121,31 @@ pub(super) fn remember(text: &str) {
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
     // The whole, and what follows the name of a scheme: `Bearer ...`.
     for part in std::iter::once(text).chain(text.split_whitespace()) {
-        if part.len() >= SHORTEST && !used.contains(part) {
-            used.insert(part.to_owned());
+        if part.len() < SHORTEST || used.contains(part) {
+            continue;
         }
+        used.insert(part.to_owned());
+        // As it stands in addresses and in JSON.
+        used.insert(percent_decode_str(part).decode_utf8_lossy().into_owned());
+        used.insert(utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
+        used.extend(
+            url::form_urlencoded::byte_serialize(part.as_bytes()).map(str::to_owned).reduce(|all, more| all + &more),
+        );
+        used.extend(serde_json::to_string(part).ok().map(|quoted| quoted.trim_matches('"').to_owned()));
     }
+}
+
+/// What a server answered, without the secrets that it repeats: nothing at all where it repeats one in part, or in other
+/// letters here and there.
+pub fn foreign(text: &str) -> Cow<'_, str> {
+    let shown = masked(text);
+    let used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_in = |secret: &String| secret.as_bytes().windows(TELLING).any(|part| contains(shown.as_bytes(), part));
+    if used.iter().any(is_in) { Cow::Borrowed(HIDDEN) } else { shown }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// A text without the secrets that this process has used.

@@ -34,7 +34,11 @@ impl StacAddress {
     /// [`SecretError`].
     pub fn reveal(&self) -> Result<String, SecretError> {
         let text = expand(&self.text, variable)?;
-        if let Some(url) = web(&text) {
+        if self.is_web() {
+            let named = expand(&self.text, |_| Some("x".to_owned())).ok().and_then(|text| web(&text));
+            let host = |url: &Url| (url.host_str().map(str::to_owned), url.port());
+            let url = web(&text).filter(|url| named.as_ref().is_some_and(|named| host(named) == host(url)));
+            let url = url.ok_or(SecretError::NotAnAddress)?;
             url.password().into_iter().for_each(remember);
             url.query_pairs().for_each(|(_, value)| remember(&value));
         }
@@ -67,6 +71,14 @@ impl StacAddress {
     }
 }
 
+/// The scheme of what was meant as an address: what follows may be secret.
+fn mistyped(text: &str) -> Option<&str> {
+    let scheme = text.get(..text.find([':', '/'])?)?;
+    let is_known = ["http", "https", "s3", "s3a", "gs", "az"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let rest = text.get(scheme.len()..)?;
+    (is_known && (rest.starts_with(':') || rest.starts_with("//"))).then_some(scheme)
+}
+
 /// The address where it is one of the web.
 fn web(text: &str) -> Option<Url> {
     let (scheme, _) = text.split_once("://")?;
@@ -82,6 +94,12 @@ impl TryFrom<String> for StacAddress {
             return bad(text, "it is empty".to_owned());
         }
         let Some((scheme, _)) = text.split_once("://") else {
+            if let Some(scheme) = mistyped(&text) {
+                return bad(
+                    format!("{scheme}..."),
+                    format!("it is neither a file nor an address: write {scheme}://..."),
+                );
+            }
             let shown = text.clone();
             return Ok(Self { text, shown });
         };

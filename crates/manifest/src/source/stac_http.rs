@@ -20,6 +20,7 @@ use url::Url;
 use super::budget::{Budget, Fault, Limits, retry_after, spread};
 use super::location::SourceOptions;
 use super::secret::Secret;
+use super::secret::foreign;
 use super::stac_error::{StacLoadError, shown};
 
 /// How to treat a catalogue.
@@ -75,9 +76,11 @@ impl StacOptions {
     /// # Errors
     /// The key, as it is written, and what is wrong with its value.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
-        let positive = |key, value: f64| match value.is_finite() && value > 0.0 {
+        // What is longer than a year, or rarer, is a slip.
+        const YEAR: f64 = 366.0 * 86_400.0;
+        let positive = |key, value: f64| match (1.0 / YEAR..=YEAR).contains(&value) {
             true => Ok(()),
-            false => Err((key, format!("{value} is not a number above 0"))),
+            false => Err((key, format!("{value} is no number above 0 that makes sense"))),
         };
         positive("requests-per-second", self.requests_per_second)?;
         positive("timeout-seconds", self.timeout_seconds)?;
@@ -100,7 +103,8 @@ impl StacOptions {
     fn sent_headers(&self) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            let key = HeaderName::try_from(name).map_err(|_| format!("{name:?} is no name of a header"))?;
+            let key = HeaderName::try_from(name)
+                .map_err(|_| "one of its keys is no name of a header: write NAME: VALUE or NAME=VALUE".to_owned())?;
             let value = value.reveal().map_err(|error| format!("{name}: {error}"))?;
             let mut value = HeaderValue::try_from(value)
                 .map_err(|_| format!("{name}: its value is none that a header can have"))?;
@@ -286,7 +290,10 @@ impl Client {
         let status = response.status();
         if status.is_redirection() {
             let target = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
-            let target = request.url.join(target).map_or_else(|_| target.to_owned(), |target| shown(&target));
+            // No more than the host: it may repeat what it was sent.
+            let target =
+                request.url.join(target).map_or_else(|_| String::new(), |to| to.origin().ascii_serialization());
+            let target = foreign(&target).into_owned();
             return Err(Failure::Final(StacLoadError::OtherHost { url: url(), target }));
         }
         let limit = self.options.max_bytes;
@@ -331,7 +338,7 @@ fn causes(error: &reqwest::Error) -> String {
         let _ = write!(text, ": {inner}");
         cause = inner.source();
     }
-    text
+    foreign(&text).into_owned()
 }
 
 fn hint(status: StatusCode) -> &'static str {
@@ -347,7 +354,8 @@ fn hint(status: StatusCode) -> &'static str {
 fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
+    // It may repeat what it was sent.
+    let line: String = foreign(&line).chars().filter(|c| !c.is_control()).take(200).collect();
     if line.is_empty() { line } else { format!(": {line}") }
 }
 

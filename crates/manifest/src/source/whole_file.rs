@@ -18,6 +18,10 @@ pub fn write_whole<T, E>(
     if path.file_name().is_none() {
         return Err(io(ErrorKind::InvalidFilename.into()));
     }
+    // A device would be replaced by a file.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(io(Error::other("it is no file that can be written whole")));
+    }
     let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
     let result = (|| {
         let mut sink = BufWriter::new(File::create(&temporary).map_err(&io)?);

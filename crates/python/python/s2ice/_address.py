@@ -24,7 +24,11 @@ _GRAMMAR = re.compile(
     re.IGNORECASE,
 )
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+# Of Amazon, where it is part of the host; and of services with an endpoint, which only sign with it: RegionOne, WAW3-1.
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
+_FOREIGN_REGION = re.compile(r"[A-Za-z0-9._-]{1,100}")
+# Buckets that Amazon's client asks Amazon for, whatever endpoint it is given.
+_OUTPOST = "--op-s3"
 _ACCOUNT = re.compile(r"[a-z0-9-]{3,30}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TIGRIS = "https://t3.storage.dev"
@@ -140,10 +144,12 @@ def of_container(container: icechunk.VirtualChunkContainer) -> Address:
 
 def in_bucket(bucket: Address, endpoint: str | None, region: str | None, *, path_style: bool = True) -> Address:
     """Return the address of a bucket's contents on S3: below the endpoint, or the bucket's where Amazon is meant."""
-    if region and not _REGION.fullmatch(region):
+    if region and not (_FOREIGN_REGION if endpoint else _REGION).fullmatch(region):
         raise AddressError(f"{region!r} is no region")
     if not endpoint:
         return bucket
+    if bucket.host.lower().endswith(_OUTPOST):
+        raise AddressError(f"its bucket is one of Amazon's Outposts, and is not asked for at {endpoint}")
     service = parse(endpoint)
     if service.scheme not in _DEFAULT_PORTS:
         raise AddressError(f"its endpoint {endpoint} is no http or https address")

@@ -12,6 +12,7 @@ use s2ice_manifest::source::memory::Memory;
 
 use super::cog_reader::CogReader;
 use super::difference::{Choice, Merged, difference};
+use super::doubt::Answers;
 use super::evidence::{Evidence, Reader, evidence, not_admitted};
 use super::fingerprint::Salt;
 use super::inputs::{Aside, Gathered};
@@ -58,10 +59,8 @@ pub struct Found {
     pub leaving: Vec<Leaving>,
     /// Products of which the store keeps what could not be read this time.
     pub behind: BTreeSet<ProductId>,
-    /// Products that were asked and told what they are.
-    pub resolved: BTreeSet<ProductId>,
-    /// Products of which the store has just what the inputs say.
-    pub unchanged: BTreeSet<ProductId>,
+    /// Which products told something.
+    pub answers: Answers,
     /// What was left out so far.
     pub refused: Vec<Refusal>,
     /// What was not asked for on account of another product.
@@ -133,22 +132,13 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
         return Err(nothing(&refused));
     }
     let remade = split.remade(held, &resolved);
-    let told = resolved.iter().map(|record| record.id).collect();
+    let gave = resolved.iter().filter(|record| !record.rasters.is_empty()).map(|record| record.id).collect();
+    let mut answers =
+        Answers { resolved: resolved.iter().map(|record| record.id).collect(), gave, ..Answers::default() };
     let Merged { records, leaving, behind } = split.merge(held, resolved, &refused, &contradicted, &choice);
     prejudged.extend(waiting.prejudged);
     prejudged.extend(aside.prejudged);
-    let (inputs, unchanged) = (split.inputs, split.unchanged);
-    Ok(Found {
-        records,
-        leaving,
-        behind,
-        resolved: told,
-        unchanged,
-        refused,
-        prejudged,
-        remade,
-        lacks_items,
-        inputs,
-        from_cache,
-    })
+    (answers.unchanged, answers.behind) = (split.unchanged, behind.clone());
+    let inputs = split.inputs;
+    Ok(Found { records, leaving, behind, answers, refused, prejudged, remade, lacks_items, inputs, from_cache })
 }

@@ -5,6 +5,7 @@ mod changes;
 mod cog;
 mod cog_reader;
 mod difference;
+mod doubt;
 mod evidence;
 mod facts;
 mod fingerprint;

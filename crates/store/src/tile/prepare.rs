@@ -9,11 +9,12 @@ use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::raster::Asset;
-use s2ice_manifest::source::location::Source;
+use s2ice_manifest::source::location::{Source, SourceError};
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::stac::{Seen, StacItem};
 
 use super::catalogue::{Outcome, Start, outcome};
+use super::doubt::{self, Doubt};
 use super::found::{Found, Job, find, question};
 use super::gather::gather;
 use super::inputs::{CatalogueLoad, Inputs, Standing};
@@ -22,7 +23,6 @@ use super::places::Places;
 use super::recheck::Look;
 use super::settle::{Known, settle};
 use super::told::Told;
-use super::trouble::whole;
 use super::unindexed::Reach;
 use super::waiting::remember;
 use super::wanted::wanted_angles;
@@ -57,6 +57,8 @@ pub(super) struct Prepared {
     pub(super) kept: Vec<(StacItem, i64)>,
     /// The last product whose turn it was to be looked at.
     pub(super) turn: Option<ProductId>,
+    /// True where the source gave nothing of any product that it was asked for.
+    pub(super) is_blind: bool,
     /// True where products of the store were found to be others, or may be, and could not be asked.
     pub(super) has_doubts: bool,
 }
@@ -75,16 +77,19 @@ pub(super) async fn prepare(
     let (others, turn) = look.in_turn(loaded, memory).await?;
     let again = Again { replaced: others.products, other_files: others.files, ..Again::default() };
     let source = places.source.clone();
-    let unseen = || source.as_ref().and_then(|source| Unseen::of(Input::Source, source.unseen()?));
+    let of = |error: Option<&SourceError>| Unseen::of(Input::Source, error?);
+    let unseen = || of(source.as_ref().and_then(Source::unseen));
     match work_out(settings, memory, places, target, loaded, again, progress).await {
         Ok(mut prepared) => {
-            prepared.report.unseen.extend(unseen());
+            let blind = source.as_ref().filter(|_| prepared.is_blind).and_then(Source::unanswered);
+            prepared.report.unseen.extend(unseen().or_else(|| of(blind)));
             prepared.is_settled &= prepared.report.unseen.is_empty();
             Ok(Prepared { turn, ..prepared })
         }
         // Of what was not seen nobody knows whether there is nothing.
         Err(Error::Nothing(reason)) => {
-            Err(unseen().map_or(Error::Nothing(reason.clone()), |unseen| Error::Unseen(Unseen { reason, ..unseen })))
+            let unseen = of(source.as_ref().and_then(Source::unanswered));
+            Err(unseen.map_or(Error::Nothing(reason.clone()), |unseen| Error::Unseen(Unseen { reason, ..unseen })))
         }
         Err(error) => Err(error),
     }
@@ -152,9 +157,9 @@ async fn work_out(
     let Again { replaced, exempt, other_files, .. } = &again;
     let job = Job { settings, memory, places: &places, held, policy, angles, exempt, replaced, other_files, progress };
     let found = find(job, products, aside).await?;
-    let stale = stale_rows(settings, &found, memory, replaced);
+    let stale = doubt::stale_rows(settings, &found.refused, memory, replaced);
     let Found { records, leaving: given, behind, mut refused, prejudged, remade, lacks_items, inputs, .. } = found;
-    let Found { resolved, unchanged, from_cache, .. } = found;
+    let Found { answers, from_cache, .. } = found;
 
     // Decision.
     let standing = held.standing();
@@ -182,27 +187,14 @@ async fn work_out(
     refused.extend(index.conflicts.iter().map(conflict));
     refused.sort_by(|a, b| (&a.product, &a.raster, a.kind).cmp(&(&b.product, &b.raster, b.kind)));
     refused.dedup();
-    // Items of GeoTIFFs are what there is to look at.
-    let is_told = |id: &ProductId| !settings.source_kind.is_jp2() && !unchanged.contains(id);
-    let suspects = again.replaced.iter().chain(updated.keys().filter(|id| is_told(id)));
-    let without_angles: BTreeSet<&str> = refused.iter().filter(|r| of_angles(r)).map(|r| r.product.as_str()).collect();
-    let is_known = |id: &ProductId| {
-        resolved.contains(id) && !behind.contains(id) && !without_angles.contains(id.to_string().as_str())
-    };
-    let leaves = |id: &ProductId| leaving.iter().any(|leaving| leaving.product == *id && leaving.raster.is_none());
-    // Rows that gave what the store has, and that the file contradicts now.
-    let differs: BTreeSet<&str> =
-        refused.iter().filter(|r| r.kind != RefusalKind::Source).map(|r| r.product.as_str()).collect();
-    let same_rows = |id: &&ProductId| inputs.get(*id).is_some_and(|inputs| *inputs == held.inputs(**id));
-    let contradicted = behind.iter().filter(same_rows).filter(|id| differs.contains(id.to_string().as_str()));
-    let is_newly_so = contradicted.clone().next().is_some();
-    let in_doubt = suspects.filter(|id| !is_known(id)).chain(contradicted);
-    let in_doubt: BTreeSet<ProductId> = in_doubt.filter(|id| held.contains(**id) && !leaves(id)).copied().collect();
-    let untold = in_doubt.iter().filter(|id| !inputs.contains_key(id));
-    refused.extend(untold.map(|id| whole(*id, RefusalKind::Changed, UNTOLD.to_owned())));
+    let evidence = doubt::Evidence { held, suspects: &again.replaced, updated: &updated, inputs: &inputs };
+    let Doubt { products: in_doubt, is_new, refused: untold } = evidence.doubt(settings, &answers, &refused, &leaving);
+    refused.extend(untold);
     let all: Vec<Refusal> = refused.iter().chain(&unfound).cloned().collect();
     let asked = |id: ProductId| inputs.get(&id).copied().filter(|_| !later.contains(&id));
-    let is_seen = source.is_none_or(|source| source.unseen().is_none());
+    let is_blind = doubt::is_blind(&all, memory, &answers);
+    let unseen = source.and_then(|source| if is_blind { source.unanswered() } else { source.unseen() });
+    let is_seen = unseen.is_none();
     remember(settings, memory, held, asked, &all, &incomplete, &superseded, is_seen);
     if catalogue.as_ref().is_none_or(|load| !load.incremental && load.incomplete.is_empty()) {
         memory.forget_gone(|id| inputs.contains_key(&id));
@@ -244,7 +236,7 @@ async fn work_out(
     let kept = catalogue.as_ref().map(|load| kept(load, &inputs, &all)).unwrap_or_default();
     let Outcome { stamp, mut goes_back, report, until } = outcome(settings, state, catalogue.as_ref(), &refused);
     // The next run would not ask.
-    goes_back |= is_newly_so;
+    goes_back |= is_new;
     let context = PlanContext {
         tile: settings.tile,
         level: settings.level,
@@ -285,29 +277,20 @@ async fn work_out(
     let seen = catalogue.map(|load| load.seen);
     let has_doubts = !in_doubt.is_empty();
     let turn = None;
-    Ok(Prepared { plan, references, report, places, addresses, is_settled, seen, until, kept, turn, has_doubts })
-}
-
-/// What is said of a product of the store that is in doubt and not among the inputs.
-const UNTOLD: &str = "it is not what the store was made of, or could not be looked at, and the inputs do not have it now: what \
-                      the store holds of it stays until they do";
-
-fn of_angles(refusal: &Refusal) -> bool {
-    refusal.raster.as_deref() == Some(crate::layout::geometry::RASTER)
-}
-
-/// Products whose files are others than the index says, as this run was the first to see: they are to be indexed again.
-fn stale_rows(
-    settings: &BuildSettings,
-    found: &Found,
-    memory: &Memory,
-    replaced: &BTreeSet<ProductId>,
-) -> BTreeSet<ProductId> {
-    let is_changed = |refusal: &Refusal| matches!(refusal.kind, RefusalKind::Changed | RefusalKind::Ranges);
-    let is_known = |id: ProductId| memory.refusals(id).iter().any(|known| is_changed(&known.refusal));
-    let changed = found.refused.iter().filter(|refusal| settings.index_missing && is_changed(refusal));
-    let changed = changed.filter_map(|refusal| refusal.product.parse().ok());
-    changed.filter(|id| !replaced.contains(id) && !is_known(*id)).collect()
+    Ok(Prepared {
+        plan,
+        references,
+        report,
+        places,
+        addresses,
+        is_settled,
+        seen,
+        until,
+        kept,
+        turn,
+        is_blind,
+        has_doubts,
+    })
 }
 
 /// True where something would be stored that the catalogue did not show this time: a product that is new, or what a kept item
@@ -389,8 +372,11 @@ fn addresses(plan: &StorePlan, source: Option<&Source>) -> HashSet<String> {
 /// Nothing of the input can be stored: the first cause is the one worth telling.
 pub(super) fn nothing(refused: &[Refusal]) -> Error {
     // That a product is empty follows from what its rasters say; angles keep nothing out.
-    let cause =
-        refused.iter().filter(|refusal| !of_angles(refusal)).find(|r| r.kind != RefusalKind::Empty).or(refused.first());
+    let cause = refused
+        .iter()
+        .filter(|refusal| !doubt::of_angles(refusal))
+        .find(|r| r.kind != RefusalKind::Empty)
+        .or(refused.first());
     let first = cause.map(|r| match &r.raster {
         Some(raster) => format!("{} {raster}: {}", r.product, r.reason),
         None => format!("{}: {}", r.product, r.reason),

@@ -6,6 +6,7 @@ use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::super::budget::{BudgetError, Fault};
+use super::super::secret::foreign;
 use super::{Effective, SourceError, SourceUrl};
 
 /// What was going on.
@@ -155,7 +156,8 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
         last = source;
     }
     let text = last.to_string();
-    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // A service may repeat what it was sent.
+    let mut line = foreign(&text.split_whitespace().collect::<Vec<_>>().join(" ")).into_owned();
     if line.chars().count() > 300 {
         line = line.chars().take(300).chain("...".chars()).collect();
     }

@@ -74,6 +74,9 @@ impl SourceOptions {
         if self.connections == Some(0) {
             return Err("0 connections read nothing: give 1 or more".to_owned());
         }
+        if self.bytes_per_day == Some(0) {
+            return Err("0 bytes per day read nothing: leave the limit out, or give 1 or more".to_owned());
+        }
         match self.requests_per_second {
             Some(rate) if !rate.is_finite() || rate < 0.001 => {
                 Err(format!("{rate} requests per second would take forever: give 0.001 or more"))

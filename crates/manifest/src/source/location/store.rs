@@ -191,6 +191,12 @@ impl Source {
         &self.inner.stats
     }
 
+    /// Why something that was asked was not answered, the first time.
+    #[must_use]
+    pub fn unanswered(&self) -> Option<&SourceError> {
+        self.inner.stats.unanswered.get()
+    }
+
     /// Why nothing is known of it: something was asked, and nothing was answered. That a file does not exist is an answer.
     #[must_use]
     pub fn unseen(&self) -> Option<&SourceError> {

@@ -275,6 +275,10 @@ pub(in super::super) fn without_secrets(text: &str) -> String {
             None => text.to_owned(),
         };
     };
+    // A password may have any character in it.
+    if let Some((_, host)) = rest.rsplit_once('@').filter(|(user, _)| user.contains(':')) {
+        return without_secrets(&format!("{scheme}://{host}")).replacen("://", "://***@", 1);
+    }
     let (place, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
     let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     let host = authority.rsplit_once('@').map_or_else(|| authority.to_owned(), |(_, host)| format!("***@{host}"));

@@ -36,13 +36,15 @@ pub struct Place {
     url: SourceUrl,
     options: SourceOptions,
     path: String,
+    /// True where the operator named it: it may hold something else.
+    is_named: bool,
 }
 
 impl Place {
     /// Beside a store.
     #[must_use]
     pub fn beside(store: SourceUrl, options: SourceOptions) -> Self {
-        Self { url: store, options, path: BESIDE.to_owned() }
+        Self { url: store, options, path: BESIDE.to_owned(), is_named: false }
     }
 
     /// A file or object of its own.
@@ -52,12 +54,12 @@ impl Place {
     pub fn at(address: &str, options: SourceOptions) -> Result<Self, SourceError> {
         if address.contains("://") {
             let (url, path) = SourceUrl::parse_file(address)?;
-            return Ok(Self { url, options, path });
+            return Ok(Self { url, options, path, is_named: true });
         }
         let cut = address.trim_end_matches('/');
         let (folder, name) = cut.rsplit_once('/').unwrap_or((".", cut));
         let folder = if folder.is_empty() { "/" } else { folder };
-        Ok(Self { url: SourceUrl::parse(folder)?, options, path: name.to_owned() })
+        Ok(Self { url: SourceUrl::parse(folder)?, options, path: name.to_owned(), is_named: true })
     }
 
     /// Finds what opening would fail by, without a request.
@@ -75,7 +77,7 @@ impl Place {
 
 impl Memory {
     /// Reads what is remembered at a place; nothing where nothing is there. A table that cannot be understood is passed over
-    /// ([`Memory::problem`]) and written anew by the next save.
+    /// ([`Memory::problem`]) and written anew by the next save, but for one that the operator named: that may be anything.
     ///
     /// # Errors
     /// [`MemoryError::Source`] where the place cannot be reached.
@@ -89,7 +91,9 @@ impl Memory {
                 Ok(state) => *memory.lock() = state,
                 Err(detail) => {
                     let text = "what is remembered of the source cannot be read and is passed over";
-                    memory.problem = Some(format!("{text}: {}{}: {detail}", place.url.prefix(), place.path));
+                    let hint =
+                        if place.is_named { "; it is not written over: remove it, or name another place" } else { "" };
+                    memory.problem = Some(format!("{text}: {}{}: {detail}{hint}", place.url.prefix(), place.path));
                 }
             },
             Err(SourceError::Missing { .. }) => {}
@@ -104,6 +108,9 @@ impl Memory {
     /// # Errors
     /// [`MemoryError`]; everything is remembered in this process all the same.
     pub async fn save(&self, place: &Place, stored: impl Fn(&str) -> bool) -> Result<(), MemoryError> {
+        if place.is_named && self.problem.is_some() {
+            return Ok(());
+        }
         let failed =
             |detail: String| MemoryError::Write { place: format!("{}{}", place.url.prefix(), place.path), detail };
         let table = {
