@@ -804,7 +804,7 @@ def test_swapped_tile_numbers_are_refused_on_every_night(full: Living, asset: st
     full.run(names[:1], memory=None)
     for night in range(3):
         report = full.run(names, "--recheck", memory=None) if night == 2 else full.run(names, memory=None)
-        assert refused(report) == {(names[1], asset, "index")}
+        assert refused(report) == {(names[1], asset, "ranges")}
         assert report["changes"]["appended"] == ([] if night else names[1:])
     flags = [flags for flags in full.view().present.values() if flags != (True, True)]
     assert flags == [(True, False)]

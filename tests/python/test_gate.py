@@ -88,7 +88,7 @@ def test_tiles_under_each_others_number_are_found_every_time(
     for run in range(3):
         report = bench.build(index=index, store=tmp_path / f"store-{run}")
         (refused,) = report["refused"]
-        assert (refused["product"], refused["raster"], refused["kind"]) == (product(row), "B09_60m", "index")
+        assert (refused["product"], refused["raster"], refused["kind"]) == (product(row), "B09_60m", "ranges")
         assert "the file has tile" in refused["reason"]
         assert "index the file again" in refused["reason"]
         assert report["products"]["stored"] == 2
@@ -97,7 +97,7 @@ def test_tiles_under_each_others_number_are_found_every_time(
 def test_a_row_of_another_length_is_left_out(bench: Bench, pair: Samples, tmp_path: Path) -> None:
     index, row = tampered(pair, tmp_path, lambda index: shifted(index, 0, 3))
     (refused,) = bench.build(index=index)["refused"]
-    assert (refused["product"], refused["raster"], refused["kind"]) == (product(row), "B09_60m", "index")
+    assert (refused["product"], refused["raster"], refused["kind"]) == (product(row), "B09_60m", "ranges")
     # With another index it comes in, and nothing else is asked for.
     report = bench.build()
     assert report["refused"] == []

@@ -69,6 +69,8 @@ pub async fn product_versions(
     let wanted: BTreeMap<String, &str> = paths.iter().map(|path| (plain(path), *path)).collect();
     let listed = match source.list_where(&folder, MAX_FILES, |path| wanted.contains_key(path)).await {
         Err(SourceError::CannotList { .. }) => one_by_one(source, paths).await?,
+        // Some servers know no folders, and say that there is none.
+        Ok(listed) if listed.is_empty() && source.url().scheme().is_web() => one_by_one(source, paths).await?,
         listed => listed?,
     };
     let named = |file: Listed| wanted.get(&plain(&file.path)).map(|path| ((*path).to_owned(), file));

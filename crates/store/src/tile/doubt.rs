@@ -73,7 +73,11 @@ impl Evidence<'_> {
         // Items of GeoTIFFs are what there is to look at.
         let is_item_all = !settings.source_kind.is_jp2();
         let items = self.updated.keys().filter(|id| is_item_all && !answers.unchanged.contains(id));
-        let untold = self.suspects.iter().chain(items).filter(|id| !told_all(id));
+        let held: BTreeSet<ProductId> = self.held.ids().filter(|id| self.held.is_in_doubt(*id)).collect();
+        // What its XML keeps out told what it is.
+        let filtered = named(|refusal| refusal.kind == RefusalKind::Filtered);
+        let suspects = self.suspects.iter().chain(items).chain(&held);
+        let untold = suspects.filter(|id| !told_all(id) && !filtered.contains(id));
         // The rows are those that gave what the store has, and the file is another one by now.
         let differs = named(|refusal| refusal.kind != RefusalKind::Source);
         let same_rows = |id: &ProductId| self.inputs.get(id).is_some_and(|inputs| *inputs == self.held.inputs(*id));
@@ -108,11 +112,14 @@ pub fn stale_rows(
     changed.filter(|id| !replaced.contains(id) && !is_known(*id)).collect()
 }
 
-/// True where files were refused or lost by the source in this run, and no raster of any product was given.
+/// True where the source refused or lost files of several products in this run, and gave no raster of any: of one alone the
+/// files may be closed for years.
 pub fn is_blind(refused: &[Refusal], memory: &Memory, answers: &Answers) -> bool {
     let is_known = |refusal: &Refusal| {
         let known = refusal.product.parse().map(|id| memory.refusals(id)).unwrap_or_default();
         known.iter().any(|known| known.refusal == *refusal)
     };
-    answers.gave.is_empty() && refused.iter().any(|refusal| refusal.kind == RefusalKind::Source && !is_known(refusal))
+    let lost = refused.iter().filter(|refusal| refusal.kind == RefusalKind::Source && !is_known(refusal));
+    let lost: BTreeSet<&str> = lost.map(|refusal| refusal.product.as_str()).collect();
+    answers.gave.is_empty() && lost.len() > 1
 }

@@ -68,6 +68,7 @@ pub async fn gather(
         join_catalogue(settings, &known, &standing, reach, progress).await?;
     let (mut indexed, mut unfound, mut left) = (None, Vec::new(), BTreeMap::new());
     let (mut aside, mut unlisted, mut unasked) = (Aside::default(), BTreeSet::new(), Vec::new());
+    let mut lacking = Vec::new();
     if let (true, Some(source)) = (settings.index_missing, reach.source) {
         let is_indexed = |id| by_product.contains_key(&id);
         let mut found = unindexed::index(settings, reach, source, &missing, is_indexed, &wanted, progress).await?;
@@ -78,7 +79,7 @@ pub async fn gather(
             load.backlog = found.learned.backlog;
         }
         join.without_index.retain(|only| !settled(&only.product));
-        unlisted = found.learned.unlisted;
+        (unlisted, lacking) = (found.learned.unlisted, found.learned.lacking);
         let rows = found.learned.rows;
         join.matched.retain(|matched| !rows.contains_key(&matched.product));
         join.matched.extend(missing.into_iter().filter_map(|item| {
@@ -100,6 +101,7 @@ pub async fn gather(
     let without_index = join.without_index.iter().map(|only| (only.product, only.reason.to_string()));
     aside.why_not = rejected.into_iter().chain(without_index).chain(without_product).collect();
     let mut unread = unindexed::unread(&aside.refused);
+    aside.refused.extend(lacking);
     for id in unlisted {
         let held = reach.held.rasters(id).into_iter().map(|raster| raster.asset);
         unread.entry(id).or_default().extend(held.filter(|asset| wanted.admits(*asset)));

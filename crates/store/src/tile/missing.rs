@@ -59,6 +59,8 @@ pub struct Missing {
     pub later: BTreeMap<ProductId, String>,
     /// True where some of these were never asked for.
     pub backlog: bool,
+    /// Files that items name and that are not there: what the store holds of them is no longer there either.
+    pub lacking: Vec<Refusal>,
     /// In numbers.
     pub report: IndexedReport,
 }
@@ -160,7 +162,7 @@ impl Job<'_> {
                     }
                     let all_are_listed = files.iter().all(|raster| raster.listed.is_some());
                     if all_are_listed && self.whereabouts.knows_folders() {
-                        out.refused.extend(self.not_yet_there(item, &files));
+                        out.lacking.extend(self.not_yet_there(item, &files));
                     }
                     if files.is_empty() {
                         out.unfound.push(unfound("none of its files is a raster that is asked for".to_owned()));

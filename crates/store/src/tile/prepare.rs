@@ -86,12 +86,15 @@ pub(super) async fn prepare(
             prepared.is_settled &= prepared.report.unseen.is_empty();
             Ok(Prepared { turn, ..prepared })
         }
-        // Of what was not seen nobody knows whether there is nothing.
-        Err(Error::Nothing(reason)) => {
-            let unseen = of(source.as_ref().and_then(Source::unanswered));
-            Err(unseen.map_or(Error::Nothing(reason.clone()), |unseen| Error::Unseen(Unseen { reason, ..unseen })))
-        }
-        Err(error) => Err(error),
+        Err(error) => Err(or_unseen(error, unseen())),
+    }
+}
+
+/// Of what was not seen nobody knows whether there is nothing.
+fn or_unseen(error: Error, unseen: Option<Unseen>) -> Error {
+    match (error, unseen) {
+        (Error::Nothing(reason), Some(unseen)) => Error::Unseen(Unseen { reason, ..unseen }),
+        (error, _) => error,
     }
 }
 
@@ -203,7 +206,7 @@ async fn work_out(
     incomplete.extend(waiting);
     incomplete.sort_by_key(|incomplete| incomplete.product);
     if parts.is_empty() {
-        return Err(nothing(&all));
+        return Err(or_unseen(nothing(&all), unseen.and_then(|error| Unseen::of(Input::Source, error))));
     }
     let damaged = guard::Damaged {
         rows: index.rejected + index.conflicting,

@@ -98,8 +98,12 @@ pub async fn index(
             out.unasked.extend(Some(product).filter(|_| !indexed(id)));
             continue;
         } else if let Some(inputs) = inputs.filter(|inputs| waits(settings, &refusals, held, id, *inputs, exempt)) {
-            // What the index has of it is waited with like that of any other.
-            if !indexed(id) {
+            if indexed(id) {
+                // What the index has of it is waited with like that of any other; there may be files that it lacks.
+                let of_files =
+                    refusals.into_iter().filter(|known| known.by.is_none() && known.refusal.raster.is_some());
+                out.aside.refused.extend(of_files.map(|known| known.refusal));
+            } else {
                 out.wait(item, reach, wanted, inputs, refusals);
             }
             continue;

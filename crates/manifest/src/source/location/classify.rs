@@ -72,7 +72,7 @@ fn by_cause(error: &Error, text: &str, context: &Context<'_>) -> SourceError {
         return SourceError::NoRange { url };
     }
     let redirected = text.contains("redirect without LOCATION") || text.contains("PermanentRedirect");
-    if redirected && !is_web(context.source) {
+    if redirected && !context.source.scheme().is_web() {
         let region = context.effective.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
         return SourceError::WrongRegion { bucket: context.source.authority().to_owned(), region };
     }
@@ -96,7 +96,7 @@ fn by_status(status: u16, text: &str, context: &Context<'_>) -> SourceError {
         400 if code.is_some_and(is_about_keys) => SourceError::Denied { url, detail },
         status if is_passing(status) => SourceError::Failing { url, detail: format!("the server answered {detail}") },
         404 if matches!(code, Some("NoSuchBucket" | "ContainerNotFound")) => no_bucket(context),
-        404 if is_page(text) && !is_web(context.source) => {
+        404 if is_page(text) && !context.source.scheme().is_web() => {
             SourceError::WrongEndpoint { url, detail: "404 with a web page".to_owned() }
         }
         404 | 410 => SourceError::Missing { url },
@@ -115,10 +115,6 @@ fn is_about_keys(code: &str) -> bool {
 fn no_bucket(context: &Context<'_>) -> SourceError {
     let endpoint = context.effective.endpoint.clone().unwrap_or_else(|| "the service's own endpoint".to_owned());
     SourceError::NoBucket { bucket: context.source.authority().to_owned(), endpoint }
-}
-
-fn is_web(source: &SourceUrl) -> bool {
-    matches!(source.scheme(), super::Scheme::Http | super::Scheme::Https)
 }
 
 fn is_page(text: &str) -> bool {
