@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -113,16 +114,26 @@ def refreshed(
         yield Refreshed(s2ice, service, archive, items, tmp_path, request.param)
 
 
+def told(what: str, command: str, requests: list[s3.Request]) -> None:
+    """For docs/benchmarks.md (`pytest -s`)."""
+    manifests = Counter(request.method for request in requests if "/manifests/" in request.path)
+    sys.stdout.write(f"{command}, {what}: {len(requests)} requests, of manifests {dict(manifests)}\n")
+
+
 def test_one_product_more_and_a_quiet_run(refreshed: Refreshed) -> None:
     refreshed.add(4)
     refreshed.refresh()
     for _ in range(2):
         refreshed.refresh()
         assert len(refreshed.requests) <= QUIET, table(refreshed.requests)
+        told("without news", refreshed.command, refreshed.requests)
         assert {request.method for request in refreshed.requests if "/s2ice/" not in request.path} <= {"GET", "HEAD"}
     refreshed.add(1)
     report = refreshed.refresh()
     assert report.get("added") == 1 or len(report["changes"]["appended"]) == 1
     assert len(refreshed.requests) <= APPEND, table(refreshed.requests)
+    told("one product more", refreshed.command, refreshed.requests)
     for command in ("info",) if refreshed.command == "build" else ("info", "status"):
-        assert len(asked := refreshed.look(command)) <= LOOK, f"{command}\n{table(asked)}"
+        asked = refreshed.look(command)
+        assert len(asked) <= LOOK, f"{command}\n{table(asked)}"
+        told("a look", command, asked)
