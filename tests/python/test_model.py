@@ -316,7 +316,8 @@ class World:
                     sentence = self.living.fails(None, *more, index=index, **options)
                     assert end.fails in sentence, sentence
                 else:
-                    self.holds(self.living.run(None, *more, index=index, **options), end)
+                    report = self.living.run(None, *more, index=index, **options)
+                    self.holds(report, self.expected(report, given, out=self.out, prune=prune, accept=accept))
                     if prune:
                         self.forget_withdrawn()
         self.out.clear()
@@ -336,7 +337,7 @@ class World:
             self.items.down = ""
         if not report["stac"]["incomplete"]:
             prune = int(more[more.index("--prune-limit") + 1]) if "--prune" in more else 0
-            self.holds(report, model.run(self.products, self.held, given, out=self.out, prune=prune))
+            self.holds(report, self.expected(report, given, out=self.out, prune=prune))
             if prune:
                 self.forget_withdrawn()
             return
@@ -346,9 +347,15 @@ class World:
         seen |= {r["product"] for r in report["refused"]}
         # What the answer did not show could not be looked at.
         self.unreached = self.recheck - seen
-        end = model.run(self.products, self.held, [n for n in given if n in seen], out=self.out)
+        end = self.expected(report, [n for n in given if n in seen], out=self.out)
         assert "pruned" not in end.leaving.values()
         self.holds(report, end)
+
+    def expected(self, report: dict[str, Any], given: list[str], **options: Any) -> Outcome:
+        """What the model says; what was seen to be gone, where that may be seen or not, is the report's to say."""
+        end = model.run(self.products, self.held, given, **options)
+        gone = end.either & {(left["product"], left.get("raster")) for left in report["leaving"]}
+        return model.run(self.products, self.held, given, gone=gone, **options) if gone else end
 
     def two_writers(self, index: Path, listed: list[str], more: list[str], options: dict[str, Any]) -> None:
         """Two runs at once, of which one knows less."""

@@ -79,6 +79,8 @@ class Outcome:
     """What a successor lacks, and who stays."""
     leaving: dict[tuple[str, str | None], str] = field(default_factory=dict)
     """What leaves, and the word by which the report tells why."""
+    either: set[tuple[str, str]] = field(default_factory=set)
+    """Rasters of damaged rows whose files are others by now: they leave where that is seen."""
     fails: str = ""
     """What the sentence says of a run that must not change anything."""
 
@@ -97,11 +99,13 @@ def run(
     out: Collection[tuple[str, str | None]] = (),
     prune: int = 0,
     accept: bool = False,
+    gone: Collection[tuple[str, str]] = (),
 ) -> Outcome:
     """One run on a store that holds `before`, with inputs of the products `given`.
 
     `out` are products (their XML with all else) and rasters that the source does not give this time; `prune` is the
-    limit in percent, 0 for a run that does not prune; `accept` takes incomplete products.
+    limit in percent, 0 for a run that does not prune; `accept` takes incomplete products; `gone` are those of the
+    rasters that may leave or stay (`either`) that left.
     """
     end = Outcome()
     there: dict[str, Held] = {}
@@ -132,6 +136,12 @@ def run(
                     end.others |= {(name, raster, kind) for kind in ("index", "ranges", "changed")}
                 elif raster in product.damaged and (product.is_cut(raster) or product.files[raster] == content):
                     end.refused.add((name, raster, "index" if product.is_cut(raster) else "ranges"))
+                    if rasters.get(raster, product.files[raster]) != product.files[raster]:
+                        # Where the file was looked at, it is proven to be another one.
+                        end.either.add((name, raster))
+                        if (name, raster) in gone:
+                            del rasters[raster]
+                            end.leaving[name, raster] = "another one"
                 elif product.files[raster] != content:
                     # Another file than was indexed: what is held of it cannot be read any more.
                     end.refused.add((name, raster, "changed"))
