@@ -354,7 +354,9 @@ class World:
     def expected(self, report: dict[str, Any], given: list[str], **options: Any) -> Outcome:
         """What the model says; what was seen to be gone, where that may be seen or not, is the report's to say."""
         end = model.run(self.products, self.held, given, **options)
-        gone = end.either & {(left["product"], left.get("raster")) for left in report["leaving"]}
+        left = {(one["product"], one.get("raster")) for one in report["leaving"]} - end.leaving.keys()
+        # With it the whole product may have lost its place.
+        gone = {(name, raster) for name, raster in end.either if left & {(name, raster), (name, None)}}
         return model.run(self.products, self.held, given, gone=gone, **options) if gone else end
 
     def two_writers(self, index: Path, listed: list[str], more: list[str], options: dict[str, Any]) -> None:
