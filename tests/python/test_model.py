@@ -450,6 +450,11 @@ class World:
         seen, wanted = ({k: v for k, v in of.items() if k not in unseen} for of in (incomplete, end.incomplete))
         assert seen == wanted
         leaving = {(one["product"], one.get("raster")): one["reason"] for one in report["leaving"]}
+        for name in before.keys() - end.held.keys():
+            # What has lost its place is not asked what else it has lost.
+            if "its place" in leaving.get((name, None), "") and (name, None) not in end.leaving:
+                rest = {key: why for key, why in end.leaving.items() if key[0] != name}
+                end.leaving = rest | {(name, None): "its place"}
         assert leaving.keys() == end.leaving.keys()
         assert all(end.leaving[key] in reason for key, reason in leaving.items()), leaving
         seen = {era["era"]: era["changes"] for era in report["eras"]} | {"": report["changes"]}
