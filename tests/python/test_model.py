@@ -320,6 +320,8 @@ class World:
                     self.holds(report, self.expected(report, given, out=self.out, prune=prune, accept=accept))
                     if prune:
                         self.forget_withdrawn()
+        # An order that could not be carried out is given again.
+        self.unreached |= self.recheck & {name for name, _ in self.out}
         self.out.clear()
         self.recheck.clear()
         self.recheck |= self.unreached
