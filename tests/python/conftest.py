@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import planted
 import pytest
 
 import real_data
 import reports
-import s2ice as package
+from checked import reports_conform, secrets_are_kept  # noqa: F401 (fixtures)
 from support import catalogue
 from support.archive import Archive
 from support.bench import Bench
@@ -87,20 +86,6 @@ def files_conform(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if folder:
         reports.files_conform(folder)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def secrets_are_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing that was written by any test tells a secret that was given to s2ice."""
-    with planted.kept(tmp_path_factory.getbasetemp()):
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def reports_conform() -> Iterator[None]:
-    """Those of Python do too."""
-    with reports.checked(package):
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import pytest
 import zarr
 
 import s2ice as package
+import servers
 from support import s3, stores
 
 if TYPE_CHECKING:
@@ -58,15 +59,8 @@ class Page(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def pages(status: int) -> Iterator[str]:
     handler = type("Pages", (Page,), {"status": status})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with servers.running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

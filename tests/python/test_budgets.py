@@ -13,6 +13,7 @@ import pytest
 from werkzeug.serving import make_server
 from werkzeug.utils import send_file
 
+import servers
 from support import s3
 
 if TYPE_CHECKING:
@@ -66,15 +67,8 @@ class Counter:
 def counting(service: s3.Service) -> Iterator[Counter]:
     counter = Counter(service)
     server = make_server("127.0.0.1", 0, counter, threaded=True, request_handler=s3.Quiet)
-    counter.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with servers.running(server) as counter.endpoint:
         yield counter
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -205,15 +199,12 @@ def test_catalogue_index_and_source_of_one_host_share_the_days_bytes(
     made = sources[TILES[0]]
     application = Everything(made.root)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=s3.Quiet)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    host = f"http://127.0.0.1:{server.server_port}"
+    with servers.running(server) as host:
 
-    def line(store: str, *more: object) -> tuple[object, ...]:
-        inputs = ("--index", f"{host}/index.parquet", "--stac", f"{host}/stac/items.json", "--source", host)
-        return ("build", "--tile", TILES[0], *inputs, "--store", tmp_path / store, "--memory", "none", *more)
+        def line(store: str, *more: object) -> tuple[object, ...]:
+            inputs = ("--index", f"{host}/index.parquet", "--stac", f"{host}/stac/items.json", "--source", host)
+            return ("build", "--tile", TILES[0], *inputs, "--store", tmp_path / store, "--memory", "none", *more)
 
-    try:
         s2ice(*line("whole"))
         sent = dict(application.bytes)
         assert sorted(sent) == ["index.parquet", "items.json", "source"]
@@ -224,10 +215,6 @@ def test_catalogue_index_and_source_of_one_host_share_the_days_bytes(
         assert f"the limit of {limit} bytes per day for {host} is used up" in sentence
         assert application.bytes == {name: sent[name] for name in ("index.parquet", "items.json")}
         assert not (tmp_path / "limited").exists()
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_an_index_run_keeps_the_limits(

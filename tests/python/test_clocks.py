@@ -57,15 +57,7 @@ class Place:
     def storage(self) -> icechunk.Storage:
         if not self.service:
             return icechunk.local_filesystem_storage(self.address)
-        return icechunk.s3_storage(
-            bucket="stores",
-            prefix=self.prefix,
-            endpoint_url=self.service.endpoint,
-            region="us-east-1",
-            allow_http=True,
-            force_path_style=True,
-            **s3.KEYS,
-        )
+        return self.service.storage(self.prefix)
 
     def open(self) -> icechunk.Repository:
         return icechunk.Repository.open(self.storage())

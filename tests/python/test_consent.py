@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.server
 import shutil
-import threading
 from typing import TYPE_CHECKING, Any
 
 import icechunk
 import pytest
 
 import s2ice as package
+import servers
 from s2ice.errors import ConsentError
 
 if TYPE_CHECKING:
@@ -37,12 +37,8 @@ def asked() -> Iterator[tuple[str, list[str]]]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", requests
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with servers.running(server) as url:
+        yield url, requests
 
 
 def test_no_command_asks_what_a_store_names(

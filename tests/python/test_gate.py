@@ -152,13 +152,5 @@ def test_a_gate_costs_a_store_few_requests(s2ice: Command, service: s3.Service, 
 def stores_of(service: s3.Service) -> dict[str, dict[str, Any]]:
     import icechunk
 
-    storage = icechunk.s3_storage(
-        bucket="living",
-        prefix="33TVN",
-        endpoint_url=service.endpoint,
-        region="us-east-1",
-        allow_http=True,
-        force_path_style=True,
-        **s3.KEYS,
-    )
+    storage = service.storage("33TVN", bucket="living")
     return stores.documents(icechunk.Repository.open(storage).readonly_session("main"))

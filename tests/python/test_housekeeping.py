@@ -173,15 +173,7 @@ def place(request: pytest.FixtureRequest, s2ice: Command, tmp_path: Path) -> Pla
     for name in [name for name in bucket() if name.startswith("origin/")]:
         copy = name.replace("origin", prefix, 1)
         client.copy_object(Bucket="stores", Key=copy, CopySource={"Bucket": "stores", "Key": name})
-    storage = icechunk.s3_storage(
-        bucket="stores",
-        prefix=prefix,
-        endpoint_url=cloud.service.endpoint,
-        region="us-east-1",
-        allow_http=True,
-        force_path_style=True,
-        **s3.KEYS,
-    )
+    storage = cloud.service.storage(prefix)
     store, access = f"s3://stores/{prefix}", ("--store-endpoint", cloud.service.endpoint)
     build = tuple(store if word == "s3://stores/origin" else word for word in cloud.build)
     return Place(cloud.s2ice, store, build, access, storage, None, prefix)

@@ -255,15 +255,7 @@ def test_on_s3(living: Living, soak: bool) -> None:
 
         def begin(number: int) -> tuple[str, Place]:
             def storage() -> icechunk.Storage:
-                return icechunk.s3_storage(
-                    bucket="stores",
-                    prefix=f"{number}/{TILE}",
-                    endpoint_url=service.endpoint,
-                    region="us-east-1",
-                    allow_http=True,
-                    force_path_style=True,
-                    **s3.KEYS,
-                )
+                return service.storage(f"{number}/{TILE}")
 
             return f"s3://stores/{number}/{TILE}", Place(opener(living, storage))
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import subprocess
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import icechunk
-import planted
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
-from conftest import binary
+import planted
 from support import clocks, hosts, readers, s3, tables
 from support.archive import sample_products
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from conftest import Samples
     from support.archive import Product
     from support.command import Command, Outcome
     from support.hosts import Host
@@ -78,8 +78,7 @@ class Night:
         return self.s2ice(command, f"s3://stores/{tile}", *access, *more, "--json", **self.environment()).json
 
     def storage(self, tile: str) -> icechunk.Storage:
-        place = {"bucket": "stores", "prefix": tile, "endpoint_url": self.service.endpoint, "region": "us-east-1"}
-        return icechunk.s3_storage(**place, allow_http=True, force_path_style=True, **s3.KEYS)
+        return self.service.storage(tile)
 
     def open(self, tile: str) -> icechunk.Repository:
         return icechunk.Repository.open(self.storage(tile))
@@ -198,16 +197,15 @@ def both(one: Operator, other: Operator, changed: list[str]) -> None:
 
 
 @pytest.fixture
-def night(s2ice: Command, tmp_path: Path, soak: bool) -> Iterator[Night]:
+def night(s2ice: Command, make_samples: Callable[..., Samples], tmp_path: Path, soak: bool) -> Iterator[Night]:
     tiles = TILES if soak else TILES[:SOME]
     for name in ("archive", "index", "items"):
         (tmp_path / name).mkdir()
-    program = binary("S2ICE_SAMPLES_BIN", "s2ice-samples")
     options = ("--dates", "4", "--assets", "B01_60m", "--no-swath-edge")
     products = {}
     for tile in tiles:
         root = tmp_path / "archive" / tile
-        subprocess.run([program, root, "--tile", tile, *options], check=True, capture_output=True, timeout=300)
+        make_samples("--tile", tile, *options, into=root)
         products[tile] = sample_products(root)
     with s3.serve() as service, hosts.serve(tmp_path / "archive", tmp_path / "items") as (web, items):
         for bucket in ("eodata", "stores"):

@@ -158,15 +158,7 @@ def on_s3(living: Living, service: s3.Service, tmp_path: Path) -> Callable[[int]
 
     def begin(number: int) -> Race:
         prefix = f"{tmp_path.name}/{number}"
-        storage = icechunk.s3_storage(
-            bucket="stores",
-            prefix=prefix,
-            endpoint_url=service.endpoint,
-            region="us-east-1",
-            allow_http=True,
-            force_path_style=True,
-            **s3.KEYS,
-        )
+        storage = service.storage(prefix)
         options = ("--store-endpoint", service.endpoint)
         return Race(living, f"s3://stores/{prefix}", lambda: icechunk.Repository.open(storage), options)
 

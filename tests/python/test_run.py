@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 import tomllib
 from contextlib import contextmanager
@@ -24,6 +23,8 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
+import reports
+import servers
 from conftest import ROOT
 from support import s3
 
@@ -46,19 +47,6 @@ def sources(make_samples: Callable[..., Samples], tmp_path_factory: pytest.TempP
     for tile in TILES:
         make_samples("--tile", tile, "--dates", "2", "--no-swath-edge", into=root / tile)
     return root
-
-
-@pytest.fixture(scope="session")
-def schemas(s2ice: Command, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("schemas")
-    s2ice("schemas", folder)
-    return {path.name.removesuffix(".schema.json"): json.loads(path.read_text()) for path in folder.iterdir()}
-
-
-def conforms(document: Any, schema: dict[str, Any]) -> None:
-    validator = jsonschema.validators.validator_for(schema)
-    validator.check_schema(schema)
-    validator(schema).validate(document)
 
 
 @dataclass
@@ -162,14 +150,14 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 # --- One tile that fails, and the others.
 
 
-def test_a_broken_tile_stops_no_other(fleet: Fleet, schemas: dict[str, Any]) -> None:
+def test_a_broken_tile_stops_no_other(fleet: Fleet) -> None:
     broken = fleet.folder / "broken.parquet"
     broken.write_bytes((fleet.sources / "33TVN/index.parquet").read_bytes()[:-40])
     fleet.changes["33TVN"] = f'index = ["{broken}"]'
     outcome = fleet.run("--json", code=1)
     report = outcome.json
-    conforms(report, schemas["run-report"])
-    conforms(tomllib.loads(fleet.config.read_text()), schemas["run-config"])
+    reports.conforms(report, "run-report")
+    reports.conforms(tomllib.loads(fleet.config.read_text()), "run-config")
     assert outcomes(report) == {"33TUN": "updated", "33TWN": "updated", "33TVN": "failed"}
     assert report["outcomes"] == {"updated": 2, "failed": 1}
     assert [tile["added"] for tile in report["tiles"] if "added" in tile] == [2, 2]
@@ -183,12 +171,12 @@ def test_a_broken_tile_stops_no_other(fleet: Fleet, schemas: dict[str, Any]) -> 
     # The report has a line for each event, the whole report of the build within.
     lines = fleet.lines()
     for line in lines:
-        conforms(line, schemas["run-line"])
+        reports.conforms(line, "run-line")
     assert [line["kind"].removeprefix("s2ice.run.") for line in lines] == ["started", "tile", "tile", "tile", "ended"]
     assert {line["run"] for line in lines} == {report["run"]}
     for line in lines[1:4]:
         if line["outcome"] == "updated":
-            conforms(line["report"], schemas["build-report"])
+            reports.conforms(line["report"], "build-report")
             assert line["report"]["tile"] == line["tile"]
             assert len(line["report"]["changes"]["appended"]) == 2
         else:
@@ -213,13 +201,13 @@ def test_a_broken_tile_stops_no_other(fleet: Fleet, schemas: dict[str, Any]) -> 
     assert not fleet.store("33TVN").exists(), "a place without a store stays empty"
     for tile in ("33TUN", "33TWN"):
         left = fleet.sidecar(tile)
-        conforms(left, schemas["last-run"])
+        reports.conforms(left, "last-run")
         assert (left["outcome"], left["products"], left["run"]) == ("updated", 2, report["run"])
         assert left["last_success"] == left["ended"]
         info = fleet.s2ice("info", fleet.store(tile), "--json").json
         assert (info["times"]["count"], info["references"]) == (2, left["references"])
     status = fleet.status("--json", code=1)
-    conforms(status.json, schemas["status-report"])
+    reports.conforms(status.json, "status-report")
     assert status.stderr == "s2ice: 1 of 3 tiles needs attention\n"
     assert [tile["state"] for tile in status.json["tiles"]] == ["ok", "ok", "no_store"]
     text = fleet.status(code=1).stdout
@@ -304,7 +292,7 @@ def test_a_dry_run_writes_nothing(fleet: Fleet) -> None:
 # --- Runs that do not come to their end.
 
 
-def test_a_killed_run_is_gone_on_with(fleet: Fleet, schemas: dict[str, Any]) -> None:
+def test_a_killed_run_is_gone_on_with(fleet: Fleet) -> None:
     with silent_server() as stac:
         fleet.changes["33TWN"] = stac
         process = fleet.s2ice.start("run", fleet.write(), "--jobs", 1)
@@ -320,7 +308,7 @@ def test_a_killed_run_is_gone_on_with(fleet: Fleet, schemas: dict[str, Any]) -> 
     fleet.changes.clear()
     outcome = fleet.run("--resume", "--json")
     report = outcome.json
-    conforms(report, schemas["run-report"])
+    reports.conforms(report, "run-report")
     assert report["resumes"] == killed[0]["run"]
     assert outcomes(report) == {"33TUN": "skipped", "33TVN": "skipped", "33TWN": "updated"}
     assert report["tiles"][0]["error"] == "done by the interrupted run"
@@ -332,7 +320,7 @@ def test_a_killed_run_is_gone_on_with(fleet: Fleet, schemas: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT], ids=["terminate", "interrupt"])
-def test_a_run_that_is_told_to_stop_cleans_up(fleet: Fleet, schemas: dict[str, Any], told: signal.Signals) -> None:
+def test_a_run_that_is_told_to_stop_cleans_up(fleet: Fleet, told: signal.Signals) -> None:
     fleet.run("-q", "--tile", "33TVN")
     with silent_server() as stac:
         fleet.changes["33TVN"] = f"{stac}\ndatetime = '2024-01-01/..'"
@@ -343,7 +331,7 @@ def test_a_run_that_is_told_to_stop_cleans_up(fleet: Fleet, schemas: dict[str, A
         stdout, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, stderr
     report = json.loads(stdout)
-    conforms(report, schemas["run-report"])
+    reports.conforms(report, "run-report")
     assert report["interrupted"]
     assert outcomes(report) == {"33TUN": "updated", "33TVN": "interrupted"}
     assert "interrupted: 1 of 2 tiles done, 1 stopped, 0 not begun" in stderr.splitlines()[-1]
@@ -483,15 +471,8 @@ def catalogue(items: list[dict[str, Any]]) -> Iterator[tuple[Catalogue, str]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield asked, f'stac = "http://127.0.0.1:{server.server_address[1]}"'
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with servers.running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield asked, f'stac = "{url}"'
 
 
 def test_every_so_many_runs_ask_for_everything(fleet: Fleet) -> None:
@@ -576,13 +557,13 @@ def test_help_names_the_options(s2ice: Command) -> None:
 # --- The examples for operators.
 
 
-def test_the_example_file_is_right(s2ice: Command, schemas: dict[str, Any]) -> None:
+def test_the_example_file_is_right(s2ice: Command) -> None:
     keys = {"CDSE_ACCESS_KEY_ID": "id", "CDSE_SECRET_ACCESS_KEY": "of the deployment"}
     listed = s2ice("run", "--check", DEPLOY / "s2ice.toml", "--json", **keys).json["tiles"]
     assert len(listed) == 5
-    conforms(tomllib.loads((DEPLOY / "s2ice.toml").read_text()), schemas["run-config"])
+    reports.conforms(tomllib.loads((DEPLOY / "s2ice.toml").read_text()), "run-config")
     with pytest.raises(jsonschema.ValidationError):
-        conforms({"tiles": ["33TVN"], "run": {"job": 1}}, schemas["run-config"])
+        reports.conforms({"tiles": ["33TVN"], "run": {"job": 1}}, "run-config")
 
 
 def test_the_manifests_are_yaml() -> None:

@@ -66,15 +66,7 @@ def cloud(s2ice: Command, service: s3.Service, samples: Samples, tmp_path_factor
 
 def repository(cloud: Cloud, prefix: str = "33TVN", **access: Any) -> icechunk.Repository:
     """Open with icechunk alone, as its manual says: s2ice is only the codec here."""
-    storage = icechunk.s3_storage(
-        bucket="stores",
-        prefix=prefix,
-        endpoint_url=cloud.service.endpoint,
-        region="us-east-1",
-        allow_http=True,
-        force_path_style=True,
-        **s3.KEYS,
-    )
+    storage = cloud.service.storage(prefix)
     keys = icechunk.Credentials.S3(access_to.s3_credentials(**s3.KEYS))
     return icechunk.Repository.open(storage, authorize_virtual_chunk_access={f"{SOURCE}/": keys} | access)
 

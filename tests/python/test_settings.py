@@ -7,9 +7,9 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import planted
 import pytest
 
+import planted
 from support import s3
 from support.living import TILE
 

@@ -8,12 +8,12 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jsonschema
 import pytest
 from test_core_sources import Missing
 
-from support import hosts, s3, watched
-from support.command import Command
+import reports
+from support import cogs, hosts, s3, watched
+from support.command import Command, Outcome
 from support.living import Living
 from support.watched import TILE
 
@@ -31,17 +31,6 @@ INPUTS = ["source", "index", "catalogue"]
 CAUSES = {"denied": "denied", "failing": "no_answer", "silent": "no_answer", "gone": "no_answer"}
 
 
-@pytest.fixture(scope="module")
-def schemas(s2ice: Command, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("schemas")
-    s2ice("schemas", folder)
-    return {path.name.removesuffix(".schema.json"): json.loads(path.read_text()) for path in folder.iterdir()}
-
-
-def conforms(document: Any, schema: dict[str, Any]) -> None:
-    jsonschema.validators.validator_for(schema)(schema).validate(document)
-
-
 @pytest.fixture
 def make_tile(s2ice: Command, bases: Samples, tmp_path: Path) -> Iterator[Callable[[str], Tile]]:
     with watched.tiles(s2ice, bases.root, tmp_path) as make:
@@ -55,7 +44,7 @@ def service() -> Iterator[s3.Service]:
         yield service
 
 
-def is_stale(tile: Tile, told: dict[str, Any], input_: str, cause: str, schemas: dict[str, Any]) -> None:
+def is_stale(tile: Tile, told: dict[str, Any], input_: str, cause: str) -> None:
     """The run said everywhere that it did not see this, and renewed nothing."""
     assert told["outcome"] == "stale", told
     assert [(unseen["input"], unseen["cause"]) for unseen in told["unseen"]] == [(input_, cause)]
@@ -66,11 +55,11 @@ def is_stale(tile: Tile, told: dict[str, Any], input_: str, cause: str, schemas:
     assert any("stale: " in line for line in tile.said[:-1])
     lines = [json.loads(line) for line in (tile.folder / "runs.jsonl").read_text().splitlines()]
     for line in lines[-3:]:
-        conforms(line, schemas["run-line"])
+        reports.conforms(line, "run-line")
     assert lines[-2]["unseen"] == told["unseen"]
     assert lines[-1]["outcomes"] == {"stale": 1}
     last = tile.last()
-    conforms(last, schemas["last-run"])
+    reports.conforms(last, "last-run")
     assert (last["outcome"], last["completed"], last["unseen"]) == ("stale", "stale", told["unseen"])
     assert last["last_success"] < last["started"]
     metrics = tile.metrics()
@@ -82,7 +71,7 @@ def is_stale(tile: Tile, told: dict[str, Any], input_: str, cause: str, schemas:
 
 
 @pytest.mark.parametrize("how", CAUSES)
-def test_what_was_not_seen_is_told(make_tile: Callable[[str], Tile], schemas: dict[str, Any], how: str) -> None:
+def test_what_was_not_seen_is_told(make_tile: Callable[[str], Tile], how: str) -> None:
     """News that cannot be had; the outage over, the next run has them."""
     # A catalogue that is silent takes a minute: see the tests of its client.
     inputs = [name for name in INPUTS if (name, how) != ("catalogue", "silent")]
@@ -102,7 +91,7 @@ def test_what_was_not_seen_is_told(make_tile: Callable[[str], Tile], schemas: di
             started = time.monotonic()
             told = tile.run(code=3)
             assert time.monotonic() - started < 40
-        is_stale(tile, told, name, CAUSES[how], schemas)
+        is_stale(tile, told, name, CAUSES[how])
         assert (tile.files(), tile.last()["runs_since_full"]) == before[name]
 
     for tile in tiles.values():
@@ -117,9 +106,7 @@ OTHERS = ["302 Found", "400 Bad Request", "402 Payment Required", "418 I'm a tea
 
 
 @pytest.mark.parametrize("how", OTHERS)
-def test_what_tells_nothing_of_a_file_is_no_answer(
-    make_tile: Callable[[str], Tile], schemas: dict[str, Any], how: str
-) -> None:
+def test_what_tells_nothing_of_a_file_is_no_answer(make_tile: Callable[[str], Tile], how: str) -> None:
     """Whatever a host says: where it is not about the file, the run saw nothing."""
     tile = make_tile("tile")
     first = tile.archive.add("2024-06-01")
@@ -129,12 +116,12 @@ def test_what_tells_nothing_of_a_file_is_no_answer(
     for name in ("source", "index"):
         with getattr(tile, name).unwell(how):
             told = tile.run(code=3)
-        is_stale(tile, told, name, "no_answer", schemas)
+        is_stale(tile, told, name, "no_answer")
     assert tile.run()["added"] == 2
 
 
 @pytest.mark.parametrize("how", ["denied", "418 I'm a teapot"])
-def test_keys_that_expire_on_the_way(make_tile: Callable[[str], Tile], schemas: dict[str, Any], how: str) -> None:
+def test_keys_that_expire_on_the_way(make_tile: Callable[[str], Tile], how: str) -> None:
     """Something was answered, but of no product what it takes to have it."""
     tile = make_tile("tile")
     first = tile.archive.add("2024-06-01")
@@ -143,7 +130,7 @@ def test_keys_that_expire_on_the_way(make_tile: Callable[[str], Tile], schemas: 
     tile.show(first, tile.archive.add("2024-06-06"), tile.archive.add("2024-06-11"))
     for _ in range(2):
         with tile.source.unwell(how, about=".jp2"):
-            is_stale(tile, tile.run(code=3), "source", "denied" if how == "denied" else "no_answer", schemas)
+            is_stale(tile, tile.run(code=3), "source", "denied" if how == "denied" else "no_answer")
     assert tile.run()["added"] == 2
 
 
@@ -221,14 +208,14 @@ def test_a_first_build_that_sees_nothing_is_stale(make_tile: Callable[[str], Til
     tile.s2ice("build", "--store", tile.store, *line)
 
 
-def test_an_answer_in_part_is_told_beside_what_was_done(living: Living, items: Catalogue, schemas: Any) -> None:
+def test_an_answer_in_part_is_told_beside_what_was_done(living: Living, items: Catalogue) -> None:
     names = [living.archive.add(f"2024-06-{day:02}") for day in (1, 6, 11, 16, 21, 26)]
     items.put(living.archive.items(names))
     items.down = "pages"
     outcome = living.s2ice(*living.line(names, "--json", stac=items.endpoint, memory=None), code=3)
     assert outcome.sentence.startswith("s2ice: the catalogue was not seen in full: page 2 of ")
     report = outcome.json
-    conforms(report, schemas["build-report"])
+    reports.conforms(report, "build-report")
     assert len(report["changes"]["appended"]) == 5
     assert [(unseen["input"], unseen["cause"]) for unseen in report["unseen"]] == [("catalogue", "incomplete")]
     items.down = ""
@@ -247,6 +234,30 @@ def test_what_is_indexed_on_the_fly_was_seen_or_not(living: Living, items: Catal
         assert outcome.sentence.startswith("s2ice: the source was not seen: access to ")
         assert outcome.json["unseen"][0]["cause"] == "denied"
     assert night.run()["changes"]["appended"] == names
+
+
+@pytest.mark.parametrize("how", ["denied", "failing", "gone"])
+def test_geotiffs_are_seen_or_not(s2ice: Command, tmp_path: Path, how: str) -> None:
+    products = [cogs.Product(tmp_path / "files", day=day) for day in ("20240501", "20240506", "20240511")]
+    for product in products:
+        product.add("B09", 60, block=1024)
+    with hosts.serve(tmp_path / "files") as (host,):
+
+        def build(*shown: cogs.Product, code: int = 0) -> Outcome:
+            stac = cogs.collect(tmp_path / "items.json", *shown)
+            line = ("build", "--source-kind", "cog", "--tile", cogs.TILE, "--stac", stac, "--source", host.address)
+            return s2ice(*line, "--store", tmp_path / "store", "--json", code=code)
+
+        build(products[0])
+        for _ in range(2):
+            with host.unwell(how):
+                outcome = build(*products, code=3)
+            assert host.address in outcome.sentence
+            if how == "denied":
+                assert outcome.sentence.startswith("s2ice: the source was not seen: ")
+                (unseen,) = outcome.json["unseen"]
+                assert (unseen["input"], unseen["cause"]) == ("source", "denied")
+        assert build(*products).json["changes"]["appended"] == [product.name for product in products[1:]]
 
 
 # --- Several tiles and one host.

@@ -141,6 +141,11 @@ impl Asset {
         }
     }
 
+    /// What copies of a raster are sorted by, the best one first: the one at its home resolution, then the finer one.
+    pub fn worth(self) -> impl Ord {
+        (self.resolution != self.home(), self.resolution)
+    }
+
     /// True where 0 means nodata, so that a tile of zeros may be left to the fill value. In masks and probabilities 0 is a
     /// value like any other.
     pub fn zero_is_nodata(self) -> bool {

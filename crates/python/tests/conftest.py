@@ -6,32 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import planted
 import pytest
 import rasterio
 
 import real_data
-import reports
-import s2ice
+from checked import reports_conform, secrets_are_kept  # noqa: F401 (fixtures)
 from support import Jp2, read_jp2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-
-@pytest.fixture(scope="session", autouse=True)
-def secrets_are_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing that was written by any test tells a secret that was given to s2ice."""
-    with planted.kept(tmp_path_factory.getbasetemp()):
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def reports_conform() -> Iterator[None]:
-    """What `s2ice.build` and `s2ice.info` return keeps to the schemas, whatever a test is about."""
-    with reports.checked(s2ice):
-        yield
 
 
 @pytest.fixture(scope="session")

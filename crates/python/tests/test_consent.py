@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import re
 import socket
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import pytest
 import zarr
 
 import s2ice
+import servers
 from s2ice import _address, _consent
 from s2ice.errors import ConsentError, CredentialsError, RequestError
 
@@ -68,15 +68,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def serving(elsewhere: str = "") -> Iterator[Any]:
     server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.seen, server.elsewhere = [], elsewhere
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with servers.running(server) as server.url:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,13 +18,14 @@ from urllib.request import urlopen
 
 import icechunk as ic
 import numpy as np
-import planted
 import pytest
 import xarray as xr
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 
+import planted
 import s2ice
+import servers
 from s2ice.errors import (
     ConsentError,
     CredentialsError,
@@ -117,12 +117,8 @@ def web(tmp_path_factory: pytest.TempPathFactory, local: Path, archive: Path) ->
     (folder / "archive").symlink_to(archive / "archive")
     (folder / "a mirror").symlink_to(archive)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with servers.running(server) as url:
+        yield url
 
 
 class RangeHandler(http.server.SimpleHTTPRequestHandler):

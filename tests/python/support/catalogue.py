@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import planted
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
+import planted
+import servers
 from support.s3 import Quiet
 
 if TYPE_CHECKING:
@@ -118,13 +118,6 @@ def holds(item: dict[str, Any], condition: dict[str, Any]) -> bool:
 def serve() -> Iterator[Catalogue]:
     catalogue = Catalogue()
     server = make_server("127.0.0.1", 0, catalogue, threaded=True, request_handler=Quiet)
-    catalogue.address = f"http://127.0.0.1:{server.server_port}"
-    catalogue.endpoint = f"http://reader:{planted.word('catalogue')}@127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with servers.running(server) as catalogue.address:
+        catalogue.endpoint = catalogue.address.replace("://", f"://reader:{planted.word('catalogue')}@")
         yield catalogue
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

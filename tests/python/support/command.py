@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import planted
-
 import reports
 
 if TYPE_CHECKING:

@@ -12,10 +12,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
-import planted
+import icechunk
 from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+import planted
+import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -124,6 +127,18 @@ class Service:
             aws_secret_access_key=SECRET,
         )
 
+    def storage(self, prefix: str, bucket: str = "stores") -> icechunk.Storage:
+        """The place of a store, for icechunk-python."""
+        return icechunk.s3_storage(
+            bucket=bucket,
+            prefix=prefix,
+            endpoint_url=self.endpoint,
+            region="us-east-1",
+            allow_http=True,
+            force_path_style=True,
+            **KEYS,
+        )
+
     def bucket(self, name: str) -> str:
         self.client.create_bucket(Bucket=name)
         self.buckets.append(name)
@@ -170,15 +185,8 @@ class Service:
 def serve() -> Iterator[Service]:
     service = Service()
     server = make_server("127.0.0.1", 0, service, threaded=True, request_handler=Quiet)
-    service.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with servers.running(server) as service.endpoint:
         yield service
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     held = s3_backends["123456789012"]["aws"].buckets
     mine = [held.pop(name) for name in service.buckets if name in held]
     for name in service.buckets:

@@ -1,6 +1,7 @@
-//! Local files of a configuration that would be written although something else stands in them.
+//! Local files that would be written although something else stands in them.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use s2ice_manifest::source::location::SourceUrl;
@@ -40,6 +41,13 @@ impl Files {
             (line, format!("{} is {}: give each a file of its own", path.display(), purposes.join(" and ")))
         })
     }
+}
+
+/// True for a file that begins so, or ends before it could: what somebody else keeps there is not written over.
+pub fn is_ours(file: impl Read, begins: &[u8]) -> io::Result<bool> {
+    let mut first = Vec::new();
+    file.take(begins.len() as u64).read_to_end(&mut first)?;
+    Ok(begins.starts_with(&first))
 }
 
 /// A path by which files can be compared, whether they are there or not.

@@ -10,6 +10,7 @@ use s2ice_store::report::{BuildReport, REPORT_VERSION};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::files::is_ours;
 use super::tile::{Outcome, TileReport};
 
 /// A run that began longer ago is not gone on with: its tiles are due again.
@@ -185,7 +186,7 @@ impl Journal {
             std::fs::create_dir_all(folder)?;
         }
         let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
-        if !is_ours(&mut file)? {
+        if !is_ours(&file, BEGINS)? {
             return Err(io::Error::other("it holds something else than reports of s2ice: name another file"));
         }
         let mut text = Vec::new();
@@ -197,14 +198,6 @@ impl Journal {
         file.write_all(&text)?;
         file.sync_data()
     }
-}
-
-/// True for a file that begins as a report does, or with nothing.
-fn is_ours(file: &mut File) -> io::Result<bool> {
-    let mut first = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.take(BEGINS.len() as u64).read_to_end(&mut first)?;
-    Ok(BEGINS.starts_with(&first))
 }
 
 /// True where the last line has no end: whoever wrote it was killed.

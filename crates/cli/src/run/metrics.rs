@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use s2ice_manifest::source::whole_file::write_whole;
 use s2ice_store::runs::{LastOutcome, LastRun};
 
+use super::files::is_ours;
 use super::samples::Sample;
 use super::tile::Outcome;
 
@@ -121,23 +122,16 @@ impl Metrics<'_> {
         if let Some(folder) = folder {
             std::fs::create_dir_all(folder)?;
         }
-        if !is_ours(path)? {
+        let may_write = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            file => is_ours(file?, BEGINS)?,
+        };
+        if !may_write {
             return Err(io::Error::other("it holds something else than metrics of s2ice: name another file"));
         }
         // The name it has until then does not end with .prom: the collector would read it.
         write_whole(path, |sink| sink.write_all(self.text().as_bytes()), |error| error)
     }
-}
-
-/// True for a file that metrics were written to before, or none.
-fn is_ours(path: &Path) -> io::Result<bool> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        file => file?,
-    };
-    let mut first = Vec::new();
-    file.take(BEGINS.len() as u64).read_to_end(&mut first)?;
-    Ok(BEGINS.starts_with(&first))
 }
 
 fn timestamp(time: DateTime<Utc>) -> f64 {

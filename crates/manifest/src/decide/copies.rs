@@ -31,7 +31,7 @@ pub fn ask_order(assets: impl IntoIterator<Item = Asset>) -> BTreeMap<Quantity, 
         out.entry(asset.quantity).or_default().push(asset);
     }
     for copies in out.values_mut() {
-        copies.sort_by_key(|asset| (asset.resolution != asset.home(), asset.resolution));
+        copies.sort_by_key(|asset| asset.worth());
         copies.dedup();
     }
     out

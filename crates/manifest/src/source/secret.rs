@@ -128,10 +128,9 @@ pub(super) fn remember(text: &str) {
         // As it stands in addresses and in JSON.
         used.insert(percent_decode_str(part).decode_utf8_lossy().into_owned());
         used.insert(utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
-        used.extend(
-            url::form_urlencoded::byte_serialize(part.as_bytes()).map(str::to_owned).reduce(|all, more| all + &more),
-        );
-        used.extend(serde_json::to_string(part).ok().map(|quoted| quoted.trim_matches('"').to_owned()));
+        used.insert(url::form_urlencoded::byte_serialize(part.as_bytes()).collect());
+        let quoted = serde_json::to_string(part).unwrap_or_default();
+        used.extend(quoted.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).map(str::to_owned));
     }
 }
 

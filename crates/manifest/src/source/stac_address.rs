@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::location::{SourceError, SourceUrl};
+use super::location::{SourceError, SourceUrl, is_scheme};
 use super::secret::{SecretError, expand, remember, variable};
 use super::stac_error::shown;
 
@@ -74,9 +74,8 @@ impl StacAddress {
 /// The scheme of what was meant as an address: what follows may be secret.
 fn mistyped(text: &str) -> Option<&str> {
     let scheme = text.get(..text.find([':', '/'])?)?;
-    let is_known = ["http", "https", "s3", "s3a", "gs", "az"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     let rest = text.get(scheme.len()..)?;
-    (is_known && (rest.starts_with(':') || rest.starts_with("//"))).then_some(scheme)
+    (is_scheme(scheme) && (rest.starts_with(':') || rest.starts_with("//"))).then_some(scheme)
 }
 
 /// The address where it is one of the web.

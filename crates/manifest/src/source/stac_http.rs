@@ -19,8 +19,7 @@ use url::Url;
 
 use super::budget::{Budget, Fault, Limits, retry_after, spread};
 use super::location::SourceOptions;
-use super::secret::Secret;
-use super::secret::foreign;
+use super::secret::{Secret, foreign};
 use super::stac_error::{StacLoadError, shown};
 
 /// How to treat a catalogue.
@@ -291,9 +290,8 @@ impl Client {
         if status.is_redirection() {
             let target = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
             // No more than the host: it may repeat what it was sent.
-            let target =
-                request.url.join(target).map_or_else(|_| String::new(), |to| to.origin().ascii_serialization());
-            let target = foreign(&target).into_owned();
+            let target = request.url.join(target).map(|to| to.origin().ascii_serialization());
+            let target = foreign(target.as_deref().unwrap_or("nowhere")).into_owned();
             return Err(Failure::Final(StacLoadError::OtherHost { url: url(), target }));
         }
         let limit = self.options.max_bytes;

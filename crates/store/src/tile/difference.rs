@@ -12,7 +12,6 @@ use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::stac::StacItem;
 
 use super::changes::same_metadata;
-use super::evidence::by_worth;
 use super::fingerprint::{Salt, of_product};
 use super::inputs::{Gathered, Share};
 use super::prejudged::{Prejudged, Why, start_of};
@@ -139,7 +138,7 @@ fn rest(held: &Holdings, mut product: Gathered, choice: &Choice<'_>) -> Option<G
         Resolutions::Best => there
             .iter()
             .filter(|asset| asset.quantity == row.asset.quantity)
-            .all(|asset| by_worth(row.asset) < by_worth(*asset)),
+            .all(|asset| row.asset.worth() < asset.worth()),
     });
     product.share = Share::Rest;
     let angles = held.angles(product.id);

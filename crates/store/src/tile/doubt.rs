@@ -115,11 +115,14 @@ pub fn stale_rows(
 /// True where the source refused or lost files of several products in this run, and gave no raster of any: of one alone the
 /// files may be closed for years.
 pub fn is_blind(refused: &[Refusal], memory: &Memory, answers: &Answers) -> bool {
+    if !answers.gave.is_empty() {
+        return false;
+    }
     let is_known = |refusal: &Refusal| {
         let known = refusal.product.parse().map(|id| memory.refusals(id)).unwrap_or_default();
         known.iter().any(|known| known.refusal == *refusal)
     };
     let lost = refused.iter().filter(|refusal| refusal.kind == RefusalKind::Source && !is_known(refusal));
     let lost: BTreeSet<&str> = lost.map(|refusal| refusal.product.as_str()).collect();
-    answers.gave.is_empty() && lost.len() > 1
+    lost.len() > 1
 }

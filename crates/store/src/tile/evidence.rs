@@ -11,7 +11,7 @@ use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::ids::Resolution;
 use s2ice_manifest::manifest::{Placement, RasterFile};
 use s2ice_manifest::product::{ProductId, ProductMetadata, precedence, same_datastrip};
-use s2ice_manifest::raster::{Asset, Quantity};
+use s2ice_manifest::raster::Quantity;
 use s2ice_manifest::tlm::IndexRow;
 
 use super::BuildSettings;
@@ -286,7 +286,7 @@ impl Job<'_> {
             groups.entry((row.asset.quantity, alone)).or_default().push(row);
         }
         let best_first = |mut rows: Vec<IndexRow>| {
-            rows.sort_by_key(|row| by_worth(row.asset));
+            rows.sort_by_key(|row| row.asset.worth());
             Copies { record, rows }
         };
         groups.into_values().map(best_first).collect()
@@ -310,11 +310,6 @@ impl Job<'_> {
         }
         Ok((None, refused))
     }
-}
-
-/// Copies of a raster in the order in which they are taken: the one at its home resolution, then the finer one.
-pub fn by_worth(asset: Asset) -> (bool, Resolution) {
-    (asset.resolution != asset.home(), asset.resolution)
 }
 
 /// Why sensing time or cloud cover keep a product out, where they do. A cover that the item states was judged already, as

@@ -57,8 +57,6 @@ pub struct Found {
     pub records: Vec<ProductRecord>,
     /// What leaves whatever is decided.
     pub leaving: Vec<Leaving>,
-    /// Products of which the store keeps what could not be read this time.
-    pub behind: BTreeSet<ProductId>,
     /// Which products told something.
     pub answers: Answers,
     /// What was left out so far.
@@ -133,12 +131,11 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     }
     let remade = split.remade(held, &resolved);
     let gave = resolved.iter().filter(|record| !record.rasters.is_empty()).map(|record| record.id).collect();
-    let mut answers =
-        Answers { resolved: resolved.iter().map(|record| record.id).collect(), gave, ..Answers::default() };
+    let told = resolved.iter().map(|record| record.id).collect();
     let Merged { records, leaving, behind } = split.merge(held, resolved, &refused, &contradicted, &choice);
     prejudged.extend(waiting.prejudged);
     prejudged.extend(aside.prejudged);
-    (answers.unchanged, answers.behind) = (split.unchanged, behind.clone());
+    let answers = Answers { resolved: told, gave, unchanged: split.unchanged, behind };
     let inputs = split.inputs;
-    Ok(Found { records, leaving, behind, answers, refused, prejudged, remade, lacks_items, inputs, from_cache })
+    Ok(Found { records, leaving, answers, refused, prejudged, remade, lacks_items, inputs, from_cache })
 }

@@ -21,7 +21,6 @@ use s2ice_manifest::stac::StacItem;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::BuildSettings;
-use super::evidence::by_worth;
 use super::trouble::{Silence, Trouble, whole};
 use super::wanted::Wanted;
 use super::whereabouts::Whereabouts;
@@ -223,7 +222,7 @@ impl Job<'_> {
         let is_wanted = |asset: &Asset| self.wanted.admits(*asset) || self.settings.write_index.is_some();
         let is_there = |asset: &Asset| {
             files.iter().map(|file| file.asset).any(|there| {
-                let is_copy = there.quantity == asset.quantity && by_worth(there) < by_worth(*asset);
+                let is_copy = there.quantity == asset.quantity && there.worth() < asset.worth();
                 there == *asset || (self.takes_one() && is_copy)
             })
         };
@@ -273,7 +272,7 @@ fn is_copy(one: &FoundRaster, other: &FoundRaster) -> bool {
 
 /// Of each quantity the copy that the store would take, at its home resolution, else the finest; and the other copies.
 fn best_first(mut files: Vec<FoundRaster>) -> (Vec<FoundRaster>, Vec<FoundRaster>) {
-    files.sort_by_key(|raster| by_worth(raster.asset));
+    files.sort_by_key(|raster| raster.asset.worth());
     let mut seen = BTreeSet::new();
     files.into_iter().partition(|raster| seen.insert(raster.asset.quantity))
 }

@@ -57,8 +57,6 @@ pub(super) struct Prepared {
     pub(super) kept: Vec<(StacItem, i64)>,
     /// The last product whose turn it was to be looked at.
     pub(super) turn: Option<ProductId>,
-    /// True where the source gave nothing of any product that it was asked for.
-    pub(super) is_blind: bool,
     /// True where products of the store were found to be others, or may be, and could not be asked.
     pub(super) has_doubts: bool,
 }
@@ -77,22 +75,15 @@ pub(super) async fn prepare(
     let (others, turn) = look.in_turn(loaded, memory).await?;
     let again = Again { replaced: others.products, other_files: others.files, ..Again::default() };
     let source = places.source.clone();
-    let of = |error: Option<&SourceError>| Unseen::of(Input::Source, error?);
-    let unseen = || of(source.as_ref().and_then(Source::unseen));
     match work_out(settings, memory, places, target, loaded, again, progress).await {
-        Ok(mut prepared) => {
-            let blind = source.as_ref().filter(|_| prepared.is_blind).and_then(Source::unanswered);
-            prepared.report.unseen.extend(unseen().or_else(|| of(blind)));
-            prepared.is_settled &= prepared.report.unseen.is_empty();
-            Ok(Prepared { turn, ..prepared })
-        }
-        Err(error) => Err(or_unseen(error, unseen())),
+        Ok(prepared) => Ok(Prepared { turn, ..prepared }),
+        Err(error) => Err(or_unseen(error, source.as_ref().and_then(Source::unseen))),
     }
 }
 
 /// Of what was not seen nobody knows whether there is nothing.
-fn or_unseen(error: Error, unseen: Option<Unseen>) -> Error {
-    match (error, unseen) {
+fn or_unseen(error: Error, unseen: Option<&SourceError>) -> Error {
+    match (error, unseen.and_then(|error| Unseen::of(Input::Source, error))) {
         (Error::Nothing(reason), Some(unseen)) => Error::Unseen(Unseen { reason, ..unseen }),
         (error, _) => error,
     }
@@ -161,8 +152,8 @@ async fn work_out(
     let job = Job { settings, memory, places: &places, held, policy, angles, exempt, replaced, other_files, progress };
     let found = find(job, products, aside).await?;
     let stale = doubt::stale_rows(settings, &found.refused, memory, replaced);
-    let Found { records, leaving: given, behind, mut refused, prejudged, remade, lacks_items, inputs, .. } = found;
-    let Found { answers, from_cache, .. } = found;
+    let Found { records, leaving: given, answers, mut refused, prejudged, remade, .. } = found;
+    let Found { lacks_items, inputs, from_cache, .. } = found;
 
     // Decision.
     let standing = held.standing();
@@ -206,7 +197,7 @@ async fn work_out(
     incomplete.extend(waiting);
     incomplete.sort_by_key(|incomplete| incomplete.product);
     if parts.is_empty() {
-        return Err(or_unseen(nothing(&all), unseen.and_then(|error| Unseen::of(Input::Source, error))));
+        return Err(or_unseen(nothing(&all), unseen));
     }
     let damaged = guard::Damaged {
         rows: index.rejected + index.conflicting,
@@ -225,7 +216,7 @@ async fn work_out(
         held,
         referencing: &referencing,
         refused: &refused,
-        behind: &behind,
+        behind: &answers.behind,
         inputs: &inputs,
         updated: &updated,
         in_doubt: &in_doubt,
@@ -273,27 +264,16 @@ async fn work_out(
     let mut report = told.report(settings, &places, &plan, &references);
     let gaps = catalogue.iter().flat_map(|load| &load.incomplete);
     report.unseen.extend(gaps.map(|gap| Unseen::incomplete(gap)));
-    let is_settled = is_complete && in_doubt.is_empty() && !catalogue.as_ref().is_some_and(|load| load.backlog);
+    report.unseen.extend(unseen.and_then(|error| Unseen::of(Input::Source, error)));
+    let is_settled =
+        report.unseen.is_empty() && in_doubt.is_empty() && !catalogue.as_ref().is_some_and(|load| load.backlog);
     // Unless it is written that they are, they have to be announced again.
     let until = until.filter(|_| in_doubt.is_empty());
     let addresses = addresses(&plan, places.source.as_ref());
     let seen = catalogue.map(|load| load.seen);
     let has_doubts = !in_doubt.is_empty();
     let turn = None;
-    Ok(Prepared {
-        plan,
-        references,
-        report,
-        places,
-        addresses,
-        is_settled,
-        seen,
-        until,
-        kept,
-        turn,
-        is_blind,
-        has_doubts,
-    })
+    Ok(Prepared { plan, references, report, places, addresses, is_settled, seen, until, kept, turn, has_doubts })
 }
 
 /// True where something would be stored that the catalogue did not show this time: a product that is new, or what a kept item

@@ -13,5 +13,5 @@ mod url;
 pub use error::SourceError;
 pub use open::{Effective, SourceOptions};
 pub use store::{Fetched, Heard, Listed, Source, SourceStats};
-pub(super) use url::without_secrets;
 pub use url::{Scheme, SourceUrl};
+pub(super) use url::{is_scheme, without_secrets};

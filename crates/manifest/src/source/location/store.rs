@@ -200,8 +200,7 @@ impl Source {
     /// Why nothing is known of it: something was asked, and nothing was answered. That a file does not exist is an answer.
     #[must_use]
     pub fn unseen(&self) -> Option<&SourceError> {
-        let stats = &self.inner.stats;
-        stats.unanswered.get().filter(|_| stats.answers.load(Ordering::Relaxed) == 0)
+        self.unanswered().filter(|_| self.inner.stats.answers.load(Ordering::Relaxed) == 0)
     }
 
     /// The client below.

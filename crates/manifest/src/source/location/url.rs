@@ -261,7 +261,8 @@ impl fmt::Display for SourceUrl {
     }
 }
 
-fn is_scheme(text: &str) -> bool {
+/// True for the scheme of a source.
+pub(in super::super) fn is_scheme(text: &str) -> bool {
     const SCHEMES: [&str; 8] = ["file", "s3", "s3a", "gs", "gcs", "az", "azure", "http"];
     SCHEMES.iter().chain(&["https"]).any(|scheme| text.eq_ignore_ascii_case(scheme))
 }
