@@ -1,8 +1,10 @@
 //! Command-line arguments: clap types only. What they mean is worked out in `settings`; what those that are settings mean to
 //! people is taken from there, too (`help`).
 
+mod export;
 mod help;
 mod places;
+mod publish;
 
 use std::num::NonZeroUsize;
 use std::ops::Not;
@@ -13,8 +15,10 @@ use s2ice_store::duration::Span;
 use s2ice_store::tile::Recheck;
 use serde::Serialize;
 
+pub use self::export::{ExportCommand, ExportedArgs, ManifestExportArgs};
 pub use self::help::command;
 pub use self::places::{InputArgs, SourceArgs, StoreArgs};
+pub use self::publish::PublishArgs;
 
 /// Sentinel-2 archives as Icechunk stores, without copying a pixel.
 #[derive(Debug, Parser)]
@@ -90,6 +94,11 @@ pub enum Command {
     /// Compare two stores, or two states of one: exit code 0 where no reader can tell them apart, 1 where one can, 2 where
     /// they could not be compared.
     Diff(DiffArgs),
+    /// Make stores public: a catalogue that people and programs find them in, and copies of those that lie on this machine.
+    Publish(PublishArgs),
+    /// Write a store out in forms that other readers know.
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Print what a shell needs to complete commands and options.
     #[command(after_help = "For example: s2ice completions bash > /etc/bash_completion.d/s2ice")]
     Completions {

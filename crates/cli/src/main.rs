@@ -91,6 +91,8 @@ async fn answer(cli: Cli, run: String) -> Result<(), Failure> {
         Command::Diff(args) => commands::diff::run(args, &global).await,
         Command::Run(args) => commands::run::run(args, &global, run, told_to_stop()).await,
         Command::Status(args) => commands::status::run(args, &global).await,
+        Command::Publish(args) => commands::publish::run(args, &global, run).await,
+        Command::Export(command) => commands::export::run(command, &global, run).await,
         Command::Completions { shell } => commands::completions::run(shell),
         Command::Man { folder } => commands::man::run(folder.as_deref()),
         Command::Schemas { folder, docs, python } => {

@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use crate::exit::Failure;
 
 /// Places that are reached by options of their own.
-const PLACES: [&str; 5] = ["source", "store", "index", "stac", "memory"];
+const PLACES: [&str; 6] = ["source", "store", "index", "stac", "memory", "out"];
 
 /// The run that the settings of this process are for.
 pub fn occasion(run: &str) -> Occasion {

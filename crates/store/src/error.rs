@@ -212,6 +212,11 @@ pub(crate) fn icechunk_error(what: &'static str, url: &SourceUrl, error: &(dyn s
     }
 }
 
+/// As [`icechunk_error`], for a store that may have no address.
+pub(crate) fn failure(what: &'static str, name: &str, error: &(dyn std::error::Error + 'static)) -> Error {
+    Error::Icechunk { what, url: name.to_owned(), detail: one_line(error) }
+}
+
 /// The time of the store's last change and how far it is ahead of this host, where that is what Icechunk complains of.
 fn ahead(error: &(dyn std::error::Error + 'static)) -> Option<(DateTime<Utc>, TimeDelta)> {
     let repository = error.downcast_ref::<RepositoryError>().and_then(Untimely::ahead);

@@ -23,10 +23,13 @@ use crate::view::{View, apart};
 const CACHED_REFERENCES: u64 = 500_000;
 
 /// One reference and its place in the tile grid.
-pub(crate) struct HeldReference {
-    pub(crate) row: u32,
-    pub(crate) column: u32,
-    pub(crate) reference: VirtualChunkRef,
+pub struct HeldReference {
+    /// Row of the tile.
+    pub row: u32,
+    /// Column of the tile.
+    pub column: u32,
+    /// Where its bytes lie.
+    pub reference: VirtualChunkRef,
 }
 
 /// A location with the prefix of its container, so that the older format and the newer one give the same.

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use icechunk::ObjectStoreConfig;
 use icechunk::format::SnapshotId;
 use icechunk::format::format_constants::SpecVersionBin;
+use icechunk::virtual_chunks::VirtualChunkContainer;
+use icechunk::{ObjectStoreConfig, Repository};
 use s2ice_manifest::era::Era;
+use s2ice_manifest::source::location::SourceUrl;
 use serde_json::Value;
 
 use crate::error::{Error, Result, icechunk_error};
@@ -15,27 +17,56 @@ use crate::plan::EraStamp;
 use crate::report::{
     AngleReport, Commit, Container, InfoArray, InfoEra, InfoReport, REPORT_VERSION, Times, rfc3339_ms,
 };
-use crate::repository::{Found, Opened, check_layout, read_stamp};
+use crate::repository::{Head, Opened, own_stamp};
 use crate::state::{self, HeldArray, StoreState, TreeState};
 use crate::target::Target;
+use crate::view::View;
 
-/// Reads the state of branch `main`.
+/// A store as it stands.
+pub(crate) struct Standing {
+    repository: Repository,
+    head: Head,
+    view: View,
+    /// The state of branch `main`.
+    pub(crate) state: StoreState,
+}
+
+impl Standing {
+    /// Reads the state of branch `main`.
+    ///
+    /// # Errors
+    /// There is no store, or it is not one of ours, or it is of another layout, or reading failed.
+    pub(crate) async fn read(target: &Target) -> Result<Self> {
+        let url = target.url();
+        let opened = Opened::open(target).await?.ok_or_else(|| Error::NoStore { url: url.to_string() })?;
+        let Opened { repository, head, view } = opened;
+        let stamp = own_stamp(&view, url)?;
+        let state = state::load(&view, url, *stamp).await?;
+        Ok(Self { repository, head, view, state })
+    }
+
+    /// The containers behind its references.
+    pub(crate) fn containers(&self) -> Vec<VirtualChunkContainer> {
+        self.repository.config().virtual_chunk_containers().cloned().collect()
+    }
+}
+
+/// Tells what is in the store at a place.
 ///
 /// # Errors
 /// There is no store, or it is not one of ours, or it is of another layout, or reading failed.
 pub async fn info(target: &Target) -> Result<InfoReport> {
-    let url = target.url();
+    report(&Standing::read(target).await?, target.url()).await
+}
+
+/// Tells what is in a store.
+///
+/// # Errors
+/// Its branches and tags cannot be read.
+pub(crate) async fn report(standing: &Standing, url: &SourceUrl) -> Result<InfoReport> {
+    let Standing { repository, head, view, state } = standing;
     let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("reading the store", url, error);
-    let opened = Opened::open(target).await?.ok_or_else(|| Error::NoStore { url: url.to_string() })?;
-    let Opened { repository, head, view } = opened;
-    let stamp = match read_stamp(&view, url)? {
-        Found::Stamp(stamp) => stamp,
-        Found::Empty => return Err(Error::NoStore { url: url.to_string() }),
-        Found::Foreign => return Err(Error::Foreign { url: url.to_string() }),
-    };
-    check_layout(&stamp, url)?;
-    let state = state::load(&view, url, *stamp).await?;
-    let arrays = arrays(&state);
+    let arrays = arrays(state);
     let stamp = &state.stamp;
     let containers = repository.config().virtual_chunk_containers().map(|container| Container {
         name: container.name().unwrap_or_default().to_owned(),
@@ -53,7 +84,7 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         }
         None => {
             let branches = repository.list_branches().await.map_err(|e| failed(&e))?;
-            (branches.into_iter().collect(), tags(&repository, url, |_| true).await?)
+            (branches.into_iter().collect(), tags(repository, url, |_| true).await?)
         }
     };
     tags.sort();
@@ -68,7 +99,7 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         level: stamp.level.clone(),
         layout: stamp.layout,
         writer: stamp.writer.clone(),
-        eras: eras(&state),
+        eras: eras(state),
         products: state.trees.values().flat_map(|tree| &tree.steps).map(|step| step.id).collect::<BTreeSet<_>>().len(),
         headers: stamp.headers.clone(),
         metadata: stamp.metadata.clone(),
@@ -77,7 +108,7 @@ pub async fn info(target: &Target) -> Result<InfoReport> {
         references: arrays.iter().map(|a| a.references).sum(),
         referenced_bytes: state.trees.values().flat_map(|t| &t.facts).map(|f| f.bytes).fold(0, u64::saturating_add),
         manifest_bytes: view.manifest_bytes(),
-        angles: angles(&state),
+        angles: angles(state),
         arrays,
         containers: containers.collect(),
         last_commit: Commit {

@@ -10,7 +10,7 @@ pub trait Progress: Send + Sync {
     fn end(&self);
 }
 
-/// Phases of a build, in their order.
+/// Phases of long work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Reading the index.
@@ -25,6 +25,10 @@ pub enum Phase {
     References,
     /// Listing and indexing files, in files.
     Files,
+    /// Reading the references of a store, in rasters.
+    Rasters,
+    /// Publishing stores.
+    Stores,
 }
 
 impl Phase {
@@ -37,6 +41,8 @@ impl Phase {
             Self::Headers => "reading main headers",
             Self::References => "writing references",
             Self::Files => "indexing files",
+            Self::Rasters => "reading references",
+            Self::Stores => "publishing stores",
         }
     }
 }

@@ -7,12 +7,13 @@ use icechunk::Repository;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::repo_info::RepoInfo;
 use icechunk::format::{IcechunkResult, SnapshotId};
-use icechunk::repository::{DetectedSpecVersion, RepositoryError, RepositoryErrorKind};
+use icechunk::repository::{DetectedSpecVersion, RepositoryError, RepositoryErrorKind, VersionInfo};
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::SourceUrl;
 
 use crate::config;
-use crate::error::{Error, Result, icechunk_error};
+use crate::error::{Error, Result, failure, icechunk_error};
+use crate::housekeeping::tag_names;
 use crate::options::{Spec, WriteOptions};
 use crate::patience::timely;
 use crate::plan::{LAYOUT_VERSION, StoreStamp, root_stamp};
@@ -132,6 +133,29 @@ pub(crate) async fn head(target: &Target) -> Option<Head> {
     }
 }
 
+/// The state that a tag, branch or snapshot id names.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub(crate) async fn resolve(repository: &Repository, at: &str, name: &str) -> Result<VersionInfo> {
+    let failed = |error| failure("reading tags and branches", name, &error);
+    let tags = repository.list_tags().await.map_err(failed)?;
+    if let Some(tag) = tag_names(at).into_iter().find(|name| tags.contains(name)) {
+        return Ok(VersionInfo::TagRef(tag));
+    }
+    if repository.list_branches().await.map_err(failed)?.contains(at) {
+        return Ok(VersionInfo::BranchTipRef(at.to_owned()));
+    }
+    if let Ok(snapshot) = SnapshotId::try_from(at)
+        && repository.lookup_snapshot(&snapshot).await.is_ok()
+    {
+        return Ok(VersionInfo::SnapshotId(snapshot));
+    }
+    Err(Error::Input(format!(
+        "{name} has no tag, branch or snapshot {at:?}: `s2ice info --json` lists its tags and branches"
+    )))
+}
+
 /// Refuses a store whose layout this program does not know.
 pub(crate) fn check_layout(stamp: &StoreStamp, url: &SourceUrl) -> Result<()> {
     let (url, writer, found, known) = (url.to_string(), stamp.writer.clone(), stamp.layout, LAYOUT_VERSION);
@@ -165,6 +189,20 @@ pub(crate) fn read_stamp(view: &View, url: &SourceUrl) -> Result<Found> {
             serde_json::from_value(stamp.clone()).map(|stamp| Found::Stamp(Box::new(stamp))).map_err(damaged)
         }
     }
+}
+
+/// What the root of a store says that is there and ours.
+///
+/// # Errors
+/// It is another writer's, of another layout, or nothing was written yet.
+pub(crate) fn own_stamp(view: &View, url: &SourceUrl) -> Result<Box<StoreStamp>> {
+    let stamp = match read_stamp(view, url)? {
+        Found::Stamp(stamp) => stamp,
+        Found::Empty => return Err(Error::NoStore { url: url.to_string() }),
+        Found::Foreign => return Err(Error::Foreign { url: url.to_string() }),
+    };
+    check_layout(&stamp, url)?;
+    Ok(stamp)
 }
 
 /// Makes the repository in a place that was found empty.

@@ -113,23 +113,9 @@ impl Target {
     /// [`Error::Locked`] where another process holds it.
     pub fn lock(&self) -> Result<Lock> {
         let Some(root) = self.url.local_root() else { return Ok(Lock { _file: None }) };
-        let path = lock_path(&root);
-        let failed = |source| Error::File { what: "creating", path: path.display().to_string(), source };
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {
-                let heard = touch(&file).map_err(failed)?;
-                self.heard.get_or_init(|| heard);
-                Ok(Lock { _file: Some(file) })
-            }
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::Locked { path: root.display().to_string(), lock: path.display().to_string() })
-            }
-            Err(TryLockError::Error(source)) => Err(failed(source)),
-        }
+        let (lock, heard) = Lock::beside(&root)?;
+        self.heard.get_or_init(|| heard);
+        Ok(lock)
     }
 
     /// As [`Target::lock`], but waits for another process to be done.
@@ -228,6 +214,31 @@ fn touch(mut file: &File) -> std::io::Result<Heard> {
 #[derive(Debug)]
 pub struct Lock {
     _file: Option<File>,
+}
+
+impl Lock {
+    /// Takes the lock of a folder; tells the time of its file system.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] where another process holds it.
+    pub(crate) fn beside(root: &Path) -> Result<(Self, Heard)> {
+        let path = lock_path(root);
+        let failed = |source| Error::File { what: "creating", path: path.display().to_string(), source };
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {
+                let heard = touch(&file).map_err(failed)?;
+                Ok((Self { _file: Some(file) }, heard))
+            }
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::Locked { path: root.display().to_string(), lock: path.display().to_string() })
+            }
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
 }
 
 /// The lock stands beside the store, since Icechunk creates repositories in clean folders only.

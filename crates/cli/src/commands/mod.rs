@@ -3,11 +3,13 @@
 pub mod build;
 pub mod completions;
 pub mod diff;
+pub mod export;
 pub mod gc;
 pub mod index;
 pub mod info;
 pub mod man;
 pub mod manifest;
+pub mod publish;
 pub mod repair;
 pub mod rollback;
 pub mod run;

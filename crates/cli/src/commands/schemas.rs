@@ -21,9 +21,11 @@ pub fn run(folder: &Path, docs: Option<&Path>, python: Option<&Path>) -> Result<
     let schemas = [
         ("build-report", written::<s2ice_store::report::BuildReport>()),
         ("diff-report", written::<s2ice_store::diff::report::DiffReport>()),
+        ("export-report", written::<super::export::ExportReport>()),
         ("gc-report", written::<OfRun<'_, GcReport>>()),
         ("index-report", written::<super::index::IndexReport>()),
         ("info-report", written::<s2ice_store::report::InfoReport>()),
+        ("publish-report", written::<s2ice_store::publish::report::PublishReport>()),
         ("published-report", written::<PublishedReport>()),
         ("repair-report", written::<OfRun<'_, RepairReport>>()),
         ("rollback-report", written::<OfRun<'_, RollbackReport>>()),

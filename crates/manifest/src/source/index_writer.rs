@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::tlm::IndexRow;
 
 use super::location::SourceOptions;
 use super::tlm_parquet::{IndexError, IndexFilter, data_type, read_index};
-use super::whole_file::{beside, write_whole};
+use super::whole_file::{WholeFile, beside, write_whole};
 
 /// Key of the version entry in the Parquet metadata.
 pub const VERSION_KEY: &str = "s2ice:version";
@@ -146,7 +146,7 @@ pub(super) fn write_sorted(
 
 fn replace(
     path: &Path,
-    encode: impl FnOnce(&mut BufWriter<File>) -> Result<(), IndexWriteError>,
+    encode: impl FnOnce(&mut WholeFile) -> Result<(), IndexWriteError>,
 ) -> Result<(), IndexWriteError> {
     write_whole(path, encode, |source| IndexWriteError::Io { path: path.display().to_string(), source })
 }

@@ -1,7 +1,6 @@
 //! Chunk manifests as a Parquet table: one row per reference.
 
-use std::fs::File;
-use std::io::BufWriter;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +9,6 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
-use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
@@ -18,7 +16,7 @@ use crate::assemble::Step;
 use crate::chunk::{Chunk, indices};
 use crate::manifest::{ChunkManifest, Placement};
 use crate::source::location::{SourceError, SourceUrl};
-use crate::source::whole_file::write_whole;
+use crate::source::whole_file::{WholeFile, write_whole};
 
 /// Version of the table, in its key-value metadata as `s2ice.manifest`.
 pub const MANIFEST_VERSION: &str = "1";
@@ -67,6 +65,97 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
+/// The references of a raster.
+#[derive(Debug, Clone)]
+pub struct Referenced<'a> {
+    /// Path of the array.
+    pub array: &'a str,
+    /// Product name.
+    pub product: String,
+    /// The value on the time axis, in milliseconds since 1970-01-01.
+    pub time_ms: i64,
+    /// Address of the file, percent-encoded.
+    pub location: String,
+    /// Of the response that gave the main header.
+    pub etag: Option<&'a str>,
+    /// Of that response, in milliseconds since 1970-01-01.
+    pub last_modified: Option<i64>,
+}
+
+/// Writes a table row by row.
+pub struct ManifestWriter<W: Write + Send> {
+    path: String,
+    parquet: ArrowWriter<W>,
+    rows: Rows,
+    total: u64,
+}
+
+impl<W: Write + Send> ManifestWriter<W> {
+    /// Begins a table; `path` is named in errors, `writer` in the table's metadata.
+    ///
+    /// # Errors
+    /// [`ManifestError`].
+    pub fn new(sink: W, path: &Path, writer: &str) -> Result<Self, ManifestError> {
+        let path = path.display().to_string();
+        let metadata = [("s2ice.manifest", MANIFEST_VERSION), ("s2ice.writer", writer)];
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(parquet::basic::ZstdLevel::default()))
+            .set_key_value_metadata(Some(
+                metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec(),
+            ))
+            .build();
+        let parquet = ArrowWriter::try_new(sink, schema(), Some(properties)).map_err(|error| encode(&path, &error))?;
+        Ok(Self { path, parquet, rows: Rows::default(), total: 0 })
+    }
+
+    /// Adds the references of a raster: chunk indices, first byte and number of bytes of each.
+    ///
+    /// # Errors
+    /// [`ManifestError`].
+    pub fn push(
+        &mut self,
+        raster: &Referenced<'_>,
+        references: impl Iterator<Item = (Vec<u32>, u64, u64)>,
+    ) -> Result<(), ManifestError> {
+        let rows = &mut self.rows;
+        for (chunk, offset, length) in references {
+            rows.array.append_value(raster.array);
+            rows.product.append_value(&raster.product);
+            rows.time.append_value(raster.time_ms);
+            rows.chunk.append_value(chunk.into_iter().map(Some));
+            rows.location.append_value(&raster.location);
+            rows.offset.append_value(offset);
+            rows.length.append_value(length);
+            rows.etag.append_option(raster.etag);
+            rows.modified.append_option(raster.last_modified);
+            rows.count += 1;
+            self.total += 1;
+        }
+        if self.rows.count >= BATCH { self.flush() } else { Ok(()) }
+    }
+
+    /// Ends the table; gives its number of rows.
+    ///
+    /// # Errors
+    /// [`ManifestError`].
+    pub fn finish(mut self) -> Result<u64, ManifestError> {
+        if self.rows.count > 0 {
+            self.flush()?;
+        }
+        self.parquet.close().map_err(|error| encode(&self.path, &error))?;
+        Ok(self.total)
+    }
+
+    fn flush(&mut self) -> Result<(), ManifestError> {
+        let batch = self.rows.take().map_err(|error| encode(&self.path, &error))?;
+        self.parquet.write(&batch).map_err(|error| encode(&self.path, &error))
+    }
+}
+
+fn encode(path: &str, error: &dyn std::error::Error) -> ManifestError {
+    ManifestError::Encode { path: path.to_owned(), detail: error.to_string() }
+}
+
 /// An array's manifest and the path it stands for.
 #[derive(Debug, Clone, Copy)]
 pub struct NamedManifest<'a> {
@@ -90,64 +179,39 @@ pub fn write_manifest(
     writer: &str,
 ) -> Result<u64, ManifestError> {
     let io = |source| ManifestError::File { path: path.display().to_string(), source };
-    write_whole(path, |sink| write_to(sink, path, arrays, steps, source, writer), io)
+    write_whole(path, |sink| write_to(ManifestWriter::new(sink, path, writer)?, arrays, steps, source), io)
 }
 
 fn write_to(
-    sink: &mut BufWriter<File>,
-    path: &Path,
+    mut table: ManifestWriter<&mut WholeFile>,
     arrays: &[NamedManifest<'_>],
     steps: &[Step],
     source: &SourceUrl,
-    writer: &str,
 ) -> Result<u64, ManifestError> {
-    let encode =
-        |error: ParquetError| ManifestError::Encode { path: path.display().to_string(), detail: error.to_string() };
-    let arrow =
-        |error: ArrowError| ManifestError::Encode { path: path.display().to_string(), detail: error.to_string() };
-    let metadata = [("s2ice.manifest", MANIFEST_VERSION), ("s2ice.writer", writer)];
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(parquet::basic::ZstdLevel::default()))
-        .set_key_value_metadata(Some(
-            metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec(),
-        ))
-        .build();
-    let mut parquet = ArrowWriter::try_new(sink, schema(), Some(properties)).map_err(encode)?;
     let prefix = source.prefix();
-    let mut rows = Rows::default();
-    let mut total = 0;
     for array in arrays {
         for (index, step) in steps.iter().enumerate() {
             let Some(raster) = array.manifest.at(index).and_then(Placement::file) else { continue };
-            // The raster's path is already encoded, as references want it.
-            let location = format!("{prefix}{}", raster.path);
-            let product = step.id.to_string();
             let time = u32::try_from(index).unwrap_or(u32::MAX);
-            for (row, column, chunk) in raster.chunks() {
-                let Chunk::Range(range) = chunk else { continue };
-                let chunk = indices(array.has_components, time, row, column);
-                rows.array.append_value(array.path);
-                rows.product.append_value(&product);
-                rows.time.append_value(step.time_ms);
-                rows.chunk.append_value(chunk.into_iter().map(Some));
-                rows.location.append_value(&location);
-                rows.offset.append_value(range.offset());
-                rows.length.append_value(range.length());
-                rows.etag.append_option(raster.etag.as_deref());
-                rows.modified.append_option(raster.last_modified.map(|t| t.timestamp_millis()));
-                rows.count += 1;
-                total += 1;
-            }
-            if rows.count >= BATCH {
-                parquet.write(&rows.take().map_err(arrow)?).map_err(encode)?;
-            }
+            let references = raster.chunks().filter_map(|(row, column, chunk)| match chunk {
+                Chunk::Range(range) => {
+                    Some((indices(array.has_components, time, row, column), range.offset(), range.length()))
+                }
+                Chunk::Missing => None,
+            });
+            let referenced = Referenced {
+                array: array.path,
+                product: step.id.to_string(),
+                time_ms: step.time_ms,
+                // The raster's path is already encoded, as references want it.
+                location: format!("{prefix}{}", raster.path),
+                etag: raster.etag.as_deref(),
+                last_modified: raster.last_modified.map(|time| time.timestamp_millis()),
+            };
+            table.push(&referenced, references)?;
         }
     }
-    if rows.count > 0 {
-        parquet.write(&rows.take().map_err(arrow)?).map_err(encode)?;
-    }
-    parquet.close().map_err(encode)?;
-    Ok(total)
+    table.finish()
 }
 
 #[derive(Default)]

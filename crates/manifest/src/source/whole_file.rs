@@ -2,40 +2,84 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufWriter, Error, ErrorKind};
+use std::io::{BufWriter, Error, ErrorKind, IntoInnerError, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes a file through `write`. Readers see the old file or the new one; where anything fails, the old one stays and
-/// nothing else is left. `io` makes the caller's error of one of the file system.
+/// A file on its way. Readers see the old file or, once it is finished, the new one; of a file that is dropped before
+/// nothing is left.
+pub struct WholeFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    sink: Option<BufWriter<File>>,
+}
+
+impl WholeFile {
+    /// Begins a file that will stand at `path`.
+    ///
+    /// # Errors
+    /// That of the file system; something else than a file is there.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        if path.file_name().is_none() {
+            return Err(ErrorKind::InvalidFilename.into());
+        }
+        // A device would be replaced by a file.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(Error::other("it is no file that can be written whole"));
+        }
+        let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
+        let sink = Some(BufWriter::new(File::create(&temporary)?));
+        Ok(Self { path: path.to_owned(), temporary, sink })
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// That of the file system.
+    pub fn finish(mut self) -> Result<(), Error> {
+        let Some(sink) = self.sink.take() else { return Ok(()) };
+        let moved = sink.into_inner().map_err(IntoInnerError::into_error).and_then(|file| {
+            file.sync_all()?;
+            std::fs::rename(&self.temporary, &self.path)
+        });
+        if moved.is_err() {
+            // The first error is the one to tell.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+        moved
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        self.sink.as_mut().map_or(Ok(0), |sink| sink.write(bytes))
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.sink.as_mut().map_or(Ok(()), BufWriter::flush)
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if self.sink.take().is_some() {
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Writes a file through `write`, whole or not at all. `io` makes the caller's error of one of the file system.
 ///
 /// # Errors
 /// That of `write`, or the file system's.
 pub fn write_whole<T, E>(
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<T, E>,
+    write: impl FnOnce(&mut WholeFile) -> Result<T, E>,
     io: impl Fn(Error) -> E,
 ) -> Result<T, E> {
-    if path.file_name().is_none() {
-        return Err(io(ErrorKind::InvalidFilename.into()));
-    }
-    // A device would be replaced by a file.
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(io(Error::other("it is no file that can be written whole")));
-    }
-    let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
-    let result = (|| {
-        let mut sink = BufWriter::new(File::create(&temporary).map_err(&io)?);
-        let written = write(&mut sink)?;
-        let file = sink.into_inner().map_err(|error| io(error.into_error()))?;
-        file.sync_all().map_err(&io)?;
-        std::fs::rename(&temporary, path).map_err(&io)?;
-        Ok(written)
-    })();
-    if result.is_err() {
-        // The first error is the one to tell.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
+    let mut file = WholeFile::create(path).map_err(&io)?;
+    let written = write(&mut file)?;
+    file.finish().map_err(io)?;
+    Ok(written)
 }
 
 /// A hidden file beside another.
@@ -49,8 +93,6 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::io::Write;
-
     use super::*;
 
     #[test]
@@ -59,7 +101,7 @@ mod tests {
         let path = folder.path().join("x.txt");
         let names = || std::fs::read_dir(folder.path()).unwrap().count();
         let put = |text: &'static str, fails: bool| {
-            let write = |sink: &mut BufWriter<File>| {
+            let write = |sink: &mut WholeFile| {
                 sink.write_all(text.as_bytes())?;
                 if fails { Err(Error::other("no more")) } else { Ok(text.len()) }
             };

@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use icechunk::Repository;
-use icechunk::format::SnapshotId;
 use icechunk::repository::VersionInfo;
 use serde_json::Value;
 
@@ -29,12 +28,12 @@ use report::{
     ColumnDifference, DIFF_REPORT_VERSION, DiffReport, DiffSide, MetadataDifference, NodeDifference, NodeKind, OnlyIn,
     ReferenceDifference,
 };
-use side::{Side, failure, tree};
+use side::{Side, tree};
 
 use crate::config;
-use crate::error::{Error, Result};
-use crate::housekeeping::tag_names;
+use crate::error::{Error, Result, failure};
 use crate::plan::STAMP;
+use crate::repository::resolve;
 use crate::target::Target;
 
 /// Columns of products that say how a store came to be and nothing of what is in it.
@@ -113,26 +112,6 @@ async fn open(target: &Target, at: Option<&str>) -> Result<Side> {
         Some(at) => resolve(&repository, at, &name).await?,
     };
     Side::open(&repository, &at, name).await
-}
-
-/// The state that a tag, branch or snapshot id names.
-async fn resolve(repository: &Repository, at: &str, name: &str) -> Result<VersionInfo> {
-    let failed = |error| failure("reading tags and branches", name, &error);
-    let tags = repository.list_tags().await.map_err(failed)?;
-    if let Some(tag) = tag_names(at).into_iter().find(|name| tags.contains(name)) {
-        return Ok(VersionInfo::TagRef(tag));
-    }
-    if repository.list_branches().await.map_err(failed)?.contains(at) {
-        return Ok(VersionInfo::BranchTipRef(at.to_owned()));
-    }
-    if let Ok(snapshot) = SnapshotId::try_from(at)
-        && repository.lookup_snapshot(&snapshot).await.is_ok()
-    {
-        return Ok(VersionInfo::SnapshotId(snapshot));
-    }
-    Err(Error::Input(format!(
-        "{name} has no tag, branch or snapshot {at:?}: `s2ice info --json` lists its tags and branches"
-    )))
 }
 
 async fn compare(mut left: Side, mut right: Side, options: &DiffOptions) -> Result<DiffReport> {

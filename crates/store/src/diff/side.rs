@@ -16,7 +16,7 @@ use tokio::sync::RwLock;
 
 use super::column::Form;
 use super::report::NodeKind;
-use crate::error::{Error, Result, one_line};
+use crate::error::{Error, Result, failure};
 use crate::plan::{LAYOUT_VERSION, root_stamp, stamp_of};
 
 /// One state of a store.
@@ -238,9 +238,4 @@ pub(super) fn tree(path: &str) -> &str {
     let Some(rest) = path.strip_prefix("/eras/") else { return "" };
     let name = rest.find('/').unwrap_or(rest.len());
     &path[.."/eras/".len() + name]
-}
-
-/// As [`crate::error::icechunk_error`], for a store that may have no address.
-pub(super) fn failure(what: &'static str, name: &str, error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::Icechunk { what, url: name.to_owned(), detail: one_line(error) }
 }

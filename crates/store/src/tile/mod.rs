@@ -44,6 +44,7 @@ pub use self::settings::{
     Bearing, BuildSettings, HeaderPolicy, MemoryPlace, Occasion, Recheck, Wrong, definition as settings_definition,
     schema as settings_schema, without_value,
 };
+pub(crate) use self::wanted::Wanted;
 
 use self::prepare::{Prepared, nothing, prepare};
 use self::settings::one_store;

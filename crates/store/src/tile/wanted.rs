@@ -21,7 +21,15 @@ pub struct Wanted {
 
 impl Wanted {
     pub fn of(settings: &BuildSettings) -> Result<Self> {
-        Ok(Self { level: settings.level, globs: globs(&settings.arrays, settings.level)? })
+        Self::new(&settings.arrays, settings.level)
+    }
+
+    /// What these globs of paths match; everything where there is none.
+    ///
+    /// # Errors
+    /// One is no glob, or no array of the level can match it.
+    pub fn new(arrays: &[String], level: Level) -> Result<Self> {
+        Ok(Self { level, globs: globs(arrays, level)? })
     }
 
     pub fn admits(&self, asset: Asset) -> bool {

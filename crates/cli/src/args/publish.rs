@@ -1,0 +1,56 @@
+//! Arguments of `s2ice publish`.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::StoreArgs;
+
+/// `s2ice publish`.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(
+    after_help = "For example: s2ice publish stores/* --out s3://public/sentinel2 --base-url https://public.s3.amazonaws.com/sentinel2\n\
+                  A store on this machine is copied into the publication; one on object storage is named where it lies. \
+                  Only what changed is written, and nothing is written over that s2ice did not publish."
+)]
+pub struct PublishArgs {
+    /// Addresses of stores, or configuration files (TOML) of `s2ice run`, whose stores are meant.
+    #[arg(required = true, value_name = "STORE|CONFIG")]
+    #[serde(skip)]
+    pub stores: Vec<String>,
+    /// Folder or bucket to publish in.
+    #[arg(long, value_name = "DIR|URL")]
+    #[serde(skip)]
+    pub out: String,
+    /// Address at which others reach that folder or bucket.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip)]
+    pub base_url: String,
+    /// Title of the catalogue.
+    #[arg(long, default_value = "Sentinel-2 as time series")]
+    #[serde(skip)]
+    pub title: String,
+    /// Where others reach the product files of copied stores, where not at the address that the stores name.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip)]
+    pub source_url: Option<String>,
+    /// Take stores that are not named out of the publication.
+    #[arg(long)]
+    #[serde(skip)]
+    pub prune: bool,
+    /// Do not look afterwards what a stranger meets at the base URL.
+    #[arg(long)]
+    #[serde(skip)]
+    pub no_look: bool,
+    /// An option of the place to publish in, such as endpoint=https://host or profile=public, or setting of its client
+    /// (repeatable).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub out_option: Vec<String>,
+    /// An option of the product files' place, such as anonymous=true or region=eu-central-1 (repeatable).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub source_option: Vec<String>,
+    /// How to reach the stores.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub store_options: StoreArgs,
+}

@@ -1,0 +1,8 @@
+//! A store written out in forms that other readers know.
+
+mod cube;
+pub mod manifest;
+
+pub use cube::{Cube, Raster, Selection};
+
+pub use crate::held::HeldReference;

@@ -1,0 +1,265 @@
+//! A repository copied to where others reach it.
+//!
+//! Objects that never change are copied first; then the one that holds branches, tags and configuration is made anew, in one
+//! conditional write: a reader sees the former state or the whole new one. The copy has the states of the original that were
+//! published, a configuration for its own place, and no history of changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::TryStreamExt;
+use icechunk::asset_manager::AssetManager;
+use icechunk::format::format_constants::SpecVersionBin;
+use icechunk::format::repo_info::{RepoInfo, UpdateInfo, UpdateType};
+use icechunk::format::snapshot::SnapshotInfo;
+use icechunk::format::{IcechunkFormatError, IcechunkResult, SnapshotId};
+use icechunk::repository::{RepositoryError, RepositoryErrorKind};
+use icechunk::virtual_chunks::VirtualChunkContainer;
+use icechunk::{Repository, RepositoryConfig};
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions};
+use s2ice_manifest::source::location::Source;
+use serde_json::Value;
+
+use crate::config;
+use crate::error::{Error, Result, icechunk_error, one_line};
+use crate::housekeeping::{last_update, published_at};
+use crate::repository::{Opened, own_stamp};
+use crate::target::Target;
+
+/// Folders of objects that never change once they are written.
+const LASTING: [&str; 4] = ["chunks/", "manifests/", "snapshots/", "transactions/"];
+
+/// Objects copied at a time.
+const CONCURRENCY: usize = 8;
+
+/// Objects of a repository that are listed at the most.
+const MOST_OBJECTS: usize = 1 << 22;
+
+/// In the repository's metadata: whose copy it is.
+const MARK: &str = "s2ice:copy-of";
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Objects written.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// True where the copy is in another state than before.
+    pub moved: bool,
+}
+
+/// Brings the copy of a store up to date, or makes it. References lead through `container` where there is one, which must
+/// have the name that they use, else where they do in the original.
+///
+/// # Errors
+/// There is no store of ours at `from`; `to` holds something that no copy made; the two hold different tiles; reading or
+/// writing failed.
+pub async fn copy(
+    from: &Target,
+    to: &Target,
+    container: Option<&VirtualChunkContainer>,
+    clock: fn() -> DateTime<Utc>,
+) -> Result<Copied> {
+    let original = Opened::open(from).await?.ok_or_else(|| Error::NoStore { url: from.url().to_string() })?;
+    let stamp = own_stamp(&original.view, from.url())?;
+    let Some(info) = &original.head.info else {
+        return Err(Error::Request(format!(
+            "{} is of Icechunk's first format, in which a copy cannot change as a whole: build it with --spec 2, or publish \
+             it where it is",
+            from.url()
+        )));
+    };
+    let mark = format!("{} {}", stamp.tile, stamp.level);
+    let _lock = to.lock()?;
+    let held = held(to, &mark).await?;
+    let config = configuration(from, to, container).await?;
+    if held.as_ref().is_some_and(|held| is_same(info, held, &config).unwrap_or(false)) {
+        return Ok(Copied::default());
+    }
+    let mut copied = objects(from, to, held.is_none()).await?;
+    let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("writing the copy", to.url(), error);
+    let change = |former: Option<&RepoInfo>, backup: Option<&str>| {
+        renewed(info, former, backup, &config, &mark, clock()).map(Arc::new).map_err(format)
+    };
+    let manager = manager(to, &config).await?;
+    let written = match held {
+        None => {
+            let info = change(None, None).map_err(|error| failed(&error))?;
+            manager.create_repo_info(info).await
+        }
+        Some(_) => {
+            let retries = config.repo_update_retries();
+            manager.update_repo_info(retries, |held, backup, _| change(Some(&held), Some(backup))).await
+        }
+    };
+    written.map_err(|error| match error.kind {
+        RepositoryErrorKind::RepoInfoUpdated => Error::Conflict { url: to.url().to_string() },
+        _ => failed(&error),
+    })?;
+    copied.moved = true;
+    Ok(copied)
+}
+
+/// The copy that is there; `None` where it has to be made.
+async fn held(to: &Target, mark: &str) -> Result<Option<Arc<RepoInfo>>> {
+    let Some(opened) = Opened::open(to).await? else { return Ok(None) };
+    let foreign = || {
+        Error::Request(format!(
+            "{} holds a repository that `s2ice publish` did not copy there: name another place for the publication",
+            to.url()
+        ))
+    };
+    let info = opened.head.info.ok_or_else(foreign)?;
+    let metadata = info.metadata().map_err(|error| icechunk_error("reading the copy", to.url(), &error))?;
+    match metadata.get(MARK).and_then(Value::as_str) {
+        Some(held) if held == mark => Ok(Some(info)),
+        Some(held) => {
+            Err(Error::OtherTile { url: to.url().to_string(), found: held.to_owned(), wanted: mark.to_owned() })
+        }
+        None => Err(foreign()),
+    }
+}
+
+/// The configuration of the copy: that of the original, but for how its own place is written and read.
+async fn configuration(
+    from: &Target,
+    to: &Target,
+    container: Option<&VirtualChunkContainer>,
+) -> Result<RepositoryConfig> {
+    let fetched = Repository::fetch_config(from.storage()).await;
+    let fetched = fetched.map_err(|error| icechunk_error("reading the store", from.url(), &error))?;
+    let mut config = fetched.map(|(config, _)| config).unwrap_or_default();
+    let storage = config.storage.take().unwrap_or_default();
+    config.storage =
+        Some(if to.url().local_root().is_some() { storage } else { config::with_conditional_writes(storage) });
+    if let Some(container) = container {
+        let named = config.virtual_chunk_containers().map(|held| held.name().map(str::to_owned)).collect::<Vec<_>>();
+        if named != [container.name().map(str::to_owned)] {
+            return Err(Error::Request(format!(
+                "the references of {} do not lead through one named container, so their source cannot be another one in \
+                 its copy",
+                from.url()
+            )));
+        }
+        config.clear_virtual_chunk_containers();
+        config.set_virtual_chunk_container(container.clone()).map_err(Error::Request)?;
+    }
+    Ok(config)
+}
+
+/// True where nothing would change.
+fn is_same(info: &RepoInfo, held: &RepoInfo, config: &RepositoryConfig) -> IcechunkResult<bool> {
+    let tags = |info: &RepoInfo| -> IcechunkResult<BTreeMap<String, SnapshotId>> {
+        Ok(info.tags()?.map(|(name, id)| (name.to_owned(), id)).collect())
+    };
+    Ok(info.resolve_branch("main")? == held.resolve_branch("main")?
+        && tags(info)? == tags(held)?
+        && held.config()?.as_ref() == Some(config))
+}
+
+/// Copies the lasting objects that the copy lacks.
+async fn objects(from: &Target, to: &Target, is_new: bool) -> Result<Copied> {
+    let lasting = |path: &String| LASTING.iter().any(|folder| path.starts_with(folder));
+    let original = from.files(MOST_OBJECTS).await?;
+    let there: BTreeSet<String> = to.files(MOST_OBJECTS).await?.into_iter().collect();
+    // What a copy left that was interrupted is taken over.
+    let known: BTreeSet<&String> = original.iter().filter(|path| lasting(path)).collect();
+    if is_new && there.iter().any(|path| !known.contains(path)) {
+        return Err(Error::Occupied { url: to.url().to_string() });
+    }
+    let source = Source::open(from.url(), from.options())?;
+    if let Some(root) = to.url().local_root() {
+        let failed = |source| Error::File { what: "creating", path: root.display().to_string(), source };
+        std::fs::create_dir_all(&root).map_err(failed)?;
+    }
+    let place = Source::open(to.url(), to.options())?;
+    let missing = known.into_iter().filter(|path| !there.contains(*path)).map(Ok::<_, Error>);
+    let copied = futures::stream::iter(missing).map_ok(|path| object(&source, &place, path));
+    copied
+        .try_buffer_unordered(CONCURRENCY)
+        .try_fold(Copied::default(), |sum, bytes| async move {
+            Ok(Copied { objects: sum.objects + 1, bytes: sum.bytes + bytes, ..sum })
+        })
+        .await
+}
+
+/// Copies one object; gives its size.
+async fn object(from: &Source, to: &Source, path: &str) -> Result<u64> {
+    let failed = |what: &'static str, url: &Source, error: object_store::Error| Error::Icechunk {
+        what,
+        url: url.url().to_string(),
+        detail: one_line(&error),
+    };
+    let (source, place): (Path, Path) = (from.join(path)?, to.join(path)?);
+    let got = from.store().get(&source).await.map_err(|error| failed("reading the store", from, error))?;
+    let bytes = got.bytes().await.map_err(|error| failed("reading the store", from, error))?;
+    let size = bytes.len() as u64;
+    let options = PutOptions { mode: PutMode::Overwrite, ..PutOptions::default() };
+    let put = to.store().put_opts(&place, bytes.into(), options).await;
+    put.map_err(|error| failed("writing the copy", to, error))?;
+    Ok(size)
+}
+
+async fn manager(to: &Target, config: &RepositoryConfig) -> Result<AssetManager> {
+    let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("writing the copy", to.url(), error);
+    let storage = to.storage();
+    let defaults = storage.default_settings().await.map_err(|error| failed(&error))?;
+    let settings = config.storage.clone().map_or(defaults.clone(), |own| defaults.merge(own));
+    Ok(AssetManager::new_no_cache(
+        storage,
+        settings,
+        SpecVersionBin::V2,
+        config.compression().level(),
+        config.max_concurrent_requests(),
+    ))
+}
+
+/// What the copy says of branches and tags: `main`, and the states that were published.
+fn renewed(
+    info: &RepoInfo,
+    former: Option<&RepoInfo>,
+    backup: Option<&str>,
+    config: &RepositoryConfig,
+    mark: &str,
+    now: DateTime<Utc>,
+) -> IcechunkResult<RepoInfo> {
+    let mut metadata = info.metadata()?;
+    metadata.insert(MARK.to_owned(), mark.into());
+    let own = |(name, _): &(&str, SnapshotId)| published_at(name).is_some();
+    let snapshots = info.all_snapshots()?.collect::<IcechunkResult<Vec<SnapshotInfo>>>()?;
+    let (time, previous) = match former {
+        Some(former) => {
+            let time = now.max(last_update(former)? + TimeDelta::microseconds(1));
+            (time, former.latest_updates()?.collect::<IcechunkResult<Vec<_>>>()?)
+        }
+        None => (now, Vec::new()),
+    };
+    let update_type =
+        if former.is_some() { UpdateType::MetadataChangedUpdate } else { UpdateType::RepoInitializedUpdate };
+    let updates = config.num_updates_per_repo_info_file();
+    // Encoded by Icechunk itself.
+    let encoded = info.set_config(SpecVersionBin::V2, config, "", updates)?.config_bytes_raw()?;
+    RepoInfo::new(
+        SpecVersionBin::V2,
+        info.tags()?.filter(own),
+        info.branches()?.filter(|(name, _)| *name == "main"),
+        info.deleted_tags()?,
+        snapshots,
+        &metadata,
+        UpdateInfo { update_type, update_time: time, previous_updates: previous.into_iter().map(Ok) },
+        backup,
+        updates,
+        former.map(RepoInfo::repo_before_updates).transpose()?.flatten(),
+        encoded.as_deref(),
+        info.enabled_feature_flags()?,
+        info.disabled_feature_flags()?,
+        &info.status()?,
+    )
+}
+
+fn format(error: IcechunkFormatError) -> RepositoryError {
+    RepositoryError::capture(RepositoryErrorKind::FormatError(error.kind))
+}

@@ -1,0 +1,34 @@
+//! The documents of a publication: which there are, and where.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::ledger::Document;
+use super::publication::Publishing;
+use super::row::Row;
+use super::stac;
+use super::subject::Subject;
+use crate::error::{Error, Result};
+
+/// The catalog of everything.
+pub(super) const CATALOG: &str = "catalog.json";
+
+/// Those of a store.
+pub(super) fn of_store(subject: &Subject, settings: &Publishing) -> Result<Vec<Document>> {
+    Ok(vec![json(format!("{}/collection.json", subject.id), &stac::collection(subject, settings))?])
+}
+
+/// Those of a zone.
+pub(super) fn of_zone(zone: &str, rows: &[Row], settings: &Publishing) -> Result<Vec<Document>> {
+    Ok(vec![json(format!("zones/{zone}/catalog.json"), &stac::of_zone(zone, rows, settings))?])
+}
+
+/// Those of the whole publication.
+pub(super) fn of_all(rows: &[Row], settings: &Publishing) -> Result<Vec<Document>> {
+    Ok(vec![json(CATALOG.to_owned(), &stac::catalog(rows, settings))?])
+}
+
+fn json(path: String, value: &Value) -> Result<Document> {
+    let text = serde_json::to_vec_pretty(value).map_err(|error| Error::Input(format!("{path}: {error}")))?;
+    Ok(Document { path, bytes: Bytes::from(text) })
+}

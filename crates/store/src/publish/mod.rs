@@ -1,0 +1,20 @@
+//! What makes stores public: copies where others reach them, and documents that tell of them.
+
+mod copy;
+mod documents;
+mod footprint;
+mod ledger;
+mod place;
+mod publication;
+pub mod report;
+mod row;
+mod stac;
+mod stranger;
+mod subject;
+
+pub use copy::{Copied, copy};
+pub use footprint::Footprint;
+pub use publication::{Publishing, publish};
+pub use row::{CLEAR, Row};
+pub use stranger::{Hindrance, Trial};
+pub use subject::{Reached, Subject};

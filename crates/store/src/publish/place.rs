@@ -1,0 +1,112 @@
+//! The folder or bucket in which a publication lies.
+
+use bytes::Bytes;
+use object_store::{Attribute, Attributes, ObjectStoreExt, PutMode, PutOptions};
+use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, SourceUrl};
+
+use crate::error::{Error, Result, one_line};
+use crate::target::Lock;
+
+/// Largest file of a publication that is read back, bytes.
+const LARGEST: u64 = 1 << 28;
+
+/// A place that files are written to.
+pub(super) struct Place {
+    source: Source,
+}
+
+impl Place {
+    /// Opens a place; a folder is made where there is none.
+    ///
+    /// # Errors
+    /// The address or the options cannot be used, or it is a web server.
+    pub(super) fn open(url: &SourceUrl, options: &SourceOptions) -> Result<Self> {
+        if let Some(root) = url.local_root() {
+            let failed = |source| Error::File { what: "creating", path: root.display().to_string(), source };
+            std::fs::create_dir_all(&root).map_err(failed)?;
+        }
+        Ok(Self { source: Source::open(url, options)? })
+    }
+
+    /// Keeps others from publishing in a folder meanwhile; elsewhere the ledger is written under a condition.
+    ///
+    /// # Errors
+    /// [`Error::Locked`].
+    pub(super) fn lock(&self) -> Result<Option<Lock>> {
+        self.url().local_root().map(|root| Lock::beside(&root).map(|(lock, _)| lock)).transpose()
+    }
+
+    /// Its address.
+    pub(super) fn url(&self) -> &SourceUrl {
+        self.source.url()
+    }
+
+    /// A file; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Location`] where the place does not answer.
+    pub(super) async fn read(&self, path: &str) -> Result<Option<Bytes>> {
+        match self.source.get_all(path, LARGEST).await {
+            Ok(fetched) => Ok(Some(fetched.bytes)),
+            Err(SourceError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes a file as a whole. One that nobody may have made before is not written over.
+    ///
+    /// # Errors
+    /// [`Error::Request`] where a file is there that is not to be written over; [`Error::Icechunk`] where writing fails.
+    pub(super) async fn write(&self, path: &str, bytes: Bytes, is_known: bool) -> Result<()> {
+        let name = self.source.join(path)?;
+        let mode = if is_known { PutMode::Overwrite } else { PutMode::Create };
+        let mut attributes = Attributes::new();
+        // A file system keeps no types; its web server tells them by the name.
+        if self.url().local_root().is_none() {
+            attributes.insert(Attribute::ContentType, content_type(path).into());
+        }
+        let options = PutOptions { mode, attributes, ..PutOptions::default() };
+        match self.source.store().put_opts(&name, bytes.into(), options).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => Err(Error::Request(format!(
+                "{} holds a file {path} that s2ice did not publish: name another place, or remove it",
+                self.url()
+            ))),
+            Err(error) => Err(Error::Icechunk {
+                what: "writing the publication",
+                url: self.url().to_string(),
+                detail: one_line(&error),
+            }),
+        }
+    }
+
+    /// Removes a file; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// [`Error::Icechunk`].
+    pub(super) async fn remove(&self, path: &str) -> Result<()> {
+        match self.source.store().delete(&self.source.join(path)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Error::Icechunk {
+                what: "removing from the publication",
+                url: self.url().to_string(),
+                detail: one_line(&error),
+            }),
+        }
+    }
+}
+
+/// The media type of a file of a publication, by its name.
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("json") => "application/json",
+        Some("geojson") => "application/geo+json",
+        Some("parquet") => "application/vnd.apache.parquet",
+        Some("png") => "image/png",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}

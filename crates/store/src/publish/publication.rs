@@ -1,0 +1,289 @@
+//! `s2ice publish`: brings a publication in step with stores, batch by batch, so that a killed one goes on where it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use icechunk::virtual_chunks::VirtualChunkContainer;
+use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+
+use super::copy::{Copied, copy};
+use super::documents;
+use super::ledger::{Document, Entry, Ledger, Written, fingerprint};
+use super::place::Place;
+use super::report::{PublishReport, Published};
+use super::row::Row;
+use super::stranger::look;
+use super::subject::{Reached, Subject};
+use crate::config;
+use crate::error::{Error, Result};
+use crate::progress::{Phase, Progress};
+use crate::report::REPORT_VERSION;
+use crate::repository::head;
+use crate::runs::read_last_run;
+use crate::target::Target;
+
+/// Stores read at a time.
+const CONCURRENCY: usize = 8;
+
+/// Stores whose documents are written together.
+const BATCH: usize = 64;
+
+/// The ledger of the whole publication.
+const ROOT: &str = "publication.json";
+
+/// How and where to publish.
+#[derive(Debug, Clone)]
+pub struct Publishing {
+    /// Folder or bucket.
+    pub place: SourceUrl,
+    /// How that is written.
+    pub options: SourceOptions,
+    /// Address at which others reach that place; with a slash at its end.
+    pub base_url: String,
+    /// Title of the catalogue.
+    pub title: String,
+    /// Where others reach the product files, and how; that of the stores themselves where there is none.
+    pub source: Option<(SourceUrl, SourceOptions)>,
+    /// Take stores that are not among the given ones out of the publication.
+    pub prune: bool,
+    /// See afterwards what a stranger meets.
+    pub look: bool,
+    /// Name of the run.
+    pub run: String,
+    /// Program and version.
+    pub writer: String,
+    /// This host's clock.
+    pub clock: fn() -> DateTime<Utc>,
+}
+
+/// Publishes stores.
+///
+/// # Errors
+/// A store cannot be read; two are of the same tile and level; the place holds what was not published there, or cannot be
+/// written.
+pub async fn publish(stores: &[Target], settings: &Publishing, progress: &dyn Progress) -> Result<PublishReport> {
+    let place = Place::open(&settings.place, &settings.options)?;
+    let _lock = place.lock()?;
+    let root = Ledger::read(&place, ROOT).await?;
+    let mut zones = BTreeMap::new();
+    for zone in &root.zones {
+        zones.insert(zone.clone(), Ledger::read(&place, &ledger_of(zone)).await?);
+    }
+    let mut work = Work { settings, place, root, zones, report: PublishReport::new(settings) };
+    progress.begin(Phase::Stores, Some(stores.len() as u64));
+    let mut named = BTreeSet::new();
+    for batch in stores.chunks(BATCH) {
+        let made = futures::stream::iter(batch.iter().map(Ok::<_, Error>)).map_ok(|store| work.made(store, progress));
+        let made: Vec<Made> = made.try_buffered(CONCURRENCY).try_collect().await?;
+        for one in &made {
+            if !named.insert(one.id.clone()) {
+                return Err(Error::Request(format!(
+                    "two of the stores are {}: publish them in places of their own",
+                    one.id
+                )));
+            }
+        }
+        work.put(made).await?;
+    }
+    progress.end();
+    if settings.prune {
+        work.prune(&named).await?;
+    }
+    work.close().await
+}
+
+/// Where the ledger of a zone lies.
+fn ledger_of(zone: &str) -> String {
+    format!("zones/{zone}/ledger.json")
+}
+
+/// What became of a store.
+struct Made {
+    id: String,
+    made_of: String,
+    /// `None` where nothing changed.
+    new: Option<(Row, Vec<Document>)>,
+    copied: Copied,
+}
+
+struct Work<'a> {
+    settings: &'a Publishing,
+    place: Place,
+    root: Ledger,
+    zones: BTreeMap<String, Ledger>,
+    report: PublishReport,
+}
+
+impl Work<'_> {
+    /// Reads a store where it changed, copies it where nobody else reaches it, and makes its documents.
+    async fn made(&self, store: &Target, progress: &dyn Progress) -> Result<Made> {
+        let made_of = self.fingerprint(store).await?;
+        let known = self.zones.values().flat_map(|zone| &zone.stores).find(|(_, entry)| entry.made_of == made_of);
+        let made = match known {
+            Some((id, _)) => Made { id: id.clone(), made_of, new: None, copied: Copied::default() },
+            None => {
+                let mut subject = Subject::read(store).await?;
+                let copied = self.copied(store, &mut subject).await?;
+                let documents = documents::of_store(&subject, self.settings)?;
+                Made { id: subject.id.clone(), made_of, new: Some((Row::of(&subject), documents)), copied }
+            }
+        };
+        progress.advance(1);
+        Ok(made)
+    }
+
+    /// All that the documents of a store are made of.
+    async fn fingerprint(&self, store: &Target) -> Result<String> {
+        let (head, last) = futures::join!(head(store), read_last_run(store));
+        let head = head.ok_or_else(|| Error::NoStore { url: store.url().to_string() })?;
+        let tags = head.info.as_ref().and_then(|info| info.tags().ok());
+        let tags: Vec<String> = tags.into_iter().flatten().map(|(name, _)| name.to_owned()).collect();
+        let last = last?.map(|last| serde_json::to_string(&last).unwrap_or_default());
+        let Publishing { place, base_url, title, source, writer, .. } = self.settings;
+        let source = source.as_ref().map(|(url, _)| url.to_string());
+        let text = format!(
+            "{}\n{}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{source:?}\n{writer}",
+            store.url(),
+            head.main
+        );
+        Ok(fingerprint(text.as_bytes()))
+    }
+
+    /// Copies a store that lies on this machine into the publication.
+    async fn copied(&self, store: &Target, subject: &mut Subject) -> Result<Copied> {
+        if !subject.store.is_local() {
+            return Ok(Copied::default());
+        }
+        let path = format!("{}/store", subject.id);
+        let place = SourceUrl::parse(&format!("{}{path}", self.settings.place.prefix()))?;
+        let container = self.container(subject)?;
+        let target = Target::open(place, self.settings.options.clone()).await?;
+        let copied = copy(store, &target, container.as_ref(), self.settings.clock).await?;
+        let url = format!("{}{path}/", self.settings.base_url);
+        subject.store = Reached::of_the_web(url);
+        if let Some((url, options)) = &self.settings.source {
+            let reached = Reached::by(url, &Source::check(url, options)?);
+            subject.sources.values_mut().for_each(|source| *source = reached.clone());
+        }
+        Ok(copied)
+    }
+
+    /// The container of a copy, where its product files are reached elsewhere.
+    fn container(&self, subject: &Subject) -> Result<Option<VirtualChunkContainer>> {
+        let Some((url, options)) = &self.settings.source else { return Ok(None) };
+        let name = subject.sources.keys().next().map(String::as_str).unwrap_or_default();
+        config::container(name, url, &Source::check(url, options)?).map(Some)
+    }
+
+    /// Writes what was made, zone by zone.
+    async fn put(&mut self, made: Vec<Made>) -> Result<()> {
+        let mut zones: BTreeMap<String, Vec<(String, String, Row, Vec<Document>)>> = BTreeMap::new();
+        for Made { id, made_of, new, copied } in made {
+            self.report.copied_objects += copied.objects;
+            self.report.copied_bytes += copied.bytes;
+            match new {
+                None => self.report.unchanged += 1,
+                Some((row, documents)) => {
+                    self.report.published.push(Published::of(&row, copied.moved));
+                    zones.entry(row.zone()).or_default().push((id, made_of, row, documents));
+                }
+            }
+        }
+        // Before a zone is written, the publication knows of it.
+        let before = self.root.clone();
+        self.root.zones.extend(zones.keys().cloned());
+        let (root, _) = self.root.clone().write(&self.place, Vec::new(), BTreeSet::new(), &before).await?;
+        self.root = root;
+        for (zone, stores) in zones {
+            let before = match self.zones.remove(&zone) {
+                Some(ledger) => ledger,
+                None => Ledger::read(&self.place, &ledger_of(&zone)).await?,
+            };
+            let mut ledger = before.clone();
+            let mut all = Vec::new();
+            for (id, made_of, row, documents) in stores {
+                let files = documents.iter().map(|document| document.path.clone()).collect();
+                ledger.stores.insert(id, Entry { made_of, row, files });
+                all.extend(documents);
+            }
+            let (ledger, written) = ledger.write(&self.place, all, BTreeSet::new(), &before).await?;
+            self.report.count(written);
+            self.zones.insert(zone, ledger);
+        }
+        Ok(())
+    }
+
+    /// Takes out what was published and is not named any more; copies of stores stay.
+    async fn prune(&mut self, named: &BTreeSet<String>) -> Result<()> {
+        for (zone, before) in std::mem::take(&mut self.zones) {
+            let mut ledger = before.clone();
+            let mut gone = BTreeSet::new();
+            ledger.stores.retain(|id, entry| {
+                let stays = named.contains(id);
+                if !stays {
+                    gone.extend(entry.files.iter().cloned());
+                    self.report.removed.push(id.clone());
+                }
+                stays
+            });
+            let (ledger, written) = ledger.write(&self.place, Vec::new(), gone, &before).await?;
+            self.report.count(written);
+            self.zones.insert(zone, ledger);
+        }
+        Ok(())
+    }
+
+    /// Writes what tells of several stores.
+    async fn close(mut self) -> Result<PublishReport> {
+        let mut rows = Vec::new();
+        for (zone, ledger) in std::mem::take(&mut self.zones) {
+            let of_zone: Vec<Row> = ledger.stores.values().map(|entry| entry.row.clone()).collect();
+            let documents = documents::of_zone(&zone, &of_zone, self.settings)?;
+            let (_, written) = ledger.clone().write(&self.place, documents, BTreeSet::new(), &ledger).await?;
+            self.report.count(written);
+            rows.extend(of_zone);
+        }
+        let documents = documents::of_all(&rows, self.settings)?;
+        let catalog = documents.iter().find(|document| document.path == documents::CATALOG);
+        let catalog = catalog.map(|document| document.bytes.clone()).unwrap_or_default();
+        let before = self.root.clone();
+        let (_, written) = self.root.write(&self.place, documents, BTreeSet::new(), &before).await?;
+        self.report.count(written);
+        self.report.stores = rows.len() as u64;
+        if self.settings.look {
+            let store = rows.iter().find(|row| self.report.published.first().is_none_or(|new| new.id == row.id));
+            let store = store.map(|row| &row.store);
+            self.report.hindrances = look(&self.settings.base_url, documents::CATALOG, &catalog, store).await;
+        }
+        Ok(self.report)
+    }
+}
+
+impl PublishReport {
+    fn new(settings: &Publishing) -> Self {
+        Self {
+            kind: "s2ice.publish".to_owned(),
+            version: REPORT_VERSION,
+            run: settings.run.clone(),
+            place: settings.place.to_string(),
+            url: settings.base_url.clone(),
+            stores: 0,
+            published: Vec::new(),
+            unchanged: 0,
+            removed: Vec::new(),
+            files: 0,
+            bytes: 0,
+            files_removed: 0,
+            copied_objects: 0,
+            copied_bytes: 0,
+            hindrances: Vec::new(),
+        }
+    }
+
+    fn count(&mut self, written: Written) {
+        self.files += written.files;
+        self.bytes += written.bytes;
+        self.files_removed += written.removed;
+    }
+}

@@ -1,0 +1,61 @@
+//! Report of `s2ice publish`.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::row::Row;
+use super::stranger::Hindrance;
+
+/// Report of `s2ice publish`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PublishReport {
+    /// Always `s2ice.publish`.
+    pub kind: String,
+    /// Version of this report.
+    pub version: u32,
+    /// Name of the run.
+    pub run: String,
+    /// Folder or bucket of the publication.
+    pub place: String,
+    /// Address at which others reach it.
+    pub url: String,
+    /// Stores of the publication.
+    pub stores: u64,
+    /// Stores whose documents were made anew.
+    pub published: Vec<Published>,
+    /// Stores of which nothing changed.
+    pub unchanged: u64,
+    /// Stores that were taken out.
+    pub removed: Vec<String>,
+    /// Files written, without those of copies.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files removed.
+    pub files_removed: u64,
+    /// Objects written to copies of stores.
+    pub copied_objects: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// What a stranger cannot do; empty where nobody looked.
+    pub hindrances: Vec<Hindrance>,
+}
+
+/// A store whose documents were made anew.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Published {
+    /// Its name in the publication.
+    pub id: String,
+    /// Where readers open it.
+    pub store: String,
+    /// Snapshot that is described.
+    pub snapshot: String,
+    /// True where its copy was moved to that snapshot.
+    pub copied: bool,
+}
+
+impl Published {
+    pub(super) fn of(row: &Row, copied: bool) -> Self {
+        Self { id: row.id.clone(), store: row.store.url.clone(), snapshot: row.snapshot.clone(), copied }
+    }
+}

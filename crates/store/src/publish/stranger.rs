@@ -1,0 +1,231 @@
+//! What a stranger meets who follows the publication's address: without keys, over the web or in a public bucket.
+
+use std::time::Duration;
+
+use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, RANGE};
+use reqwest::{Client, Response, StatusCode};
+use s2ice_manifest::encoding::SourceKind;
+use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, SourceUrl};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::subject::Reached;
+use crate::error::one_line;
+use crate::export::{Cube, Selection};
+use crate::target::Target;
+
+/// A stranger waits this long for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// First two bytes of a tile-part: the marker SOT (ISO/IEC 15444-1, A.4.2).
+const SOT: [u8; 2] = [0xff, 0x90];
+
+/// Bytes of a published file that are compared at the most.
+const COMPARED: usize = 1 << 20;
+
+/// What was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trial {
+    /// The base URL leads to what was written.
+    BaseUrl,
+    /// A part of a file can be asked for.
+    Range,
+    /// A file that is not there is answered by 404.
+    Missing,
+    /// Pages of other hosts may read it (CORS).
+    Cors,
+    /// The store can be opened.
+    Open,
+    /// A tile can be read where the references lead.
+    Tile,
+}
+
+/// Something that a stranger cannot do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Hindrance {
+    /// What was tried.
+    pub trial: Trial,
+    /// What happened, and the remedy.
+    pub reason: String,
+}
+
+/// Looks at the publication's own file, whose bytes were written, and at a store.
+pub(super) async fn look(base_url: &str, file: &str, bytes: &[u8], store: Option<&Reached>) -> Vec<Hindrance> {
+    let mut found = Hindrances(Vec::new());
+    match Client::builder().timeout(PATIENCE).build() {
+        Err(error) => drop(found.note::<()>(Trial::BaseUrl, Err(one_line(&error)))),
+        Ok(client) => {
+            let web = Web { client, base_url };
+            if found.note(Trial::BaseUrl, web.leads_to(file, bytes).await).is_some() {
+                found.note(Trial::Range, web.gives_ranges(file, bytes).await);
+                found.note(Trial::Missing, web.tells_missing().await);
+                found.note(Trial::Cors, web.is_open_to_pages(file).await);
+            }
+        }
+    }
+    if let Some(store) = store
+        && let Some(cube) = found.note(Trial::Open, opened(store).await)
+    {
+        found.note(Trial::Tile, tile(&cube).await);
+    }
+    found.0
+}
+
+/// What was found so far.
+struct Hindrances(Vec<Hindrance>);
+
+impl Hindrances {
+    fn note<T>(&mut self, trial: Trial, outcome: Result<T, String>) -> Option<T> {
+        outcome.map_err(|reason| self.0.push(Hindrance { trial, reason })).ok()
+    }
+}
+
+/// The web server of a publication.
+struct Web<'a> {
+    client: Client,
+    base_url: &'a str,
+}
+
+impl Web<'_> {
+    async fn get(&self, path: &str, header: Option<(reqwest::header::HeaderName, &str)>) -> Result<Response, String> {
+        let url = format!("{}{path}", self.base_url);
+        let mut request = self.client.get(&url);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        request.send().await.map_err(|error| {
+            format!(
+                "{url} does not answer ({}): check --base-url and that the place is served",
+                one_line(&error.without_url())
+            )
+        })
+    }
+
+    async fn leads_to(&self, file: &str, bytes: &[u8]) -> Result<(), String> {
+        let url = format!("{}{file}", self.base_url);
+        let response = self.get(file, None).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                return Err(format!(
+                    "{url} is refused to strangers ({}): make the bucket public to read",
+                    response.status()
+                ));
+            }
+            status => {
+                return Err(format!("{url} is answered by {status}: --base-url does not lead to what was written"));
+            }
+        }
+        let text = response.bytes().await.map_err(|error| format!("{url}: {}", one_line(&error.without_url())))?;
+        let is_same = text.get(..COMPARED.min(text.len())) == bytes.get(..COMPARED.min(bytes.len()));
+        if is_same {
+            Ok(())
+        } else {
+            Err(format!(
+                "{url} is another file than was written: --base-url leads elsewhere, or a cache keeps old files"
+            ))
+        }
+    }
+
+    async fn gives_ranges(&self, file: &str, bytes: &[u8]) -> Result<(), String> {
+        let response = self.get(file, Some((RANGE, "bytes=1-8"))).await?;
+        if response.status() == StatusCode::PARTIAL_CONTENT {
+            let part = response.bytes().await.map_err(|error| one_line(&error.without_url()))?;
+            if Some(part.as_ref()) == bytes.get(1..9) {
+                return Ok(());
+            }
+        }
+        Err(format!(
+            "{} answers a request for a part of a file with something else: readers need Range requests; serve it by a \
+             web server or bucket that knows them",
+            self.base_url
+        ))
+    }
+
+    async fn tells_missing(&self) -> Result<(), String> {
+        let response = self.get("s2ice-no-such-file", None).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(()),
+            StatusCode::FORBIDDEN => Err(format!(
+                "{} answers 403 for a file that is not there, which readers take for a refusal: let strangers list the \
+                 bucket (s3:ListBucket)",
+                self.base_url
+            )),
+            status => Err(format!(
+                "{} answers {status} for a file that is not there: readers need 404; switch off the page that stands for \
+                 missing ones",
+                self.base_url
+            )),
+        }
+    }
+
+    async fn is_open_to_pages(&self, file: &str) -> Result<(), String> {
+        let response = self.get(file, Some((ORIGIN, "https://example.org"))).await?;
+        if response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            return Ok(());
+        }
+        Err(format!(
+            "{} sends no Access-Control-Allow-Origin: readers in browsers are shut out; allow GET and HEAD from any origin \
+             (CORS)",
+            self.base_url
+        ))
+    }
+}
+
+/// Opens a store as a stranger does.
+async fn opened(store: &Reached) -> Result<Cube, String> {
+    let url = SourceUrl::parse(&store.url).map_err(|error| error.to_string())?;
+    let target = Target::open(url, options(store)).await.map_err(|error| error.to_string())?;
+    // In a bucket whose files may not be listed, one that is not there is refused: Icechunk would not open the store.
+    let source = Source::open(target.url(), target.options()).map_err(|error| error.to_string())?;
+    match source.get_range("s2ice-no-such-file", 0..1).await {
+        Err(SourceError::Denied { .. }) => {
+            return Err(format!(
+                "{} is not open to strangers, or does not let them list: allow everybody s3:GetObject and s3:ListBucket",
+                store.url
+            ));
+        }
+        Err(SourceError::Missing { .. }) | Ok(_) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    Cube::open(&target, None).await.map_err(|error| error.to_string())
+}
+
+/// Reads the beginning of the newest tile that a reference names, where no keys are needed.
+async fn tile(cube: &Cube) -> Result<(), String> {
+    let text = |error: crate::Error| error.to_string();
+    let rasters = cube.rasters(&Selection::default()).map_err(text)?;
+    let Some(newest) = rasters.iter().max_by_key(|raster| raster.step.time_ms) else { return Ok(()) };
+    let references = cube.references(newest).await.map_err(text)?;
+    let Some(first) = references.first() else { return Ok(()) };
+    let address = cube.address(first);
+    let Some(reached) = cube.container_of(first).map(Reached::behind) else { return Ok(()) };
+    if !reached.anonymous {
+        return Ok(());
+    }
+    if reached.is_local() {
+        return Err(format!(
+            "the references lead to {}, which is on this machine: give --source-url, the address at which others reach the \
+             product files",
+            reached.url
+        ));
+    }
+    let (folder, path) = SourceUrl::parse_file(&address).map_err(|error| error.to_string())?;
+    let source = Source::open(&folder, &options(&reached)).map_err(|error| error.to_string())?;
+    let begin = first.reference.offset;
+    let got = source.get_range(&path, begin..begin + 2).await.map_err(|error| error.to_string())?;
+    if newest.array.header.encoding.kind() == SourceKind::Jp2 && got.bytes.as_ref() != SOT {
+        return Err(format!("{address} has no tile at byte {begin}: it is another file than was indexed"));
+    }
+    Ok(())
+}
+
+fn options(reached: &Reached) -> SourceOptions {
+    SourceOptions {
+        endpoint: reached.endpoint.clone(),
+        region: reached.region.clone(),
+        anonymous: true,
+        ..SourceOptions::default()
+    }
+}

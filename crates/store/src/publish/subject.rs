@@ -1,0 +1,150 @@
+//! What a publication tells of a store.
+
+use std::collections::BTreeMap;
+
+use icechunk::ObjectStoreConfig;
+use icechunk::virtual_chunks::VirtualChunkContainer;
+use s2ice_manifest::grid::TileGeocoding;
+use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceUrl};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::footprint::Footprint;
+use crate::error::{Error, Result};
+use crate::info::{self, Standing};
+use crate::report::InfoReport;
+use crate::runs::{LastRun, read_last_run};
+use crate::state::StoreState;
+use crate::target::Target;
+
+/// A place that readers reach: that of a store, or of the product files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reached {
+    /// Its address, with a slash at its end.
+    pub url: String,
+    /// Service address, where it is not the service's own.
+    pub endpoint: Option<String>,
+    /// S3 region.
+    pub region: Option<String>,
+    /// No keys are needed.
+    pub anonymous: bool,
+    /// S3: the reader pays for the transfer.
+    pub request_payer: bool,
+    /// Azure account.
+    pub account: Option<String>,
+}
+
+impl Reached {
+    /// A place by the settings that it was opened with.
+    pub(super) fn by(url: &SourceUrl, effective: &Effective) -> Self {
+        Self {
+            url: url.prefix(),
+            endpoint: effective.endpoint.clone(),
+            region: effective.region.clone(),
+            anonymous: effective.anonymous || !matches!(url.scheme(), Scheme::S3 | Scheme::Gcs | Scheme::Azure),
+            request_payer: effective.request_payer,
+            account: effective.account.clone(),
+        }
+    }
+
+    /// A folder of a web server.
+    pub(super) fn of_the_web(url: String) -> Self {
+        Self { url, endpoint: None, region: None, anonymous: true, request_payer: false, account: None }
+    }
+
+    /// The place behind references.
+    pub(super) fn behind(container: &VirtualChunkContainer) -> Self {
+        let plain = Self::of_the_web(container.url_prefix().to_owned());
+        match &container.store {
+            ObjectStoreConfig::S3(s3) | ObjectStoreConfig::S3Compatible(s3) => Self {
+                endpoint: s3.endpoint_url.clone(),
+                region: s3.region.clone(),
+                anonymous: s3.anonymous,
+                request_payer: s3.requester_pays,
+                ..plain
+            },
+            ObjectStoreConfig::Gcs(_) => Self { anonymous: false, ..plain },
+            ObjectStoreConfig::Azure(options) => {
+                Self { anonymous: false, account: options.get("account").cloned(), ..plain }
+            }
+            _ => plain,
+        }
+    }
+
+    /// What stands before `://`.
+    pub fn scheme(&self) -> &str {
+        self.url.split_once("://").map_or("", |(scheme, _)| scheme)
+    }
+
+    /// Bucket or container, and what follows it.
+    pub fn bucket(&self) -> (&str, &str) {
+        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split_once('/').unwrap_or((rest, ""))
+    }
+
+    /// True where nobody but this machine reaches it.
+    pub fn is_local(&self) -> bool {
+        self.scheme() == "file"
+    }
+}
+
+/// A store as a publication describes it.
+pub struct Subject {
+    /// Its name in the publication, such as `33TVN-L2A`.
+    pub id: String,
+    /// MGRS tile.
+    pub tile: MgrsTile,
+    /// Processing level.
+    pub level: Level,
+    /// Where the tile lies.
+    pub geocoding: TileGeocoding,
+    /// Its outline in degrees.
+    pub footprint: Footprint,
+    /// What `s2ice info` tells.
+    pub info: InfoReport,
+    /// Products, arrays and their documents.
+    pub state: StoreState,
+    /// Its last scheduled run, where there was one.
+    pub last: Option<LastRun>,
+    /// Where readers open it.
+    pub store: Reached,
+    /// Where its references lead, by the name of their container.
+    pub sources: BTreeMap<String, Reached>,
+}
+
+impl Subject {
+    /// Reads a store that is reached where it lies.
+    ///
+    /// # Errors
+    /// There is no store, it is not ours or of another layout, or reading failed.
+    pub async fn read(target: &Target) -> Result<Self> {
+        let url = target.url();
+        let (standing, last) = futures::try_join!(Standing::read(target), read_last_run(target))?;
+        let info = info::report(&standing, url).await?;
+        let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
+        let tile: MgrsTile = info.tile.parse().map_err(|error| damaged(format!("{error}")))?;
+        let level: Level = info.level.parse().map_err(|error| damaged(format!("{error}")))?;
+        let geocoding = TileGeocoding::of(tile);
+        let effective = Source::check(url, target.options())?;
+        let containers = standing.containers();
+        let sources = containers.iter().map(|c| (c.name().unwrap_or_default().to_owned(), Reached::behind(c)));
+        Ok(Self {
+            id: name(tile, level),
+            tile,
+            level,
+            geocoding,
+            footprint: Footprint::of(geocoding)?,
+            store: Reached::by(url, &effective),
+            sources: sources.collect(),
+            info,
+            last,
+            state: standing.state,
+        })
+    }
+}
+
+/// The name of a store in a publication.
+pub(super) fn name(tile: MgrsTile, level: Level) -> String {
+    format!("{tile}-{level}")
+}
