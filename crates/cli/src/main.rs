@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod log;
 mod progress;
+mod publishing;
 mod run;
 mod settings;
 mod text;

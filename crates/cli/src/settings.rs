@@ -15,6 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::exit::Failure;
+use crate::publishing::PublishTable;
 
 /// Places that are reached by options of their own.
 const PLACES: [&str; 6] = ["source", "store", "index", "stac", "memory", "out"];
@@ -48,6 +49,22 @@ pub fn options(place: &str, arguments: &impl Serialize) -> Result<SourceOptions,
     serde_path_to_error::deserialize(table).map_err(|error| {
         let (key, reason) = (error.path().to_string(), without_value(&error.into_inner().to_string()));
         Failure::usage(format!("--{place}-{key}: {reason}"))
+    })
+}
+
+/// How to publish: what was given, over the table of a file.
+///
+/// # Errors
+/// A `KEY=VALUE` without `=`, or an option that makes no sense.
+pub fn publish(arguments: &impl Serialize, file: Option<&PublishTable>) -> Result<PublishTable, Failure> {
+    let mut document = match file.map(serde_json::to_value) {
+        Some(Ok(Value::Object(document))) => document,
+        _ => Map::new(),
+    };
+    lay_over(&mut document, given(arguments)?);
+    serde_path_to_error::deserialize(Value::Object(document)).map_err(|error| {
+        let (key, reason) = (error.path().to_string(), without_value(&error.into_inner().to_string()));
+        Failure::usage(format!("--{key}: {reason}"))
     })
 }
 

@@ -34,6 +34,11 @@ class Host:
     done: threading.Event = field(default_factory=threading.Event)
     server: BaseWSGIServer | None = None
     delay: float = 0.0
+    missing: str = "404 Not Found"
+    """How a file that is not there is answered."""
+    ranges: bool = True
+    origins: str = ""
+    """Whose pages may read files; nothing is said where it is empty."""
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -47,9 +52,13 @@ class Host:
             return [b""]
         file = self.root / path.lstrip("/")
         if not file.is_file():
-            start_response("404 Not Found", [("Content-Length", "0")])
+            start_response(self.missing, [("Content-Length", "0")])
             return [b""]
+        if not self.ranges:
+            environ.pop("HTTP_RANGE", None)
         response = send_file(file, environ, conditional=True, etag=True)
+        if self.origins:
+            response.headers["Access-Control-Allow-Origin"] = self.origins
         return response(environ, start_response)
 
     @property

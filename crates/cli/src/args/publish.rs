@@ -1,5 +1,7 @@
 //! Arguments of `s2ice publish`.
 
+use std::ops::Not;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -8,39 +10,35 @@ use super::StoreArgs;
 /// `s2ice publish`.
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[command(
-    after_help = "For example: s2ice publish stores/* --out s3://public/sentinel2 --base-url https://public.s3.amazonaws.com/sentinel2\n\
-                  A store on this machine is copied into the publication; one on object storage is named where it lies. \
-                  Only what changed is written, and nothing is written over that s2ice did not publish."
-)]
+#[command(after_help = "For example: s2ice publish stores/33TVN --out s3://public/sentinel2 \
+                        --base-url https://public.s3.amazonaws.com/sentinel2\n\n\
+                        A store on this machine is copied into the publication; one on object storage is named where it \
+                        lies. Only what changed is written, and nothing that s2ice did not publish is written over.")]
 pub struct PublishArgs {
-    /// Addresses of stores, or configuration files (TOML) of `s2ice run`, whose stores are meant.
+    /// Addresses of stores, or a configuration file (TOML) of `s2ice run`, whose stores are meant.
     #[arg(required = true, value_name = "STORE|CONFIG")]
     #[serde(skip)]
     pub stores: Vec<String>,
     /// Folder or bucket to publish in.
     #[arg(long, value_name = "DIR|URL")]
-    #[serde(skip)]
-    pub out: String,
+    pub out: Option<String>,
     /// Address at which others reach that folder or bucket.
     #[arg(long, value_name = "URL")]
-    #[serde(skip)]
-    pub base_url: String,
-    /// Title of the catalogue.
-    #[arg(long, default_value = "Sentinel-2 as time series")]
-    #[serde(skip)]
-    pub title: String,
+    pub base_url: Option<String>,
+    /// Title of the catalogue [default: Sentinel-2 as time series].
+    #[arg(long)]
+    pub title: Option<String>,
     /// Where others reach the product files of copied stores, where not at the address that the stores name.
     #[arg(long, value_name = "URL")]
-    #[serde(skip)]
+    #[serde(rename = "source-url")]
     pub source_url: Option<String>,
     /// Take stores that are not named out of the publication.
     #[arg(long)]
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Not::not")]
     pub prune: bool,
     /// Do not look afterwards what a stranger meets at the base URL.
     #[arg(long)]
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Not::not")]
     pub no_look: bool,
     /// An option of the place to publish in, such as endpoint=https://host or profile=public, or setting of its client
     /// (repeatable).
@@ -51,6 +49,6 @@ pub struct PublishArgs {
     pub source_option: Vec<String>,
     /// How to reach the stores.
     #[command(flatten)]
-    #[serde(flatten)]
+    #[serde(skip)]
     pub store_options: StoreArgs,
 }

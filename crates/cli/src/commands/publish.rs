@@ -2,101 +2,78 @@
 
 use std::path::Path;
 
-use s2ice_manifest::source::location::{SourceError, SourceUrl};
+use s2ice_store::publish::publish;
 use s2ice_store::publish::report::PublishReport;
-use s2ice_store::publish::{Publishing, publish};
 use s2ice_store::target::Target;
 
 use super::{store, summarise};
 use crate::args::{Global, PublishArgs};
-use crate::clock;
 use crate::exit::Failure;
 use crate::progress::Bars;
 use crate::run::config::RunConfig;
+use crate::run::memory;
 use crate::{settings, text};
 
 /// Runs the command.
 pub async fn run(args: PublishArgs, global: &Global, run: String) -> Result<(), Failure> {
-    let settings = publishing(&args, &run)?;
+    let (files, addresses): (Vec<&String>, Vec<&String>) =
+        args.stores.iter().partition(|named| named.ends_with(".toml") && Path::new(named).is_file());
+    if files.len() > 1 || (!files.is_empty() && !addresses.is_empty()) {
+        return Err(Failure::usage("name either stores or one configuration file"));
+    }
+    let config = match files.first() {
+        Some(file) => Some(RunConfig::read(Path::new(file), &run).map_err(Failure::Usage)?),
+        None => None,
+    };
+    let below = config.as_ref().and_then(|config| config.publish.as_ref());
+    let settings = settings::publish(&args, below)?
+        .publishing(&run)
+        .map_err(|wrong| Failure::usage(format!("--{}: {}", wrong.key, wrong.reason)))?;
     let mut stores = Vec::new();
-    for named in &args.stores {
-        if named.ends_with(".toml") && Path::new(named).is_file() {
-            stores.extend(of_file(Path::new(named), &run).await?);
-        } else {
-            stores.push(store(named, &args.store_options).await?);
-        }
+    for address in addresses {
+        stores.push(store(address, &args.store_options).await?);
+    }
+    if let Some(config) = &config {
+        stores = of_file(config).await?;
     }
     let bars = Bars::new(global.shows_progress());
     let report = publish(&stores, &settings, &bars).await?;
     summarise(&report, global, render)?;
-    let told: Vec<&str> = report.hindrances.iter().map(|hindrance| hindrance.reason.as_str()).collect();
-    if told.is_empty() { Ok(()) } else { Err(Failure::fault(told.join("\ns2ice: "))) }
-}
-
-fn publishing(args: &PublishArgs, run: &str) -> Result<Publishing, Failure> {
-    let base = SourceUrl::parse(&args.base_url).ok().filter(|url| url.scheme().is_web());
-    let base = base.ok_or_else(|| Failure::usage("--base-url: it is an address that browsers open, https://..."))?;
-    let at = |option: &'static str| move |error: SourceError| Failure::usage(format!("{option}: {error}"));
-    let place = SourceUrl::parse(&args.out).map_err(at("--out"))?;
-    if place.scheme().is_web() {
-        return Err(Failure::usage("--out: a web server cannot be written to: name its folder or bucket"));
+    match report.sentence() {
+        None => Ok(()),
+        Some(sentence) => Err(Failure::Fault(sentence)),
     }
-    let source = match &args.source_url {
-        Some(url) => {
-            let url = SourceUrl::parse(url).map_err(at("--source-url"))?;
-            Some((url, settings::options("source", args)?))
-        }
-        None => None,
-    };
-    let occasion = settings::occasion(run);
-    Ok(Publishing {
-        place,
-        options: settings::options("out", args)?,
-        base_url: base.prefix(),
-        title: args.title.clone(),
-        source,
-        prune: args.prune,
-        look: !args.no_look,
-        run: occasion.run,
-        writer: occasion.writer,
-        clock: clock::now,
-    })
 }
 
 /// The stores of a configuration file; those that were not built yet are left out.
-async fn of_file(path: &Path, run: &str) -> Result<Vec<Target>, Failure> {
-    let config = RunConfig::read(path, run).map_err(Failure::Usage)?;
+///
+/// # Errors
+/// An address or its options cannot be used.
+pub async fn of_file(config: &RunConfig) -> Result<Vec<Target>, Failure> {
     let mut stores = Vec::new();
     for tile in &config.tiles {
-        let url = SourceUrl::parse(&tile.store)?;
-        if url.local_root().is_some_and(|root| !root.exists()) {
-            tracing::warn!("{}: there is no store at {url} yet", tile.name());
-            continue;
+        match memory::place(tile).await? {
+            Some(target) => stores.push(target),
+            None => tracing::warn!("{}: there is no store at {} yet", tile.name(), tile.store),
         }
-        stores.push(Target::open(url, tile.settings.store_options.clone()).await?);
     }
     Ok(stores)
 }
 
 fn render(report: &PublishReport) -> String {
-    let mut out = format!("{}: {}\n", report.url, text::count(report.stores as usize, "store"));
     let copied = report.published.iter().filter(|store| store.copied).count();
+    let number = |count: u64| text::number(count);
     let rows = [
-        ("described anew", text::number(report.published.len() as u64)),
-        ("as they were", text::number(report.unchanged)),
-        ("taken out", text::number(report.removed.len() as u64)),
-        ("files written", format!("{}, {}", text::number(report.files), text::bytes(report.bytes))),
+        ("stores", number(report.stores)),
+        ("described anew", number(report.published.len() as u64)),
+        ("as they were", number(report.unchanged)),
+        ("taken out", number(report.removed.len() as u64)),
+        ("files written", format!("{}, {}", number(report.files), text::bytes(report.bytes))),
         (
-            "copied",
-            format!(
-                "{}: {} objects, {}",
-                text::count(copied, "store"),
-                text::number(report.copied_objects),
-                text::bytes(report.copied_bytes)
-            ),
+            "copies brought up",
+            format!("{copied}: {} objects, {}", number(report.copied_objects), text::bytes(report.copied_bytes)),
         ),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    out += &text::table(&rows, &[]);
-    out
+    format!("{}\n{}", report.url, text::table(&rows, &[]))
 }

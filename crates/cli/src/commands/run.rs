@@ -11,6 +11,7 @@ use crate::args::{Global, RunArgs};
 use crate::exit::Failure;
 use crate::progress::TileBar;
 use crate::run::config::RunConfig;
+use crate::run::summary::Publication;
 use crate::run::{Options, summary};
 use crate::text;
 
@@ -65,8 +66,9 @@ pub async fn run(
     let bar = TileBar::new(chosen.len(), global.shows_progress());
     let (report, broken) = crate::run::run(config, &chosen, options, &run, stop, &bar).await?;
     summarise(&report, global, summary::render)?;
-    let is_stale = broken.is_none() && report.is_merely_stale();
-    let sentences: Vec<String> = report.failure().into_iter().chain(broken).collect();
+    let unpublished = report.publication.as_ref().and_then(Publication::failure);
+    let is_stale = broken.is_none() && unpublished.is_none() && report.is_merely_stale();
+    let sentences: Vec<String> = report.failure().into_iter().chain(broken).chain(unpublished).collect();
     match sentences.join("; ") {
         sentence if sentence.is_empty() => Ok(()),
         sentence if is_stale => Err(Failure::Stale(sentence)),

@@ -23,6 +23,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::files::{Files, plain};
 use super::template;
+use crate::publishing::PublishTable;
 use crate::settings::{
     check_keys, check_table, file_schema, misplaced, misread, occasion, open_secrets, read_file, read_value,
 };
@@ -58,6 +59,8 @@ pub struct RunConfig {
     pub path: PathBuf,
     /// How to run.
     pub run: RunTable,
+    /// How to publish, where the stores are to be.
+    pub publish: Option<PublishTable>,
     /// The tiles, in the file's order: those of `tiles`, then the tables `[[tile]]`.
     pub tiles: Vec<TileEntry>,
 }
@@ -149,6 +152,13 @@ impl<'a> File<'a> {
             Some(Ok(table)) => table,
             None => RunTable::default(),
         };
+        let publish = match defaults.remove("publish").map(|table| self.publish_table(table)).transpose() {
+            Ok(publish) => publish,
+            Err(sentence) => {
+                wrong.note(sentence);
+                None
+            }
+        };
         let mut tables = Vec::new();
         for found in [
             defaults.remove("tiles").map(|names| self.names(names)),
@@ -192,7 +202,7 @@ impl<'a> File<'a> {
         }
         self.check_distinct(&tiles).into_iter().for_each(|sentence| wrong.note(sentence));
         if wrong.told.is_empty() {
-            Ok(RunConfig { path: self.path.to_owned(), run: table, tiles })
+            Ok(RunConfig { path: self.path.to_owned(), run: table, publish, tiles })
         } else {
             Err(wrong.told)
         }
@@ -226,6 +236,17 @@ impl<'a> File<'a> {
         if read.tile_timeout.is_some_and(|span| span.0.is_zero()) {
             return wrong("tile-timeout", "no tile is done in no time: leave it out for no limit");
         }
+        Ok(read)
+    }
+
+    /// How to publish, found right before a tile is begun.
+    fn publish_table(&self, table: Spanned<DeValue<'a>>) -> Result<PublishTable, String> {
+        let (place, places) = (table.span(), table.get_ref().as_table().cloned().unwrap_or_default());
+        let read: PublishTable = self.read(table)?;
+        read.publishing("").map_err(|wrong| {
+            let at = places.get(wrong.key).map_or_else(|| place.clone(), Spanned::span);
+            self.wrong(&at, &format!("`publish.{}`: {}", wrong.key, wrong.reason))
+        })?;
         Ok(read)
     }
 
@@ -369,8 +390,9 @@ fn lay_over<'a>(defaults: &mut DeTable<'a>, own: DeTable<'a>) {
 pub fn schema() -> Value {
     let mut schema = file_schema();
     let mut run = schemars::schema_for!(RunTable).to_value();
+    let mut publish = schemars::schema_for!(PublishTable).to_value();
     let mut definitions = serde_json::Map::new();
-    for part in [&mut schema, &mut run] {
+    for part in [&mut schema, &mut run, &mut publish] {
         let Some(object) = part.as_object_mut() else { continue };
         object.remove("$schema");
         object.remove("title");
@@ -387,6 +409,7 @@ pub fn schema() -> Value {
         properties.insert("tile".to_owned(), tables);
         properties.insert("tiles".to_owned(), names);
         properties.insert("run".to_owned(), run);
+        properties.insert("publish".to_owned(), publish);
     }
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("s2ice run configuration");

@@ -5,6 +5,7 @@ mod files;
 pub mod journal;
 pub mod memory;
 mod metrics;
+mod publication;
 mod refresh;
 mod samples;
 pub mod summary;
@@ -148,6 +149,8 @@ pub async fn run(
     drop(ended);
     bar.finish();
 
+    let publication =
+        if interrupted || options.dry_run { None } else { publication::publish_all(&config, &entries, run).await };
     let now = clock::now();
     let mut outcomes = BTreeMap::new();
     for told in told.values() {
@@ -184,6 +187,7 @@ pub async fn run(
         seconds,
         outcomes,
         tiles: told.into_values().map(|told| told.report).collect(),
+        publication,
     };
     Ok((report, record.broken))
 }

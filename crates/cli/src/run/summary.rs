@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use s2ice_store::publish::report::PublishReport;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -38,6 +39,36 @@ pub struct RunReport {
     pub outcomes: BTreeMap<Outcome, usize>,
     /// The tiles, in the order of the file.
     pub tiles: Vec<TileReport>,
+    /// What was published afterwards; absent where nothing was to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publication: Option<Publication>,
+}
+
+/// What became of the publication.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Publication {
+    /// It is in step with the stores.
+    Published {
+        /// What was written, and what a stranger meets.
+        report: Box<PublishReport>,
+    },
+    /// It is not.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+impl Publication {
+    /// What is wrong with it.
+    pub fn failure(&self) -> Option<String> {
+        match self {
+            Self::Published { report } => report.sentence(),
+            Self::Failed { error } => Some(error.clone()),
+        }
+        .map(|reason| format!("the publication: {reason}"))
+    }
 }
 
 impl RunReport {
@@ -111,6 +142,16 @@ pub fn render(report: &RunReport) -> String {
         for tile in told {
             let _ = writeln!(out, "  {} {}: {}", tile.tile, tile.level, tile.error.as_deref().unwrap_or_default());
         }
+    }
+    match &report.publication {
+        Some(Publication::Published { report }) => {
+            let (anew, stores) = (report.published.len(), text::count(report.stores as usize, "store"));
+            let _ = writeln!(out, "\npublished at {}: {stores}, {anew} described anew", report.url);
+        }
+        Some(Publication::Failed { error }) => {
+            let _ = writeln!(out, "\nnot published: {error}");
+        }
+        None => {}
     }
     out
 }

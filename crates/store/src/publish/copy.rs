@@ -52,7 +52,7 @@ pub struct Copied {
 }
 
 /// Brings the copy of a store up to date, or makes it. References lead through `container` where there is one, which must
-/// have the name that they use, else where they do in the original.
+/// have the name that they use, else where they do in the original. The place is one that only this process writes.
 ///
 /// # Errors
 /// There is no store of ours at `from`; `to` holds something that no copy made; the two hold different tiles; reading or
@@ -73,7 +73,6 @@ pub async fn copy(
         )));
     };
     let mark = format!("{} {}", stamp.tile, stamp.level);
-    let _lock = to.lock()?;
     let held = held(to, &mark).await?;
     let config = configuration(from, to, container).await?;
     if held.as_ref().is_some_and(|held| is_same(info, held, &config).unwrap_or(false)) {

@@ -19,8 +19,8 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 use crate::report::REPORT_VERSION;
-use crate::repository::head;
-use crate::runs::read_last_run;
+use crate::repository::{Head, head};
+use crate::runs::{LastRun, read_last_run};
 use crate::target::Target;
 
 /// Stores read at a time.
@@ -98,10 +98,17 @@ fn ledger_of(zone: &str) -> String {
     format!("zones/{zone}/ledger.json")
 }
 
+/// The UTM zone by which the catalogue is divided: the two digits with which a store's name begins.
+fn zone_of(id: &str) -> &str {
+    id.get(..2).unwrap_or_default()
+}
+
 /// What became of a store.
 struct Made {
     id: String,
     made_of: String,
+    /// Its last scheduled run.
+    last: Option<LastRun>,
     /// `None` where nothing changed.
     new: Option<(Row, Vec<Document>)>,
     copied: Copied,
@@ -118,36 +125,35 @@ struct Work<'a> {
 impl Work<'_> {
     /// Reads a store where it changed, copies it where nobody else reaches it, and makes its documents.
     async fn made(&self, store: &Target, progress: &dyn Progress) -> Result<Made> {
-        let made_of = self.fingerprint(store).await?;
+        let (head, last) = futures::join!(head(store), read_last_run(store));
+        let head = head.ok_or_else(|| Error::NoStore { url: store.url().to_string() })?;
+        let last = last?;
+        let made_of = self.fingerprint(store, &head, last.as_ref());
         let known = self.zones.values().flat_map(|zone| &zone.stores).find(|(_, entry)| entry.made_of == made_of);
         let made = match known {
-            Some((id, _)) => Made { id: id.clone(), made_of, new: None, copied: Copied::default() },
+            Some((id, _)) => Made { id: id.clone(), made_of, last, new: None, copied: Copied::default() },
             None => {
                 let mut subject = Subject::read(store).await?;
                 let copied = self.copied(store, &mut subject).await?;
                 let documents = documents::of_store(&subject, self.settings)?;
-                Made { id: subject.id.clone(), made_of, new: Some((Row::of(&subject), documents)), copied }
+                Made { id: subject.id.clone(), made_of, last, new: Some((Row::of(&subject), documents)), copied }
             }
         };
         progress.advance(1);
         Ok(made)
     }
 
-    /// All that the documents of a store are made of.
-    async fn fingerprint(&self, store: &Target) -> Result<String> {
-        let (head, last) = futures::join!(head(store), read_last_run(store));
-        let head = head.ok_or_else(|| Error::NoStore { url: store.url().to_string() })?;
+    /// All that the documents of a store are made of. When it was last looked at is none of it: that is told by the line in
+    /// the catalogue alone, or every store would be described anew every night.
+    fn fingerprint(&self, store: &Target, head: &Head, last: Option<&LastRun>) -> String {
         let tags = head.info.as_ref().and_then(|info| info.tags().ok());
         let tags: Vec<String> = tags.into_iter().flatten().map(|(name, _)| name.to_owned()).collect();
-        let last = last?.map(|last| serde_json::to_string(&last).unwrap_or_default());
+        let last = last.map(|last| (last.completed, last.refused, last.missing_index_count));
         let Publishing { place, base_url, title, source, writer, .. } = self.settings;
         let source = source.as_ref().map(|(url, _)| url.to_string());
-        let text = format!(
-            "{}\n{}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{source:?}\n{writer}",
-            store.url(),
-            head.main
-        );
-        Ok(fingerprint(text.as_bytes()))
+        let (url, main) = (store.url(), &head.main);
+        let text = format!("{url}\n{main}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{source:?}\n{writer}");
+        fingerprint(text.as_bytes())
     }
 
     /// Copies a store that lies on this machine into the publication.
@@ -178,17 +184,15 @@ impl Work<'_> {
 
     /// Writes what was made, zone by zone.
     async fn put(&mut self, made: Vec<Made>) -> Result<()> {
-        let mut zones: BTreeMap<String, Vec<(String, String, Row, Vec<Document>)>> = BTreeMap::new();
-        for Made { id, made_of, new, copied } in made {
-            self.report.copied_objects += copied.objects;
-            self.report.copied_bytes += copied.bytes;
-            match new {
+        let mut zones: BTreeMap<String, Vec<Made>> = BTreeMap::new();
+        for one in made {
+            self.report.copied_objects += one.copied.objects;
+            self.report.copied_bytes += one.copied.bytes;
+            match &one.new {
                 None => self.report.unchanged += 1,
-                Some((row, documents)) => {
-                    self.report.published.push(Published::of(&row, copied.moved));
-                    zones.entry(row.zone()).or_default().push((id, made_of, row, documents));
-                }
+                Some((row, _)) => self.report.published.push(Published::of(row, one.copied.moved)),
             }
+            zones.entry(zone_of(&one.id).to_owned()).or_default().push(one);
         }
         // Before a zone is written, the publication knows of it.
         let before = self.root.clone();
@@ -202,10 +206,14 @@ impl Work<'_> {
             };
             let mut ledger = before.clone();
             let mut all = Vec::new();
-            for (id, made_of, row, documents) in stores {
-                let files = documents.iter().map(|document| document.path.clone()).collect();
-                ledger.stores.insert(id, Entry { made_of, row, files });
-                all.extend(documents);
+            for Made { id, made_of, last, new, .. } in stores {
+                if let Some((row, documents)) = new {
+                    let files = documents.iter().map(|document| document.path.clone()).collect();
+                    ledger.stores.insert(id, Entry { made_of, row, files });
+                    all.extend(documents);
+                } else if let Some(entry) = ledger.stores.get_mut(&id) {
+                    entry.row.tell(last.as_ref());
+                }
             }
             let (ledger, written) = ledger.write(&self.place, all, BTreeSet::new(), &before).await?;
             self.report.count(written);

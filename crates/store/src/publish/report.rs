@@ -59,3 +59,11 @@ impl Published {
         Self { id: row.id.clone(), store: row.store.url.clone(), snapshot: row.snapshot.clone(), copied }
     }
 }
+
+impl PublishReport {
+    /// What a stranger cannot do, in one sentence; `None` where nothing hinders him.
+    pub fn sentence(&self) -> Option<String> {
+        let told: Vec<&str> = self.hindrances.iter().map(|hindrance| hindrance.reason.as_str()).collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+}

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::footprint::Footprint;
 use super::subject::{Reached, Subject};
 use crate::error::Result;
-use crate::runs::LastOutcome;
+use crate::runs::{LastOutcome, LastRun};
 
 /// Cloud cover below which a date counts as clear, percent.
 pub const CLEAR: f64 = 20.0;
@@ -59,8 +59,7 @@ impl Row {
     pub fn of(subject: &Subject) -> Self {
         let steps = || subject.state.trees.values().flat_map(|tree| &tree.steps);
         let covers = steps().filter_map(|step| step.metadata.cloud_cover);
-        let last = subject.last.as_ref();
-        Self {
+        let mut row = Self {
             id: subject.id.clone(),
             tile: subject.tile,
             level: subject.level,
@@ -74,10 +73,19 @@ impl Row {
             store: subject.store.clone(),
             snapshot: subject.info.last_commit.snapshot.clone(),
             changed: subject.info.last_commit.time.clone(),
-            outcome: last.and_then(|last| last.completed),
-            last_success: last.and_then(|last| last.last_success),
-            refused: last.map_or(0, |last| last.refused),
-        }
+            outcome: None,
+            last_success: None,
+            refused: 0,
+        };
+        row.tell(subject.last.as_ref());
+        row
+    }
+
+    /// Tells of a scheduled run.
+    pub(super) fn tell(&mut self, last: Option<&LastRun>) {
+        self.outcome = last.and_then(|last| last.completed);
+        self.last_success = last.and_then(|last| last.last_success);
+        self.refused = last.map_or(0, |last| last.refused);
     }
 
     /// UTM zone by which the catalogue is divided, two digits.

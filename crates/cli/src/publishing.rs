@@ -1,0 +1,80 @@
+//! How and where stores are published: the table `[publish]` of a configuration file, and the options of `s2ice publish`.
+
+use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
+use s2ice_store::publish::Publishing;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{clock, settings};
+
+/// Title of a catalogue that has none.
+const TITLE: &str = "Sentinel-2 as time series";
+
+/// How and where to publish.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PublishTable {
+    /// Folder or bucket to publish in.
+    pub out: Option<String>,
+    /// How that is written.
+    pub out_options: SourceOptions,
+    /// Address at which others reach it.
+    pub base_url: Option<String>,
+    /// Title of the catalogue.
+    pub title: Option<String>,
+    /// Where others reach the product files of copied stores, where not at the address that the stores name.
+    pub source_url: Option<String>,
+    /// How they reach them.
+    pub source_options: SourceOptions,
+    /// Take stores that are not among those of the file, or not named, out of the publication.
+    pub prune: bool,
+    /// Do not look afterwards what a stranger meets at the base URL.
+    pub no_look: bool,
+}
+
+/// A key that is missing or wrong.
+pub struct WrongKey {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
+impl PublishTable {
+    /// What it comes to in a run; nothing is asked.
+    ///
+    /// # Errors
+    /// A key that is missing or wrong.
+    pub fn publishing(&self, run: &str) -> Result<Publishing, WrongKey> {
+        let wrong = |key: &'static str| move |reason: String| WrongKey { key, reason };
+        let address = |key: &'static str, text: &str| {
+            SourceUrl::parse(text).map_err(|error| error.to_string()).map_err(wrong(key))
+        };
+        let missing = |key: &'static str, what: &str| WrongKey { key, reason: format!("it is missing: give {what}") };
+        let out = self.out.as_deref().ok_or_else(|| missing("out", "the folder or bucket to publish in"))?;
+        let place = address("out", out)?;
+        if place.scheme().is_web() {
+            return Err(wrong("out")("a web server cannot be written to: name its folder or bucket".to_owned()));
+        }
+        let base = self.base_url.as_deref();
+        let base = base.ok_or_else(|| missing("base-url", "the address at which others reach the publication"))?;
+        let base_url = address("base-url", base)?;
+        if !base_url.scheme().is_web() {
+            return Err(wrong("base-url")("it is an address that browsers open: https://...".to_owned()));
+        }
+        let source = self.source_url.as_deref().map(|text| address("source-url", text)).transpose()?;
+        let occasion = settings::occasion(run);
+        Ok(Publishing {
+            place,
+            options: self.out_options.clone(),
+            base_url: base_url.prefix(),
+            title: self.title.clone().unwrap_or_else(|| TITLE.to_owned()),
+            source: source.map(|url| (url, self.source_options.clone())),
+            prune: self.prune,
+            look: !self.no_look,
+            run: occasion.run,
+            writer: occasion.writer,
+            clock: clock::now,
+        })
+    }
+}

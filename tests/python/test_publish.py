@@ -1,0 +1,264 @@
+"""A publication: what is written, what a stranger gets at its address, and what is not written over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import s2ice as package
+from support import hosts, s3
+from support.living import Living
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.archive import Archive
+    from support.command import Command, Outcome
+    from support.hosts import Host
+
+ID = "33TVN-L2A"
+
+
+@dataclass
+class Public:
+    """A folder that a web server serves, with the products in `archive/` beside the publication."""
+
+    s2ice: Command
+    living: Living
+    folder: Path
+    host: Host
+
+    @property
+    def place(self) -> Path:
+        return self.folder / "public"
+
+    @property
+    def url(self) -> str:
+        return f"{self.host.address}/public/"
+
+    def line(self, *more: object) -> list[object]:
+        place = ("--out", self.place, "--base-url", self.url, "--source-url", f"{self.host.address}/archive")
+        return ["publish", self.living.store, *place, *more]
+
+    def publish(self, *more: object, code: int = 0) -> dict[str, Any]:
+        return self.s2ice(*self.line(*more), "--json", code=code).json
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        found = (path for path in self.place.rglob("*") if path.is_file())
+        return {
+            str(path.relative_to(self.place)): (stat.st_size, stat.st_mtime_ns)
+            for path in found
+            if (stat := path.stat())
+        }
+
+    def cube(self, path: str = "measurements/reflectance/r60m", **options: Any) -> xr.Dataset:
+        """What a stranger opens."""
+        return package.open(f"{self.url}{ID}/store", path, allow=self.host.address, mask_and_scale=False, **options)
+
+    def is_as_built(self) -> None:
+        mine = package.open(str(self.living.store), "measurements/reflectance/r60m", mask_and_scale=False)
+        xr.testing.assert_equal(self.cube().drop_vars("spatial_ref").load(), mine.drop_vars("spatial_ref").load())
+
+
+@pytest.fixture
+def public(s2ice: Command, archive: Archive, tmp_path: Path) -> Iterator[Public]:
+    living = Living(s2ice, archive, tmp_path / "stores")
+    living.run([archive.add("2024-06-01"), archive.add("2024-06-06")])
+    with hosts.serve(tmp_path) as (host,):
+        host.origins = "*"
+        yield Public(s2ice, living, tmp_path, host)
+
+
+def test_a_stranger_opens_the_copy(public: Public) -> None:
+    report = public.publish()
+    assert (report["stores"], report["unchanged"], report["hindrances"]) == (1, 0, [])
+    assert [(store["id"], store["copied"]) for store in report["published"]] == [(ID, True)]
+    assert report["published"][0]["store"] == f"{public.url}{ID}/store/"
+    public.is_as_built()
+    collection = json.loads((public.place / ID / "collection.json").read_text())
+    (store,) = [link["href"] for link in collection["links"] if link["rel"] == "store"]
+    assert store == f"{public.url}{ID}/store/"
+    text = "".join(path.read_text(errors="ignore") for path in public.place.rglob("*.json"))
+    assert str(public.folder) not in text
+
+
+def test_without_news_nothing_is_written(public: Public) -> None:
+    public.publish()
+    before = public.files()
+    for more in ((), ("--prune",)):
+        report = public.publish(*more)
+        assert (report["unchanged"], report["published"], report["files"], report["copied_objects"]) == (1, [], 0, 0)
+        assert public.files() == before
+
+
+def test_what_changed_is_written(public: Public) -> None:
+    public.publish()
+    before = public.files()
+    cube = public.cube()
+    public.living.run([*public.living.archive.products, public.living.archive.add("2024-06-11")])
+    report = public.publish()
+    assert [store["copied"] for store in report["published"]] == [True]
+    after = public.files()
+    lasting = ("manifests", "snapshots", "transactions", "chunks")
+    for path, state in before.items():
+        if path.split("/")[2:3] and path.split("/")[2] in lasting:
+            assert after[path] == state, path
+    public.is_as_built()
+    assert public.cube().sizes["time"] == 3
+    # Who opened it before stays where he was.
+    assert np.array_equal(cube.b01[1].values, public.cube().b01[1].values)
+
+
+def test_a_killed_publication_goes_on(public: Public) -> None:
+    for seconds in (0.005, 0.01, 0.02, 0.03, 0.05, 0.08):
+        process = public.s2ice.start(*public.line("--no-look"))
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert public.publish()["hindrances"] == []
+    public.is_as_built()
+    assert not [path for path in public.place.rglob(".*") if path.is_file()]
+
+
+def test_stores_are_taken_out(public: Public, tmp_path: Path) -> None:
+    public.publish()
+    other = tmp_path / "stores/other"
+    shutil.copytree(public.living.store, other)
+    outcome = public.s2ice(*public.line(), other, code=2)
+    assert "two of the stores are 33TVN-L2A" in outcome.sentence
+
+
+IN_THE_WAY = [
+    "catalog.json",
+    f"{ID}/collection.json",
+    "zones/33/catalog.json",
+    "publication.json",
+    "zones/33/ledger.json",
+]
+
+
+@pytest.mark.parametrize("path", IN_THE_WAY)
+def test_what_others_made_stays(public: Public, path: str) -> None:
+    file = public.place / path
+    file.parent.mkdir(parents=True)
+    file.write_text('{"mine": true}')
+    sentence = public.s2ice(*public.line(), code=2).sentence
+    assert path in sentence
+    assert "name another place" in sentence
+    assert file.read_text() == '{"mine": true}'
+
+
+def test_a_store_in_the_place_of_the_copy_stays(public: Public) -> None:
+    """It may be somebody's only one."""
+    place = public.place / ID / "store"
+    shutil.copytree(public.living.store, place, ignore=shutil.ignore_patterns("s2ice"))
+    before = public.files()
+    sentence = public.s2ice(*public.line(), code=2).sentence
+    assert "did not copy there" in sentence
+    assert {path: state for path, state in public.files().items() if path.startswith(ID)} == before
+
+
+def test_things_in_the_place_of_the_copy_stay(public: Public) -> None:
+    place = public.place / ID / "store"
+    place.mkdir(parents=True)
+    (place / "notes.txt").write_text("mine")
+    assert "holds something else" in public.s2ice(*public.line(), code=1).sentence
+    assert [path.name for path in place.iterdir()] == ["notes.txt"]
+
+
+HINDRANCES = {
+    "elsewhere": ("base_url", "--base-url does not lead to what was written"),
+    "another": ("base_url", "is another file than was written"),
+    "gone": ("base_url", "does not answer"),
+    "refused": ("base_url", "make the bucket public"),
+    "ranges": ("range", "readers need Range requests"),
+    "missing": ("missing", "let strangers list the bucket"),
+    "page": ("missing", "readers need 404"),
+    "origins": ("cors", "Access-Control-Allow-Origin"),
+}
+
+
+@pytest.mark.parametrize("how", HINDRANCES)
+def test_what_a_stranger_cannot_do_is_told(public: Public, how: str) -> None:
+    trial, reason = HINDRANCES[how]
+    more: tuple[object, ...] = ()
+    if how == "elsewhere":
+        more = ("--base-url", f"{public.host.address}/nowhere")
+    if how == "another":
+        (public.folder / "catalog.json").write_text("{}")
+        more = ("--base-url", public.host.address)
+    if how == "gone":
+        public.host.stop()
+    if how == "refused":
+        public.host.how, public.host.about = "denied", "catalog.json"
+    if how == "ranges":
+        public.host.ranges = False
+    if how == "missing":
+        public.host.missing = "403 Forbidden"
+    if how == "page":
+        public.host.missing = "200 OK"
+    if how == "origins":
+        public.host.origins = ""
+    line = public.line()
+    if more:
+        line[line.index("--base-url") : line.index("--base-url") + 2] = more
+    outcome: Outcome = public.s2ice(*line, "--json", code=1)
+    found = [(hindrance["trial"], hindrance["reason"]) for hindrance in outcome.json["hindrances"]]
+    assert found[0][0] == trial
+    assert reason in found[0][1]
+    assert reason in outcome.stderr
+    assert "\n\n" not in outcome.stderr
+
+
+def test_a_source_on_this_machine_is_told(public: Public) -> None:
+    line = public.line()
+    at = line.index("--source-url")
+    del line[at : at + 2]
+    outcome = public.s2ice(*line, "--json", code=1)
+    assert [hindrance["trial"] for hindrance in outcome.json["hindrances"]] == ["tile"]
+    assert "give --source-url" in outcome.sentence
+
+
+def test_requests_that_make_no_sense(public: Public, tmp_path: Path) -> None:
+    def refused(*line: object, code: int = 2) -> str:
+        return public.s2ice("publish", *line, code=code).sentence
+
+    place = ("--out", tmp_path / "p", "--base-url", "http://127.0.0.1:1")
+    assert "there is no store at" in refused(tmp_path / "none", *place, code=1)
+    assert "--base-url" in refused(public.living.store, "--out", tmp_path / "p", "--base-url", "s3://bucket")
+    assert "--out" in refused(public.living.store, "--out", "https://host/x", "--base-url", "http://127.0.0.1:1")
+    assert not (tmp_path / "p").exists() or not list((tmp_path / "p").rglob("*.json"))
+
+
+def test_a_bucket_is_published_in(public: Public) -> None:
+    """Copied to S3, where commits are safe again, and read there without keys."""
+    with s3.serve() as service:
+        service.bucket("public")
+        options = [("--out-option", f"endpoint={service.endpoint}"), ("--out-option", "region=us-east-1")]
+        line = ["publish", public.living.store, "--out", "s3://public/a", "--base-url", f"{service.endpoint}/public/a"]
+        line += [item for pair in options for item in pair]
+        line += ["--source-url", f"{public.host.address}/archive", "--no-look", "--json"]
+        report = public.s2ice(*line, **s3.ENVIRONMENT).json
+        assert report["copied_objects"] > 3
+        storage = service.storage(f"a/{ID}/store", bucket="public")
+        import icechunk
+
+        config = icechunk.Repository.fetch_config(storage)
+        assert config.storage.unsafe_use_conditional_update
+        (container,) = config.virtual_chunk_containers.values()
+        assert container.url_prefix == f"{public.host.address}/archive/"
+        with service.recorded() as requests:
+            again = public.s2ice(*line, **s3.ENVIRONMENT).json
+        assert (again["unchanged"], again["files"]) == (1, 0)
+        assert {request.method for request in requests} <= {"GET", "HEAD"}
+        head = service.client.head_object(Bucket="public", Key="a/catalog.json")
+        assert head["ContentType"] == "application/json"
