@@ -15,6 +15,7 @@ import xarray as xr
 
 import s2ice as package
 from support import hosts, s3
+from support.command import LOGGED
 from support.living import Living
 
 if TYPE_CHECKING:
@@ -173,6 +174,80 @@ def test_things_in_the_place_of_the_copy_stay(public: Public) -> None:
     (place / "notes.txt").write_text("mine")
     assert "holds something else" in public.s2ice(*public.line(), code=1).sentence
     assert [path.name for path in place.iterdir()] == ["notes.txt"]
+
+
+def config(public: Public, *names: str, more: str = "") -> Path:
+    archive, folder = public.living.archive, public.folder
+    archive.index(folder / "run-index.parquet", names or list(archive.products))
+    file = folder / "s2ice.toml"
+    file.write_text(f"""
+tiles = ["33TVN"]
+source = "{archive.root}"
+index = ["{folder}/run-index.parquet"]
+store = "{folder}/stores/{{tile}}"
+[run]
+report = "{folder}/runs.jsonl"
+[publish]
+out = "{public.place}"
+base-url = "{public.url}"
+source-url = "{public.host.address}/archive"
+{more}
+""")
+    return file
+
+
+def test_a_run_publishes(public: Public) -> None:
+    """What changed, every night; where nothing did, no more than when it was last looked."""
+    first = public.s2ice("run", config(public), "--json").json["publication"]
+    assert first["outcome"] == "published"
+    assert [store["id"] for store in first["report"]["published"]] == [ID]
+    public.is_as_built()
+    before = public.files()
+    again = public.s2ice("run", config(public), "--json").json["publication"]["report"]
+    assert (again["published"], again["unchanged"], again["copied_objects"]) == ([], 1, 0)
+    changed = {path for path, state in public.files().items() if before.get(path) != state}
+    assert changed == {"zones/33/ledger.json"}
+    public.living.archive.add("2024-06-11")
+    told = public.s2ice("run", config(public))
+    assert f"published at {public.url}: 1 store, 1 described anew" in told.stdout
+    assert public.cube().sizes["time"] == 3
+    public.s2ice("run", config(public), "--dry-run")
+    # By hand, by the same file.
+    assert public.s2ice("publish", config(public), "--json").json["unchanged"] == 1
+
+
+def test_a_run_whose_publication_fails(public: Public) -> None:
+    """The stores are refreshed all the same, and the exit code says that something is to be done."""
+    public.host.ranges = False
+    outcome = public.s2ice("run", config(public), "--json", code=1)
+    assert outcome.stderr.count("readers need Range requests") == 1
+    assert "s2ice: the publication: " in LOGGED.sub("s2ice: ", outcome.stderr.splitlines()[-1])
+    assert outcome.json["outcomes"] == {"unchanged": 1}
+    public.host.ranges = True
+    public.place.joinpath("catalog.json").unlink()
+    public.place.joinpath("publication.json").write_text("mine")
+    outcome = public.s2ice("run", config(public), "--json", code=1)
+    assert outcome.json["publication"]["outcome"] == "failed"
+    assert "publication.json is not what s2ice publishes" in outcome.stderr
+
+
+WRONG = {
+    "out": ('out = "https://host/x"', "`publish.out`: a web server cannot be written to"),
+    "base-url": ('base-url = "s3://bucket"', "`publish.base-url`: it is an address that browsers open"),
+    "source-url": ('source-url = "ftp://x"', "`publish.source-url`: "),
+    "unknown": ('where = "x"', "where"),
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_what_is_wrong_in_a_file_is_told_with_its_line(public: Public, key: str) -> None:
+    line, reason = WRONG[key]
+    file = config(public)
+    lines = [kept for kept in file.read_text().splitlines() if not kept.startswith(f"{key} =")]
+    file.write_text("\n".join([*lines, line]) + "\n")
+    sentence = public.s2ice("run", file, "--check", code=2).sentence
+    assert reason in sentence
+    assert f"line {len(lines) + 1}" in sentence
 
 
 HINDRANCES = {

@@ -10,6 +10,7 @@ use super::config::{RunConfig, TileEntry};
 use super::memory::place;
 use super::summary::Publication;
 use crate::log::OUTCOME;
+use crate::text;
 
 /// Brings the publication in step with the stores of all tiles, also of those without a part in this run. What fails is told,
 /// and takes nothing from the stores.
@@ -17,7 +18,7 @@ pub async fn publish_all(config: &RunConfig, entries: &[Arc<TileEntry>], run: &s
     let table = config.publish.as_ref()?;
     let settings = match table.publishing(run) {
         Ok(settings) => settings,
-        Err(wrong) => return Some(failed(wrong.reason)),
+        Err(wrong) => return Some(Publication::Failed { error: wrong.reason }),
     };
     let outcome = match stores(entries).await {
         Ok(stores) => publish(&stores, &settings, &Silent).await,
@@ -26,19 +27,12 @@ pub async fn publish_all(config: &RunConfig, entries: &[Arc<TileEntry>], run: &s
     match outcome {
         Ok(report) => {
             let (url, anew) = (&report.url, report.published.len());
-            tracing::info!(target: OUTCOME, stores = report.stores, anew, files = report.files, "published at {url}");
-            if let Some(sentence) = report.sentence() {
-                tracing::error!(target: OUTCOME, "{sentence}");
-            }
+            let stores = text::count(report.stores as usize, "store");
+            tracing::info!(target: OUTCOME, anew, files = report.files, "published at {url}: {stores}, {anew} described anew");
             Some(Publication::Published { report: Box::new(report) })
         }
-        Err(error) => Some(failed(error.to_string())),
+        Err(error) => Some(Publication::Failed { error: error.to_string() }),
     }
-}
-
-fn failed(error: String) -> Publication {
-    tracing::error!(target: OUTCOME, "not published: {error}");
-    Publication::Failed { error }
 }
 
 async fn stores(entries: &[Arc<TileEntry>]) -> s2ice_store::Result<Vec<Target>> {

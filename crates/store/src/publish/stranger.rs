@@ -64,7 +64,8 @@ pub(super) async fn look(base_url: &str, file: &str, bytes: &[u8], store: Option
             }
         }
     }
-    if let Some(store) = store
+    // What is wrong with the web server is told once.
+    if let Some(store) = store.filter(|store| found.0.is_empty() || !store.url.starts_with(base_url))
         && let Some(cube) = found.note(Trial::Open, opened(store).await)
     {
         found.note(Trial::Tile, tile(&cube).await);
