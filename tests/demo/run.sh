@@ -29,3 +29,7 @@ say "5. Open it with xarray"
 # Icechunk warns at every local repository, also when it is only read.
 export ICECHUNK_LOG=error
 run .venv/bin/python tests/demo/demo.py "$store" "$out/true_colour.png"
+
+say "6. Publish it: a catalogue, and a copy of the store that others open by its address"
+run .venv/bin/python tests/demo/publish.py "$out" --bin "$bin"
+printf '\nTo look at it in a browser: .venv/bin/python tests/demo/publish.py %s --bin %s --serve\n' "$out" "$bin"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import pickle
@@ -11,8 +10,6 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
@@ -41,6 +38,7 @@ from support import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support import Jp2
 
@@ -116,34 +114,8 @@ def web(tmp_path_factory: pytest.TempPathFactory, local: Path, archive: Path) ->
     (folder / "29UNU").symlink_to(local)
     (folder / "archive").symlink_to(archive / "archive")
     (folder / "a mirror").symlink_to(archive)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(folder)))
-    with servers.running(server) as url:
+    with servers.folder(folder) as url:
         yield url
-
-
-class RangeHandler(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data, total = path.read_bytes(), path.stat().st_size
-        first, last = 0, total - 1
-        if found := re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "")):
-            start, end = found.groups()
-            first = int(start) if start else total - int(end)
-            last = min(int(end), total - 1) if start and end else total - 1
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {first}-{last}/{total}")
-        else:
-            self.send_response(200)
-        self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
-        self.send_header("Content-Length", str(last + 1 - first))
-        self.end_headers()
-        self.wfile.write(data[first : last + 1])
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 def check(tree: xr.DataTree, made: Jp2) -> None:
