@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from xml.etree.ElementTree import Element
 
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 PAGE = ROOT / "crates/store/src/publish/page"
 TOOLS = ROOT / "tests/page"
@@ -34,6 +34,7 @@ TILE = "tiles/33TVN-L2A/index.html"
 HOSTILE = "tiles/01KAB-L2A/index.html"
 MANY = 25_000
 KB = 1000
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def needed(program: str, package: str) -> str:
@@ -88,9 +89,12 @@ def test_pages_are_valid(written: dict[str, str], modules: Path, root: Path) -> 
         parsed(text)
     java = needed("java", "default-jre-headless")
     jar = modules / "vnu-jar/build/dist/vnu.jar"
-    command = [java, "-Xss4m", "-jar", jar, "--also-check-css", "--also-check-svg", "--skip-non-html", "--format", "json"]
-    said = subprocess.run([*command, *(root / path for path in written)], capture_output=True, text=True, check=False)
-    assert json.loads(said.stderr)["messages"] == []
+    command = [java, "-Xss4m", "-jar", jar, "--errors-only", "--format", "json", *(root / path for path in written)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    messages = json.loads(said.stderr)["messages"]
+    # The hostile page names a host that is none in its policy, and nothing else is wrong with it.
+    assert [(m["url"].rpartition("publication/")[2], m["lastLine"]) for m in messages] == [(HOSTILE, 5)], messages
+    assert "Unrecognized source-expression" in messages[0]["message"]
 
 
 def test_both_engines_say_the_same(written: dict[str, str]) -> None:
@@ -118,7 +122,11 @@ def test_the_only_templates_are_those_that_are_named() -> None:
 def test_nothing_foreign_is_loaded(written: dict[str, str]) -> None:
     for path, text in written.items():
         tree = parsed(text)
-        loading = [e for e in tree.iter() if e.tag in {"script", "img", "image"} or e.get("rel") in {"stylesheet", "icon"}]
+        loading = [
+            e
+            for e in tree.iter()
+            if e.tag in {"script", "img", f"{SVG}image"} or e.get("rel") in {"stylesheet", "icon"}
+        ]
         assert loading
         for element in loading:
             address = element.get("src") or element.get("href") or element.get("{http://www.w3.org/1999/xlink}href")
@@ -150,7 +158,9 @@ def test_text_of_others_stays_text(written: dict[str, str]) -> None:
     text = written[HOSTILE]
     tree = parsed(text)
     assert [script.get("src") for script in tree.iter("script")] == ["../../assets/page.js"]
-    assert not [a for a in tree.iter("a") if not re.match(r"https://|\.\./|[a-z/#]+(\.json|$)|states/", a.get("href", ""))]
+    assert not [
+        a for a in tree.iter("a") if not re.match(r"https://|\.\./|[a-z/#]+(\.json|$)|states/", a.get("href", ""))
+    ]
     spoken = html.unescape(text)
     # In the title, headings, cells, attributes and code: each time the whole of it.
     assert spoken.count(pages.HOSTILE) > 100
@@ -176,15 +186,19 @@ def test_the_table_of_dates_has_everything(written: dict[str, str]) -> None:
         elif row["kind"] == "refused":
             assert (cloud, product, notes) == ("", row["product"], f"Left out: {row['notes']}")
         else:
-            assert (cloud, product, notes) == ("?" if row["cloud"] is None else str(row["cloud"]), row["product"], row["notes"])
+            assert (cloud, product, notes) == (
+                "?" if row["cloud"] is None else str(row["cloud"]),
+                row["product"],
+                row["notes"],
+            )
 
 
 def test_each_date_has_its_bar(written: dict[str, str]) -> None:
     """Bars stand at the day and in the tenth of cloud cover that the table says."""
-    strips = [svg for svg in parsed(written[TILE]).iter("svg") if "Dates of" in svg.get("aria-label", "")]
+    strips = [svg for svg in parsed(written[TILE]).iter(f"{SVG}svg") if "Dates of" in svg.get("aria-label", "")]
     years = pages.rich()["calendar"]["years"]
     for year, strip in zip(years, strips, strict=True):
-        drawn = {path.get("class", "").split()[-1]: path.get("d", "") for path in strip.iter("path")}
+        drawn = {path.get("class", "").split()[-1]: path.get("d", "") for path in strip.iter(f"{SVG}path")}
         bars = {name: [float(x) + 0.5 for x in re.findall(r"M([\d.]+) ", d)] for name, d in drawn.items()}
         wanted: dict[str, list[float]] = {}
         for row in year["rows"]:
@@ -202,7 +216,7 @@ def test_each_date_has_its_bar(written: dict[str, str]) -> None:
 def test_pages_stay_small(written: dict[str, str], root: Path) -> None:
     assert len(written[TILE].encode()) < 250 * KB
     assert len(written["index.html"].encode()) < 60 * KB
-    assert len(written["zones/33.html"].encode()) < 250 * KB
+    assert len(written["zones/33.html"].encode()) < 300 * KB
     assert (root / "tiles.json").stat().st_size < 2000 * KB
     own = sum((PAGE / name).stat().st_size for name in ("style.css", "page.js", "map.js", "icon.svg", "land.svg"))
     assert own < 110 * KB
@@ -300,14 +314,15 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     complaints: list[str] = []
     allowed: list[str] = []
 
-    def visit(address: str, *, but: str = "", **options: Any) -> Page:
-        if but:
-            allowed.append(but)
-        context = browser.new_context(**options)
+    def visit(address: str, *, but: tuple[str, ...] = (), **options: Any) -> Page:
+        allowed.extend(but)
+        context = browser.new_context(reduced_motion="reduce", **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(15_000)
-        page.on("console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None)
+        page.on(
+            "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(address)
         return page
@@ -352,11 +367,11 @@ def test_the_calendar_tells_dates(visit: Callable[..., Page], address: str) -> N
 
 def test_the_slider_dims_cloudy_dates(visit: Callable[..., Page], address: str) -> None:
     page = visit(f"{address}/{TILE}")
-    slider = page.get_by_label("Cloud cover at most")
+    slider = page.get_by_label("Cloud cover below")
     slider.fill("20")
     rows = [row for year in pages.rich()["calendar"]["years"] for row in year["rows"] if row["kind"] == "date"]
     clear = [row for row in rows if row["cloud"] is not None and row["cloud"] < 20]
-    assert page.locator("output").text_content() == f"below 20 %: {len(clear)} of {len(rows):,} dates"
+    assert page.locator("output").text_content() == f"20 %: {len(clear)} of {len(rows):,} dates"
     assert page.locator("#calendar tr.dim").count() == len(rows) - len(clear)
     years = len(pages.rich()["calendar"]["years"])
     assert page.locator("path.c2.dim").count() == page.locator("path.c2").count() >= years - 1
@@ -376,7 +391,9 @@ def test_tables_are_sorted(visit: Callable[..., Page], address: str) -> None:
     assert [int(text.replace(",", "")) for text in dates.all_text_contents()] == sorted(numbers, reverse=True)
     page.get_by_role("button", name="Cloud-free").click()
     assert page.locator("th[aria-sort]").count() == 1
-    shares = [float(text.split()[0]) for text in page.locator("tbody tr td:nth-child(6)").all_text_contents() if "%" in text]
+    shares = [
+        float(text.split()[0]) for text in page.locator("tbody tr td:nth-child(6)").all_text_contents() if "%" in text
+    ]
     assert shares == sorted(shares)
 
 
@@ -410,9 +427,10 @@ def test_the_map_of_many_tiles_is_fluent(visit: Callable[..., Page], address: st
           const watched = [];
           new PerformanceObserver((list) => watched.push(...list.getEntries())).observe({ type: "longtask" });
           const map = document.querySelector(".leaflet-holder");
+          const CODES = { ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40 };
           map.focus();
           for (const key of ["ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp", "ArrowUp"]) {
-            map.dispatchEvent(new KeyboardEvent("keydown", { key, keyCode: { ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40 }[key], bubbles: true }));
+            map.dispatchEvent(new KeyboardEvent("keydown", { key, keyCode: CODES[key], bubbles: true }));
             await new Promise((done) => setTimeout(done, 300));
           }
           return watched.map((task) => task.duration);
@@ -423,10 +441,8 @@ def test_the_map_of_many_tiles_is_fluent(visit: Callable[..., Page], address: st
 
 def test_a_tile_over_180_degrees_is_on_both_sides(visit: Callable[..., Page], root: Path, address: str) -> None:
     rows = [["01KAB-L2A", 179.1, -17.2, -179.8, -16.2, "2026-11-20", 12, "ok"]]
-    crossing = root / "crossing"
-    crossing.mkdir()
-    pages.write(PAGE, crossing / "here", rows)
-    page = visit(f"{address}/crossing/here/index.html")
+    pages.write(PAGE, root / "crossing", rows)
+    page = visit(f"{address}/crossing/index.html")
     page.get_by_label("Find a tile").fill("1kab")
     page.get_by_role("button", name="Show").click()
     box = page.locator(".leaflet-holder").bounding_box()
@@ -437,10 +453,38 @@ def test_a_tile_over_180_degrees_is_on_both_sides(visit: Callable[..., Page], ro
         page.locator(".leaflet-popup").get_by_role("link", name="01KAB-L2A").wait_for()
 
 
+def test_a_background_is_asked_for_where_one_is_configured(
+    visit: Callable[..., Page], root: Path, address: str
+) -> None:
+    host = "https://tiles.example.org"
+    context = pages.front(pages.tile_list(700)) | {"csp_img": host}
+    context["map"] |= {"tile_url": f"{host}/{{z}}/{{x}}/{{y}}.png", "attribution": "© <b>Makers</b> & others"}
+    (root / "background.html").write_text(pages.environment(PAGE).get_template("front.html").render(context))
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(body=pages.picture(256), content_type="image/png")
+
+    page = visit("about:blank")
+    page.route(f"{host}/**", answer)
+    page.goto(f"{address}/background.html")
+    page.locator("img.leaflet-tile-loaded").first.wait_for()
+    assert re.fullmatch(rf"{host}/\d+/\d+/\d+\.png", asked[0])
+    assert "© <b>Makers</b> & others" in (page.locator(".leaflet-control-attribution").text_content() or "")
+
+
 def test_without_script_all_text_is_there(visit: Callable[..., Page], address: str) -> None:
     page = visit(f"{address}/{TILE}", java_script_enabled=False)
     text = page.locator("main").inner_text()
-    for part in (pages.rich()["links"]["store"], "import s2ice", "offset-0", "header_profile", "EPSG:32633", "Contains modified"):
+    for part in (
+        pages.rich()["links"]["store"],
+        "import s2ice",
+        "offset-0",
+        "header_profile",
+        "EPSG:32633",
+        "Contains modified",
+    ):
         assert part in text
     assert page.get_by_role("button").count() == 0
     assert page.locator("details").count() == len(pages.rich()["calendar"]["years"])
@@ -451,25 +495,36 @@ def test_without_script_all_text_is_there(visit: Callable[..., Page], address: s
 
 def test_pages_open_from_disk(visit: Callable[..., Page], root: Path) -> None:
     """A browser lets a file read no other file: the map says so, all else works."""
-    page = visit((root / "index.html").as_uri(), but="tiles.json")
+    page = visit((root / "index.html").as_uri(), but=("tiles.json", "land.svg", "net::ERR_FAILED"))
     page.get_by_text("a page opened from disk").wait_for()
     assert page.locator("svg.still").is_visible()
     page = visit((root / TILE).as_uri())
     assert page.get_by_role("button", name="Copy: Python").is_visible()
     assert page.evaluate("getComputedStyle(document.querySelector('.facts')).display") == "grid"
-    page = visit((root / "zones/33.html").as_uri(), but="land.svg")
+    page = visit((root / "zones/33.html").as_uri())
     page.locator(".leaflet-tile-loaded").first.wait_for()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.fixture(scope="module")
+def few(root: Path) -> list[str]:
+    """The pages of a publication of 700 tiles, beside the other: axe looks at every row."""
+    return [f"few/{path}" for path in pages.write(PAGE, root / "few", pages.tile_list(700))]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
 def test_pages_fit_and_everyone_can_use_them(
-    visit: Callable[..., Page], address: str, written: dict[str, str], modules: Path, width: int, scheme: str
+    visit: Callable[..., Page], address: str, few: list[str], modules: Path, width: int, scheme: str
 ) -> None:
     axe = (modules / "axe-core/axe.min.js").read_text()
-    for path in written:
-        page = visit(f"{address}/{path}", viewport={"width": width, "height": 844}, color_scheme=scheme)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    for path in few:
+        size = {"width": width, "height": 844}
+        # The hostile page names a host that is none; the browser passes over it.
+        page = visit(f"{address}/{path}", but=("contains an invalid source",), viewport=size, color_scheme=scheme)
+        for wide in (width, 320, 800):
+            page.set_viewport_size({"width": wide, "height": 844})
+            assert page.evaluate("document.documentElement.scrollWidth") <= wide, (path, wide)
+        page.set_viewport_size({"width": width, "height": 844})
         page.evaluate(axe)
-        found = page.evaluate("axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] })")
+        found = page.evaluate("rules => axe.run({ runOnly: rules })", rules)
         assert [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in found["violations"]] == [], path

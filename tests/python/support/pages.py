@@ -25,7 +25,13 @@ TEMPLATES = {"base.html", "parts.html", "calendar.html", "front.html", "zone.htm
 STATES = ("ok", "ok", "ok", "ok", "ok", "ok", "ok", "stale", "failed", "unknown")
 BANDS = {
     10: {"b02": "blue", "b03": "green", "b04": "red", "b08": "near infrared"},
-    20: {"b05": "red edge 705 nm", "b06": "red edge 740 nm", "b07": "red edge 783 nm", "b11": "1610 nm", "b12": "2190 nm"},
+    20: {
+        "b05": "red edge 705 nm",
+        "b06": "red edge 740 nm",
+        "b07": "red edge 783 nm",
+        "b11": "1610 nm",
+        "b12": "2190 nm",
+    },
     60: {"b01": "coastal aerosol", "b09": "water vapour"},
 }
 
@@ -142,7 +148,9 @@ def product(day: date, unit: str, mgrs: str = "33TVN") -> str:
     return f"S2{unit}_MSIL2A_{stamp}T101021_N0511_R122_T{mgrs}_{stamp}T141500"
 
 
-def calendar(first: date, step: float, count: int, *, refused: int = 0, gap: tuple[date, date] | None = None) -> Context:
+def calendar(
+    first: date, step: float, count: int, *, refused: int = 0, gap: tuple[date, date] | None = None
+) -> Context:
     """Dates some days apart, cloudier in winter; some products left out, a gap."""
     chance = random.Random(11)
     rows: list[Context] = []
@@ -177,7 +185,13 @@ def calendar(first: date, step: float, count: int, *, refused: int = 0, gap: tup
                 "rows": own,
             }
         )
-    numbers = {"clear_percent": 20, "gap_days": 30, "clear_dates": len(clear), "refused": refused, "gaps": int(gap is not None)}
+    numbers = {
+        "clear_percent": 20,
+        "gap_days": 30,
+        "clear_dates": len(clear),
+        "refused": refused,
+        "gaps": int(gap is not None),
+    }
     return numbers | {"years": years}
 
 
@@ -187,7 +201,8 @@ def arrays(count: int) -> list[Context]:
         side = 109800 // metres
         scaled = {"scale": 0.0001, "offset": -0.1, "unit": "", "data_type": "uint16"}
         own = [
-            {"name": name, "title": f"bottom-of-atmosphere reflectance, {words}", **scaled} for name, words in bands.items()
+            {"name": name, "title": f"bottom-of-atmosphere reflectance, {words}", **scaled}
+            for name, words in bands.items()
         ]
         path = f"/measurements/reflectance/r{metres}m"
         groups.append({"path": path, "metres": metres, "arrays": own})
@@ -215,7 +230,8 @@ def corners(box: list[float], x: int, y: int) -> list[Context]:
 
 def open_tile(store: str) -> list[Context]:
     python = (
-        f'import s2ice\n\nr10m = s2ice.open(\n    "{store}",\n    "measurements/reflectance/r10m",\n    credentials="env",\n)\n'
+        f'import s2ice\n\nr10m = s2ice.open(\n    "{store}",\n    "measurements/reflectance/r10m",\n'
+        '    credentials="env",\n)\n'
         'clear = r10m.sel(time=r10m.cloud_cover < 20)\nclear.b04.sel(time="2025-07").mean("time").load()\n'
     )
     rust = (
@@ -223,7 +239,9 @@ def open_tile(store: str) -> list[Context]:
         'let array = zarrs::array::Array::async_open(store, "/measurements/reflectance/r10m/b04").await?;\n'
     )
     return [
-        snippet("python", "Python", python, "pip install s2ice; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are yours."),
+        snippet(
+            "python", "Python", python, "pip install s2ice; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are yours."
+        ),
         snippet("shell", "Shell", f"s2ice info {store}\n"),
         snippet("rust", "Rust", rust),
     ]
@@ -263,7 +281,13 @@ def rich() -> Context:
         "calendar": dates,
         "groups": arrays(count),
         "eras": [
-            {"name": "main", "differs": ["offset -1000"], "count": count - 800, "first": "2022-01-25T10:00:00Z", "last": last},
+            {
+                "name": "main",
+                "differs": ["offset -1000"],
+                "count": count - 800,
+                "first": "2022-01-25T10:00:00Z",
+                "last": last,
+            },
             {
                 "name": "offset-0",
                 "differs": ["radiometric offset 0 instead of -1000"],
@@ -284,12 +308,13 @@ def rich() -> Context:
             for number, day in enumerate(states)
         ],
         "states_left_out": 41,
+        "pin": snippet("pin", "Pin a state", f'tree = s2ice.open("{store}", tag="s2ice-2026-11-20T031200Z")\n'),
         "containers": [
             {
                 "name": "s2",
                 "url": "s3://eodata/",
                 "endpoint": "https://eodata.dataspace.copernicus.eu",
-                "access": "keys of your own, free at the Copernicus Data Space, in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+                "access": "keys of your own (free) in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
             }
         ],
         "state": {
@@ -301,7 +326,11 @@ def rich() -> Context:
             "lag_days": 0,
             "headers": "verified: each file's own header was read before it was referenced",
             "refused": [
-                {"kind": "header_profile", "count": 18, "meaning": "Another main header than the array's other rasters."},
+                {
+                    "kind": "header_profile",
+                    "count": 18,
+                    "meaning": "Another main header than the array's other rasters.",
+                },
                 {"kind": "ranges", "count": 2, "meaning": "The file has its tiles elsewhere than the index says."},
             ],
         },
@@ -329,8 +358,17 @@ def bare() -> Context:
         "latest": {"tag": None, "time": "2026-11-20T03:12:00Z"},
         "states": [],
         "states_left_out": 0,
+        "pin": None,
         "state": context["state"]
-        | {"health": "unknown", "reason": "", "last_run": None, "outcome": None, "verified": None, "lag_days": None, "refused": []},
+        | {
+            "health": "unknown",
+            "reason": "",
+            "last_run": None,
+            "outcome": None,
+            "verified": None,
+            "lag_days": None,
+            "refused": [],
+        },
     }
 
 
@@ -340,7 +378,20 @@ def poisoned(value: Any, key: str = "") -> Any:
         return {name: poisoned(inner, name) for name, inner in value.items()}
     if isinstance(value, list):
         return [poisoned(inner, key) for inner in value]
-    ours = {"kind", "date", "until", "time", "first", "last", "newest", "last_run", "verified", "assets", "id", "health"}
+    ours = {
+        "kind",
+        "date",
+        "until",
+        "time",
+        "first",
+        "last",
+        "newest",
+        "last_run",
+        "verified",
+        "assets",
+        "id",
+        "health",
+    }
     if not isinstance(value, str) or key in ours:
         return value
     if key in {"href", "stac", "collection", "canonical", "csp_img"}:

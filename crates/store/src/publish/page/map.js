@@ -189,7 +189,9 @@
     figure.hidden = false;
     // No step further out than the world once.
     const minZoom = Math.max(1, Math.floor(Math.log2(holder.clientWidth / 256)));
-    const map = L.map(holder, { minZoom, maxZoom: 12, worldCopyJump: true, scrollWheelZoom: false, maxBounds: [[-89, -540], [89, 540]] });
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const motion = { fadeAnimation: !still, zoomAnimation: !still, inertia: !still };
+    const map = L.map(holder, { ...motion, minZoom, maxZoom: 12, worldCopyJump: true, scrollWheelZoom: false, maxBounds: [[-89, -540], [89, 540]] });
     map.attributionControl.setPrefix("Leaflet");
     map.fitBounds(extent(list), { maxZoom: 7 });
     if (layer) {

@@ -114,7 +114,7 @@ function calendar() {
   const slider = make("input", { type: "range", min: "0", max: "100", step: "10", value: "100", id: "cloud" });
   const limit = make("output", { for: "cloud" });
   const filter = make("p", { class: "filter" });
-  filter.append(make("label", { for: "cloud" }, "Cloud cover at most"), slider, limit);
+  filter.append(make("label", { for: "cloud" }, "Cloud cover below"), slider, limit);
   box.prepend(filter, told);
 
   let chosen = null;
@@ -176,28 +176,13 @@ function calendar() {
       }
     }
     const dates = within.toLocaleString("en") + " of " + all.toLocaleString("en") + " dates";
-    limit.textContent = most === 100 ? "any: " + all.toLocaleString("en") + " dates" : "below " + most + " %: " + dates;
+    limit.textContent = most === 100 ? "100 %, any: " + all.toLocaleString("en") + " dates" : most + " %: " + dates;
   }
   slider.addEventListener("input", dim);
   dim();
-}
-
-/** On paper everything is open. */
-function openForPrint() {
-  const closed = [];
-  addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details:not([open])")) {
-      closed.push(details);
-      details.open = true;
-    }
-  });
-  addEventListener("afterprint", () => {
-    while (closed.length) closed.pop().open = false;
-  });
 }
 
 copyButtons();
 sortableTables();
 ages();
 calendar();
-openForPrint();
