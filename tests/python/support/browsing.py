@@ -70,8 +70,9 @@ def publication_address(publication: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Not longer than a file: an event loop runs beside it, and other tests run theirs."""
     program = needed("chromium", "chromium")
     # Here, since few tests want it.
     from playwright.sync_api import sync_playwright
