@@ -24,6 +24,7 @@ from checked import reports_conform, secrets_are_kept  # noqa: F401 (fixtures)
 from support import catalogue
 from support.archive import Archive
 from support.bench import Bench
+from support.browsing import chromium, npm_modules, publication, publication_address, visit  # noqa: F401 (fixtures)
 from support.command import Command
 from support.living import Living
 
