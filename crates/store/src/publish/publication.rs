@@ -133,7 +133,7 @@ impl Work<'_> {
         let made = match known {
             Some((id, _)) => Made { id: id.clone(), made_of, last, new: None, copied: Copied::default() },
             None => {
-                let mut subject = Subject::read(store).await?;
+                let mut subject = Subject::read(store, self.settings.clock).await?;
                 let copied = self.copied(store, &mut subject).await?;
                 let documents = documents::of_store(&subject, self.settings)?;
                 Made { id: subject.id.clone(), made_of, last, new: Some((Row::of(&subject), documents)), copied }

@@ -11,7 +11,7 @@ use super::subject::{Reached, Subject};
 use crate::error::Result;
 use crate::runs::{LastOutcome, LastRun};
 
-/// Cloud cover below which a date counts as clear, percent.
+/// A date with at most so much cloud counts as clear, percent.
 pub const CLEAR: f64 = 20.0;
 
 /// A store in a catalogue.
@@ -31,7 +31,7 @@ pub struct Row {
     pub newest_ms: Option<i64>,
     /// Products, those of eras included.
     pub products: u64,
-    /// Products with less than 20 % of cloud.
+    /// Products with at most 20 % of cloud.
     pub clear: u64,
     /// References, those of eras included.
     pub references: u64,
@@ -66,7 +66,7 @@ impl Row {
             first_ms: steps().map(|step| step.time_ms).min(),
             newest_ms: steps().map(|step| step.time_ms).max(),
             products: subject.info.products as u64,
-            clear: covers.filter(|cover| *cover < CLEAR).count() as u64,
+            clear: covers.filter(|cover| *cover <= CLEAR).count() as u64,
             references: subject.info.references,
             referenced_bytes: subject.info.referenced_bytes,
             eras: subject.info.eras.keys().map(ToString::to_string).collect(),

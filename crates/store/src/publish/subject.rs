@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use icechunk::ObjectStoreConfig;
 use icechunk::virtual_chunks::VirtualChunkContainer;
+use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::source::memory::{Memory, Place};
 use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,6 +110,8 @@ pub struct Subject {
     pub state: StoreState,
     /// Its last scheduled run, where there was one.
     pub last: Option<LastRun>,
+    /// What was left out of it, as far as it is remembered beside the store.
+    pub left_out: Vec<Refusal>,
     /// Where readers open it.
     pub store: Reached,
     /// Where its references lead, by the name of their container.
@@ -118,9 +123,11 @@ impl Subject {
     ///
     /// # Errors
     /// There is no store, it is not ours or of another layout, or reading failed.
-    pub async fn read(target: &Target) -> Result<Self> {
+    pub async fn read(target: &Target, clock: fn() -> DateTime<Utc>) -> Result<Self> {
         let url = target.url();
-        let (standing, last) = futures::try_join!(Standing::read(target), read_last_run(target))?;
+        let place = Place::beside(url.clone(), target.options().clone());
+        let memory = async { Memory::read(&place, clock).await.map_err(|error| Error::Input(error.to_string())) };
+        let (standing, last, memory) = futures::try_join!(Standing::read(target), read_last_run(target), memory)?;
         let info = info::report(&standing, url).await?;
         let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
         let tile: MgrsTile = info.tile.parse().map_err(|error| damaged(format!("{error}")))?;
@@ -139,6 +146,7 @@ impl Subject {
             sources: sources.collect(),
             info,
             last,
+            left_out: memory.left_out(),
             state: standing.state,
         })
     }

@@ -82,6 +82,12 @@ fn key(product: &str, raster: Option<&str>) -> String {
 }
 
 impl Memory {
+    /// Everything that is left out.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<Refusal> {
+        self.lock().refusals.values().map(|known| known.refusal.clone()).collect()
+    }
+
     /// Whether a product (without a raster) or one of its rasters is worth asking for. `stands` tells whether a product is
     /// in the store.
     #[must_use]

@@ -1,0 +1,173 @@
+//! The page of a store.
+
+use s2ice_manifest::ids::Level;
+use serde_json::{Map, Value, json};
+
+use super::{calendar, common, health, refused, render, snippets, time};
+use crate::error::Result;
+use crate::housekeeping::published_at;
+use crate::layout::crs;
+use crate::publish::footprint::Footprint;
+use crate::publish::ledger::Document;
+use crate::publish::publication::Publishing;
+use crate::publish::subject::{Reached, Subject};
+use crate::report::{InfoArray, rfc3339_ms};
+
+/// Published states that are listed.
+const STATES: usize = 20;
+
+/// The page of a store.
+///
+/// # Errors
+/// The template cannot be filled.
+pub(in crate::publish) fn tile(subject: &Subject, settings: &Publishing) -> Result<Document> {
+    let path = format!("{}/index.html", subject.id);
+    let times = || subject.state.trees.values().flat_map(|tree| &tree.steps).map(|step| step.time_ms);
+    let span = (times().min(), times().max());
+    let mut context = common(settings, &path, "../", span);
+    let info = &subject.info;
+    let zone = format!("{:02}", subject.tile.zone());
+    let title = match subject.level {
+        Level::L2A => "Bottom-of-atmosphere reflectance",
+        Level::L1C => "Top-of-atmosphere reflectance",
+    };
+    let mut put = |name: &str, value: Value| context.insert(name.to_owned(), value);
+    put(
+        "tile",
+        json!({
+            "mgrs": subject.tile.to_string(), "level": subject.level.to_string(), "title": title,
+            "zone": { "name": zone, "href": format!("../zones/{zone}/index.html") },
+        }),
+    );
+    put("times", json!({ "count": info.products, "first": time(span.0), "last": time(span.1) }));
+    put("size", json!({ "references": info.references, "referenced_bytes": info.referenced_bytes }));
+    put("place", place(subject));
+    put("preview", Value::Null);
+    put("preview_missing", json!("none was made."));
+    put("calendar", calendar::of(subject));
+    put("groups", json!(groups(subject)));
+    put("eras", json!(eras(subject)));
+    states(subject, &mut put);
+    put("containers", json!(subject.sources.iter().map(|(name, source)| container(name, source)).collect::<Vec<_>>()));
+    put("state", state(subject));
+    put("snippets", json!(snippets::of(subject)));
+    put("links", json!({ "collection": "collection.json", "store": subject.store.url }));
+    render("tile.html", path, &context)
+}
+
+fn place(subject: &Subject) -> Value {
+    let geocoding = subject.geocoding;
+    let [west, south, east, north] = crs::bbox(geocoding);
+    let names = ["north-west", "north-east", "south-east", "south-west"];
+    let metres = [[west, north], [east, north], [east, south], [west, south]];
+    let corners: Vec<Value> = names
+        .iter()
+        .zip(metres)
+        .zip(subject.footprint.corners())
+        .map(|((name, [x, y]), [longitude, latitude])| {
+            json!({ "name": name, "x": x, "y": y, "longitude": longitude, "latitude": latitude })
+        })
+        .collect();
+    json!({
+        "epsg": geocoding.epsg, "crs": crs::name(geocoding), "box": Footprint::bbox(&subject.footprint), "corners": corners,
+    })
+}
+
+/// The groups of the main tree, with their arrays.
+fn groups(subject: &Subject) -> Vec<Value> {
+    let mut groups: Vec<(String, Vec<Value>)> = Vec::new();
+    for array in subject.info.arrays.iter().filter(|array| !array.path.starts_with("/eras/")) {
+        let Some((group, name)) = array.path.rsplit_once('/') else { continue };
+        if groups.last().is_none_or(|(last, _)| last != group) {
+            groups.push((group.to_owned(), Vec::new()));
+        }
+        if let Some((_, arrays)) = groups.last_mut() {
+            arrays.push(array_of(subject, array, name));
+        }
+    }
+    let metres = |group: &str| group.rsplit_once("/r")?.1.strip_suffix('m')?.parse::<u32>().ok();
+    let told = groups.into_iter().map(|(group, arrays)| json!({ "path": group, "metres": metres(&group), "arrays": arrays }));
+    told.collect()
+}
+
+fn array_of(subject: &Subject, array: &InfoArray, name: &str) -> Value {
+    let document = subject.state.documents.get(array.path.trim_start_matches('/'));
+    let attribute = |key: &str| document.and_then(|document| document.pointer(&format!("/attributes/{key}")));
+    let text = |key: &str| attribute(key).and_then(Value::as_str).unwrap_or_default();
+    let scale = attribute("scale_factor").and_then(Value::as_f64);
+    let offset = scale.map(|_| attribute("add_offset").and_then(Value::as_f64).unwrap_or_default());
+    json!({
+        "name": name, "title": text("long_name"), "data_type": array.data_type, "shape": array.shape,
+        "chunk": array.chunks, "scale": scale, "offset": offset,
+        "unit": Some(text("units")).filter(|unit| *unit != "1").unwrap_or_default(), "present": array.present,
+    })
+}
+
+/// The trees of a store with eras, the main one first.
+fn eras(subject: &Subject) -> Vec<Value> {
+    let info = &subject.info;
+    if info.eras.is_empty() {
+        return Vec::new();
+    }
+    let tree = |name: &str, differs: &[String], times: &crate::report::Times| {
+        json!({ "name": name, "differs": differs, "count": times.count, "first": times.first, "last": times.last })
+    };
+    let main = tree("main", &["as newest products are".to_owned()], &info.times);
+    std::iter::once(main).chain(info.eras.iter().map(|(era, of)| tree(era.as_ref(), &of.differs, &of.times))).collect()
+}
+
+/// The newest state, and those that were published before.
+fn states(subject: &Subject, put: &mut impl FnMut(&str, Value) -> Option<Value>) {
+    let info = &subject.info;
+    let mut states: Vec<_> = info.tags.iter().filter_map(|tag| Some((published_at(tag)?, tag))).collect();
+    states.sort_by(|a, b| b.cmp(a));
+    let listed: Vec<Value> = states
+        .iter()
+        .take(STATES)
+        .map(|(time, tag)| {
+            json!({
+                "tag": tag, "href": format!("states/{}.json", super::super::stac::state_name(tag)),
+                "time": rfc3339_ms(time.timestamp_millis()), "count": null,
+                "snapshot": subject.tags.get(*tag).cloned().unwrap_or_default(),
+            })
+        })
+        .collect();
+    let newest = states.first().map(|(_, tag)| tag.as_str());
+    put("latest", json!({ "tag": info.published, "time": info.last_commit.time }));
+    put("states_left_out", json!(states.len().saturating_sub(STATES)));
+    put("states", json!(listed));
+    put("pin", newest.and_then(|tag| snippets::pinned(subject, tag)).unwrap_or(Value::Null));
+}
+
+fn container(name: &str, source: &Reached) -> Value {
+    let access = match (source.anonymous, source.request_payer) {
+        (_, true) => "keys of an account that pays for the transfer",
+        (true, false) => "open to everybody",
+        (false, false) => "keys of one's own",
+    };
+    json!({ "name": name, "url": source.url, "endpoint": source.endpoint, "access": access })
+}
+
+/// How the store does. What a run said is for its operator, and when it ran would change the page every night.
+fn state(subject: &Subject) -> Value {
+    let last = subject.last.as_ref();
+    let health = health(last.and_then(|last| last.completed));
+    let reason = match health {
+        "ok" => "The last run found it in step with its inputs.",
+        "stale" => "The last run could not see all of its inputs: what is new may be missing.",
+        "failed" => "The last run failed: what is new may be missing. What is in the store is right.",
+        _ => "No scheduled run is known.",
+    };
+    let headers = if subject.info.headers == "verified" { "verified, file by file" } else { "assumed, by product names" };
+    let mut told = Map::new();
+    let mut put = |name: &str, value: Value| told.insert(name.to_owned(), value);
+    put("health", json!(health));
+    put("reason", json!(reason));
+    put("last_run", Value::Null);
+    put("outcome", Value::Null);
+    put("verified", json!(subject.info.last_commit.time));
+    put("lag_days", Value::Null);
+    put("headers", json!(headers));
+    put("refused", json!(refused::by_kind(&subject.left_out)));
+    Value::Object(told)
+}
