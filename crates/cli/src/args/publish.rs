@@ -30,6 +30,14 @@ pub struct PublishArgs {
     #[arg(long, default_value = "Sentinel-2 as time series")]
     #[serde(skip)]
     pub title: String,
+    /// Who publishes: named as host in the catalogue.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip)]
+    pub publisher: Option<String>,
+    /// Home page of who publishes.
+    #[arg(long, value_name = "URL", requires = "publisher")]
+    #[serde(skip)]
+    pub publisher_url: Option<String>,
     /// Where others reach the product files of copied stores, where not at the address that the stores name.
     #[arg(long, value_name = "URL")]
     #[serde(skip)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use s2ice_manifest::source::location::{SourceError, SourceUrl};
 use s2ice_store::publish::report::PublishReport;
-use s2ice_store::publish::{Publishing, publish};
+use s2ice_store::publish::{Publisher, Publishing, publish};
 use s2ice_store::target::Target;
 
 use super::{store, summarise};
@@ -54,6 +54,7 @@ fn publishing(args: &PublishArgs, run: &str) -> Result<Publishing, Failure> {
         options: settings::options("out", args)?,
         base_url: base.prefix(),
         title: args.title.clone(),
+        publisher: args.publisher.clone().map(|name| Publisher { name, url: args.publisher_url.clone() }),
         source,
         prune: args.prune,
         look: !args.no_look,

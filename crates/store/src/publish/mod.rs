@@ -11,10 +11,12 @@ mod row;
 mod stac;
 mod stranger;
 mod subject;
+mod table;
 
 pub use copy::{Copied, copy};
 pub use footprint::Footprint;
-pub use publication::{Publishing, publish};
+pub use publication::{Publisher, Publishing, publish};
 pub use row::{CLEAR, Row};
+pub use stac::{State, Told};
 pub use stranger::{Hindrance, Trial};
 pub use subject::{Reached, Subject};

@@ -32,6 +32,15 @@ const BATCH: usize = 64;
 /// The ledger of the whole publication.
 const ROOT: &str = "publication.json";
 
+/// Who publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publisher {
+    /// Name.
+    pub name: String,
+    /// Home page.
+    pub url: Option<String>,
+}
+
 /// How and where to publish.
 #[derive(Debug, Clone)]
 pub struct Publishing {
@@ -43,6 +52,8 @@ pub struct Publishing {
     pub base_url: String,
     /// Title of the catalogue.
     pub title: String,
+    /// Who publishes, where that is to be told.
+    pub publisher: Option<Publisher>,
     /// Where others reach the product files, and how; that of the stores themselves where there is none.
     pub source: Option<(SourceUrl, SourceOptions)>,
     /// Take stores that are not among the given ones out of the publication.
@@ -140,10 +151,10 @@ impl Work<'_> {
         let tags = head.info.as_ref().and_then(|info| info.tags().ok());
         let tags: Vec<String> = tags.into_iter().flatten().map(|(name, _)| name.to_owned()).collect();
         let last = last?.map(|last| serde_json::to_string(&last).unwrap_or_default());
-        let Publishing { place, base_url, title, source, writer, .. } = self.settings;
+        let Publishing { place, base_url, title, publisher, source, writer, .. } = self.settings;
         let source = source.as_ref().map(|(url, _)| url.to_string());
         let text = format!(
-            "{}\n{}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{source:?}\n{writer}",
+            "{}\n{}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{publisher:?}\n{source:?}\n{writer}",
             store.url(),
             head.main
         );

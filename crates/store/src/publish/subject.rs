@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::footprint::Footprint;
+use super::stac::State;
 use crate::error::{Error, Result};
 use crate::info::{self, Standing};
 use crate::report::InfoReport;
@@ -105,6 +106,8 @@ pub struct Subject {
     pub info: InfoReport,
     /// Products, arrays and their documents.
     pub state: StoreState,
+    /// The states that were published, oldest first.
+    pub states: Vec<State>,
     /// Its last scheduled run, where there was one.
     pub last: Option<LastRun>,
     /// Where readers open it.
@@ -122,6 +125,7 @@ impl Subject {
         let url = target.url();
         let (standing, last) = futures::try_join!(Standing::read(target), read_last_run(target))?;
         let info = info::report(&standing, url).await?;
+        let states = standing.published(url).await?;
         let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
         let tile: MgrsTile = info.tile.parse().map_err(|error| damaged(format!("{error}")))?;
         let level: Level = info.level.parse().map_err(|error| damaged(format!("{error}")))?;
@@ -138,6 +142,7 @@ impl Subject {
             store: Reached::by(url, &effective),
             sources: sources.collect(),
             info,
+            states: states.into_iter().map(|state| State::of(state, &standing)).collect(),
             last,
             state: standing.state,
         })
