@@ -1,7 +1,7 @@
 //! How and where stores are published: the table `[publish]` of a configuration file, and the options of `s2ice publish`.
 
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
-use s2ice_store::publish::Publishing;
+use s2ice_store::publish::{Publisher, Publishing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,10 @@ pub struct PublishTable {
     pub base_url: Option<String>,
     /// Title of the catalogue.
     pub title: Option<String>,
+    /// Who publishes: named as host in the catalogue.
+    pub publisher: Option<String>,
+    /// Home page of who publishes.
+    pub publisher_url: Option<String>,
     /// Where others reach the product files of copied stores, where not at the address that the stores name.
     pub source_url: Option<String>,
     /// How they reach them.
@@ -69,6 +73,7 @@ impl PublishTable {
             options: self.out_options.clone(),
             base_url: base_url.prefix(),
             title: self.title.clone().unwrap_or_else(|| TITLE.to_owned()),
+            publisher: self.publisher.clone().map(|name| Publisher { name, url: self.publisher_url.clone() }),
             source: source.map(|url| (url, self.source_options.clone())),
             prune: self.prune,
             look: !self.no_look,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use icechunk::format::SnapshotId;
 use icechunk::format::format_constants::SpecVersionBin;
+use icechunk::format::snapshot::SnapshotProperties;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use icechunk::{ObjectStoreConfig, Repository};
 use s2ice_manifest::era::Era;
@@ -11,7 +12,7 @@ use s2ice_manifest::source::location::SourceUrl;
 use serde_json::Value;
 
 use crate::error::{Error, Result, icechunk_error};
-use crate::housekeeping::{published_at, tags};
+use crate::housekeeping::{Published, of_info, published, published_at, tags};
 use crate::layout::{geometry, place};
 use crate::plan::EraStamp;
 use crate::report::{
@@ -43,6 +44,22 @@ impl Standing {
         let stamp = own_stamp(&view, url)?;
         let state = state::load(&view, url, *stamp).await?;
         Ok(Self { repository, head, view, state })
+    }
+
+    /// The states that were published, oldest first.
+    ///
+    /// # Errors
+    /// Its tags cannot be read.
+    pub(crate) async fn published(&self, url: &SourceUrl) -> Result<Vec<Published>> {
+        match &self.head.info {
+            Some(info) => of_info(info).map_err(|error| icechunk_error("reading tags", url, &error)),
+            None => published(&self.repository, url).await,
+        }
+    }
+
+    /// What the commit of a snapshot says; nothing in Icechunk's first format, which would have to read it.
+    pub(crate) fn properties(&self, snapshot: &SnapshotId) -> Option<SnapshotProperties> {
+        self.head.info.as_ref()?.find_snapshot(snapshot).ok().map(|found| found.metadata)
     }
 
     /// The containers behind its references.

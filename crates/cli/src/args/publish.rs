@@ -28,6 +28,12 @@ pub struct PublishArgs {
     /// Title of the catalogue [default: Sentinel-2 as time series].
     #[arg(long)]
     pub title: Option<String>,
+    /// Who publishes: named as host in the catalogue.
+    #[arg(long, value_name = "NAME")]
+    pub publisher: Option<String>,
+    /// Home page of who publishes.
+    #[arg(long, value_name = "URL", requires = "publisher")]
+    pub publisher_url: Option<String>,
     /// Where others reach the product files of copied stores, where not at the address that the stores name.
     #[arg(long, value_name = "URL")]
     #[serde(rename = "source-url")]

@@ -19,6 +19,7 @@ mod sweep;
 pub use gc::{GcOptions, gc};
 pub(crate) use promote::promote;
 pub(crate) use published::is_tagged;
+pub(crate) use published::of_info;
 pub(crate) use published::tag_names;
 pub use published::{Published, published, published_at, tag_published};
 pub(crate) use refs::{last_update, tags};

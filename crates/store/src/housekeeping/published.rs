@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use icechunk::Repository;
 use icechunk::format::repo_info::RepoInfo;
-use icechunk::format::{IcechunkFormatErrorKind, SnapshotId};
+use icechunk::format::{IcechunkFormatErrorKind, IcechunkResult, SnapshotId};
 use icechunk::refs::RefErrorKind;
 use icechunk::repository::RepositoryErrorKind;
 use s2ice_manifest::source::location::SourceUrl;
@@ -75,6 +75,11 @@ pub(crate) fn tag_names(text: &str) -> [String; 3] {
 /// [`crate::Error::Icechunk`].
 pub async fn published(repository: &Repository, url: &SourceUrl) -> Result<Vec<Published>> {
     Ok(of_tags(refs::tags(repository, url, |name| published_at(name).is_some()).await?))
+}
+
+/// The published states in what was read of a repository, oldest first.
+pub(crate) fn of_info(info: &RepoInfo) -> IcechunkResult<Vec<Published>> {
+    Ok(of_tags(info.tags()?.map(|(name, snapshot)| (name.to_owned(), snapshot))))
 }
 
 /// The published states among tags, oldest first.

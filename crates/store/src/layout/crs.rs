@@ -22,7 +22,8 @@ fn central_meridian(geocoding: TileGeocoding) -> i64 {
     i64::from(zone(geocoding)) * 6 - 183
 }
 
-fn name(geocoding: TileGeocoding) -> String {
+/// Name of the UTM zone: `WGS 84 / UTM zone 33N`.
+pub fn name(geocoding: TileGeocoding) -> String {
     format!("WGS 84 / UTM zone {}{}", zone(geocoding), if is_north(geocoding) { "N" } else { "S" })
 }
 

@@ -6,26 +6,47 @@ use serde_json::Value;
 use super::ledger::Document;
 use super::publication::Publishing;
 use super::row::Row;
-use super::stac;
 use super::subject::Subject;
+use super::{page, stac, table};
 use crate::error::{Error, Result};
 
 /// The catalog of everything.
 pub(super) const CATALOG: &str = "catalog.json";
 
+/// The table of all stores.
+pub(super) const TABLE: &str = "tiles.parquet";
+
+/// What the map of the front page draws.
+const MAP: &str = "tiles.json";
+
 /// Those of a store.
 pub(super) fn of_store(subject: &Subject, settings: &Publishing) -> Result<Vec<Document>> {
-    Ok(vec![json(format!("{}/collection.json", subject.id), &stac::collection(subject, settings))?])
+    let mut documents = Vec::new();
+    for (path, state) in stac::states(subject, settings) {
+        documents.push(json(path, &state)?);
+    }
+    let beside: Vec<String> = documents.iter().map(|document| document.path.clone()).collect();
+    documents.push(json(format!("{}/collection.json", subject.id), &stac::collection(subject, settings, &beside))?);
+    documents.push(page::tile(subject, settings)?);
+    Ok(documents)
 }
 
 /// Those of a zone.
 pub(super) fn of_zone(zone: &str, rows: &[Row], settings: &Publishing) -> Result<Vec<Document>> {
-    Ok(vec![json(format!("zones/{zone}/catalog.json"), &stac::of_zone(zone, rows, settings))?])
+    let catalog = json(format!("zones/{zone}/catalog.json"), &stac::of_zone(zone, rows, settings))?;
+    Ok(vec![catalog, page::zone(zone, rows, settings)?])
 }
 
 /// Those of the whole publication.
 pub(super) fn of_all(rows: &[Row], settings: &Publishing) -> Result<Vec<Document>> {
-    Ok(vec![json(CATALOG.to_owned(), &stac::catalog(rows, settings))?])
+    let mut documents = vec![
+        json(CATALOG.to_owned(), &stac::catalog(rows, settings))?,
+        Document { path: TABLE.to_owned(), bytes: table::parquet(rows, settings)? },
+        Document { path: MAP.to_owned(), bytes: table::map(rows)? },
+        page::front(rows, settings)?,
+    ];
+    documents.extend(page::assets());
+    Ok(documents)
 }
 
 fn json(path: String, value: &Value) -> Result<Document> {

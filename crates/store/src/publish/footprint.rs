@@ -62,6 +62,16 @@ impl Footprint {
         ]
     }
 
+    /// Its corners from the north-west clockwise: longitude and latitude.
+    pub fn corners(&self) -> [[f64; 2]; 4] {
+        let side = usize::from(POINTS);
+        // The ring runs counterclockwise.
+        [0, 3, 2, 1].map(|corner| {
+            let [longitude, latitude] = self.ring.get(corner * side).copied().unwrap_or_default();
+            [rounded((longitude + 540.0).rem_euclid(360.0) - 180.0), rounded(latitude)]
+        })
+    }
+
     /// GeoJSON geometry: a polygon, or two where the tile lies across 180 degrees (RFC 7946, 3.1.9).
     pub fn geometry(&self) -> Value {
         let polygons: Vec<Value> = self.polygons().into_iter().map(|ring| json!([ring])).collect();

@@ -32,6 +32,15 @@ const BATCH: usize = 64;
 /// The ledger of the whole publication.
 const ROOT: &str = "publication.json";
 
+/// Who publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publisher {
+    /// Name.
+    pub name: String,
+    /// Home page.
+    pub url: Option<String>,
+}
+
 /// How and where to publish.
 #[derive(Debug, Clone)]
 pub struct Publishing {
@@ -43,6 +52,8 @@ pub struct Publishing {
     pub base_url: String,
     /// Title of the catalogue.
     pub title: String,
+    /// Who publishes, where that is to be told.
+    pub publisher: Option<Publisher>,
     /// Where others reach the product files, and how; that of the stores themselves where there is none.
     pub source: Option<(SourceUrl, SourceOptions)>,
     /// Take stores that are not among the given ones out of the publication.
@@ -149,10 +160,12 @@ impl Work<'_> {
         let tags = head.info.as_ref().and_then(|info| info.tags().ok());
         let tags: Vec<String> = tags.into_iter().flatten().map(|(name, _)| name.to_owned()).collect();
         let last = last.map(|last| (last.completed, last.refused, last.missing_index_count));
-        let Publishing { place, base_url, title, source, writer, .. } = self.settings;
+        let Publishing { place, base_url, title, publisher, source, writer, .. } = self.settings;
         let source = source.as_ref().map(|(url, _)| url.to_string());
         let (url, main) = (store.url(), &head.main);
-        let text = format!("{url}\n{main}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{source:?}\n{writer}");
+        let text = format!(
+            "{url}\n{main}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{publisher:?}\n{source:?}\n{writer}"
+        );
         fingerprint(text.as_bytes())
     }
 

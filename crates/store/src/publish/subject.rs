@@ -8,12 +8,13 @@ use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
-use s2ice_manifest::source::memory::{Memory, Place};
 use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceUrl};
+use s2ice_manifest::source::memory::{Memory, Place};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::footprint::Footprint;
+use super::stac::State;
 use crate::error::{Error, Result};
 use crate::info::{self, Standing};
 use crate::report::InfoReport;
@@ -108,6 +109,8 @@ pub struct Subject {
     pub info: InfoReport,
     /// Products, arrays and their documents.
     pub state: StoreState,
+    /// The states that were published, oldest first.
+    pub states: Vec<State>,
     /// Its last scheduled run, where there was one.
     pub last: Option<LastRun>,
     /// What was left out of it, as far as it is remembered beside the store.
@@ -129,6 +132,7 @@ impl Subject {
         let memory = async { Memory::read(&place, clock).await.map_err(|error| Error::Input(error.to_string())) };
         let (standing, last, memory) = futures::try_join!(Standing::read(target), read_last_run(target), memory)?;
         let info = info::report(&standing, url).await?;
+        let states = standing.published(url).await?;
         let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
         let tile: MgrsTile = info.tile.parse().map_err(|error| damaged(format!("{error}")))?;
         let level: Level = info.level.parse().map_err(|error| damaged(format!("{error}")))?;
@@ -145,6 +149,7 @@ impl Subject {
             store: Reached::by(url, &effective),
             sources: sources.collect(),
             info,
+            states: states.into_iter().map(|state| State::of(state, &standing)).collect(),
             last,
             left_out: memory.left_out(),
             state: standing.state,

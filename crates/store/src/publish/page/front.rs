@@ -21,8 +21,7 @@ pub(in crate::publish) fn front(rows: &[Row], settings: &Publishing) -> Result<D
     context["catalogue"]["description"] = json!("");
     context["catalogue"]["parquet"] = json!("tiles.parquet");
     let dates: u64 = rows.iter().map(|row| row.products).sum();
-    let totals =
-        json!({ "tiles": rows.len(), "dates": dates, "newest": time(span(rows).1), "health": healths(rows) });
+    let totals = json!({ "tiles": rows.len(), "dates": dates, "newest": time(span(rows).1), "health": healths(rows) });
     context.insert("totals".to_owned(), totals);
     let map = json!({
         "tiles": "tiles.json", "page": "{name}/index.html", "tile_url": null, "attribution": null, "max_zoom": MAX_ZOOM,

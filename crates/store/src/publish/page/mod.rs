@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use chrono::{DateTime, Datelike};
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
@@ -65,7 +66,7 @@ fn render(template: &str, path: String, context: &Map<String, Value>) -> Result<
     for (name, text) in TEMPLATES {
         environment.add_template(name, text).map_err(failed)?;
     }
-    let text = environment.get_template(template).and_then(|page| page.render(context)).map_err(failed)?;
+    let text = environment.get_template(template).and_then(|page| page.render(Serde(context))).map_err(failed)?;
     Ok(Document { path, bytes: Bytes::from(text) })
 }
 
@@ -79,7 +80,9 @@ fn common(settings: &Publishing, path: &str, up: &str, times: (Option<i64>, Opti
     let (href, stac) = (format!("{up}index.html"), format!("{up}catalog.json"));
     context.insert("catalogue".to_owned(), json!({ "title": settings.title, "href": href, "stac": stac }));
     context.insert("licence".to_owned(), json!({ "years": years(times), "href": LEGAL_NOTICE }));
-    context.insert("publisher".to_owned(), Value::Null);
+    let publisher = settings.publisher.as_ref();
+    let publisher = publisher.map(|who| json!({ "name": who.name, "href": who.url.clone().unwrap_or_default() }));
+    context.insert("publisher".to_owned(), publisher.unwrap_or_default());
     context
 }
 

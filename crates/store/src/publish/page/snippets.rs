@@ -101,7 +101,8 @@ fn of_store(store: &Reached) -> String {
     if let Some(region) = &store.region {
         options.push(format!("\"region\": {region:?}"));
     }
-    let storage = if options.is_empty() { String::new() } else { format!(", storage_options={{{}}}", options.join(", ")) };
+    let storage =
+        if options.is_empty() { String::new() } else { format!(", storage_options={{{}}}", options.join(", ")) };
     storage + if store.anonymous { "" } else { FROM_ENVIRONMENT }
 }
 

@@ -5,9 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{calendar, common, health, refused, render, snippets, time};
 use crate::error::Result;
-use crate::housekeeping::published_at;
 use crate::layout::crs;
-use crate::publish::footprint::Footprint;
 use crate::publish::ledger::Document;
 use crate::publish::publication::Publishing;
 use crate::publish::subject::{Reached, Subject};
@@ -69,7 +67,7 @@ fn place(subject: &Subject) -> Value {
         })
         .collect();
     json!({
-        "epsg": geocoding.epsg, "crs": crs::name(geocoding), "box": Footprint::bbox(&subject.footprint), "corners": corners,
+        "epsg": geocoding.epsg, "crs": crs::name(geocoding), "box": subject.footprint.bbox(), "corners": corners,
     })
 }
 
@@ -86,7 +84,8 @@ fn groups(subject: &Subject) -> Vec<Value> {
         }
     }
     let metres = |group: &str| group.rsplit_once("/r")?.1.strip_suffix('m')?.parse::<u32>().ok();
-    let told = groups.into_iter().map(|(group, arrays)| json!({ "path": group, "metres": metres(&group), "arrays": arrays }));
+    let told =
+        groups.into_iter().map(|(group, arrays)| json!({ "path": group, "metres": metres(&group), "arrays": arrays }));
     told.collect()
 }
 
@@ -109,34 +108,32 @@ fn eras(subject: &Subject) -> Vec<Value> {
     if info.eras.is_empty() {
         return Vec::new();
     }
-    let tree = |name: &str, differs: &[String], times: &crate::report::Times| {
-        json!({ "name": name, "differs": differs, "count": times.count, "first": times.first, "last": times.last })
-    };
+    let tree = |name: &str, differs: &[String], times: &crate::report::Times| json!({ "name": name, "differs": differs, "count": times.count, "first": times.first, "last": times.last });
     let main = tree("main", &["as newest products are".to_owned()], &info.times);
-    std::iter::once(main).chain(info.eras.iter().map(|(era, of)| tree(era.as_ref(), &of.differs, &of.times))).collect()
+    std::iter::once(main)
+        .chain(info.eras.iter().map(|(era, of)| tree(&era.to_string(), &of.differs, &of.times)))
+        .collect()
 }
 
 /// The newest state, and those that were published before.
 fn states(subject: &Subject, put: &mut impl FnMut(&str, Value) -> Option<Value>) {
     let info = &subject.info;
-    let mut states: Vec<_> = info.tags.iter().filter_map(|tag| Some((published_at(tag)?, tag))).collect();
-    states.sort_by(|a, b| b.cmp(a));
+    let states = subject.states.iter().rev();
     let listed: Vec<Value> = states
-        .iter()
         .take(STATES)
-        .map(|(time, tag)| {
+        .map(|state| {
             json!({
-                "tag": tag, "href": format!("states/{}.json", super::super::stac::state_name(tag)),
-                "time": rfc3339_ms(time.timestamp_millis()), "count": null,
-                "snapshot": subject.tags.get(*tag).cloned().unwrap_or_default(),
+                "tag": state.tag, "href": format!("../{}", state.path(&subject.id)),
+                "time": rfc3339_ms(state.time.timestamp_millis()), "count": state.told.map(|told| told.products),
+                "snapshot": state.snapshot.to_string(),
             })
         })
         .collect();
-    let newest = states.first().map(|(_, tag)| tag.as_str());
+    let newest = subject.states.last().and_then(|state| snippets::pinned(subject, &state.tag));
     put("latest", json!({ "tag": info.published, "time": info.last_commit.time }));
-    put("states_left_out", json!(states.len().saturating_sub(STATES)));
+    put("states_left_out", json!(subject.states.len().saturating_sub(STATES)));
     put("states", json!(listed));
-    put("pin", newest.and_then(|tag| snippets::pinned(subject, tag)).unwrap_or(Value::Null));
+    put("pin", newest.unwrap_or_default());
 }
 
 fn container(name: &str, source: &Reached) -> Value {
@@ -158,7 +155,8 @@ fn state(subject: &Subject) -> Value {
         "failed" => "The last run failed: what is new may be missing. What is in the store is right.",
         _ => "No scheduled run is known.",
     };
-    let headers = if subject.info.headers == "verified" { "verified, file by file" } else { "assumed, by product names" };
+    let headers =
+        if subject.info.headers == "verified" { "verified, file by file" } else { "assumed, by product names" };
     let mut told = Map::new();
     let mut put = |name: &str, value: Value| told.insert(name.to_owned(), value);
     put("health", json!(health));

@@ -1,0 +1,113 @@
+//! The published states of a store: a collection each, so that what was cited can be opened again.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use icechunk::format::SnapshotId;
+use serde_json::{Value, json};
+
+use super::collection::{Frame, interval};
+use super::{JSON, link};
+use crate::housekeeping::Published;
+use crate::info::Standing;
+use crate::publish::publication::Publishing;
+use crate::publish::subject::Subject;
+
+/// A state that readers of a store were given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Its tag.
+    pub tag: String,
+    /// When it was published.
+    pub time: DateTime<Utc>,
+    /// Its snapshot.
+    pub snapshot: SnapshotId,
+    /// What its commit says; nothing in Icechunk's first format.
+    pub told: Option<Told>,
+}
+
+/// What the commit of a state says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Products, those of eras included.
+    pub products: u64,
+    /// First and newest sensing time, milliseconds since 1970-01-01; absent where the store was empty.
+    pub times_ms: Option<(i64, i64)>,
+}
+
+impl State {
+    /// A published state of a store that was read.
+    pub(in crate::publish) fn of(state: Published, standing: &Standing) -> Self {
+        let Published { tag, time, snapshot } = state;
+        let told = standing.properties(&snapshot).and_then(|properties| {
+            let number = |name: &str| properties.get(name).and_then(Value::as_i64);
+            let products = u64::try_from(number("s2ice:products")?).ok()?;
+            Some(Told { products, times_ms: number("s2ice:first_time_ms").zip(number("s2ice:last_time_ms")) })
+        });
+        Self { tag, time, snapshot, told }
+    }
+
+    /// Version of what it holds: the time in its tag, which stands in addresses as it is.
+    pub fn version(&self) -> &str {
+        self.tag.trim_start_matches("published").trim_start_matches(['/', '-'])
+    }
+
+    /// Where its collection lies in a publication.
+    pub fn path(&self, id: &str) -> String {
+        format!("{id}/states/{}.json", self.version())
+    }
+}
+
+/// A link to a state.
+pub(super) fn link_to(rel: &str, state: &State, subject: &Subject, settings: &Publishing) -> Value {
+    let published = state.time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let href = format!("{}{}", settings.base_url, state.path(&subject.id));
+    link(rel, &href, JSON, &format!("State published at {published}"))
+}
+
+/// The collections of all states, by their paths.
+pub(crate) fn states(subject: &Subject, settings: &Publishing) -> Vec<(String, Value)> {
+    let states = &subject.states;
+    let of = |(place, state): (usize, &State)| {
+        let before = place.checked_sub(1).and_then(|place| states.get(place));
+        (state.path(&subject.id), collection(subject, settings, state, before, states.get(place + 1)))
+    };
+    states.iter().enumerate().map(of).collect()
+}
+
+fn collection(
+    subject: &Subject,
+    settings: &Publishing,
+    state: &State,
+    before: Option<&State>,
+    after: Option<&State>,
+) -> Value {
+    let Subject { id, tile, level, .. } = subject;
+    let published = state.time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let title = format!("Sentinel-2 {level}, tile {tile}, as published at {published}");
+    let times = state.told.and_then(|told| told.times_ms);
+    let products = state.told.map(|told| format!(" It holds {} products.", told.products)).unwrap_or_default();
+    let description = format!(
+        "A state of the store {id} that stays as it is for as long as its publisher keeps the tag `{tag}`.{products} \
+         `s2ice.open(\"{url}\", tag=\"{tag}\")` opens it.",
+        tag = state.tag,
+        url = subject.store.url.trim_end_matches('/'),
+    );
+    let frame = Frame::new(subject, settings);
+    let mut links = frame.links(&state.path(id), &title);
+    let latest = format!("{}{id}/collection.json", settings.base_url);
+    links.push(link("latest-version", &latest, JSON, "The latest state"));
+    links.extend(before.map(|state| link_to("predecessor-version", state, subject, settings)));
+    links.extend(after.map(|state| link_to("successor-version", state, subject, settings)));
+    let mut root = frame.icechunk(json!({ "engine": "s2ice", "tag": state.tag }));
+    root.insert("icechunk:tag".into(), state.tag.as_str().into());
+    root.insert("icechunk:snapshot".into(), state.snapshot.to_string().into());
+    root.insert("version".into(), state.version().into());
+    let mut assets = serde_json::Map::from_iter([("icechunk".to_owned(), root.into())]);
+    assets.extend(frame.source_assets());
+    let mut document = frame.document(&format!("{id}-{}", state.version()), &title, &description, interval(times));
+    document.insert("icechunk:tag".into(), state.tag.as_str().into());
+    document.insert("version".into(), state.version().into());
+    if after.is_some() {
+        document.insert("deprecated".into(), true.into());
+    }
+    frame.finish(document, links, assets)
+}
