@@ -1,0 +1,32 @@
+"""Build the documentation site and check it: `build.py OUT --bin s2ice [--rustdoc target/doc]`."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from sphinx.cmd.build import build_main
+
+import check
+import stage
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder of the site")
+    parser.add_argument("--bin", type=Path, required=True, help="the command s2ice")
+    parser.add_argument("--rustdoc", type=Path, help="what `cargo doc` made; without it the crates are only named")
+    arguments = parser.parse_args()
+    source = arguments.out.with_name(arguments.out.name + "-source")
+    with tempfile.TemporaryDirectory() as manual:
+        subprocess.run([arguments.bin, "man", manual, "--quiet"], check=True)
+        stage.stage(source, Path(manual), arguments.rustdoc)
+    settings = str(Path(__file__).parent)
+    # Every warning is a failure, all of them are told. Built anew each time: a stale page would hide a broken link.
+    failed = build_main(["-qW", "--keep-going", "-E", "-c", settings, str(source), str(arguments.out)])
+    return failed or check.main(arguments.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
