@@ -22,9 +22,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as manual:
         subprocess.run([arguments.bin, "man", manual, "--quiet"], check=True)
         stage.stage(source, Path(manual), arguments.rustdoc)
-    settings = str(Path(__file__).parent)
+    settings = ["-c", str(Path(__file__).parent), "-D", f"html_extra_path={(source / 'extra').resolve()}"]
     # Every warning is a failure, all of them are told. Built anew each time: a stale page would hide a broken link.
-    failed = build_main(["-qW", "--keep-going", "-E", "-c", settings, str(source), str(arguments.out)])
+    failed = build_main(["-qWE", "--keep-going", *settings, str(source), str(arguments.out)])
     return failed or check.main(arguments.out)
 
 

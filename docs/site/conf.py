@@ -15,8 +15,6 @@ root_doc = "index"
 html_theme = "furo"
 html_static_path = [str(Path(__file__).with_name("static"))]
 html_css_files = ["s2ice.css"]
-# Schemas stand at the address that is their `$id`.
-html_extra_path = ["extra"]
 html_copy_source = False
 html_show_sourcelink = False
 html_permalinks_icon = "#"
@@ -25,8 +23,8 @@ html_use_index = False
 
 # Anchors as GitHub makes them, so that one link serves there and here.
 myst_heading_anchors = 4
-# `--option` stays two hyphens.
-smartquotes = False
+# Dashes alone: options stand in code, which keeps its hyphens.
+smartquotes_action = "D"
 
 # Docstrings say types in words; the signatures of settings would fill a screen.
 autodoc_typehints = "none"

@@ -66,7 +66,8 @@ def read(path: Path) -> Page:
 
 
 def escaped(text: str) -> str:
-    """Markdown that shows the text, save what stands in backticks already."""
+    """Markdown that shows the text; what stands in backticks, and options, are code."""
+    text = re.sub(r"(?<![\w`-])--?[a-z][a-z-]*", r"`\g<0>`", text)
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(part if part.startswith("`") else re.sub(r"([\\*_<>\[\]|{}])", r"\\\1", part) for part in parts)
 
@@ -92,16 +93,16 @@ def usage(page: Page) -> str:
 def markdown(page: Page) -> str:
     """A command's page. What every command takes stands on that of `s2ice` alone."""
     top = page.name == "s2ice"
-    lines = [f"# {page.name}", "", escaped(page.about), ""]
+    lines = ["# Command line" if top else f"# {page.name}", "", escaped(page.about), ""]
     lines += ["```text", f"{page.name} [OPTIONS] COMMAND" if top else usage(page), "```", ""]
     lines += [*map(escaped, page.text.get("EXTRA", [])), "", f"```{{program}} {page.name}", "```", ""]
     for section, entries in page.entries.items():
-        if section in LEFT_OUT or (section == COMMON and not top):
+        told = [entry for entry in entries if not entry.tag.startswith(("-h,", "-V,"))]
+        if section in LEFT_OUT or (section == COMMON and not top) or not told:
             continue
         lines += [f"## {section.capitalize()}", ""]
-        for entry in entries:
-            if not entry.tag.startswith(("-h,", "-V,")):
-                lines += option(entry)
+        for entry in told:
+            lines += option(entry)
     if not top:
         lines += ["And the [options of every command](s2ice.md#options-of-every-command).", ""]
     return "\n".join(lines)

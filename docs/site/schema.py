@@ -44,16 +44,17 @@ def one(name: str, schema: Schema) -> str:
 
 
 def fields(schema: Schema) -> Iterator[str]:
-    """The table of an object's fields."""
+    """The table of an object's fields. Where none is required, that is not said of each."""
     required = set(schema.get("required", []))
-    yield "| field | value | always there | what |"
-    yield "| --- | --- | --- | --- |"
+    yield "| field | value | what |"
+    yield "| --- | --- | --- |"
     for name, value in schema["properties"].items():
         what = value.get("description", "") if isinstance(value, dict) else ""
         default = value.get("default") if isinstance(value, dict) else None
         if default is not None and not isinstance(default, dict):
             what += f" Default: `{json.dumps(default)}`."
-        yield f"| `{name}` | {cell(kind(value))} | {'yes' if name in required else ''} | {cell(what)} |"
+        absent = ", may be absent" if required and name not in required else ""
+        yield f"| `{name}` | {cell(kind(value))}{absent} | {cell(what)} |"
     yield ""
 
 
@@ -72,7 +73,8 @@ def body(schema: Schema, heading: str) -> Iterator[str]:
         yield ""
     elif any("properties" in choice for choice in choices):
         for choice in choices:
-            yield from [f"{heading} {choice.get('description', 'One form').rstrip('.')}", ""]
+            name, _, more = choice.get("description", "One form").rstrip(".").partition(": ")
+            yield from [f"{heading} {name}", "", more and f"{more[:1].upper()}{more[1:]}.", ""]
             yield from body(choice, heading + "#")
     else:
         yield from [f"{kind(schema)[:1].upper()}{kind(schema)[1:]}.", ""]
@@ -90,16 +92,16 @@ def markdown(path: Path) -> str:
 
 
 def write(schemas: Path, out: Path) -> list[str]:
-    """Pages of all schemas into `out`, with a list of them; their names in order."""
+    """Pages of all schemas into `out`, and beside it the list of them; their names in order."""
     paths = sorted(schemas.glob("*.schema.json"))
     out.mkdir(parents=True)
     rows = []
     for path in paths:
         name = path.name.removesuffix(".schema.json")
         (out / f"{name}.md").write_text(markdown(path))
-        rows.append(f"| [{name}]({name}.md) | {cell(json.loads(path.read_text()).get('description', ''))} |")
+        rows.append(f"| [{name}](schemas/{name}.md) | {cell(json.loads(path.read_text()).get('description', ''))} |")
     lines = ["# Reports and files", ""]
     lines += ["What s2ice writes or reads as JSON, TOML or columns, field by field, made from its JSON Schemas.", ""]
     lines += ["| schema | of |", "| --- | --- |", *rows, ""]
-    (out / "index.md").write_text("\n".join(lines))
+    out.with_suffix(".md").write_text("\n".join(lines))
     return [path.name.removesuffix(".schema.json") for path in paths]

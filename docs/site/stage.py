@@ -28,10 +28,10 @@ NAVIGATION = {
     "Build stores": ["guide"],
     "Run them for years": ["operations", "deploy"],
     "Reference": [
-        *("configuration", "reference/cli/s2ice", "reference/python", "reference/rust", "reference/schemas/index"),
-        *("formats/store", "formats/codec", "formats/index", "formats/manifest", "versions", "changelog"),
+        *("reference/cli/s2ice", "Settings <configuration>", "reference/python", "reference/rust", "reference/schemas"),
+        *("formats/store", "The codecs <formats/codec>", "formats/index", "formats/manifest", "versions", "changelog"),
     ],
-    "Explanation": ["why", "architecture", "decisions/README", "benchmarks", "samples"],
+    "Explanation": ["why", "architecture", "decisions/README", "benchmarks", "Sample products <samples>"],
 }
 
 
@@ -55,7 +55,7 @@ def place(target: str, pages: dict[str, str]) -> str | None:
     path = PurePosixPath(target)
     if path.parts[:1] == ("schemas",):
         name = path.name.removesuffix(".schema.json")
-        return "reference/schemas/index.md" if len(path.parts) == 1 else f"reference/schemas/{name}.md"
+        return "reference/schemas.md" if len(path.parts) == 1 else f"reference/schemas/{name}.md"
     if path.parts[:2] == ("docs", "deploy"):
         return "deploy.md" if len(path.parts) == 2 else f"deploy.md#{slug(path.relative_to('docs/deploy').as_posix())}"
     return target if path.name.startswith("LICENSE") else None
@@ -96,13 +96,13 @@ def deploy() -> Iterator[str]:
             last = name.parts[0]
             yield f"## {last}\n"
         language = "docker" if path.name == "Dockerfile" else LANGUAGES.get(path.suffix, "text")
-        yield f"### {name.as_posix()}\n\n````{language}\n{path.read_text()}````\n"
+        yield f"{'##' if len(name.parts) == 1 else '###'} {name.as_posix()}\n\n````{language}\n{path.read_text()}````\n"
 
 
 def rust(crates: list[str], rustdoc: Path | None) -> str:
     """The page of the crates; it leads to rustdoc's where that was made."""
     lines = [
-        "# Rust",
+        "# Rust crates",
         "",
         "The crates, from rustdoc. The command has a crate of its own, without public functions.",
         "",
@@ -115,19 +115,17 @@ def rust(crates: list[str], rustdoc: Path | None) -> str:
     return "\n".join([*lines, ""])
 
 
-PYTHON = """# Python
+def python() -> str:
+    """The page of what the package names as public: functions, the most used first, then classes, then errors."""
+    import s2ice
 
-How they are used is told in [s2ice for Python](../python.md).
-
-```{eval-rst}
-.. automodule:: s2ice
-   :members: open, eras, build, info, Jpeg2000Codec, CodecError
-
-.. automodule:: s2ice.errors
-   :members:
-   :show-inheritance:
-```
-"""
+    public = set(s2ice.__all__) - {"__version__", "errors"}
+    lines = ["# Python functions", "", "Told by example in [s2ice for Python](../python.md).", "", "```{eval-rst}"]
+    for name in sorted(public, key=lambda name: (name[0].isupper(), name != "open", name)):
+        found = getattr(s2ice, name)
+        kind = "function" if not isinstance(found, type) else "exception" if issubclass(found, Exception) else "class"
+        lines.append(f".. auto{kind}:: s2ice.{name}")
+    return "\n".join([*lines, "", ".. automodule:: s2ice.errors", "   :members:", "   :show-inheritance:", "```", ""])
 
 
 def stage(out: Path, man: Path, rustdoc: Path | None) -> None:
@@ -143,9 +141,10 @@ def stage(out: Path, man: Path, rustdoc: Path | None) -> None:
     (out / "deploy.md").write_text("\n".join(deploy()))
     commands = manual.write(man, out / "reference/cli")
     schemas = schema.write(ROOT / "schemas", out / "reference/schemas")
-    (out / "reference/python.md").write_text(PYTHON)
+    (out / "reference/python.md").write_text(python())
     names = ["s2ice_jpeg2000", "s2ice_manifest", "s2ice_store"]
     (out / "reference/rust.md").write_text(rust(names, rustdoc))
+    # Schemas stand at the address that is their `$id`.
     (out / "extra").mkdir()
     shutil.copytree(ROOT / "schemas", out / "extra/schemas")
     if rustdoc:
@@ -153,7 +152,7 @@ def stage(out: Path, man: Path, rustdoc: Path | None) -> None:
     decisions = sorted(path.stem for path in (out / "decisions").glob("0*.md"))
     trees = {
         "reference/cli/s2ice.md": toctree([name for name in commands if name != "s2ice"]),
-        "reference/schemas/index.md": toctree(schemas),
+        "reference/schemas.md": toctree([f"schemas/{name}" for name in schemas]),
         "decisions/README.md": toctree(decisions),
         "index.md": [line for caption, found in NAVIGATION.items() for line in toctree(found, f":caption: {caption}")],
     }
