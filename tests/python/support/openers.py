@@ -1,7 +1,7 @@
 """Ways of other programs to a store, each tried in a process of its own: `python openers.py READER WHAT`.
 
-Prints, for each question of docs/readers.md, null where the answer is yes, else what went wrong. WHAT is a JSON file with
-the stores and what is true of them.
+Prints for each question of docs/readers.md null where the answer is yes, else what went wrong. WHAT is a JSON file of
+stores and of what is true of them.
 """
 
 from __future__ import annotations
