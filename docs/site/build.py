@@ -1,6 +1,7 @@
 """Build the documentation site and check it: `build.py OUT --bin s2ice [--rustdoc target/doc]`."""
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,11 @@ def main() -> int:
     parser.add_argument("--bin", type=Path, required=True, help="the command s2ice")
     parser.add_argument("--rustdoc", type=Path, help="what `cargo doc` made; without it the crates are only named")
     arguments = parser.parse_args()
+    if arguments.out.exists():
+        # What an earlier build left would keep a link alive whose page is gone.
+        if not (arguments.out / ".doctrees").exists():
+            raise SystemExit(f"{arguments.out} holds something else than a site: choose another folder")
+        shutil.rmtree(arguments.out)
     source = arguments.out.with_name(arguments.out.name + "-source")
     with tempfile.TemporaryDirectory() as manual:
         subprocess.run([arguments.bin, "man", manual, "--quiet"], check=True)
