@@ -18,7 +18,7 @@ export VIRTUAL_ENV :=
 S2ICE_MODEL_STEPS ?= 300
 export S2ICE_MODEL_STEPS
 
-.PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs links python-lint container-lint setup build wheel clean
+.PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs site links python-lint container-lint setup build wheel clean
 
 help:            ## Say what there is.
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,7 +53,7 @@ soak: build      ## The long form of kill, race, month, model and property tests
 bench: setup     ## Compare speed and memory with other ways, in one run.
 	@tests/bench/run.sh
 
-check: fmt lint deny one-build directions circles schemas-check links python-lint container-lint ## Run every check that is not a test.
+check: fmt lint deny one-build directions circles schemas-check site links python-lint container-lint ## Run every check that is not a test.
 
 fmt:             ## Formatting.
 	cargo fmt --all --check
@@ -79,15 +79,19 @@ schemas: build   ## Write schemas and generated tables of the documentation.
 schemas-check: build ## Schemas and tables are those of the code.
 	@tests/tools/check_schemas.sh
 
-docs: setup      ## API documentation of the crates.
+docs: build      ## The documentation site, with that of the crates, in target/site.
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	$(PY) docs/site/build.py target/site --bin $${CARGO_TARGET_DIR:-target}/debug/s2ice --rustdoc $${CARGO_TARGET_DIR:-target}/doc
+
+site: build      ## The site without the crates: warnings are failures, every link leads somewhere.
+	$(PY) docs/site/build.py target/site --bin $${CARGO_TARGET_DIR:-target}/debug/s2ice
 
 links: setup     ## Links between the Markdown files.
 	$(PY) tests/tools/check_links.py
 
 python-lint: setup ## ruff and mypy.
-	.venv/bin/ruff check crates/python tests
-	.venv/bin/ruff format --check crates/python tests
+	.venv/bin/ruff check crates/python tests docs/site
+	.venv/bin/ruff format --check crates/python tests docs/site
 	cd crates/python && ../../.venv/bin/mypy
 
 container-lint: setup ## hadolint.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from conftest import Samples
     from support.command import Command
 
-GUIDE = ROOT / "docs/guide.md"
+TUTORIAL = ROOT / "docs/tutorial.md"
+READ = ROOT / "docs/read.md"
 README = ROOT / "crates/python/README.md"
 TILE = "33TVN"
 
@@ -62,14 +63,14 @@ def run(code: str, cwd: Path) -> None:
     assert outcome.returncode == 0, f"{code}\n{outcome.stderr}"
 
 
-def test_the_guide_opens_its_store(stores: Path) -> None:
-    opened = [block for block in blocks(GUIDE, "python", "## 4. Read it") if "import icechunk" not in block]
+def test_a_store_is_read_as_it_is_shown(stores: Path) -> None:
+    opened = blocks(READ, "python", "## With s2ice")
     assert len(opened) == 2
     run("\n".join(opened), stores)
 
 
-def test_the_guide_reads_without_the_opener(stores: Path) -> None:
-    (code,) = blocks(GUIDE, "python", "### Without s2ice's opener")
+def test_a_store_is_read_without_the_opener(stores: Path) -> None:
+    (code,) = blocks(READ, "python", "## Without s2ice's opener")
     check = """
 import sys
 assert "s2ice._open" not in sys.modules
@@ -83,6 +84,47 @@ def test_the_package_shows_how_eras_are_chosen(stores: Path) -> None:
     code = next(block for block in blocks(README, "python", "## Open") if "eras=" in block)
     check = "assert [x.sizes['time'] for x in (cube, main, old)] == [4, 2, 2]"
     run(f'import s2ice\nstore = "stores/{TILE}-L2A"\n{code}\n{check}', stores)
+
+
+FOLLOW = """
+import json, subprocess, sys
+names = {}
+for language, code in json.load(sys.stdin):
+    sys.stdout.flush()
+    if language == "sh":
+        subprocess.run(["sh", "-euc", code], check=True)
+    else:
+        exec(code, names)
+"""
+"""Somebody who keeps his Python open while he types commands beside it."""
+
+
+def test_the_tutorial_works_in_an_empty_folder(s2ice: Command, tmp_path: Path) -> None:
+    """Every command and all of the Python, in the order of the page."""
+    programs, folder = tmp_path / "bin", tmp_path / "empty"
+    programs.mkdir()
+    folder.mkdir()
+    (programs / "s2ice").symlink_to(s2ice.binary)
+    (programs / "s2ice-samples").symlink_to(binary("S2ICE_SAMPLES_BIN", "s2ice-samples"))
+    steps = re.findall(r"^```(sh|python)\n(.*?)^```", TUTORIAL.read_text(), flags=re.MULTILINE | re.DOTALL)
+    environment = s2ice.environment | {"PATH": f"{programs}:{os.environ['PATH']}", "MPLBACKEND": "Agg"}
+    outcome = subprocess.run(
+        [sys.executable, "-c", FOLLOW],
+        input=json.dumps(steps),
+        cwd=folder,
+        env=environment | {"ICECHUNK_LOG": "error"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert (folder / "false_colour.png").read_bytes().startswith(b"\x89PNG")
+    eras, times = outcome.stdout.partition("{'offset-0': ")[1:]
+    assert eras
+    assert len(set(re.findall(r"20\d\d-\d\d-\d\dT\d\d:\d\d", times.partition("]")[2].partition("]")[0]))) == 5, times
+    info = s2ice("info", folder / "stores/33TVN-L2A", "--json").json
+    assert info["times"]["count"] == 3, "the page ends with a rollback"
 
 
 @pytest.mark.parametrize(

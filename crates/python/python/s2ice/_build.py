@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -63,7 +63,8 @@ def build(
     return report
 
 
-build.__doc__ = (build.__doc__ or "").replace("{parameters}", textwrap.indent(PARAMETERS, "    ").strip())
+# Python 3.13 takes the indentation away, 3.12 leaves it.
+build.__doc__ = inspect.cleandoc(build.__doc__ or "").replace("{parameters}", PARAMETERS.strip())
 
 
 def info(store: PathLike, *, storage_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
