@@ -26,7 +26,7 @@ NAVIGATION = {
     "Tutorial": ["tutorial"],
     "Read stores": ["read", "python", "readers"],
     "Build stores": ["guide"],
-    "Run them for years": ["operations", "deploy"],
+    "Run them for years": ["operations", "publishing", "deploy"],
     "Reference": [
         *("reference/cli/s2ice", "Settings <configuration>", "reference/python", "reference/rust", "reference/schemas"),
         *("formats/store", "The codecs <formats/codec>", "formats/index", "formats/manifest", "versions", "changelog"),

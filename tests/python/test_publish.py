@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import html5lib
 import numpy as np
 import pytest
 import xarray as xr
@@ -21,6 +26,7 @@ from support.living import Living
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from xml.etree import ElementTree
 
     from support.archive import Archive
     from support.command import Command, Outcome
@@ -176,6 +182,72 @@ def test_things_in_the_place_of_the_copy_stay(public: Public) -> None:
     assert [path.name for path in place.iterdir()] == ["notes.txt"]
 
 
+def page(public: Public, path: str) -> ElementTree.Element:
+    """A page that is HTML without a fault."""
+    parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
+    return parser.parse((public.place / path).read_text())
+
+
+def snippets(public: Public, path: str) -> dict[str, str]:
+    found = page(public, path).iterfind(".//div[@class='snippet']")
+    return {div.attrib["id"]: "".join(next(div.iter("code")).itertext()) for div in found}
+
+
+def runs(code: str, tmp_path: Path) -> str:
+    """What Python says to it, in a folder and a process of its own."""
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_snippets_run_as_they_stand(public: Public, tmp_path: Path) -> None:
+    public.publish()
+    tile = snippets(public, f"{ID}/index.html")
+    assert tile.keys() == {"open-python", "open-shell", "open-pin"}
+    mean = float(runs(tile["open-python"], tmp_path).strip("[]\n "))
+    cube = public.cube()
+    x, y = 399_960 + 54_900, 5_300_040 - 54_900
+    box = cube.b01.sel(time="2024-06-06", x=slice(x - 3000, x + 3000), y=slice(y + 3000, y - 3000))
+    assert mean == pytest.approx(float(box.mean()) * 0.0001 - 0.1, abs=1e-4)
+    assert "time: 2" in runs(tile["open-pin"], tmp_path)
+    program, *words = shlex.split(tile["open-shell"])
+    assert program == "s2ice"
+    assert "Sentinel-2 L2A of 33TVN" in public.s2ice(*words).stdout
+    front = snippets(public, "index.html")
+    assert "b01" in runs(front["open-python"], tmp_path)
+
+
+def test_pages_tell_what_is_in_the_store(public: Public) -> None:
+    archive, living = public.living.archive, public.living
+    archive.add("2024-12-01")
+    bad = archive.add("2024-12-06")
+    damaged = archive.products[bad].files(archive.root)[0]
+    damaged.unlink()
+    damaged.write_bytes(b"not a JPEG 2000 file")
+    living.run(list(archive.products), memory=None)
+    public.publish()
+    for path in ("index.html", "zones/33/index.html", f"{ID}/index.html"):
+        page(public, path)
+    text = " ".join(" ".join(page(public, f"{ID}/index.html").itertext()).split())
+    for product in archive.products:
+        assert product in text
+    assert "No date until 2024-11-30: 177 days" in text
+    assert re.search(rf"{bad} B0\d_60m left out: its main header cannot be read", text)
+    assert str(public.folder) not in text
+    assert "33TVN" in "".join(page(public, "zones/33/index.html").itertext())
+
+
+def test_a_background_is_named_where_it_is_given(public: Public) -> None:
+    tiles = "https://tiles.example.org/{z}/{x}/{y}.png"
+    public.publish("--map-tiles", tiles, "--map-attribution", "They & others")
+    text = (public.place / "index.html").read_text()
+    (policy,) = page(public, "index.html").iterfind(".//meta[@http-equiv='Content-Security-Policy']")
+    assert "img-src 'self' data: https://tiles.example.org" in policy.attrib["content"]
+    assert "They &amp; others" in text
+    assert "z, x and y stand in braces" in public.s2ice(*public.line("--map-tiles", "x"), code=2).sentence
+
+
 def config(public: Public, *names: str, more: str = "") -> Path:
     archive, folder = public.living.archive, public.folder
     archive.index(folder / "run-index.parquet", names or list(archive.products))
@@ -206,7 +278,7 @@ def test_a_run_publishes(public: Public) -> None:
     again = public.s2ice("run", config(public), "--json").json["publication"]["report"]
     assert (again["published"], again["unchanged"], again["copied_objects"]) == ([], 1, 0)
     changed = {path for path, state in public.files().items() if before.get(path) != state}
-    assert changed == {"zones/33/ledger.json"}
+    assert changed == {"zones/33/ledger.json", "publication.json", "tiles.parquet"}
     public.living.archive.add("2024-06-11")
     told = public.s2ice("run", config(public))
     assert f"published at {public.url}: 1 store, 1 described anew" in told.stdout

@@ -1,7 +1,7 @@
 //! How and where stores are published: the table `[publish]` of a configuration file, and the options of `s2ice publish`.
 
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
-use s2ice_store::publish::{Publisher, Publishing};
+use s2ice_store::publish::{Background, Publisher, Publishing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,12 @@ pub struct PublishTable {
     pub source_url: Option<String>,
     /// How they reach them.
     pub source_options: SourceOptions,
+    /// What maps show behind the tiles: the address of its pictures with {z}, {x} and {y}; without one the land is drawn.
+    pub map_tiles: Option<String>,
+    /// What is said of who made it.
+    pub map_attribution: Option<String>,
+    /// Deepest zoom that it has [default: 18].
+    pub map_max_zoom: Option<u8>,
     /// Take stores that are not among those of the file, or not named, out of the publication.
     pub prune: bool,
     /// Do not look afterwards what a stranger meets at the base URL.
@@ -68,6 +74,15 @@ impl PublishTable {
         }
         let source = self.source_url.as_deref().map(|text| address("source-url", text)).transpose()?;
         let occasion = settings::occasion(run);
+        let background = self.map_tiles.as_ref().map(|tiles| {
+            let has_all = ["{z}", "{x}", "{y}"].iter().all(|part| tiles.contains(part));
+            if !has_all || !(tiles.starts_with("https://") || tiles.starts_with("http://")) {
+                let reason = "it is a web address in which z, x and y stand in braces".to_owned();
+                return Err(wrong("map-tiles")(reason));
+            }
+            let attribution = self.map_attribution.clone().unwrap_or_default();
+            Ok(Background { tiles: tiles.clone(), attribution, max_zoom: self.map_max_zoom.unwrap_or(18).min(24) })
+        });
         Ok(Publishing {
             place,
             options: self.out_options.clone(),
@@ -75,6 +90,7 @@ impl PublishTable {
             title: self.title.clone().unwrap_or_else(|| TITLE.to_owned()),
             publisher: self.publisher.clone().map(|name| Publisher { name, url: self.publisher_url.clone() }),
             source: source.map(|url| (url, self.source_options.clone())),
+            background: background.transpose()?,
             prune: self.prune,
             look: !self.no_look,
             run: occasion.run,

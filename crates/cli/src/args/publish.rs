@@ -38,6 +38,15 @@ pub struct PublishArgs {
     #[arg(long, value_name = "URL")]
     #[serde(rename = "source-url")]
     pub source_url: Option<String>,
+    /// What maps show behind the tiles: the address of its pictures with {z}, {x} and {y} [default: the land, drawn].
+    #[arg(long, value_name = "URL")]
+    pub map_tiles: Option<String>,
+    /// What is said of who made it.
+    #[arg(long, value_name = "TEXT", requires = "map_tiles")]
+    pub map_attribution: Option<String>,
+    /// Deepest zoom that it has [default: 18].
+    #[arg(long, value_name = "N", requires = "map_tiles")]
+    pub map_max_zoom: Option<u8>,
     /// Take stores that are not named out of the publication.
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]

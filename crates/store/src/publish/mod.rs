@@ -16,7 +16,7 @@ mod table;
 
 pub use copy::{Copied, copy};
 pub use footprint::Footprint;
-pub use publication::{Publisher, Publishing, publish};
+pub use publication::{Background, Publisher, Publishing, publish};
 pub use row::{CLEAR, Row};
 pub use stac::{State, Told};
 pub use stranger::{Hindrance, Trial};

@@ -41,6 +41,17 @@ pub struct Publisher {
     pub url: Option<String>,
 }
 
+/// A map of others behind the tiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Background {
+    /// Address of a picture, with `{z}`, `{x}` and `{y}`.
+    pub tiles: String,
+    /// What is said of who made it.
+    pub attribution: String,
+    /// Deepest zoom that there is.
+    pub max_zoom: u8,
+}
+
 /// How and where to publish.
 #[derive(Debug, Clone)]
 pub struct Publishing {
@@ -56,6 +67,8 @@ pub struct Publishing {
     pub publisher: Option<Publisher>,
     /// Where others reach the product files, and how; that of the stores themselves where there is none.
     pub source: Option<(SourceUrl, SourceOptions)>,
+    /// What maps show behind the tiles; the land where there is nothing.
+    pub background: Option<Background>,
     /// Take stores that are not among the given ones out of the publication.
     pub prune: bool,
     /// See afterwards what a stranger meets.
@@ -160,11 +173,11 @@ impl Work<'_> {
         let tags = head.info.as_ref().and_then(|info| info.tags().ok());
         let tags: Vec<String> = tags.into_iter().flatten().map(|(name, _)| name.to_owned()).collect();
         let last = last.map(|last| (last.completed, last.refused, last.missing_index_count));
-        let Publishing { place, base_url, title, publisher, source, writer, .. } = self.settings;
+        let Publishing { place, base_url, title, publisher, source, background, writer, .. } = self.settings;
         let source = source.as_ref().map(|(url, _)| url.to_string());
         let (url, main) = (store.url(), &head.main);
         let text = format!(
-            "{url}\n{main}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{publisher:?}\n{source:?}\n{writer}"
+            "{url}\n{main}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{publisher:?}\n{source:?}\n{background:?}\n{writer}"
         );
         fingerprint(text.as_bytes())
     }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::runs::{LastOutcome, LastRun};
 
 /// A date with at most so much cloud counts as clear, percent.
-pub const CLEAR: f64 = 20.0;
+pub const CLEAR: u8 = 20;
 
 /// A store in a catalogue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,7 +66,7 @@ impl Row {
             first_ms: steps().map(|step| step.time_ms).min(),
             newest_ms: steps().map(|step| step.time_ms).max(),
             products: subject.info.products as u64,
-            clear: covers.filter(|cover| *cover <= CLEAR).count() as u64,
+            clear: covers.filter(|cover| *cover <= f64::from(CLEAR)).count() as u64,
             references: subject.info.references,
             referenced_bytes: subject.info.referenced_bytes,
             eras: subject.info.eras.keys().map(ToString::to_string).collect(),

@@ -18,7 +18,8 @@ struct Seen {
     day: NaiveDate,
     cloud: Option<f64>,
     product: String,
-    era: String,
+    /// Its era, and what is left out of it.
+    notes: String,
 }
 
 /// The calendar of a store.
@@ -28,23 +29,30 @@ pub(super) fn of(subject: &Subject) -> Value {
         let era = tree.era.as_ref().map(|era| format!("era {era}")).unwrap_or_default();
         seen.extend(tree.steps.iter().filter_map(|step| {
             let day = DateTime::from_timestamp_millis(step.time_ms)?.date_naive();
-            Some(Seen { day, cloud: step.metadata.cloud_cover, product: step.id.to_string(), era: era.clone() })
+            Some(Seen { day, cloud: step.metadata.cloud_cover, product: step.id.to_string(), notes: era.clone() })
         }));
     }
-    seen.sort_by(|a, b| (a.day, &a.product, &a.era).cmp(&(b.day, &b.product, &b.era)));
+    seen.sort_by(|a, b| (a.day, &a.product, &a.notes).cmp(&(b.day, &b.product, &b.notes)));
     // A product that stands in several trees is one date.
     seen.dedup_by(|later, first| {
         let is_same = later.product == first.product;
-        if is_same && first.era.is_empty() {
-            first.era.clone_from(&later.era);
+        if is_same && first.notes.is_empty() {
+            first.notes.clone_from(&later.notes);
         }
         is_same
     });
+    let parts = left_out_of(subject);
+    for one in &mut seen {
+        if let Some(part) = parts.get(one.product.as_str()) {
+            one.notes =
+                [one.notes.as_str(), part].into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("; ");
+        }
+    }
     let mut years: BTreeMap<i32, Year> = BTreeMap::new();
     for one in &seen {
         let year = years.entry(one.day.year()).or_default();
         year.count += 1;
-        year.clear += u64::from(one.cloud.is_some_and(|cloud| cloud <= CLEAR));
+        year.clear += u64::from(one.cloud.is_some_and(|cloud| cloud <= f64::from(CLEAR)));
         year.rows.push((one.day, row_of(one)));
     }
     let mut gaps = 0;
@@ -72,6 +80,18 @@ pub(super) fn of(subject: &Subject) -> Value {
     json!({
         "clear_percent": CLEAR, "gap_days": GAP, "clear_dates": clear, "refused": refused, "gaps": gaps, "years": years,
     })
+}
+
+/// Rasters that are left out, by product, and why in a word.
+fn left_out_of(subject: &Subject) -> BTreeMap<&str, String> {
+    let mut products: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for refusal in subject.left_out.iter().filter(|refusal| is_told(refusal.kind)) {
+        if let Some(raster) = &refusal.raster {
+            let note = format!("{raster} left out: {}", meaning(refusal.kind));
+            products.entry(&refusal.product).or_default().push(note);
+        }
+    }
+    products.into_iter().map(|(product, notes)| (product, notes.join("; "))).collect()
 }
 
 /// Products that are left out as a whole, and why in a word.
@@ -109,7 +129,7 @@ fn row_of(one: &Seen) -> Value {
     let cloud = one.cloud.map(|cloud| (cloud * 10.0).round() / 10.0);
     json!({
         "kind": "date", "date": one.day.to_string(), "day": one.day.ordinal(), "cloud": cloud, "product": one.product,
-        "notes": one.era,
+        "notes": one.notes,
     })
 }
 

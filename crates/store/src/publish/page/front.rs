@@ -2,14 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{common, healths, render, snippets, span, time};
+use super::{common, healths, map, render, snippets, span, time};
 use crate::error::Result;
 use crate::publish::ledger::Document;
 use crate::publish::publication::Publishing;
 use crate::publish::row::Row;
-
-/// Deepest zoom of a map without a background.
-pub(super) const MAX_ZOOM: u32 = 12;
 
 /// The front page of a publication.
 ///
@@ -23,10 +20,8 @@ pub(in crate::publish) fn front(rows: &[Row], settings: &Publishing) -> Result<D
     let dates: u64 = rows.iter().map(|row| row.products).sum();
     let totals = json!({ "tiles": rows.len(), "dates": dates, "newest": time(span(rows).1), "health": healths(rows) });
     context.insert("totals".to_owned(), totals);
-    let map = json!({
-        "tiles": "tiles.json", "page": "{name}/index.html", "tile_url": null, "attribution": null, "max_zoom": MAX_ZOOM,
-    });
-    context.insert("map".to_owned(), map);
+    context.insert("map".to_owned(), map(settings, "{name}/index.html"));
+    context["map"]["tiles"] = json!("tiles.json");
     let zones = rows.chunk_by(|a, b| a.zone() == b.zone()).map(zone).collect::<Result<Vec<Value>>>()?;
     context.insert("zones".to_owned(), json!(zones));
     let example = rows.iter().max_by_key(|row| row.newest_ms);

@@ -29,7 +29,10 @@ use crate::runs::LastOutcome;
 /// Copernicus legal notice on the use of Sentinel data.
 const LEGAL_NOTICE: &str = "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice";
 
-/// Name, title and text of each template.
+/// Deepest zoom of a map without a background.
+const MAX_ZOOM: u8 = 12;
+
+/// Name and text of each template.
 const TEMPLATES: [(&str, &str); 6] = [
     ("base.html", include_str!("base.html")),
     ("parts.html", include_str!("parts.html")),
@@ -75,7 +78,7 @@ fn common(settings: &Publishing, path: &str, up: &str, times: (Option<i64>, Opti
     let mut context = Map::new();
     context.insert("assets".to_owned(), json!(format!("{up}assets/")));
     context.insert("canonical".to_owned(), json!(format!("{}{path}", settings.base_url)));
-    context.insert("csp_img".to_owned(), json!(""));
+    context.insert("csp_img".to_owned(), json!(origin(settings).unwrap_or_default()));
     context.insert("generator".to_owned(), json!(settings.writer));
     let (href, stac) = (format!("{up}index.html"), format!("{up}catalog.json"));
     context.insert("catalogue".to_owned(), json!({ "title": settings.title, "href": href, "stac": stac }));
@@ -84,6 +87,23 @@ fn common(settings: &Publishing, path: &str, up: &str, times: (Option<i64>, Opti
     let publisher = publisher.map(|who| json!({ "name": who.name, "href": who.url.clone().unwrap_or_default() }));
     context.insert("publisher".to_owned(), publisher.unwrap_or_default());
     context
+}
+
+/// Where pictures of the background come from.
+fn origin(settings: &Publishing) -> Option<String> {
+    let address = url::Url::parse(&settings.background.as_ref()?.tiles).ok()?;
+    Some(address.origin().ascii_serialization())
+}
+
+/// What a map is told; `page` leads from its page to that of a store.
+fn map(settings: &Publishing, page: &str) -> Value {
+    let background = settings.background.as_ref();
+    json!({
+        "page": page,
+        "tile_url": background.map(|map| &map.tiles),
+        "attribution": background.map(|map| &map.attribution),
+        "max_zoom": background.map_or(MAX_ZOOM, |map| map.max_zoom),
+    })
 }
 
 /// `2016-2026`, or one year.

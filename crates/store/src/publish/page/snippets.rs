@@ -22,8 +22,8 @@ pub(super) fn of(subject: &Subject) -> Vec<Value> {
     let mut snippets = Vec::new();
     if let Some((group, array, metres)) = example(subject) {
         let code = format!(
-            "import s2ice\n\nds = s2ice.open({url:?}, {group:?}{})\n{}\nprint(box.mean((\"x\", \"y\")).values)",
-            options(subject),
+            "import s2ice\n\nds = s2ice.open(\n    {url:?},\n    {group:?}{},\n)\n{}\nprint(box.mean((\"x\", \"y\")).values)",
+            options(subject).replace(", allow=", ",\n    allow="),
             boxed(subject, &array, metres),
         );
         snippets.push(snippet("python", "Python", "pip install s2ice", &code));
@@ -36,7 +36,7 @@ pub(super) fn of(subject: &Subject) -> Vec<Value> {
 pub(super) fn pinned(subject: &Subject, tag: &str) -> Option<Value> {
     let (group, ..) = example(subject)?;
     let (url, options) = (&subject.store.url, options(subject));
-    let code = format!("import s2ice\n\nds = s2ice.open({url:?}, {group:?}, ref={tag:?}{options})\nprint(ds)");
+    let code = format!("import s2ice\n\nds = s2ice.open({url:?}, {group:?}, tag={tag:?}{options})\nprint(ds)");
     Some(snippet("pin", "Pin a state", "", &code))
 }
 

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::front::MAX_ZOOM;
-use super::{common, health, render, span, time};
+use super::{common, health, map, render, span, time};
 use crate::error::Result;
 use crate::publish::ledger::Document;
 use crate::publish::publication::Publishing;
@@ -16,9 +15,7 @@ use crate::publish::row::{CLEAR, Row};
 pub(in crate::publish) fn zone(name: &str, rows: &[Row], settings: &Publishing) -> Result<Document> {
     let path = format!("zones/{name}/index.html");
     let mut context = common(settings, &path, "../../", span(rows));
-    let page = "../../{name}/index.html";
-    let map = json!({ "page": page, "tile_url": null, "attribution": null, "max_zoom": MAX_ZOOM });
-    context.insert("map".to_owned(), map);
+    context.insert("map".to_owned(), map(settings, "../../{name}/index.html"));
     let zone = json!({ "name": name, "longitudes": longitudes(name), "clear_percent": CLEAR });
     context.insert("zone".to_owned(), zone);
     context.insert("tiles".to_owned(), json!(rows.iter().map(tile).collect::<Result<Vec<Value>>>()?));
