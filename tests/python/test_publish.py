@@ -158,9 +158,10 @@ def test_what_others_made_stays(public: Public, path: str) -> None:
     file = public.place / path
     file.parent.mkdir(parents=True)
     file.write_text('{"mine": true}')
-    sentence = public.s2ice(*public.line(), code=2).sentence
-    assert path in sentence
-    assert "name another place" in sentence
+    for _ in range(2):
+        sentence = public.s2ice(*public.line(), code=2).sentence
+        assert path in sentence
+        assert "name another place" in sentence
     assert file.read_text() == '{"mine": true}'
 
 

@@ -64,7 +64,7 @@ fn render(report: &PublishReport) -> String {
     let copied = report.published.iter().filter(|store| store.copied).count();
     let number = |count: u64| text::number(count);
     let rows = [
-        ("stores", number(report.stores)),
+        ("stores", number(report.stores as u64)),
         ("described anew", number(report.published.len() as u64)),
         ("as they were", number(report.unchanged)),
         ("taken out", number(report.removed.len() as u64)),

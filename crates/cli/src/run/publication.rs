@@ -27,7 +27,7 @@ pub async fn publish_all(config: &RunConfig, entries: &[Arc<TileEntry>], run: &s
     match outcome {
         Ok(report) => {
             let (url, anew) = (&report.url, report.published.len());
-            let stores = text::count(report.stores as usize, "store");
+            let stores = text::count(report.stores, "store");
             tracing::info!(target: OUTCOME, anew, files = report.files, "published at {url}: {stores}, {anew} described anew");
             Some(Publication::Published { report: Box::new(report) })
         }

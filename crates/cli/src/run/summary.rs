@@ -145,7 +145,7 @@ pub fn render(report: &RunReport) -> String {
     }
     match &report.publication {
         Some(Publication::Published { report }) => {
-            let (anew, stores) = (report.published.len(), text::count(report.stores as usize, "store"));
+            let (anew, stores) = (report.published.len(), text::count(report.stores, "store"));
             let _ = writeln!(out, "\npublished at {}: {stores}, {anew} described anew", report.url);
         }
         Some(Publication::Failed { error }) => {
@@ -240,6 +240,7 @@ mod tests {
             seconds: 300.0,
             outcomes: counted,
             tiles,
+            publication: None,
         }
     }
 

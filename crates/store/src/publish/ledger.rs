@@ -6,16 +6,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures::{TryStreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::place::Place;
+use super::place::{Over, Place};
 use super::row::Row;
 use crate::error::{Error, Result};
 
 /// Version of the ledgers.
 const VERSION: u32 = 1;
+
+/// Places looked at a time.
+const CONCURRENCY: usize = 16;
 
 /// What `kind` says.
 const KIND: &str = "s2ice.publication";
@@ -56,9 +60,12 @@ pub(super) struct Ledger {
     /// Path of the ledger itself.
     #[serde(skip)]
     path: String,
-    /// True where it was read.
+    /// True where it was read or written.
     #[serde(skip)]
     is_there: bool,
+    /// Its ETag then.
+    #[serde(skip)]
+    etag: Option<String>,
 }
 
 /// What was written.
@@ -76,7 +83,7 @@ impl Ledger {
     /// What is there is no ledger of ours, or of a later version; the place does not answer.
     pub(super) async fn read(place: &Place, path: &str) -> Result<Self> {
         let new = || Self { kind: KIND.to_owned(), version: VERSION, path: path.to_owned(), ..Self::default() };
-        let Some(bytes) = place.read(path).await? else { return Ok(new()) };
+        let Some((bytes, etag)) = place.read(path).await? else { return Ok(new()) };
         let foreign = |detail: &str| {
             Error::Request(format!(
                 "{}: {path} {detail}: name another place for the publication, or remove it",
@@ -90,7 +97,7 @@ impl Ledger {
         if found.version != VERSION {
             return Err(foreign(&format!("was published by another version of s2ice ({})", found.version)));
         }
-        Ok(Self { path: path.to_owned(), is_there: true, ..found })
+        Ok(Self { path: path.to_owned(), is_there: true, etag, ..found })
     }
 
     /// Writes the documents that are new or changed, and then removes the files of `gone`. Where nothing changes, nothing is
@@ -115,6 +122,11 @@ impl Ledger {
                 changed.push((document, digest));
             }
         }
+        let is_known = |path: &String| before.files.contains_key(path) || before.unfinished.contains(path);
+        // Before they are claimed: a claim is believed later.
+        let new = changed.iter().filter(|(document, _)| !is_known(&document.path));
+        let free = new.map(|(document, _)| Ok::<_, Error>(place.is_free(&document.path)));
+        stream::iter(free).try_buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
         let gone: BTreeSet<String> = gone.into_iter().filter(|path| self.files.contains_key(path)).collect();
         if changed.is_empty() && gone.is_empty() && self == *before && before.is_there {
             return Ok((self, written));
@@ -123,14 +135,16 @@ impl Ledger {
         self.unfinished.extend(gone.iter().cloned());
         if !self.unfinished.is_empty() {
             // Until all of it stands, what is said of stores is what was said before.
-            let begun = Self { stores: before.stores.clone(), zones: before.zones.clone(), ..self.clone() };
-            begun.put(place, before.is_there).await?;
+            let mut begun = Self { stores: before.stores.clone(), zones: before.zones.clone(), ..self.clone() };
+            begun.put(place).await?;
+            (self.is_there, self.etag) = (true, begun.etag);
         }
         for (document, digest) in changed {
-            let is_known = before.files.contains_key(&document.path) || before.unfinished.contains(&document.path);
+            let is_known = is_known(&document.path);
             written.files += 1;
             written.bytes += document.bytes.len() as u64;
-            place.write(&document.path, document.bytes, is_known).await?;
+            let over = if is_known { Over::Own } else { Over::Nothing };
+            place.write(&document.path, document.bytes, over).await?;
             self.files.insert(document.path, digest);
         }
         for path in gone {
@@ -138,17 +152,22 @@ impl Ledger {
             self.files.remove(&path);
             written.removed += 1;
         }
-        let is_there = before.is_there || !self.unfinished.is_empty();
         self.unfinished.clear();
-        self.put(place, is_there).await?;
-        self.is_there = true;
+        self.put(place).await?;
         Ok((self, written))
     }
 
-    async fn put(&self, place: &Place, is_known: bool) -> Result<()> {
+    async fn put(&mut self, place: &Place) -> Result<()> {
         let failed = |error: serde_json::Error| Error::Input(format!("{}: {error}", self.path));
         let bytes = serde_json::to_vec(self).map_err(failed)?;
-        place.write(&self.path, bytes.into(), is_known).await
+        let over = match &self.etag {
+            _ if !self.is_there => Over::Nothing,
+            Some(etag) => Over::Version(etag),
+            None => Over::Own,
+        };
+        self.etag = place.write(&self.path, bytes.into(), over).await?;
+        self.is_there = true;
+        Ok(())
     }
 }
 
@@ -159,4 +178,62 @@ pub(super) fn fingerprint(bytes: &[u8]) -> String {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
+
+    use super::*;
+
+    fn document(path: &str, text: &str) -> Document {
+        Document { path: path.to_owned(), bytes: Bytes::from(text.to_owned()) }
+    }
+
+    async fn write(place: &Place, documents: Vec<Document>, gone: &[&str]) -> Result<Written> {
+        let before = Ledger::read(place, "ledger.json").await?;
+        let gone = gone.iter().map(|path| (*path).to_owned()).collect();
+        before.clone().write(place, documents, gone, &before).await.map(|(_, written)| written)
+    }
+
+    #[tokio::test]
+    async fn only_what_changed_and_is_its_own_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = SourceUrl::parse(folder.path().to_str().unwrap()).unwrap();
+        let place = Place::open(&url, &SourceOptions::default()).unwrap();
+        let text = |path: &str| std::fs::read_to_string(folder.path().join(path)).unwrap();
+
+        let both = || vec![document("a/x.json", "1"), document("y.json", "2")];
+        assert_eq!(write(&place, both(), &[]).await.unwrap(), Written { files: 2, bytes: 2, removed: 0 });
+        assert_eq!(write(&place, both(), &[]).await.unwrap(), Written::default());
+        let changed = vec![document("a/x.json", "10"), document("y.json", "2")];
+        assert_eq!(write(&place, changed, &[]).await.unwrap(), Written { files: 1, bytes: 2, removed: 0 });
+        assert_eq!(write(&place, Vec::new(), &["y.json", "z.json"]).await.unwrap().removed, 1);
+        assert!(!folder.path().join("y.json").exists());
+
+        // A file of others is in the way: it stays, and what is there is told again as soon as it is gone.
+        std::fs::write(folder.path().join("z.json"), "mine").unwrap();
+        for _ in 0..2 {
+            assert!(write(&place, vec![document("z.json", "3")], &[]).await.is_err());
+            assert_eq!(text("z.json"), "mine");
+        }
+        assert_eq!(text("a/x.json"), "10");
+    }
+
+    #[tokio::test]
+    async fn what_was_being_written_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = SourceUrl::parse(folder.path().to_str().unwrap()).unwrap();
+        let place = Place::open(&url, &SourceOptions::default()).unwrap();
+        write(&place, vec![document("x.json", "1")], &[]).await.unwrap();
+        let mut killed = Ledger::read(&place, "ledger.json").await.unwrap();
+        killed.unfinished.extend(["x.json".to_owned(), "y.json".to_owned()]);
+        killed.put(&place).await.unwrap();
+        std::fs::write(folder.path().join("y.json"), "half").unwrap();
+        let documents = vec![document("x.json", "1"), document("y.json", "2")];
+        assert_eq!(write(&place, documents, &[]).await.unwrap().files, 2);
+        assert_eq!(std::fs::read_to_string(folder.path().join("y.json")).unwrap(), "2");
+        assert!(Ledger::read(&place, "ledger.json").await.unwrap().unfinished.is_empty());
+    }
 }

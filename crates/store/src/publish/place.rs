@@ -1,7 +1,7 @@
 //! The folder or bucket in which a publication lies.
 
 use bytes::Bytes;
-use object_store::{Attribute, Attributes, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{Attribute, Attributes, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, SourceUrl};
 
 use crate::error::{Error, Result, one_line};
@@ -9,6 +9,17 @@ use crate::target::Lock;
 
 /// Largest file of a publication that is read back, bytes.
 const LARGEST: u64 = 1 << 28;
+
+/// What a file may be written over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over<'a> {
+    /// Nothing: there shall be none.
+    Nothing,
+    /// Whatever is there: it was published.
+    Own,
+    /// What was read, by its ETag: somebody else may publish at the same time.
+    Version(&'a str),
+}
 
 /// A place that files are written to.
 pub(super) struct Place {
@@ -41,37 +52,63 @@ impl Place {
         self.source.url()
     }
 
-    /// A file; `None` where there is none.
+    /// A file and its ETag; `None` where there is none.
     ///
     /// # Errors
     /// [`Error::Location`] where the place does not answer.
-    pub(super) async fn read(&self, path: &str) -> Result<Option<Bytes>> {
+    pub(super) async fn read(&self, path: &str) -> Result<Option<(Bytes, Option<String>)>> {
         match self.source.get_all(path, LARGEST).await {
-            Ok(fetched) => Ok(Some(fetched.bytes)),
+            Ok(fetched) => Ok(Some((fetched.bytes, fetched.etag))),
             Err(SourceError::Missing { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Writes a file as a whole. One that nobody may have made before is not written over.
+    /// Refuses a place that somebody else has taken.
     ///
     /// # Errors
-    /// [`Error::Request`] where a file is there that is not to be written over; [`Error::Icechunk`] where writing fails.
-    pub(super) async fn write(&self, path: &str, bytes: Bytes, is_known: bool) -> Result<()> {
+    /// [`Error::Request`] where a file is there.
+    pub(super) async fn is_free(&self, path: &str) -> Result<()> {
+        match self.source.stat(path).await {
+            Ok(_) => Err(self.in_the_way(path)),
+            Err(SourceError::Missing { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn in_the_way(&self, path: &str) -> Error {
+        Error::Request(format!(
+            "{} holds a file {path} that s2ice did not publish: name another place, or remove it",
+            self.url()
+        ))
+    }
+
+    /// Writes a file as a whole; gives its ETag.
+    ///
+    /// # Errors
+    /// [`Error::Request`] where a file is there that is not to be written over; [`Error::Conflict`] where it is another version;
+    /// [`Error::Icechunk`] where writing fails.
+    pub(super) async fn write(&self, path: &str, bytes: Bytes, over: Over<'_>) -> Result<Option<String>> {
         let name = self.source.join(path)?;
-        let mode = if is_known { PutMode::Overwrite } else { PutMode::Create };
+        let is_local = self.url().local_root().is_some();
+        let mode = match over {
+            Over::Nothing => PutMode::Create,
+            // A folder is locked.
+            Over::Version(etag) if !is_local => {
+                PutMode::Update(UpdateVersion { e_tag: Some(etag.to_owned()), version: None })
+            }
+            Over::Own | Over::Version(_) => PutMode::Overwrite,
+        };
         let mut attributes = Attributes::new();
         // A file system keeps no types; its web server tells them by the name.
-        if self.url().local_root().is_none() {
+        if !is_local {
             attributes.insert(Attribute::ContentType, content_type(path).into());
         }
         let options = PutOptions { mode, attributes, ..PutOptions::default() };
         match self.source.store().put_opts(&name, bytes.into(), options).await {
-            Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => Err(Error::Request(format!(
-                "{} holds a file {path} that s2ice did not publish: name another place, or remove it",
-                self.url()
-            ))),
+            Ok(put) => Ok(put.e_tag),
+            Err(object_store::Error::AlreadyExists { .. }) => Err(self.in_the_way(path)),
+            Err(object_store::Error::Precondition { .. }) => Err(Error::Conflict { url: self.url().to_string() }),
             Err(error) => Err(Error::Icechunk {
                 what: "writing the publication",
                 url: self.url().to_string(),

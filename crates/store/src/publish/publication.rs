@@ -284,7 +284,7 @@ impl Work<'_> {
         let before = self.root.clone();
         let (_, written) = self.root.write(&self.place, documents, BTreeSet::new(), &before).await?;
         self.report.count(written);
-        self.report.stores = rows.len() as u64;
+        self.report.stores = rows.len();
         if self.settings.look {
             let store = rows.iter().find(|row| self.report.published.first().is_none_or(|new| new.id == row.id));
             let store = store.map(|row| &row.store);

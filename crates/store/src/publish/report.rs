@@ -20,7 +20,7 @@ pub struct PublishReport {
     /// Address at which others reach it.
     pub url: String,
     /// Stores of the publication.
-    pub stores: u64,
+    pub stores: usize,
     /// Stores whose documents were made anew.
     pub published: Vec<Published>,
     /// Stores of which nothing changed.

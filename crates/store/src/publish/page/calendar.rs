@@ -143,3 +143,20 @@ fn gap(year: i32, first: NaiveDate, last: NaiveDate) -> Option<(NaiveDate, Value
     });
     Some((first, row))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_gap_over_new_year_is_a_row_in_both_years() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let (first, last) = (day("2023-12-20"), day("2024-03-01"));
+        let (begin, row) = gap(2023, first, last).unwrap();
+        assert_eq!((begin, &row["until"], &row["days"]), (first, &json!("2023-12-31"), &json!(12)));
+        let (begin, row) = gap(2024, first, last).unwrap();
+        assert_eq!((begin, &row["day"], &row["until_day"]), (day("2024-01-01"), &json!(1), &json!(61)));
+        assert_eq!(row["days"], 61);
+    }
+}

@@ -37,6 +37,7 @@ pub(in crate::publish) fn settings() -> Publishing {
         title: "Tiles \"<of>\" the Alps".to_owned(),
         publisher: Some(Publisher { name: "Institute".to_owned(), url: Some("https://example.org/".to_owned()) }),
         source: None,
+        background: None,
         prune: false,
         look: false,
         run: "run".to_owned(),
@@ -155,6 +156,7 @@ fn of(products: Vec<ProductRecord>) -> Subject {
         state,
         states: states.to_vec(),
         last: None,
+        left_out: Vec::new(),
         store,
         sources: BTreeMap::from([("eodata".to_owned(), keys)]),
     }
