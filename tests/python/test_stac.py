@@ -71,15 +71,18 @@ def public(
     """A store with two states and an era, and one across 180 degrees."""
     root = tmp_path_factory.mktemp("site")
     archive = Samples(root / "archive")
-    assets = ("--assets", "B01_60m,B09_60m,SCL_60m,TCI_60m,MSK_CLDPRB_60m", "--no-swath-edge", "--truth")
-    made = [
-        make_samples("--dates", "2", "--start", "2024-05-01", *assets, into=archive.root),
-        make_samples("--dates", "1", "--start", "2020-06-20", "--baseline", "02.14", *assets, into=archive.root),
-        make_samples("--tile", "01WCP", "--dates", "1", "--start", "2024-05-01", *assets, into=archive.root),
-    ]
-    assert {samples.root for samples in made} == {archive.root}
-    inputs = ("--index", archive.index, "--source", archive.root, "--memory", "none", "-q")
-    for tile, more in (("33TVN", ("--datetime", "2024-05-01/2024-05-02")), ("33TVN", ()), ("01WCP", ())):
+    assets = ("--assets", "B01_60m,B09_60m,SCL_60m,TCI_60m", "--no-swath-edge", "--truth")
+    for name, options in {
+        "new": ("--dates", "2", "--start", "2024-05-01"),
+        "old": ("--dates", "1", "--start", "2020-06-20", "--baseline", "02.14"),
+        "east": ("--tile", "01WCP", "--dates", "1", "--start", "2024-05-01"),
+    }.items():
+        make_samples(*options, *assets, into=archive.root)
+        shutil.copy(archive.index, root / f"{name}.parquet")
+    first = ("--datetime", "2024-05-01/2024-05-02")
+    for tile, names, more in (("33TVN", ("new",), first), ("33TVN", ("new", "old"), ()), ("01WCP", ("east",), ())):
+        indexes = [part for name in names for part in ("--index", root / f"{name}.parquet")]
+        inputs = (*indexes, "--source", archive.root, "--memory", "none", "-q")
         s2ice("build", "--tile", tile, *inputs, "--store", root / tile, *more)
     with hosts.serve(root) as (host,):
         line = (
@@ -102,6 +105,21 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Validator]:
 
 def read(public: Public, path: str) -> pystac.STACObject:
     return StacIO.default().read_stac_object(str(public.place / path))
+
+
+def rustac_read(path: Path) -> Any:
+    async def read() -> Any:
+        return await rustac.read(str(path))
+
+    return asyncio.run(read())
+
+
+def opened(asset: pystac.Asset, **options: Any) -> xr.Dataset:
+    """What xpystac opens: release 0.5.0 fails at media types with a parameter, which the best practices ask for."""
+    with pytest.raises(UnboundLocalError):
+        xr.open_dataset(asset)
+    asset.media_type = "application/vnd.zarr"
+    return xr.open_dataset(asset, **options)
 
 
 def collection(public: Public, name: str = ID) -> pystac.Collection:
@@ -181,7 +199,7 @@ def test_assets_are_groups_and_bands_are_arrays(public: Public) -> None:
             dimensions = asset.extra_fields["cube:dimensions"]
             assert list(group[name].metadata.dimension_names) == variable["dimensions"]
             assert set(variable["dimensions"]) <= set(dimensions)
-    assert places == 2 + 1 + 3 + 1 + 2, "reflectance, classification, true colour, probability, and the era"
+    assert places == 2 + 1 + 3 + 2, "reflectance, classification, true colour, and the era"
 
 
 def test_the_cube_is_where_it_says(public: Public) -> None:
@@ -202,7 +220,7 @@ def test_the_cube_is_where_it_says(public: Public) -> None:
 
 def test_xpystac_opens_assets(public: Public) -> None:
     assets = collection(public).assets
-    cube = xr.open_dataset(assets["measurements-reflectance-r60m"])
+    cube = opened(assets["measurements-reflectance-r60m"])
     names = [name for name in public.archive.products if "_T33TVN_" in name]
     assert cube.sizes["time"] == 2
     for step, name in enumerate(names[1:]):
@@ -211,13 +229,16 @@ def test_xpystac_opens_assets(public: Public) -> None:
         np.testing.assert_allclose(cube.b01.isel(time=step).values, wanted, atol=1e-9)
     # The asset is the main tree; the cube of all eras is asked for.
     assert xr.open_dataset(assets["measurements-reflectance-r60m"], eras=None).sizes["time"] == 3
-    assert xr.open_dataset(assets["products"]).product_id.values.tolist() == names[1:]
+    assert opened(assets["products"]).product_id.values.tolist() == names[1:]
     with pytest.raises(RequestError, match="name a group"):
-        xr.open_dataset(assets["icechunk"])
+        opened(assets["icechunk"])
 
 
-def test_xarray_opens_trees(public: Public) -> None:
+def test_xarray_opens_assets_alone(public: Public) -> None:
     assets = collection(public).assets
+    asset = assets["measurements-reflectance-r60m"]
+    cube = xr.open_dataset(asset.href, **asset.extra_fields["xarray:open_kwargs"])
+    xr.testing.assert_equal(cube.b09.load(), opened(asset).b09.load())
     options = assets[f"eras-{ERA}"].extra_fields["xarray:open_kwargs"]
     era = xr.open_datatree(assets[f"eras-{ERA}"].href, **options)
     assert era[R60M].b01.sizes["time"] == 1
@@ -228,22 +249,24 @@ def test_xarray_opens_trees(public: Public) -> None:
 def test_states_open_as_they_were(public: Public) -> None:
     latest = collection(public)
     (state,) = [read(public, link.href.removeprefix(public.url)) for link in latest.get_links("memento")]
-    (before,) = [read(public, link.href.removeprefix(public.url)) for link in state.get_links("predecessor-version")]
+    (link,) = state.get_links("predecessor-version")
+    with pytest.warns(pystac.errors.DeprecatedWarning):
+        before = read(public, link.href.removeprefix(public.url))
     assert isinstance(before, pystac.Collection)
     assert before.extra_fields["deprecated"]
     assert [link.href for link in before.get_links("latest-version")] == [latest.get_self_href()]
     asset = before.assets["icechunk"]
     tree = xr.open_datatree(asset.href, **asset.extra_fields["xarray:open_kwargs"])
     assert tree[R60M].b01.sizes["time"] == 1
-    assert "1 products" not in before.description
+    assert "It holds 1 product." in before.description
     ((first, last),) = before.extent.temporal.intervals
     assert first == last
 
 
 def test_rustac_reads_collection_and_table(public: Public) -> None:
-    found = asyncio.run(rustac.read(str(public.place / ID / "collection.json")))
+    found = rustac_read(public.place / ID / "collection.json")
     assert found["id"] == ID
-    items = asyncio.run(rustac.read(str(public.place / "tiles.parquet")))["features"]
+    items = rustac_read(public.place / "tiles.parquet")["features"]
     assert [item["id"] for item in items] == [EAST, ID]
     east, plain = items
     assert (east["geometry"]["type"], plain["geometry"]["type"]) == ("MultiPolygon", "Polygon")
@@ -259,7 +282,7 @@ def test_rustac_reads_collection_and_table(public: Public) -> None:
 
 
 def test_rows_are_items(public: Public, offline: Validator) -> None:
-    items = asyncio.run(rustac.read(str(public.place / "tiles.parquet")))["features"]
+    items = rustac_read(public.place / "tiles.parquet")["features"]
     for item in items:
         offline.validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
         stac_pydantic.Item.model_validate(item)
@@ -358,7 +381,7 @@ def test_buckets_have_schemes_and_keys(
         for name, value in s3.ENVIRONMENT.items():
             monkeypatch.setenv(name, value)
         asset = pystac.Collection.from_dict(document).assets["measurements-reflectance-r60m"]
-        cube = xr.open_dataset(asset, credentials="env", allow=service.endpoint)
+        cube = opened(asset, credentials="env", allow=service.endpoint)
         assert float(cube.b01[0].mean()) > 0
 
 
@@ -373,9 +396,10 @@ def test_a_real_product(
     if schemas.folder():
         pystac.validation.validate_dict(document)
     bands = {
-        band["name"]: band | {"asset": key}
+        band["name"]: band
         for key, asset in document["assets"].items()
         for band in asset.get("bands", [])
+        if "mask" not in key
     }
     assert bands["b8a"]["eo:common_name"] == "nir08"
     assert bands["tci[band=3]"]["eo:common_name"] == "blue"

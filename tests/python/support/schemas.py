@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from pystac.errors import GetSchemaError
-from pystac.validation.stac_validator import JsonSchemaSTACValidator
+import rasterio
+from pystac.validation.stac_validator import GetSchemaError, JsonSchemaSTACValidator
 
 import real_data
 
@@ -34,6 +34,10 @@ class Validator(JsonSchemaSTACValidator):
         found = folder()
         for path in sorted(found.rglob("*.json")) if found else []:
             self.schema_cache[f"https://{path.relative_to(found).as_posix()}"] = json.loads(path.read_text())
+        # Datacube and projection lead to two versions; PROJ brings the newest, which has the same of what they ask.
+        projjson = json.loads((Path(rasterio.__file__).parent / "proj_data/projjson.schema.json").read_text())
+        for version in ("v0.4", "v0.7"):
+            self.schema_cache[f"https://proj.org/schemas/{version}/projjson.schema.json"] = projjson
 
     def _get_schema(self, schema_uri: str) -> dict[str, Any]:
         if schema_uri not in self.schema_cache:

@@ -50,6 +50,6 @@ pub(super) fn of_all(rows: &[Row], settings: &Publishing) -> Result<Vec<Document
 }
 
 fn json(path: String, value: &Value) -> Result<Document> {
-    let text = serde_json::to_vec_pretty(value).map_err(|error| Error::Input(format!("{path}: {error}")))?;
+    let text = serde_json::to_vec(value).map_err(|error| Error::Input(format!("{path}: {error}")))?;
     Ok(Document { path, bytes: Bytes::from(text) })
 }

@@ -11,6 +11,7 @@ use arrow_schema::{ArrowError, Field, Fields, Schema};
 use bytes::Bytes;
 use chrono::DateTime;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -87,7 +88,9 @@ fn encoded(rows: &[Row], footprints: &[Footprint], settings: &Publishing) -> Enc
         .set_max_row_group_row_count(Some(ROW_GROUP))
         .set_key_value_metadata(Some(metadata.to_vec()))
         .build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
+    // With Arrow's own schema in the file, readers of that take none of the other metadata.
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
     writer.write(&batch)?;
     Ok(writer.into_inner()?.into())
 }

@@ -144,9 +144,10 @@ pub(super) fn containers(sources: &[Access<'_>]) -> Vec<Value> {
     sources.iter().map(Access::container).collect()
 }
 
-/// `vrt:hrefs`: what the chunks of an asset are parts of.
-pub(super) fn parts(sources: &[Access<'_>]) -> Vec<Value> {
-    let part = |source: &Access<'_>| json!({ "key": source.name, "href": format!("#/assets/{}", source.name) });
+/// `vrt:hrefs`: what the chunks of an asset are parts of; `own` is the address of the document. The extension's schema
+/// refuses addresses that begin with `#`, although its text has them.
+pub(super) fn parts(sources: &[Access<'_>], own: &str) -> Vec<Value> {
+    let part = |source: &Access<'_>| json!({ "key": source.name, "href": format!("{own}#/assets/{}", source.name) });
     sources.iter().map(part).collect()
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Assets<'a> {
     pub(super) subject: &'a Subject,
     pub(super) store: &'a Access<'a>,
     pub(super) sources: &'a [Access<'a>],
+    /// Address of the document.
+    pub(super) own: &'a str,
 }
 
 impl Assets<'_> {
@@ -112,7 +114,7 @@ impl Assets<'_> {
         asset.insert("roles".into(), json!(roles));
         self.store.refer(&mut asset);
         if roles.contains(&"virtual") && !self.sources.is_empty() {
-            asset.insert("vrt:hrefs".into(), parts(self.sources).into());
+            asset.insert("vrt:hrefs".into(), parts(self.sources, self.own).into());
         }
         asset
     }

@@ -28,18 +28,21 @@ const BESIDE: [(&str, &str, &str, &str); 3] = [
 pub(super) struct Frame<'a> {
     subject: &'a Subject,
     settings: &'a Publishing,
+    /// Address of the document.
+    own: String,
     store: Access<'a>,
     sources: Vec<Access<'a>>,
 }
 
 impl<'a> Frame<'a> {
-    pub(super) fn new(subject: &'a Subject, settings: &'a Publishing) -> Self {
+    /// Of a document at `path` of the publication.
+    pub(super) fn new(subject: &'a Subject, settings: &'a Publishing, path: &str) -> Self {
         let (store, sources) = (Access::of_store(subject), Access::of_sources(subject));
-        Self { subject, settings, store, sources }
+        Self { subject, settings, own: format!("{}{path}", settings.base_url), store, sources }
     }
 
-    /// The links of a document at `path` of the publication.
-    pub(super) fn links(&self, path: &str, title: &str) -> Vec<Value> {
+    /// The links that all have.
+    pub(super) fn links(&self, title: &str) -> Vec<Value> {
         let url = |path: &str| format!("{}{path}", self.settings.base_url);
         let zone = format!("{:02}", self.subject.tile.zone());
         let mut store = link("store", &self.store.href(), ZARR, "Icechunk store");
@@ -49,7 +52,7 @@ impl<'a> Frame<'a> {
         vec![
             link("root", &url(CATALOG), JSON, &self.settings.title),
             link("parent", &url(&format!("zones/{zone}/catalog.json")), JSON, &format!("UTM zone {zone}")),
-            link("self", &url(path), JSON, title),
+            link("self", &self.own, JSON, title),
             store,
             link(
                 "license",
@@ -69,7 +72,7 @@ impl<'a> Frame<'a> {
         asset.insert("roles".into(), json!(["data", "virtual"]));
         self.store.refer(&mut asset);
         if !self.sources.is_empty() {
-            asset.insert("vrt:hrefs".into(), parts(&self.sources).into());
+            asset.insert("vrt:hrefs".into(), parts(&self.sources, &self.own).into());
         }
         asset.insert("xarray:open_kwargs".into(), options);
         asset.extend(self.store.storage_options().map(|options| ("xarray:storage_options".to_owned(), options)));
@@ -133,8 +136,8 @@ impl<'a> Frame<'a> {
 pub(crate) fn collection(subject: &Subject, settings: &Publishing, beside: &[String]) -> Value {
     let Subject { id, tile, level, .. } = subject;
     let title = format!("Sentinel-2 {level}, tile {tile}");
-    let frame = Frame::new(subject, settings);
-    let mut links = frame.links(&format!("{id}/collection.json"), &title);
+    let frame = Frame::new(subject, settings, &format!("{id}/collection.json"));
+    let mut links = frame.links(&title);
     for (name, rel, kind, title) in BESIDE {
         let path = format!("{id}/{name}");
         if beside.contains(&path) {
@@ -149,7 +152,7 @@ pub(crate) fn collection(subject: &Subject, settings: &Publishing, beside: &[Str
     }
     let mut assets = Map::new();
     assets.insert("icechunk".into(), frame.icechunk(json!({ "engine": "s2ice" })).into());
-    let groups = Assets { subject, store: &frame.store, sources: &frame.sources };
+    let groups = Assets { subject, store: &frame.store, sources: &frame.sources, own: &frame.own };
     assets.extend(groups.all());
     assets.extend(frame.source_assets());
     let mut document = frame.document(id, &title, &description(subject), interval(times(subject)));

@@ -84,15 +84,19 @@ fn collection(
     let published = state.time.to_rfc3339_opts(SecondsFormat::Secs, true);
     let title = format!("Sentinel-2 {level}, tile {tile}, as published at {published}");
     let times = state.told.and_then(|told| told.times_ms);
-    let products = state.told.map(|told| format!(" It holds {} products.", told.products)).unwrap_or_default();
+    let products = match state.told.map(|told| told.products) {
+        None => String::new(),
+        Some(1) => " It holds 1 product.".to_owned(),
+        Some(products) => format!(" It holds {products} products."),
+    };
     let description = format!(
         "A state of the store {id} that stays as it is for as long as its publisher keeps the tag `{tag}`.{products} \
          `s2ice.open(\"{url}\", tag=\"{tag}\")` opens it.",
         tag = state.tag,
         url = subject.store.url.trim_end_matches('/'),
     );
-    let frame = Frame::new(subject, settings);
-    let mut links = frame.links(&state.path(id), &title);
+    let frame = Frame::new(subject, settings, &state.path(id));
+    let mut links = frame.links(&title);
     let latest = format!("{}{id}/collection.json", settings.base_url);
     links.push(link("latest-version", &latest, JSON, "The latest state"));
     links.extend(before.map(|state| link_to("predecessor-version", state, subject, settings)));

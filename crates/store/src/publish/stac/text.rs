@@ -55,8 +55,10 @@ fn how(subject: &Subject) -> String {
 fn values(subject: &Subject) -> String {
     let reflectance = match subject.state.stamp.radiometry {
         Some(radiometry) => format!(
-            "Reflectance is (number + {}) / {}, as `scale_factor` and `add_offset` of the arrays say; 0 is nodata.",
-            radiometry.add_offset, radiometry.quantification
+            "Reflectance is (number {} {}) / {}, as `scale_factor` and `add_offset` of the arrays say; 0 is nodata.",
+            if radiometry.add_offset < 0 { '-' } else { '+' },
+            radiometry.add_offset.unsigned_abs(),
+            radiometry.quantification
         ),
         None => "Reflectance is scaled as `scale_factor` and `add_offset` of the arrays say; 0 is nodata.".to_owned(),
     };
