@@ -79,7 +79,5 @@ def build(request: str, progress: Callable[[str, int, int | None], object] | Non
 def info(store: str, options: str) -> str:
     """Tell what is in a store; the options and the report are JSON. See `s2ice.info`."""
 
-def gdal_raster(
-    store: str, options: str, array: str, span: tuple[int, int], folder: str, at: str | None = None
-) -> str:
+def gdal_raster(store: str, options: str, array: str, span: tuple[int, int], folder: str, at: str | None = None) -> str:
     """Write one raster for GDAL; the options and the answer are JSON. See `s2ice.rasterio_path`."""
