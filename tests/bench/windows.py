@@ -28,25 +28,26 @@ if TYPE_CHECKING:
 
 SAMPLES = ["B02_10m", "B11_20m", "B01_60m"]
 REAL = ["AOT_10m", "SCL_20m", "B04_60m"]
-# In shares of the edge: in the first tile, in the middle, in the last one.
-PLACES = {"first tile": 0.01, "middle": 0.52, "last tile": 0.99}
+PLACES = ["first tile", "a middle tile", "last tile", "corner of four"]
 
 READ = """
 import sys
 import rasterio
 from rasterio.windows import Window
 
-path, name, share = sys.argv[1:]
+path, name, where = sys.argv[1:]
 with rasterio.open(path) as file:
     band = file.descriptions.index(name) + 1 if name else 1
-    at = int(file.width * float(share)) - 50
-    print(file.read(band, window=Window(max(at, 0), max(at, 0), 100, 100)).sum())
+    tile = file.block_shapes[band - 1][0]
+    middle = file.width // tile // 2 * tile
+    at = {"first tile": 10, "a middle tile": middle + 20, "last tile": file.width - 101, "corner of four": middle - 50}
+    print(file.read(band, window=Window(at[where], at[where], 100, 100)).sum())
 """
 
 
-def cost(server: str, path: object, name: str, share: float) -> dict[str, Any]:
+def cost(server: str, path: object, name: str, where: str) -> dict[str, Any]:
     ask(server, "__reset")
-    command = [sys.executable, "-W", "ignore", "-c", READ, str(path), name, str(share)]
+    command = [sys.executable, "-W", "ignore", "-c", READ, str(path), name, where]
     environment = os.environ | {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     stats = ask(server, "__stats")
@@ -73,9 +74,9 @@ def measured(s2ice: Path, work: Path, folder: Path, tile: str, assets: list[str]
         for asset, file in files.items():
             name = asset.partition("_")[0].lower()
             (vrt,) = (path for path in place.glob(f"gdal/*/**/r{asset.partition('_')[2]}.vrt") if holds(path, name))
-            for where, share in PLACES.items():
-                directly = cost(server, f"/vsicurl/{server}{file.relative_to(folder).as_posix()}", "", share)
-                sidecar = cost(server, vrt, name, share)
+            for where in PLACES:
+                directly = cost(server, f"/vsicurl/{server}{file.relative_to(folder).as_posix()}", "", where)
+                sidecar = cost(server, vrt, name, where)
                 if directly["sum"] != sidecar["sum"]:
                     raise SystemExit(f"{asset}, {where}: other pixels")
                 yield {"raster": asset, "of": tile, "where": where, "directly": directly, "sidecar": sidecar}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 type Time = str | datetime | np.datetime64 | Any
 
+# Units of which a time is as long as one of them.
+_COARSE = {"Y", "M", "W", "D", "h", "m", "s"}
 # Two threads that ask for one raster would write the same files.
 _WRITING = threading.Lock()
 
@@ -136,10 +138,12 @@ def _span(time: Time) -> tuple[int, int]:
         raise RequestError(f"time is a date or a time in UTC, such as 2025-07-01T10:07:53.024, not {time!r}") from None
     if np.isnat(when):
         raise RequestError(f"time is a date or a time in UTC, not {time!r}")
-    first = when.astype("datetime64[ms]").astype(int)
-    if np.datetime_data(when)[0] in {"Y", "M", "W", "D", "h", "m", "s"}:
-        return int(first), int((when + 1).astype("datetime64[ms]").astype(int)) - 1
-    return int(first), int(first)
+    first = int(when.astype("datetime64[ms]").astype(int))
+    unit = np.datetime_data(when)[0]
+    if unit not in _COARSE:
+        return first, first
+    after = when.astype(f"datetime64[{unit}]") + np.timedelta64(1, unit)
+    return first, int(after.astype("datetime64[ms]").astype(int)) - 1
 
 
 def _address(service: dict[str, Any]) -> Address:

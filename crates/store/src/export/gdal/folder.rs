@@ -41,8 +41,10 @@ impl Folder {
             )));
         }
         let folder = Self { root };
-        // At once, so that an export that is cut off can be done again.
-        folder.note("")?;
+        if !ours {
+            // At once, so that an export that is cut off can be done again.
+            folder.note("")?;
+        }
         Ok(folder)
     }
 

@@ -12,6 +12,7 @@ mod xml;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use chrono::{DateTime, SecondsFormat};
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::encoding::Encoding;
 use s2ice_manifest::grid::TileGeocoding;
@@ -153,12 +154,16 @@ pub async fn one(cube: &Cube, array: &str, (first, last): (i64, i64), path: &Pat
         }
         [] => return Err(Error::Request(format!("{} has no {wanted} at that time", cube.url))),
         several => {
-            let products: Vec<String> = several.iter().map(|(raster, _)| raster.step.id.to_string()).collect();
+            let time = |(raster, _): &(Raster<'_>, ArrayKind)| {
+                let time = DateTime::from_timestamp_millis(raster.step.time_ms).unwrap_or_default();
+                time.to_rfc3339_opts(SecondsFormat::Millis, true)
+            };
+            let times: Vec<String> = several.iter().take(3).map(time).collect();
             return Err(Error::Request(format!(
-                "{} has {wanted} {} times then: give the time to the millisecond; the products are {}",
+                "{} has {wanted} {} times then: say which, such as {}",
                 cube.url,
                 several.len(),
-                products.join(", ")
+                times.join(", ")
             )));
         }
     };
