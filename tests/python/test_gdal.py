@@ -344,7 +344,7 @@ def test_what_rasterio_path_refuses(walked: Path, tmp_path: Path) -> None:
     assert "there are /conditions" in refused(RequestError, walked, f"{R60M}/b02", day)
     assert "at that time" in refused(RequestError, walked, array, "1999-01-01")
     assert "3 times then" in refused(RequestError, walked, array, "2024-05")
-    for time in ("yesterday", None, "2024-05-01T10:00:00+02:00", np.datetime64("NaT")):
+    for time in ("yesterday", None, "2024-05-01T10:00:00+02:00", np.datetime64("NaT", "ns")):
         assert "time is a date" in refused(RequestError, walked, array, time)
     (tmp_path / "file").write_text("x")
     refused(RequestError, walked, array, day, folder=tmp_path)

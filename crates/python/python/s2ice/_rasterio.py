@@ -139,7 +139,7 @@ def _span(time: Time) -> tuple[int, int]:
     if np.isnat(when):
         raise RequestError(f"time is a date or a time in UTC, not {time!r}")
     first = int(when.astype("datetime64[ms]").astype(int))
-    unit = np.datetime_data(when)[0]
+    unit: Any = np.datetime_data(when)[0]
     if unit not in _COARSE:
         return first, first
     after = when.astype(f"datetime64[{unit}]") + np.timedelta64(1, unit)
