@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 TUTORIAL = ROOT / "docs/tutorial.md"
 READ = ROOT / "docs/read.md"
+GDAL = ROOT / "docs/gdal.md"
 README = ROOT / "crates/python/README.md"
 TILE = "33TVN"
 
@@ -32,7 +34,7 @@ TILE = "33TVN"
 def blocks(path: Path, language: str, heading: str) -> list[str]:
     """The code of one section, its subsections included."""
     level = heading.split(" ")[0]
-    section = path.read_text().partition(f"\n{heading}\n")[2]
+    section = f"\n{path.read_text()}".partition(f"\n{heading}\n")[2]
     section = re.split(rf"^{level} ", section, maxsplit=1, flags=re.MULTILINE)[0]
     found = re.findall(rf"^```{language}\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
     assert found, f"{path} has no {language} below {heading}"
@@ -53,14 +55,15 @@ def stores(s2ice: Command, make_samples: Callable[..., Samples], tmp_path_factor
     return folder
 
 
-def run(code: str, cwd: Path) -> None:
-    """Run in a fresh interpreter; the samples have bands of 60 m only."""
-    code = code.replace("r10m", "r60m").replace(".b08", ".b09").replace(".b04", ".b09")
+def run(code: str, cwd: Path) -> str:
+    """Run in a fresh interpreter; the samples have bands of 60 m only. What it prints."""
+    code = code.replace("r10m", "r60m").replace(".b08", ".b09").replace(".b04", ".b09").replace("/b04", "/b09")
     environment = os.environ | {"ICECHUNK_LOG": "error"}
     outcome = subprocess.run(
         [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert outcome.returncode == 0, f"{code}\n{outcome.stderr}"
+    return outcome.stdout
 
 
 def test_a_store_is_read_as_it_is_shown(stores: Path) -> None:
@@ -78,6 +81,13 @@ assert float(r10m.b08.max()) > 0
 assert {"/measurements/reflectance/r10m", "/eras/offset-0/products"} <= set(trees.groups)
 """
     run(code + check, stores)
+
+
+def test_gdal_reads_what_is_exported(s2ice: Command, stores: Path) -> None:
+    (line,) = re.findall(r"^s2ice (export gdal .*)$", GDAL.read_text(), flags=re.MULTILINE)
+    s2ice(*shlex.split(line), "-q", cwd=stores)
+    for code in blocks(GDAL, "python", "# GDAL, QGIS, rasterio"):
+        assert len(run(code, stores).splitlines()) > 0
 
 
 def test_the_package_shows_how_eras_are_chosen(stores: Path) -> None:

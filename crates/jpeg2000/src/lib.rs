@@ -27,6 +27,8 @@ mod samples;
 pub mod segment;
 pub mod tile;
 pub mod tile_part;
+#[cfg(feature = "decode")]
+pub mod uniform;
 
 pub use config::{CODEC_NAME, CodecConfig, codec_schema};
 #[cfg(feature = "decode")]

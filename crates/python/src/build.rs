@@ -74,8 +74,7 @@ pub(crate) fn build(py: Python<'_>, request: &str, progress: Option<Py<PyAny>>) 
 /// What is in a store, as JSON; `options` are the store's, as JSON.
 #[pyfunction]
 pub(crate) fn info(py: Python<'_>, store: &str, options: &str) -> PyResult<String> {
-    let options = serde_json::from_str(options).map(dashed).and_then(serde_json::from_value::<SourceOptions>);
-    let options = options.map_err(|e| raise(py, "RequestError", &e.to_string()))?;
+    let options = self::options(py, options)?;
     let url = SourceUrl::parse(store).map_err(|e| raise(py, "SourceError", &e.to_string()))?;
     let work = async {
         let target = Target::open(url, options).await?;
@@ -84,7 +83,13 @@ pub(crate) fn info(py: Python<'_>, store: &str, options: &str) -> PyResult<Strin
     answer(py, run(py, &Arc::new(Counter::default()), None, work)?)
 }
 
-fn answer(py: Python<'_>, outcome: s2ice_store::Result<impl Serialize>) -> PyResult<String> {
+/// The options of a place, given as JSON.
+pub(crate) fn options(py: Python<'_>, text: &str) -> PyResult<SourceOptions> {
+    let options = serde_json::from_str(text).map(dashed).and_then(serde_json::from_value);
+    options.map_err(|e| raise(py, "RequestError", &e.to_string()))
+}
+
+pub(crate) fn answer(py: Python<'_>, outcome: s2ice_store::Result<impl Serialize>) -> PyResult<String> {
     let report = outcome.map_err(|error| raise(py, class(&error), &error.to_string()))?;
     serde_json::to_string(&report).map_err(|e| raise(py, "S2iceError", &e.to_string()))
 }
@@ -93,6 +98,7 @@ fn answer(py: Python<'_>, outcome: s2ice_store::Result<impl Serialize>) -> PyRes
 fn class(error: &Error) -> &'static str {
     match error {
         Error::NoStore { .. } => "StoreNotFoundError",
+        Error::NoState { .. } => "RefNotFoundError",
         Error::Unseen(unseen) if unseen.cause == Cause::Denied => "CredentialsError",
         Error::Unseen(_) => "SourceError",
         Error::Location(SourceError::Denied { .. } | SourceError::NoCredentials { .. }) => "CredentialsError",
@@ -103,7 +109,7 @@ fn class(error: &Error) -> &'static str {
 }
 
 /// An exception of `s2ice.errors`.
-fn raise(py: Python<'_>, class: &str, reason: &str) -> PyErr {
+pub(crate) fn raise(py: Python<'_>, class: &str, reason: &str) -> PyErr {
     let exception = py.import("s2ice.errors").and_then(|m| m.getattr(class)?.call1((reason,)));
     exception.map_or_else(|error| error, PyErr::from_value)
 }

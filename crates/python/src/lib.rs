@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 mod build;
 mod codec;
+mod gdal;
 mod run;
 
 /// The extension module.
@@ -14,5 +15,6 @@ fn _s2ice(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("CodecError", module.py().get_type::<codec::CodecError>())?;
     module.add_class::<codec::TileCodec>()?;
     module.add_function(wrap_pyfunction!(build::build, module)?)?;
-    module.add_function(wrap_pyfunction!(build::info, module)?)
+    module.add_function(wrap_pyfunction!(build::info, module)?)?;
+    module.add_function(wrap_pyfunction!(gdal::gdal_raster, module)?)
 }

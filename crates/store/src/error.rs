@@ -30,6 +30,14 @@ pub enum Error {
         /// The store.
         url: String,
     },
+    /// A store without the state that was asked for.
+    #[error("{url} has no tag, branch or snapshot {at:?}: `s2ice info --json` lists its tags and branches")]
+    NoState {
+        /// The store.
+        url: String,
+        /// What was asked for.
+        at: String,
+    },
     /// An Icechunk repository of another writer.
     #[error("{url} is an Icechunk repository that s2ice did not write: name another place for the store")]
     Foreign {

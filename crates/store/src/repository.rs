@@ -151,9 +151,7 @@ pub(crate) async fn resolve(repository: &Repository, at: &str, name: &str) -> Re
     {
         return Ok(VersionInfo::SnapshotId(snapshot));
     }
-    Err(Error::Input(format!(
-        "{name} has no tag, branch or snapshot {at:?}: `s2ice info --json` lists its tags and branches"
-    )))
+    Err(Error::NoState { url: name.to_owned(), at: at.to_owned() })
 }
 
 /// Refuses a store whose layout this program does not know.

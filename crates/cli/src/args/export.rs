@@ -11,6 +11,8 @@ use super::StoreArgs;
 pub enum ExportCommand {
     /// Write its references as a Parquet table, one row per chunk.
     Manifest(ManifestExportArgs),
+    /// Write files that GDAL, QGIS and rasterio open: a VRT per product and group, reading by a table of the tiles.
+    Gdal(GdalExportArgs),
 }
 
 /// Which part of a store is written out.
@@ -40,5 +42,16 @@ pub struct ManifestExportArgs {
     pub exported: ExportedArgs,
     /// Table to write.
     #[arg(short, long, value_name = "M.parquet")]
+    pub output: PathBuf,
+}
+
+/// `s2ice export gdal`.
+#[derive(Debug, Args)]
+pub struct GdalExportArgs {
+    /// Which part of which store.
+    #[command(flatten)]
+    pub exported: ExportedArgs,
+    /// Folder to write to: a new or empty one, or one that was written so before.
+    #[arg(short, long, value_name = "FOLDER")]
     pub output: PathBuf,
 }

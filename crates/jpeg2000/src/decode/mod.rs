@@ -1,6 +1,6 @@
 //! From a chunk to samples.
 
-mod openjpeg;
+pub(crate) mod openjpeg;
 
 pub use openjpeg::OpenJpeg;
 

@@ -87,17 +87,17 @@ unsafe extern "C" fn seek(to: i64, source: *mut c_void) -> i32 {
 }
 
 /// A pointer that is destroyed when it goes out of scope.
-struct Owned<T> {
+pub(crate) struct Owned<T> {
     pointer: NonNull<T>,
     destroy: unsafe extern "C" fn(*mut T),
 }
 
 impl<T> Owned<T> {
-    fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self, &'static str> {
+    pub(crate) fn new(pointer: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self, &'static str> {
         NonNull::new(pointer).map(|pointer| Owned { pointer, destroy }).ok_or("out of memory")
     }
 
-    fn get(&self) -> *mut T {
+    pub(crate) fn get(&self) -> *mut T {
         self.pointer.as_ptr()
     }
 }
@@ -170,6 +170,6 @@ fn decode(job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32]), log: &mut Log) -
     Ok(())
 }
 
-fn check(done: i32, otherwise: &'static str) -> Result<(), &'static str> {
+pub(crate) fn check(done: i32, otherwise: &'static str) -> Result<(), &'static str> {
     if done == 0 { Err(otherwise) } else { Ok(()) }
 }

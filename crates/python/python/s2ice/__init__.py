@@ -1,7 +1,8 @@
 """Sentinel-2 archives as Icechunk stores, without copying a pixel.
 
-`open` opens a store with xarray; `build` and `info` do what the commands of the same names do. The codec
-``s2ice.jpeg2000`` is found by zarr-python and numcodecs on its own once the package is installed.
+`open` opens a store with xarray, `rasterio_path` one raster of it with rasterio; `build` and `info` do what the
+commands of the same names do. The codec ``s2ice.jpeg2000`` is found by zarr-python and numcodecs on its own once the
+package is installed.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from s2ice._s2ice import CodecError, __version__
 if TYPE_CHECKING:
     from s2ice._build import build, info
     from s2ice._open import eras, open
+    from s2ice._rasterio import rasterio_path
     from s2ice.codec import Jpeg2000Codec
 
-__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "build", "eras", "errors", "info", "open"]
+__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "build", "eras", "errors", "info", "open", "rasterio_path"]
 
 # zarr-python imports this package to find the codec; xarray and icechunk are only imported by those who use them.
 _LAZY = {
@@ -26,6 +28,7 @@ _LAZY = {
     "eras": "s2ice._open",
     "info": "s2ice._build",
     "open": "s2ice._open",
+    "rasterio_path": "s2ice._rasterio",
 }
 
 

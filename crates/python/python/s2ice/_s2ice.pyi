@@ -3,7 +3,7 @@
 from collections.abc import Buffer, Callable
 from typing import final
 
-__all__ = ["CodecError", "TileCodec", "__version__", "build", "info"]
+__all__ = ["CodecError", "TileCodec", "__version__", "build", "gdal_raster", "info"]
 
 __version__: str
 """Version of the wheel."""
@@ -78,3 +78,6 @@ def build(request: str, progress: Callable[[str, int, int | None], object] | Non
 
 def info(store: str, options: str) -> str:
     """Tell what is in a store; the options and the report are JSON. See `s2ice.info`."""
+
+def gdal_raster(store: str, options: str, array: str, span: tuple[int, int], folder: str, at: str | None = None) -> str:
+    """Write one raster for GDAL; the options and the answer are JSON. See `s2ice.rasterio_path`."""

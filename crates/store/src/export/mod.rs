@@ -1,6 +1,7 @@
 //! A store written out in forms that other readers know.
 
 mod cube;
+pub mod gdal;
 pub mod manifest;
 
 pub use cube::{Cube, Raster, Selection};

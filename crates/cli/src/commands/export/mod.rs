@@ -1,7 +1,11 @@
 //! `s2ice export`: a store written out in forms that other readers know.
 
+mod gdal;
 mod manifest;
 
+use std::collections::BTreeMap;
+
+use s2ice_store::export::gdal::LeftOut;
 use s2ice_store::export::{Cube, Selection};
 use s2ice_store::report::REPORT_VERSION;
 use schemars::JsonSchema;
@@ -31,12 +35,29 @@ pub struct ExportReport {
     output: String,
     /// References written.
     references: u64,
+    /// Of the form `gdal` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gdal: Option<GdalPart>,
+}
+
+/// What is particular to an export for GDAL.
+#[derive(Debug, Serialize, JsonSchema)]
+struct GdalPart {
+    /// Rasters written.
+    rasters: u64,
+    /// VRTs over them.
+    vrts: u64,
+    /// Configuration options that GDAL needs for the files of each source, by its prefix; keys are not among them.
+    options: BTreeMap<String, BTreeMap<String, String>>,
+    /// Rasters that GDAL cannot be given.
+    left_out: Vec<LeftOut>,
 }
 
 /// Runs the command.
 pub async fn run(command: ExportCommand, global: &Global, run: String) -> Result<(), Failure> {
     match command {
         ExportCommand::Manifest(args) => manifest::run(args, global, run).await,
+        ExportCommand::Gdal(args) => gdal::run(args, global, run).await,
     }
 }
 
@@ -51,7 +72,15 @@ async fn open(args: &ExportedArgs) -> Result<(Cube, Selection), Failure> {
 
 /// Tells what was written.
 fn tell(cube: &Cube, form: &str, output: String, references: u64, run: String, global: &Global) -> Result<(), Failure> {
-    let report = ExportReport {
+    told(&report(cube, form, output, references, run), global)
+}
+
+fn told(report: &ExportReport, global: &Global) -> Result<(), Failure> {
+    summarise(report, global, render)
+}
+
+fn report(cube: &Cube, form: &str, output: String, references: u64, run: String) -> ExportReport {
+    ExportReport {
         kind: "s2ice.export".to_owned(),
         version: REPORT_VERSION,
         run,
@@ -60,11 +89,22 @@ fn tell(cube: &Cube, form: &str, output: String, references: u64, run: String, g
         snapshot: cube.state.snapshot.to_string(),
         output,
         references,
-    };
-    summarise(&report, global, render)
+        gdal: None,
+    }
 }
 
 fn render(report: &ExportReport) -> String {
     let references = text::number(report.references);
-    format!("{}: {references} references of {}, state {}\n", report.output, report.store, report.snapshot)
+    let mut out =
+        format!("{}: {references} references of {}, state {}\n", report.output, report.store, report.snapshot);
+    let Some(gdal) = &report.gdal else { return out };
+    out += &format!("{} rasters in {} VRTs\n", text::number(gdal.rasters), text::number(gdal.vrts));
+    for (source, options) in &gdal.options {
+        let options: Vec<String> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        out += &format!("to be set for {source}: {}\n", options.join(" "));
+    }
+    for LeftOut { product, array, reason } in &gdal.left_out {
+        out += &format!("left out: {product} {array}: {reason}\n");
+    }
+    out
 }
