@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 GUIDE = ROOT / "docs/guide.md"
 README = ROOT / "crates/python/README.md"
+OTHERS = ROOT / "docs/other-readers.md"
 TILE = "33TVN"
 
 
@@ -83,6 +85,23 @@ def test_the_package_shows_how_eras_are_chosen(stores: Path) -> None:
     code = next(block for block in blocks(README, "python", "## Open") if "eras=" in block)
     check = "assert [x.sizes['time'] for x in (cube, main, old)] == [4, 2, 2]"
     run(f'import s2ice\nstore = "stores/{TILE}-L2A"\n{code}\n{check}', stores)
+
+
+def test_other_readers_open_what_is_written_for_them(s2ice: Command, stores: Path) -> None:
+    for heading in ("## Kerchunk", "## An index"):
+        for line in "".join(blocks(OTHERS, "sh", heading)).splitlines():
+            program, *arguments = shlex.split(line.replace("r10m", "r60m"))
+            assert program == "s2ice"
+            s2ice(*arguments, "-q", cwd=stores)
+    check = """
+assert float(r10m.b08.max()) > 0
+options = {"fo": "combined.json", "remote_protocol": "file"}
+again = xr.open_dataset("reference://", engine="zarr", chunks=None, storage_options=options)
+assert (again.b08.values == r10m.b08.values).sum() == r10m.b08.notnull().sum() > 0
+kept = xr.open_dataset("r10m.json", engine="kerchunk", storage_options={"remote_protocol": "file"}, chunks=None)
+assert kept.b08.equals(r10m.b08)
+"""
+    run("\n".join(blocks(OTHERS, "python", "## Kerchunk")) + check, stores)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 KINDS = {
     "s2ice.build": "build-report",
     "s2ice.diff": "diff-report",
+    "s2ice.export": "export-report",
     "s2ice.gc": "gc-report",
     "s2ice.index": "index-report",
     "s2ice.info": "info-report",

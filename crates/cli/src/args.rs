@@ -15,7 +15,7 @@ use s2ice_store::duration::Span;
 use s2ice_store::tile::Recheck;
 use serde::Serialize;
 
-pub use self::export::{ExportCommand, ExportedArgs, ManifestExportArgs};
+pub use self::export::{ExportCommand, ExportedArgs, IndexExportArgs, KerchunkArgs, ManifestExportArgs};
 pub use self::help::command;
 pub use self::places::{InputArgs, SourceArgs, StoreArgs};
 pub use self::publish::PublishArgs;

@@ -1,6 +1,8 @@
 //! A store written out in forms that other readers know.
 
 mod cube;
+pub mod index;
+pub mod kerchunk;
 pub mod manifest;
 
 pub use cube::{Cube, Raster, Selection};

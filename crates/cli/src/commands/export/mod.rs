@@ -1,7 +1,11 @@
 //! `s2ice export`: a store written out in forms that other readers know.
 
+mod index;
+mod kerchunk;
 mod manifest;
 
+use s2ice_store::export::index::LeftOut;
+use s2ice_store::export::kerchunk::Remote;
 use s2ice_store::export::{Cube, Selection};
 use s2ice_store::report::REPORT_VERSION;
 use schemars::JsonSchema;
@@ -31,12 +35,32 @@ pub struct ExportReport {
     output: String,
     /// References written.
     references: u64,
+    /// Reference sets written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sets: Option<u64>,
+    /// Arrays in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arrays: Option<u64>,
+    /// Chunks whose bytes stand in what was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inlined: Option<u64>,
+    /// Rows of the index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<u64>,
+    /// The places that references lead to, and what fsspec has to be told of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remotes: Vec<Remote>,
+    /// Rasters of which the store cannot tell enough.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
 }
 
 /// Runs the command.
 pub async fn run(command: ExportCommand, global: &Global, run: String) -> Result<(), Failure> {
     match command {
         ExportCommand::Manifest(args) => manifest::run(args, global, run).await,
+        ExportCommand::Index(args) => index::run(args, global, run).await,
+        ExportCommand::Kerchunk(args) => kerchunk::run(args, global, run).await,
     }
 }
 
@@ -49,9 +73,9 @@ async fn open(args: &ExportedArgs) -> Result<(Cube, Selection), Failure> {
     Ok((cube, Selection { arrays: args.arrays.clone(), datetime }))
 }
 
-/// Tells what was written.
-fn tell(cube: &Cube, form: &str, output: String, references: u64, run: String, global: &Global) -> Result<(), Failure> {
-    let report = ExportReport {
+/// What was written, in a form and to a place.
+fn report(cube: &Cube, form: &str, output: String, references: u64, run: String) -> ExportReport {
+    ExportReport {
         kind: "s2ice.export".to_owned(),
         version: REPORT_VERSION,
         run,
@@ -60,11 +84,33 @@ fn tell(cube: &Cube, form: &str, output: String, references: u64, run: String, g
         snapshot: cube.state.snapshot.to_string(),
         output,
         references,
-    };
-    summarise(&report, global, render)
+        sets: None,
+        arrays: None,
+        inlined: None,
+        rows: None,
+        remotes: Vec::new(),
+        left_out: Vec::new(),
+    }
+}
+
+/// Tells of it.
+fn tell(report: &ExportReport, global: &Global) -> Result<(), Failure> {
+    summarise(report, global, render)
 }
 
 fn render(report: &ExportReport) -> String {
-    let references = text::number(report.references);
-    format!("{}: {references} references of {}, state {}\n", report.output, report.store, report.snapshot)
+    let number = |count: u64, what: &str| format!("{} {what}", text::number(count));
+    let mut parts = vec![number(report.references, "references")];
+    let counts = [(report.sets, "reference sets"), (report.rows, "rows"), (report.arrays, "arrays")];
+    parts.extend(counts.iter().filter_map(|(count, what)| Some(number((*count)?, what))));
+    let (parts, ExportReport { output, store, snapshot, .. }) = (parts.join(", "), report);
+    let mut out = format!("{output}: {parts} of {store}, state {snapshot}\n");
+    for Remote { prefix, protocol, options } in &report.remotes {
+        let options = serde_json::Value::from(options.clone());
+        out += &format!("  {prefix}: remote_protocol {protocol:?}, remote_options {options}\n");
+    }
+    for LeftOut { product, raster, reason } in &report.left_out {
+        out += &format!("  left out: {raster} of {product}: {reason}\n");
+    }
+    out
 }
