@@ -95,7 +95,8 @@ impl Cube {
             arrays.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
             for (asset, array) in arrays {
                 let there = tree.steps.iter().enumerate();
-                let there = there.filter(|(index, step)| array.present.get(*index) == Some(&true) && selection.admits(step));
+                let there =
+                    there.filter(|(index, step)| array.present.get(*index) == Some(&true) && selection.admits(step));
                 rasters.extend(there.map(|(index, step)| Raster { tree, asset: *asset, array, index, step }));
             }
         }

@@ -94,7 +94,8 @@ pub async fn write(
         return Err(Error::Request(format!("{reason}: choose one of its containers, --container {names}")));
     }
     if rows.is_empty() {
-        let first = written.left_out.first().map(|left| format!(" ({} of {}: {})", left.raster, left.product, left.reason));
+        let first =
+            written.left_out.first().map(|left| format!(" ({} of {}: {})", left.raster, left.product, left.reason));
         return Err(Error::Request(format!(
             "{} tells no raster of the selection well enough for an index{}",
             cube.url,
@@ -174,7 +175,8 @@ fn tile_parts(mut spans: Vec<Span>, tiles: u32) -> std::result::Result<(IndexEnt
     let (mut entries, mut nodata) = (Vec::new(), Vec::new());
     let mut push = |tile: u32, length: u64| -> std::result::Result<(), String> {
         let tile = u16::try_from(tile).map_err(|_| format!("an index has no tile {tile}"))?;
-        let length = u32::try_from(length).map_err(|_| format!("tile {tile} has {length} bytes, too many for an index"))?;
+        let length =
+            u32::try_from(length).map_err(|_| format!("tile {tile} has {length} bytes, too many for an index"))?;
         entries.push(TlmEntry { tile, length });
         Ok(())
     };
@@ -198,7 +200,12 @@ fn tile_parts(mut spans: Vec<Span>, tiles: u32) -> std::result::Result<(IndexEnt
                 nodata.push(span.tile + 1);
             }
             (false, 2.., _) => return Err(unknown(span.tile + 1, next.tile - 1)),
-            _ => return Err(format!("{gap} bytes between its tiles {} and {} are unaccounted for", span.tile, next.tile)),
+            _ => {
+                return Err(format!(
+                    "{gap} bytes between its tiles {} and {} are unaccounted for",
+                    span.tile, next.tile
+                ));
+            }
         }
     }
     let tlm = TlmTable { entries };

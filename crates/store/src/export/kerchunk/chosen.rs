@@ -104,7 +104,8 @@ pub(super) fn choose<'a>(cube: &'a Cube, selection: &Selection, root: &str, step
         }
         for (path, document) in documents {
             let is_array = document.get("node_type").and_then(Value::as_str) == Some("array");
-            if is_array && leaves.contains(parent(path)) && !all.contains(path.as_str()) && below(root, path).is_some() {
+            if is_array && leaves.contains(parent(path)) && !all.contains(path.as_str()) && below(root, path).is_some()
+            {
                 let first = document.pointer("/dimension_names/0").and_then(Value::as_str);
                 parts.insert(path, if first == Some("time") { Part::Column } else { Part::Fixed });
             }
@@ -192,7 +193,10 @@ mod tests {
 
     #[test]
     fn paths_are_below_whole_names_only() {
-        assert_eq!((below("", "a/b"), below("a", "a/b"), below("a", "ab/c"), below("a", "a")), (Some("a/b"), Some("b"), None, None));
+        assert_eq!(
+            (below("", "a/b"), below("a", "a/b"), below("a", "ab/c"), below("a", "a")),
+            (Some("a/b"), Some("b"), None, None)
+        );
         assert_eq!((parent("a/b/c"), parent("a")), ("a/b", ""));
     }
 }

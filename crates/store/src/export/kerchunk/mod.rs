@@ -179,7 +179,8 @@ impl Work<'_> {
         let (cube, path) = (self.cube, self.path);
         let failed = |source| unwritten(path, source);
         sink.metadata(&documents(chosen)).map_err(failed)?;
-        let rasters = |array: &ChosenArray<'_>| matches!(array.part, Part::Raster(..)).then_some(array.steps.len() as u64);
+        let rasters =
+            |array: &ChosenArray<'_>| matches!(array.part, Part::Raster(..)).then_some(array.steps.len() as u64);
         progress.begin(Phase::Rasters, Some(chosen.arrays.values().filter_map(rasters).sum()));
         for (name, array) in &chosen.arrays {
             sink.array(name, &array.array.grid).map_err(failed)?;

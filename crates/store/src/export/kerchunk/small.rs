@@ -68,7 +68,8 @@ async fn column(cube: &Cube, array: &ChosenArray<'_>) -> Result<Values> {
     let size = bits.map_or(0, |bits| bits / 8);
     let (mut numbers, mut texts) = (Vec::new(), Vec::new());
     for chunk in 0..array.tree.steps.len().div_ceil(TIME_CHUNK) {
-        let damaged = |detail: &str| Error::Damaged { url: cube.url.clone(), detail: format!("/{}: {detail}", array.path) };
+        let damaged =
+            |detail: &str| Error::Damaged { url: cube.url.clone(), detail: format!("/{}: {detail}", array.path) };
         let index = u32::try_from(chunk).unwrap_or(u32::MAX);
         let bytes = cube.bytes(array.path, vec![index]).await?.ok_or_else(|| damaged("its values are missing"))?;
         if size == 0 {
