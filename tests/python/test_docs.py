@@ -28,6 +28,7 @@ TUTORIAL = ROOT / "docs/tutorial.md"
 READ = ROOT / "docs/read.md"
 GDAL = ROOT / "docs/gdal.md"
 README = ROOT / "crates/python/README.md"
+OTHERS = ROOT / "docs/other-readers.md"
 TILE = "33TVN"
 
 
@@ -135,6 +136,23 @@ def test_the_tutorial_works_in_an_empty_folder(s2ice: Command, tmp_path: Path) -
     assert len(set(re.findall(r"20\d\d-\d\d-\d\dT\d\d:\d\d", times.partition("]")[2].partition("]")[0]))) == 5, times
     info = s2ice("info", folder / "stores/33TVN-L2A", "--json").json
     assert info["times"]["count"] == 3, "the page ends with a rollback"
+
+
+def test_other_readers_open_what_is_written_for_them(s2ice: Command, stores: Path) -> None:
+    for heading in ("## Kerchunk", "## An index"):
+        for line in "".join(blocks(OTHERS, "sh", heading)).splitlines():
+            program, *arguments = shlex.split(line.replace("r10m", "r60m"))
+            assert program == "s2ice"
+            s2ice(*arguments, "-q", cwd=stores)
+    check = """
+assert float(r10m.b08.max()) > 0
+options = {"fo": "combined.json", "remote_protocol": "file"}
+again = xr.open_dataset("reference://", engine="zarr", chunks=None, storage_options=options)
+assert (again.b08.values == r10m.b08.values).sum() == r10m.b08.notnull().sum() > 0
+kept = xr.open_dataset("r10m.json", engine="kerchunk", storage_options={"remote_protocol": "file"}, chunks=None)
+assert kept.b08.equals(r10m.b08)
+"""
+    run("\n".join(blocks(OTHERS, "python", "## Kerchunk")) + check, stores)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ use s2ice_store::duration::Span;
 use s2ice_store::tile::Recheck;
 use serde::Serialize;
 
-pub use self::export::{ExportCommand, ExportedArgs, GdalExportArgs, ManifestExportArgs};
+pub use self::export::{
+    ExportCommand, ExportedArgs, GdalExportArgs, IndexExportArgs, KerchunkArgs, ManifestExportArgs,
+};
 pub use self::help::command;
 pub use self::places::{InputArgs, SourceArgs, StoreArgs};
 pub use self::publish::PublishArgs;

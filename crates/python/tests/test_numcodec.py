@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numcodecs
@@ -14,7 +15,8 @@ import pytest
 import zarr
 
 import s2ice
-from s2ice.numcodec import Jpeg2000
+from s2ice.differencing import FILTER_NAME
+from s2ice.numcodec import HorizontalDifferencing, Jpeg2000
 from support import CODEC, Jp2
 
 if TYPE_CHECKING:
@@ -105,3 +107,41 @@ def test_found_without_import(made: Jp2) -> None:
     script = f"import numcodecs; print(numcodecs.get_codec({zarray(made)['compressor']!r}).codec_id)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == CODEC
+
+
+@pytest.mark.parametrize("dtype", ["|u1", "<u2", ">u2"])
+@pytest.mark.parametrize("components", [1, 3])
+def test_tiles_of_geotiffs(dtype: str, components: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    samples = random.integers(0, np.iinfo(dtype).max, (64, 48, components), dtype=dtype[1:], endpoint=True)
+    differences = samples.copy()
+    differences[:, 1:] -= samples[:, :-1]
+    axes = [components] if components > 1 else []
+    metadata = {
+        "zarr_format": 2,
+        "shape": [1, 64, 48, *axes],
+        "chunks": [1, 64, 48, *axes],
+        "dtype": dtype,
+        "compressor": {"id": "zlib", "level": 1},
+        "filters": [{"id": FILTER_NAME, "dtype": dtype, "columns": 48, "components": components}],
+        "fill_value": None,
+        "order": "C",
+    }
+    (tmp_path / ".zarray").write_text(json.dumps(metadata))
+    key = ".".join("0" * (3 + len(axes)))
+    (tmp_path / key).write_bytes(zlib.compress(differences.astype(dtype).tobytes()))
+    array = zarr.open_array(tmp_path, mode="r", zarr_format=2)
+    np.testing.assert_array_equal(array[0], samples if components > 1 else samples[..., 0])
+
+
+def test_differencing_refuses() -> None:
+    codec = HorizontalDifferencing("<u2", 4)
+    assert numcodecs.get_codec(codec.get_config()) == codec
+    with pytest.raises(s2ice.CodecError, match="only decodes"):
+        codec.encode(np.zeros(4))
+    for dtype, columns in (("<i2", 4), ("<u2", 0)):
+        with pytest.raises(s2ice.CodecError, match="no rows of unsigned integers"):
+            HorizontalDifferencing(dtype, columns)
+    out = np.zeros(8, "<u2")
+    assert codec.decode(np.ones(8, "<u2"), out) is out
+    assert out.tolist() == [1, 2, 3, 4] * 2

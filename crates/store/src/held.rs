@@ -106,10 +106,16 @@ impl HeldStore {
 
     /// The bytes of that chunk.
     pub(crate) async fn angle_bytes(&self, era: Option<&Era>, array: AngleArray, step: u32) -> Result<Option<Bytes>> {
-        let Some(node) = self.view.nodes.get(&place::within(era, &geometry::path(array))) else { return Ok(None) };
         let chunk = angles::chunk(array, usize::try_from(step).unwrap_or(usize::MAX));
-        match self.view.chunk(node, &chunk).await? {
-            Some(payload) => self.view.bytes(node, &chunk, payload).await,
+        self.bytes(&place::within(era, &geometry::path(array)), &chunk).await
+    }
+
+    /// The bytes of a chunk that is in the store itself, by the path of its array without slashes at its ends; `None` where
+    /// there is none.
+    pub(crate) async fn bytes(&self, path: &str, chunk: &ChunkIndices) -> Result<Option<Bytes>> {
+        let Some(node) = self.view.nodes.get(path) else { return Ok(None) };
+        match self.view.chunk(node, chunk).await? {
+            Some(payload) => self.view.bytes(node, chunk, payload).await,
             None => Ok(None),
         }
     }

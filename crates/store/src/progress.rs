@@ -27,6 +27,8 @@ pub enum Phase {
     Files,
     /// Reading the references of a store, in rasters.
     Rasters,
+    /// Writing what a store holds of each product.
+    Products,
     /// Publishing stores.
     Stores,
 }
@@ -42,6 +44,7 @@ impl Phase {
             Self::References => "writing references",
             Self::Files => "indexing files",
             Self::Rasters => "reading references",
+            Self::Products => "writing products",
             Self::Stores => "publishing stores",
         }
     }

@@ -13,6 +13,14 @@ pub enum ExportCommand {
     Manifest(ManifestExportArgs),
     /// Write files that GDAL, QGIS and rasterio open: a VRT per product and group, reading by a table of the tiles.
     Gdal(GdalExportArgs),
+    /// Write its references as an index, from which a store can be built elsewhere.
+    Index(IndexExportArgs),
+    /// Write it as a kerchunk reference set (Zarr format 2), which fsspec and xarray open without Icechunk.
+    #[command(
+        after_help = "Readers need the Python package s2ice, which has the codec, and those options of fsspec that the \
+                      summary names. References have no checksums: a file that is replaced later is not noticed."
+    )]
+    Kerchunk(KerchunkArgs),
 }
 
 /// Which part of a store is written out.
@@ -54,4 +62,35 @@ pub struct GdalExportArgs {
     /// Folder to write to: a new or empty one, or one that was written so before.
     #[arg(short, long, value_name = "FOLDER")]
     pub output: PathBuf,
+}
+
+/// `s2ice export index`.
+#[derive(Debug, Args)]
+pub struct IndexExportArgs {
+    /// Which part of which store.
+    #[command(flatten)]
+    pub exported: ExportedArgs,
+    /// Container of the store whose files are indexed, where it has several.
+    #[arg(long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// Table to write.
+    #[arg(short, long, value_name = "INDEX.parquet")]
+    pub output: PathBuf,
+}
+
+/// `s2ice export kerchunk`.
+#[derive(Debug, Args)]
+pub struct KerchunkArgs {
+    /// Which part of which store.
+    #[command(flatten)]
+    pub exported: ExportedArgs,
+    /// Group that becomes the root, such as measurements/reflectance/r10m [default: the whole store, with its eras].
+    #[arg(long, value_name = "GROUP", default_value = "", hide_default_value = true)]
+    pub group: String,
+    /// Reference set to write: one file of JSON, or a folder of Parquet files, as its name ends.
+    #[arg(short, long, value_name = "OUT.json|OUT.parquet", required_unless_present = "per_product")]
+    pub output: Option<PathBuf>,
+    /// Write a reference set of each product into this folder instead, <product>.json.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "output")]
+    pub per_product: Option<PathBuf>,
 }

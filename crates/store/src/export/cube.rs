@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::DateTime;
+use icechunk::format::ChunkIndices;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::Step;
 use s2ice_manifest::raster::Asset;
@@ -24,6 +26,14 @@ pub struct Selection {
     pub arrays: Vec<String>,
     /// Times of sensing, both ends included.
     pub datetime: Option<Interval>,
+}
+
+impl Selection {
+    /// True for a time step of the selection.
+    pub(super) fn admits(&self, step: &Step) -> bool {
+        let sensed = DateTime::from_timestamp_micros(step.metadata.sensing_time_us);
+        self.datetime.is_none_or(|interval| sensed.is_some_and(|sensed| interval.contains(sensed)))
+    }
 }
 
 /// A state of a store.
@@ -78,28 +88,38 @@ impl Cube {
     /// # Errors
     /// [`Error::Request`] where a glob is none, or no array of the level can match it.
     pub fn rasters(&self, selection: &Selection) -> Result<Vec<Raster<'_>>> {
-        let level = self
-            .state
-            .stamp
-            .level
-            .parse()
-            .map_err(|error| Error::Damaged { url: self.url.clone(), detail: format!("its level: {error}") })?;
-        let wanted = Wanted::new(&selection.arrays, level)?;
-        let within = |step: &Step| {
-            let sensed = DateTime::from_timestamp_micros(step.metadata.sensing_time_us);
-            selection.datetime.is_none_or(|interval| sensed.is_some_and(|sensed| interval.contains(sensed)))
-        };
+        let wanted = self.wanted(selection)?;
         let mut rasters = Vec::new();
         for tree in self.state.trees.values() {
             let mut arrays: Vec<_> = tree.arrays.iter().filter(|(asset, _)| wanted.admits(**asset)).collect();
             arrays.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
             for (asset, array) in arrays {
                 let there = tree.steps.iter().enumerate();
-                let there = there.filter(|(index, step)| array.present.get(*index) == Some(&true) && within(step));
+                let there =
+                    there.filter(|(index, step)| array.present.get(*index) == Some(&true) && selection.admits(step));
                 rasters.extend(there.map(|(index, step)| Raster { tree, asset: *asset, array, index, step }));
             }
         }
         Ok(rasters)
+    }
+
+    /// The arrays of a selection.
+    ///
+    /// # Errors
+    /// As [`Cube::rasters`].
+    pub(super) fn wanted(&self, selection: &Selection) -> Result<Wanted> {
+        let level = self.state.stamp.level.parse();
+        let level =
+            level.map_err(|error| Error::Damaged { url: self.url.clone(), detail: format!("its level: {error}") })?;
+        Wanted::new(&selection.arrays, level)
+    }
+
+    /// A chunk that is in the store itself, by the path of its array without slashes at its ends.
+    ///
+    /// # Errors
+    /// [`Error::Icechunk`].
+    pub(super) async fn bytes(&self, path: &str, chunk: Vec<u32>) -> Result<Option<Bytes>> {
+        self.held.bytes(path, &ChunkIndices(chunk)).await
     }
 
     /// The references of a raster, in raster order.

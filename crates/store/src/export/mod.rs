@@ -2,6 +2,8 @@
 
 mod cube;
 pub mod gdal;
+pub mod index;
+pub mod kerchunk;
 pub mod manifest;
 
 pub use cube::{Cube, Raster, Selection};

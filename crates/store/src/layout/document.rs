@@ -135,7 +135,7 @@ impl Column {
 }
 
 /// The `vlen-utf8` codec: little-endian u32 count, then for each item its length as u32 and its bytes.
-fn vlen_utf8(values: &[String], start: usize, count: usize) -> Vec<u8> {
+pub(crate) fn vlen_utf8(values: &[String], start: usize, count: usize) -> Vec<u8> {
     let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
     let mut bytes = length(count).to_vec();
     for i in start..start + count {
@@ -170,7 +170,7 @@ pub fn encode_i64(values: &[i64]) -> std::io::Result<Vec<u8>> {
     compress(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
 }
 
-fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(crate) fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     zstd::bulk::compress(bytes, 3)
 }
 
@@ -249,7 +249,8 @@ fn decode<T, const N: usize>(bytes: &[u8], le: fn([u8; N]) -> T) -> std::io::Res
     Ok(raw.as_chunks::<N>().0.iter().map(|b| le(*b)).collect())
 }
 
-fn decompress(bytes: &[u8], size: usize) -> std::io::Result<Vec<u8>> {
+/// Decompresses a chunk of so many bytes.
+pub(crate) fn decompress(bytes: &[u8], size: usize) -> std::io::Result<Vec<u8>> {
     let raw = zstd::bulk::decompress(bytes, size)?;
     if raw.len() == size {
         return Ok(raw);

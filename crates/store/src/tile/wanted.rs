@@ -41,7 +41,8 @@ impl Wanted {
         all_assets(self.level).into_iter().filter(|asset| self.admits(*asset))
     }
 
-    fn admits_path(&self, path: &str) -> bool {
+    /// True for the path of an array in its tree, with a leading slash.
+    pub fn admits_path(&self, path: &str) -> bool {
         let globs = self.globs.as_ref();
         globs.is_none_or(|globs| matches(|path| globs.is_match(path), path))
     }

@@ -1,8 +1,9 @@
 //! `s2ice export gdal`.
 
 use s2ice_store::export;
+pub(super) use s2ice_store::export::gdal::LeftOut;
 
-use super::{GdalPart, open, report, told};
+use super::{GdalPart, open, report, tell};
 use crate::args::{GdalExportArgs, Global};
 use crate::exit::Failure;
 use crate::progress::Bars;
@@ -19,5 +20,5 @@ pub async fn run(args: GdalExportArgs, global: &Global, run: String) -> Result<(
         options: written.options,
         left_out: written.left_out,
     });
-    told(&report, global)
+    tell(&report, global)
 }

@@ -2,7 +2,7 @@
 
 use s2ice_store::export;
 
-use super::{open, tell};
+use super::{open, report, tell};
 use crate::args::{Global, ManifestExportArgs};
 use crate::exit::Failure;
 use crate::progress::Bars;
@@ -15,5 +15,5 @@ pub async fn run(args: ManifestExportArgs, global: &Global, run: String) -> Resu
     let (cube, selection) = open(&args.exported).await?;
     let bars = Bars::new(global.shows_progress());
     let references = export::manifest::write(&cube, &selection, &args.output, WRITER, &bars).await?;
-    tell(&cube, "manifest", args.output.display().to_string(), references, run, global)
+    tell(&report(&cube, "manifest", args.output.display().to_string(), references, run), global)
 }

@@ -1,11 +1,14 @@
 //! `s2ice export`: a store written out in forms that other readers know.
 
 mod gdal;
+mod index;
+mod kerchunk;
 mod manifest;
 
 use std::collections::BTreeMap;
 
-use s2ice_store::export::gdal::LeftOut;
+use s2ice_store::export::index::LeftOut;
+use s2ice_store::export::kerchunk::Remote;
 use s2ice_store::export::{Cube, Selection};
 use s2ice_store::report::REPORT_VERSION;
 use schemars::JsonSchema;
@@ -38,6 +41,24 @@ pub struct ExportReport {
     /// Of the form `gdal` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     gdal: Option<GdalPart>,
+    /// Reference sets written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sets: Option<u64>,
+    /// Arrays in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arrays: Option<u64>,
+    /// Chunks whose bytes stand in what was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inlined: Option<u64>,
+    /// Rows of the index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<u64>,
+    /// The places that references lead to, and what fsspec has to be told of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remotes: Vec<Remote>,
+    /// Rasters of which the store cannot tell enough.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
 }
 
 /// What is particular to an export for GDAL.
@@ -50,7 +71,21 @@ struct GdalPart {
     /// Configuration options that GDAL needs for the files of each source, by its prefix; keys are not among them.
     options: BTreeMap<String, BTreeMap<String, String>>,
     /// Rasters that GDAL cannot be given.
-    left_out: Vec<LeftOut>,
+    left_out: Vec<gdal::LeftOut>,
+}
+
+impl GdalPart {
+    fn told(&self) -> String {
+        let mut out = format!("{} rasters in {} VRTs\n", text::number(self.rasters), text::number(self.vrts));
+        for (source, options) in &self.options {
+            let options: Vec<String> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            out += &format!("to be set for {source}: {}\n", options.join(" "));
+        }
+        for gdal::LeftOut { product, array, reason } in &self.left_out {
+            out += &format!("left out: {product} {array}: {reason}\n");
+        }
+        out
+    }
 }
 
 /// Runs the command.
@@ -58,6 +93,8 @@ pub async fn run(command: ExportCommand, global: &Global, run: String) -> Result
     match command {
         ExportCommand::Manifest(args) => manifest::run(args, global, run).await,
         ExportCommand::Gdal(args) => gdal::run(args, global, run).await,
+        ExportCommand::Index(args) => index::run(args, global, run).await,
+        ExportCommand::Kerchunk(args) => kerchunk::run(args, global, run).await,
     }
 }
 
@@ -70,15 +107,7 @@ async fn open(args: &ExportedArgs) -> Result<(Cube, Selection), Failure> {
     Ok((cube, Selection { arrays: args.arrays.clone(), datetime }))
 }
 
-/// Tells what was written.
-fn tell(cube: &Cube, form: &str, output: String, references: u64, run: String, global: &Global) -> Result<(), Failure> {
-    told(&report(cube, form, output, references, run), global)
-}
-
-fn told(report: &ExportReport, global: &Global) -> Result<(), Failure> {
-    summarise(report, global, render)
-}
-
+/// What was written, in a form and to a place.
 fn report(cube: &Cube, form: &str, output: String, references: u64, run: String) -> ExportReport {
     ExportReport {
         kind: "s2ice.export".to_owned(),
@@ -90,21 +119,33 @@ fn report(cube: &Cube, form: &str, output: String, references: u64, run: String)
         output,
         references,
         gdal: None,
+        sets: None,
+        arrays: None,
+        inlined: None,
+        rows: None,
+        remotes: Vec::new(),
+        left_out: Vec::new(),
     }
 }
 
+/// Tells of it.
+fn tell(report: &ExportReport, global: &Global) -> Result<(), Failure> {
+    summarise(report, global, render)
+}
+
 fn render(report: &ExportReport) -> String {
-    let references = text::number(report.references);
-    let mut out =
-        format!("{}: {references} references of {}, state {}\n", report.output, report.store, report.snapshot);
-    let Some(gdal) = &report.gdal else { return out };
-    out += &format!("{} rasters in {} VRTs\n", text::number(gdal.rasters), text::number(gdal.vrts));
-    for (source, options) in &gdal.options {
-        let options: Vec<String> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        out += &format!("to be set for {source}: {}\n", options.join(" "));
+    let number = |count: u64, what: &str| format!("{} {what}", text::number(count));
+    let mut parts = vec![number(report.references, "references")];
+    let counts = [(report.sets, "reference sets"), (report.rows, "rows"), (report.arrays, "arrays")];
+    parts.extend(counts.iter().filter_map(|(count, what)| Some(number((*count)?, what))));
+    let (parts, ExportReport { output, store, snapshot, .. }) = (parts.join(", "), report);
+    let mut out = format!("{output}: {parts} of {store}, state {snapshot}\n");
+    for Remote { prefix, protocol, options } in &report.remotes {
+        let options = serde_json::Value::from(options.clone());
+        out += &format!("  {prefix}: remote_protocol {protocol:?}, remote_options {options}\n");
     }
-    for LeftOut { product, array, reason } in &gdal.left_out {
-        out += &format!("left out: {product} {array}: {reason}\n");
+    for LeftOut { product, raster, reason } in &report.left_out {
+        out += &format!("  left out: {raster} of {product}: {reason}\n");
     }
-    out
+    out + &report.gdal.as_ref().map(GdalPart::told).unwrap_or_default()
 }
