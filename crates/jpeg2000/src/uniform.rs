@@ -83,7 +83,7 @@ unsafe extern "C" fn write(buffer: *mut c_void, count: usize, sink: *mut c_void)
 fn encode(header: &MainHeader, rect: Rect, value: i32) -> std::result::Result<Vec<u8>, &'static str> {
     let corner = |n: u32| i32::try_from(n).map_err(|_| "an image of 2^31 samples or more");
     let (x0, y0) = (corner(rect.x0)?, corner(rect.y0)?);
-    (corner(rect.x1)?, corner(rect.y1)?);
+    corner(rect.x1.max(rect.y1))?;
     let mut components: Vec<_> = header
         .siz()
         .components
