@@ -26,7 +26,6 @@ KINDS = {
     "s2ice.published": "published-report",
     "s2ice.repair": "repair-report",
     "s2ice.rollback": "rollback-report",
-    "s2ice.export": "export-report",
     "s2ice.publish": "publish-report",
     "s2ice.run": "run-report",
     "s2ice.run.check": "run-check-report",
