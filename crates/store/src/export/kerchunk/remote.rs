@@ -13,7 +13,7 @@ pub struct Remote {
     pub prefix: String,
     /// `remote_protocol`.
     pub protocol: String,
-    /// `remote_options`: what the store says of the place. Keys are not among it.
+    /// `remote_options` for xarray and zarr-python: what the store says of the place. Keys are not among it.
     pub options: Map<String, Value>,
 }
 
@@ -22,7 +22,9 @@ impl Remote {
     pub(super) fn of(container: Option<&VirtualChunkContainer>, address: &str) -> Self {
         let protocol = address.split_once("://").map_or("file", |(scheme, _)| scheme).to_owned();
         let prefix = container.map_or_else(|| format!("{protocol}://"), |container| container.url_prefix().to_owned());
-        let options = container.map(|container| options(&container.store)).unwrap_or_default();
+        let mut options = container.map(|container| options(&container.store)).unwrap_or_default();
+        // zarr-python asks asynchronously, and fsspec wants all file systems of a set to be of one kind.
+        options.insert("asynchronous".to_owned(), true.into());
         Self { prefix, protocol, options }
     }
 }
@@ -79,22 +81,19 @@ mod tests {
 
     #[test]
     fn options_are_those_of_s3fs() {
-        let s3 = S3Options {
-            region: Some("default".to_owned()),
-            endpoint_url: Some("https://host".to_owned()),
-            anonymous: false,
-            force_path_style: true,
-            ..S3Options::default()
-        };
+        let mut s3 = S3Options::default();
+        (s3.region, s3.endpoint_url) = (Some("default".to_owned()), Some("https://host".to_owned()));
+        s3.force_path_style = true;
         let store = ObjectStoreConfig::S3Compatible(s3);
         let container = VirtualChunkContainer::new_named("c".to_owned(), "s3://b/".to_owned(), store).unwrap();
         let remote = serde_json::to_value(Remote::of(Some(&container), "s3://b/k")).unwrap();
         let options = json!({
-            "anon": false, "endpoint_url": "https://host", "client_kwargs": { "region_name": "default" },
+            "anon": false, "asynchronous": true, "endpoint_url": "https://host",
+            "client_kwargs": { "region_name": "default" },
             "config_kwargs": { "s3": { "addressing_style": "path" } },
         });
         assert_eq!(remote, json!({ "prefix": "s3://b/", "protocol": "s3", "options": options }));
         let web = Remote::of(None, "https://h/k");
-        assert_eq!((web.prefix.as_str(), web.protocol.as_str(), web.options.len()), ("https://", "https", 0));
+        assert_eq!((web.prefix.as_str(), web.protocol.as_str(), web.options.len()), ("https://", "https", 1));
     }
 }
