@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -98,29 +99,27 @@ def rasterio_path(
     ...     window = file.read(1, window=((2000, 2200), (3000, 3200)))
     """
     span = _span(time)
-    place = locate(store, None, None)
-    url = os.fspath(store)
-    # One folder for each store: two of them may have a product of one name.
-    kept = _kept() / hashlib.sha256(f"{place.name}\n{at}".encode()).hexdigest()[:16]
+    given = storage_options or {}
+    place = locate(store, {name: given[name] for name in ("endpoint_url", "account") if name in given}, None)
+    if folder is None:
+        # One folder for each store: two of them may have a product of one name.
+        folder = _kept() / hashlib.sha256(f"{place.name}\n{at}".encode()).hexdigest()[:16]
+    options = json.dumps(_options(given))
     with _WRITING:
-        answer = _s2ice.gdal_raster(
-            url, json.dumps(_options(storage_options)), array, span, os.fspath(folder or kept), at
-        )
+        answer = _s2ice.gdal_raster(os.fspath(store), options, array, span, os.fspath(folder), at)
     made: dict[str, Any] = json.loads(answer)
     if service := made["service"]:
-        own = place.own
-        check(_address(service), service["name"], own, allowed(allow), local=place.local)
+        check(_address(service), service["name"], place.own, allowed(allow), local=place.local)
     path: str = made["vrt"]
     return path
 
 
 @cache
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="s2ice-")
-
-
 def _kept() -> Path:
-    return Path(_temporary().name)
+    """Return a folder that lives as long as Python."""
+    folder = tempfile.TemporaryDirectory(prefix="s2ice-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def _span(time: Time) -> tuple[int, int]:
@@ -133,6 +132,8 @@ def _span(time: Time) -> tuple[int, int]:
             given = given.removesuffix("Z")
             if given.count(":") > 2 or "+" in given:
                 raise ValueError
+        if given is None:
+            raise ValueError
         when = np.datetime64(given)
     except (TypeError, ValueError):
         raise RequestError(f"time is a date or a time in UTC, such as 2025-07-01T10:07:53.024, not {time!r}") from None
