@@ -134,9 +134,9 @@ fn tell(report: &ExportReport, global: &Global) -> Result<(), Failure> {
 }
 
 fn render(report: &ExportReport) -> String {
-    let number = |count: u64, what: &str| format!("{} {what}", text::number(count));
-    let mut parts = vec![number(report.references, "references")];
-    let counts = [(report.sets, "reference sets"), (report.rows, "rows"), (report.arrays, "arrays")];
+    let number = |count: u64, what: &str| text::count(usize::try_from(count).unwrap_or(usize::MAX), what);
+    let mut parts = vec![number(report.references, "reference")];
+    let counts = [(report.sets, "reference set"), (report.rows, "row"), (report.arrays, "array")];
     parts.extend(counts.iter().filter_map(|(count, what)| Some(number((*count)?, what))));
     let (parts, ExportReport { output, store, snapshot, .. }) = (parts.join(", "), report);
     let mut out = format!("{output}: {parts} of {store}, state {snapshot}\n");
