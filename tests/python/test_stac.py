@@ -111,7 +111,8 @@ def rustac_read(path: Path) -> Any:
     async def read() -> Any:
         return await rustac.read(str(path))
 
-    return asyncio.run(read())
+    # It gives tuples where JSON has lists.
+    return json.loads(json.dumps(asyncio.run(read())))
 
 
 def opened(asset: pystac.Asset, **options: Any) -> xr.Dataset:
@@ -254,7 +255,7 @@ def test_states_open_as_they_were(public: Public) -> None:
         before = read(public, link.href.removeprefix(public.url))
     assert isinstance(before, pystac.Collection)
     assert before.extra_fields["deprecated"]
-    assert [link.href for link in before.get_links("latest-version")] == [latest.get_self_href()]
+    assert [link.href for link in before.get_links("latest-version")] == [f"{public.url}{ID}/collection.json"]
     asset = before.assets["icechunk"]
     tree = xr.open_datatree(asset.href, **asset.extra_fields["xarray:open_kwargs"])
     assert tree[R60M].b01.sizes["time"] == 1
@@ -268,8 +269,9 @@ def test_rustac_reads_collection_and_table(public: Public) -> None:
     assert found["id"] == ID
     items = rustac_read(public.place / "tiles.parquet")["features"]
     assert [item["id"] for item in items] == [EAST, ID]
-    east, plain = items
-    assert (east["geometry"]["type"], plain["geometry"]["type"]) == ("MultiPolygon", "Polygon")
+    plain = items[1]
+    # A column of both kinds becomes one of the wider.
+    assert [len(item["geometry"]["coordinates"]) for item in items] == [2, 1]
     for item in items:
         assert item["bbox"] == collection(public, item["id"]).extent.spatial.bboxes[0]
         assert item["assets"]["icechunk"]["href"] == f"{public.url}{item['id']}/store/"

@@ -122,7 +122,7 @@ fn providers(level: Level, settings: &Publishing) -> Vec<Value> {
         "processing:level": level,
     })];
     if let Some(publisher) = &settings.publisher {
-        let mut host = json!({ "name": publisher.name, "roles": ["processor", "host"] });
+        let mut host = json!({ "name": publisher.name, "roles": ["host"] });
         if let Some(url) = &publisher.url {
             host["url"] = url.as_str().into();
         }
