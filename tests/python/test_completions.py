@@ -21,26 +21,34 @@ def long_options(text: str) -> set[str]:
     return set(re.findall(r"^ +(?:-\w, )?--([a-z-]+)", text, flags=re.MULTILINE))
 
 
+def commands(text: str) -> list[str]:
+    """Those that a help names."""
+    listed = re.search(r"Commands:\n((?:  .*\n)+)", text)
+    names = re.findall(r"^  ([a-z]+) ", listed[1], flags=re.MULTILINE) if listed else []
+    return [name for name in names if name != "help"]
+
+
 @pytest.fixture(scope="module")
-def options(s2ice: Command) -> dict[str, set[str]]:
-    """The long options of every command, as its help has them; those of all commands under the empty name."""
-    text = s2ice("--help").stdout
-    commands = re.search(r"Commands:\n((?:  .*\n)+)", text)
-    assert commands
-    names = [name for name in re.findall(r"^  ([a-z]+) ", commands[1], flags=re.MULTILINE) if name != "help"]
-    assert len(names) >= 11
-    found = {name: long_options(s2ice(name, "--help").stdout) for name in names} | {"": long_options(text)}
-    assert "store-endpoint" in found["gc"]
+def options(s2ice: Command) -> dict[tuple[str, ...], set[str]]:
+    """The long options of every command by its words, as its help has them; the empty one is the program."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    left: list[tuple[str, ...]] = [()]
+    for words in left:
+        text = s2ice(*words, "--help").stdout
+        found[words] = long_options(text)
+        left += [(*words, name) for name in commands(text)]
+    assert len(found) >= 16
+    assert "store-endpoint" in found[("gc",)]
     return found
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_everything_is_completed(shell: str, s2ice: Command, options: dict[str, set[str]]) -> None:
+def test_everything_is_completed(shell: str, s2ice: Command, options: dict[tuple[str, ...], set[str]]) -> None:
     text = s2ice("completions", shell).stdout
-    for command, names in options.items():
-        assert re.search(rf"\b{command}\b", text)
+    for words, names in options.items():
+        assert all(re.search(rf"\b{word}\b", text) for word in words)
         for name in names:
-            assert re.search(rf"(?:--|-l ){name}\b", text), f"{command} --{name}"
+            assert re.search(rf"(?:--|-l ){name}\b", text), f"{words} --{name}"
     if shutil.which(shell):
         subprocess.run((shell, "-n"), input=text, text=True, check=True)
 
@@ -71,16 +79,19 @@ def test_bash_completes(line: str, wanted: set[str], s2ice: Command, tmp_path: P
     assert wanted <= set(done.stdout.split())
 
 
-def test_manual_pages(s2ice: Command, options: dict[str, set[str]], tmp_path: Path) -> None:
+def test_manual_pages(s2ice: Command, options: dict[tuple[str, ...], set[str]], tmp_path: Path) -> None:
     s2ice("man", tmp_path / "man1")
     pages = {path.name: path.read_text() for path in (tmp_path / "man1").iterdir()}
-    assert set(pages) == {f"s2ice-{name}.1" if name else "s2ice.1" for name in options}
+    titles = {words: "-".join(("s2ice", *words)) for words in options}
+    assert set(pages) == {f"{title}.1" for title in titles.values()}
     assert s2ice("man").stdout == pages["s2ice.1"]
-    for command, names in options.items():
-        text = pages[f"s2ice-{command}.1" if command else "s2ice.1"].replace("\\-", "-")
+    for words, names in options.items():
+        text = pages[f"{titles[words]}.1"].replace("\\-", "-")
         for name in names:
-            assert re.search(rf"--{name}\b", text), f"{command} --{name}"
-        assert command == "" or f"s2ice-{command}(1)" in pages["s2ice.1"].replace("\\-", "-")
+            assert re.search(rf"--{name}\b", text), f"{words} --{name}"
+        if words:
+            above = pages[f"{titles[words[:-1]]}.1"].replace("\\-", "-")
+            assert f"{titles[words]}(1)" in above
     if shutil.which("groff"):
         for path in (tmp_path / "man1").iterdir():
             line = ("groff", "-man", "-Tutf8", "-ww", "-z", path)
