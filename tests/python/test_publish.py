@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import html5lib
+import icechunk
 import numpy as np
 import pytest
 import xarray as xr
@@ -123,6 +124,21 @@ def test_what_changed_is_written(public: Public) -> None:
     assert public.cube().sizes["time"] == 3
     # Who opened it before stays where he was.
     assert np.array_equal(cube.b01[1].values, public.cube().b01[1].values)
+
+
+def test_documents_of_states_go_with_their_states(public: Public) -> None:
+    public.publish()
+    (first,) = (public.place / ID / "states").iterdir()
+    public.living.run([*public.living.archive.products, public.living.archive.add("2024-06-11")])
+    public.s2ice("publish", *public.line()[1:], "--json")
+    assert len(list((public.place / ID / "states").iterdir())) == 2
+    tag = f"published/{first.stem}"
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(public.living.store)))
+    repository.delete_tag(tag)
+    assert public.publish()["files_removed"] == 1
+    assert not first.exists()
+    about = json.loads((public.place / ID / "collection.json").read_text())["links"]
+    assert f"{public.url}{ID}/index.html" in [link["href"] for link in about if link["rel"] == "about"]
 
 
 def test_a_killed_publication_goes_on(public: Public) -> None:
@@ -398,8 +414,6 @@ def test_a_bucket_is_published_in(public: Public) -> None:
         report = public.s2ice(*line, **s3.ENVIRONMENT).json
         assert report["copied_objects"] > 3
         storage = service.storage(f"a/{ID}/store", bucket="public")
-        import icechunk
-
         config = icechunk.Repository.fetch_config(storage)
         assert config.storage.unsafe_use_conditional_update
         (container,) = config.virtual_chunk_containers.values()

@@ -21,13 +21,12 @@ const MAP: &str = "tiles.json";
 
 /// Those of a store.
 pub(super) fn of_store(subject: &Subject, settings: &Publishing) -> Result<Vec<Document>> {
-    let mut documents = Vec::new();
+    let mut documents = vec![page::tile(subject, settings)?];
     for (path, state) in stac::states(subject, settings) {
         documents.push(json(path, &state)?);
     }
     let beside: Vec<String> = documents.iter().map(|document| document.path.clone()).collect();
     documents.push(json(format!("{}/collection.json", subject.id), &stac::collection(subject, settings, &beside))?);
-    documents.push(page::tile(subject, settings)?);
     Ok(documents)
 }
 

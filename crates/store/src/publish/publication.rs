@@ -231,17 +231,20 @@ impl Work<'_> {
                 None => Ledger::read(&self.place, &ledger_of(&zone)).await?,
             };
             let mut ledger = before.clone();
-            let mut all = Vec::new();
+            let (mut all, mut gone) = (Vec::new(), BTreeSet::new());
             for Made { id, made_of, last, new, .. } in stores {
                 if let Some((row, documents)) = new {
-                    let files = documents.iter().map(|document| document.path.clone()).collect();
+                    let files: BTreeSet<String> = documents.iter().map(|document| document.path.clone()).collect();
+                    // Such as documents of states that `s2ice gc` took away.
+                    let had = ledger.stores.get(&id).map(|entry| &entry.files);
+                    gone.extend(had.into_iter().flatten().filter(|path| !files.contains(*path)).cloned());
                     ledger.stores.insert(id, Entry { made_of, row, files });
                     all.extend(documents);
                 } else if let Some(entry) = ledger.stores.get_mut(&id) {
                     entry.row.tell(last.as_ref());
                 }
             }
-            let (ledger, written) = ledger.write(&self.place, all, BTreeSet::new(), &before).await?;
+            let (ledger, written) = ledger.write(&self.place, all, gone, &before).await?;
             self.report.count(written);
             self.zones.insert(zone, ledger);
         }
