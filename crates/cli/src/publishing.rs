@@ -2,9 +2,12 @@
 
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use s2ice_store::publish::{Background, Publisher, Publishing};
+use s2ice_store::tile::without_value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use crate::exit::Failure;
 use crate::{clock, settings};
 
 /// Title of a catalogue that has none.
@@ -98,4 +101,20 @@ impl PublishTable {
             clock: clock::now,
         })
     }
+}
+
+/// How to publish: what was given, over the table of a file.
+///
+/// # Errors
+/// A `KEY=VALUE` without `=`, or an option that makes no sense.
+pub fn table(arguments: &impl Serialize, file: Option<&PublishTable>) -> Result<PublishTable, Failure> {
+    let mut document = match file.map(serde_json::to_value) {
+        Some(Ok(Value::Object(document))) => document,
+        _ => Map::new(),
+    };
+    settings::lay_over(&mut document, settings::given(arguments)?);
+    serde_path_to_error::deserialize(Value::Object(document)).map_err(|error| {
+        let (key, reason) = (error.path().to_string(), without_value(&error.into_inner().to_string()));
+        Failure::usage(format!("--{key}: {reason}"))
+    })
 }

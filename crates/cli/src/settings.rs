@@ -15,7 +15,6 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::exit::Failure;
-use crate::publishing::PublishTable;
 
 /// Places that are reached by options of their own.
 const PLACES: [&str; 6] = ["source", "store", "index", "stac", "memory", "out"];
@@ -52,24 +51,8 @@ pub fn options(place: &str, arguments: &impl Serialize) -> Result<SourceOptions,
     })
 }
 
-/// How to publish: what was given, over the table of a file.
-///
-/// # Errors
-/// A `KEY=VALUE` without `=`, or an option that makes no sense.
-pub fn publish(arguments: &impl Serialize, file: Option<&PublishTable>) -> Result<PublishTable, Failure> {
-    let mut document = match file.map(serde_json::to_value) {
-        Some(Ok(Value::Object(document))) => document,
-        _ => Map::new(),
-    };
-    lay_over(&mut document, given(arguments)?);
-    serde_path_to_error::deserialize(Value::Object(document)).map_err(|error| {
-        let (key, reason) = (error.path().to_string(), without_value(&error.into_inner().to_string()));
-        Failure::usage(format!("--{key}: {reason}"))
-    })
-}
-
 /// The options that were given, as a document of settings.
-fn given(arguments: &impl Serialize) -> Result<Map<String, Value>, Failure> {
+pub fn given(arguments: &impl Serialize) -> Result<Map<String, Value>, Failure> {
     let Ok(Value::Object(given)) = serde_json::to_value(arguments) else { return Ok(Map::new()) };
     let mut document = Map::new();
     for (name, value) in given {
@@ -149,7 +132,7 @@ fn table(place: &str, key: &str, value: Value) -> Map<String, Value> {
 }
 
 /// Puts a document over another one; tables within, such as `source-options`, key by key.
-fn lay_over(below: &mut Map<String, Value>, above: Map<String, Value>) {
+pub fn lay_over(below: &mut Map<String, Value>, above: Map<String, Value>) {
     for (key, value) in above {
         match (below.get_mut(&key), value) {
             (Some(Value::Object(below)), Value::Object(above)) => lay_over(below, above),

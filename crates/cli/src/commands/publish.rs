@@ -12,7 +12,7 @@ use crate::exit::Failure;
 use crate::progress::Bars;
 use crate::run::config::RunConfig;
 use crate::run::memory;
-use crate::{settings, text};
+use crate::{publishing, text};
 
 /// Runs the command.
 pub async fn run(args: PublishArgs, global: &Global, run: String) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub async fn run(args: PublishArgs, global: &Global, run: String) -> Result<(), 
         None => None,
     };
     let below = config.as_ref().and_then(|config| config.publish.as_ref());
-    let settings = settings::publish(&args, below)?
+    let settings = publishing::table(&args, below)?
         .publishing(&run)
         .map_err(|wrong| Failure::usage(format!("--{}: {}", wrong.key, wrong.reason)))?;
     let mut stores = Vec::new();

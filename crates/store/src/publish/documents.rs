@@ -3,21 +3,13 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::files::{CATALOG, MAP, TABLE};
 use super::ledger::Document;
-use super::publication::Publishing;
 use super::row::Row;
+use super::settings::Publishing;
 use super::subject::Subject;
 use super::{page, stac, table};
 use crate::error::{Error, Result};
-
-/// The catalog of everything.
-pub(super) const CATALOG: &str = "catalog.json";
-
-/// The table of all stores.
-pub(super) const TABLE: &str = "tiles.parquet";
-
-/// What the map of the front page draws.
-const MAP: &str = "tiles.json";
 
 /// Those of a store.
 pub(super) fn of_store(subject: &Subject, settings: &Publishing) -> Result<Vec<Document>> {

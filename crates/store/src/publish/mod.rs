@@ -2,6 +2,7 @@
 
 mod copy;
 mod documents;
+mod files;
 mod footprint;
 mod ledger;
 mod page;
@@ -9,15 +10,18 @@ mod place;
 mod publication;
 pub mod report;
 mod row;
+mod settings;
 mod stac;
+mod state;
 mod stranger;
 mod subject;
 mod table;
 
 pub use copy::{Copied, copy};
 pub use footprint::Footprint;
-pub use publication::{Background, Publisher, Publishing, publish};
+pub use publication::publish;
 pub use row::{CLEAR, Row};
-pub use stac::{State, Told};
+pub use settings::{Background, Publisher, Publishing};
+pub use state::{State, Told};
 pub use stranger::{Hindrance, Trial};
 pub use subject::{Reached, Subject};

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use icechunk::virtual_chunks::VirtualChunkContainer;
-use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Source, SourceUrl};
 
 use super::copy::{Copied, copy};
 use super::documents;
+use super::files;
 use super::ledger::{Document, Entry, Ledger, Written, fingerprint};
 use super::place::Place;
 use super::report::{PublishReport, Published};
 use super::row::Row;
+use super::settings::Publishing;
 use super::stranger::look;
 use super::subject::{Reached, Subject};
 use crate::config;
@@ -31,55 +32,6 @@ const BATCH: usize = 64;
 
 /// The ledger of the whole publication.
 const ROOT: &str = "publication.json";
-
-/// Who publishes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publisher {
-    /// Name.
-    pub name: String,
-    /// Home page.
-    pub url: Option<String>,
-}
-
-/// A map of others behind the tiles.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Background {
-    /// Address of a picture, with `{z}`, `{x}` and `{y}`.
-    pub tiles: String,
-    /// What is said of who made it.
-    pub attribution: String,
-    /// Deepest zoom that there is.
-    pub max_zoom: u8,
-}
-
-/// How and where to publish.
-#[derive(Debug, Clone)]
-pub struct Publishing {
-    /// Folder or bucket.
-    pub place: SourceUrl,
-    /// How that is written.
-    pub options: SourceOptions,
-    /// Address at which others reach that place; with a slash at its end.
-    pub base_url: String,
-    /// Title of the catalogue.
-    pub title: String,
-    /// Who publishes, where that is to be told.
-    pub publisher: Option<Publisher>,
-    /// Where others reach the product files, and how; that of the stores themselves where there is none.
-    pub source: Option<(SourceUrl, SourceOptions)>,
-    /// What maps show behind the tiles; the land where there is nothing.
-    pub background: Option<Background>,
-    /// Take stores that are not among the given ones out of the publication.
-    pub prune: bool,
-    /// See afterwards what a stranger meets.
-    pub look: bool,
-    /// Name of the run.
-    pub run: String,
-    /// Program and version.
-    pub writer: String,
-    /// This host's clock.
-    pub clock: fn() -> DateTime<Utc>,
-}
 
 /// Publishes stores.
 ///
@@ -282,7 +234,7 @@ impl Work<'_> {
             rows.extend(of_zone);
         }
         let documents = documents::of_all(&rows, self.settings)?;
-        let catalog = documents.iter().find(|document| document.path == documents::CATALOG);
+        let catalog = documents.iter().find(|document| document.path == files::CATALOG);
         let catalog = catalog.map(|document| document.bytes.clone()).unwrap_or_default();
         let before = self.root.clone();
         let (_, written) = self.root.write(&self.place, documents, BTreeSet::new(), &before).await?;
@@ -291,7 +243,7 @@ impl Work<'_> {
         if self.settings.look {
             let store = rows.iter().find(|row| self.report.published.first().is_none_or(|new| new.id == row.id));
             let store = store.map(|row| &row.store);
-            self.report.hindrances = look(&self.settings.base_url, documents::CATALOG, &catalog, store).await;
+            self.report.hindrances = look(&self.settings.base_url, files::CATALOG, &catalog, store).await;
         }
         Ok(self.report)
     }

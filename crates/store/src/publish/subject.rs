@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::footprint::Footprint;
-use super::stac::State;
+use super::state::State;
 use crate::error::{Error, Result};
 use crate::info::{self, Standing};
 use crate::report::InfoReport;

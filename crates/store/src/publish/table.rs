@@ -18,10 +18,10 @@ use parquet::file::properties::WriterProperties;
 use s2ice_manifest::grid::TileGeocoding;
 use serde_json::{Value, json};
 
-use super::documents::TABLE;
+use super::files::TABLE;
 use super::footprint::Footprint;
-use super::publication::Publishing;
 use super::row::Row;
+use super::settings::Publishing;
 use super::stac::{ICECHUNK, STAC_VERSION};
 use crate::error::{Error, Result};
 use crate::layout::crs;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{common, healths, map, render, snippets, span, time};
 use crate::error::Result;
 use crate::publish::ledger::Document;
-use crate::publish::publication::Publishing;
 use crate::publish::row::Row;
+use crate::publish::settings::Publishing;
 
 /// The front page of a publication.
 ///

@@ -20,8 +20,8 @@ pub(super) use tile::tile;
 pub(super) use zone::zone;
 
 use super::ledger::Document;
-use super::publication::Publishing;
 use super::row::Row;
+use super::settings::Publishing;
 use crate::error::{Error, Result};
 use crate::report::rfc3339_ms;
 use crate::runs::LastOutcome;

@@ -7,7 +7,7 @@ use super::{calendar, common, health, refused, render, snippets, time};
 use crate::error::Result;
 use crate::layout::crs;
 use crate::publish::ledger::Document;
-use crate::publish::publication::Publishing;
+use crate::publish::settings::Publishing;
 use crate::publish::subject::{Reached, Subject};
 use crate::report::{InfoArray, rfc3339_ms};
 

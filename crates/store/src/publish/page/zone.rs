@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{common, health, map, render, span, time};
 use crate::error::Result;
 use crate::publish::ledger::Document;
-use crate::publish::publication::Publishing;
 use crate::publish::row::{CLEAR, Row};
+use crate::publish::settings::Publishing;
 
 /// The page of a zone, with its stores by name.
 ///

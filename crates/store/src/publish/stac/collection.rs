@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::access::{Access, containers, parts, schemes};
 use super::assets::Assets;
 use super::text::description;
-use super::{ICECHUNK, JSON, LICENCE, STAC_VERSION, ZARR, declare, link, providers, states};
+use super::{ICECHUNK, JSON, LICENCE, STAC_VERSION, ZARR, declare, link, link_to, providers};
 use crate::layout::crs;
-use crate::publish::documents::CATALOG;
-use crate::publish::publication::Publishing;
+use crate::publish::files::CATALOG;
+use crate::publish::settings::Publishing;
 use crate::publish::subject::Subject;
 use crate::report::rfc3339_ms;
 
@@ -146,9 +146,9 @@ pub(crate) fn collection(subject: &Subject, settings: &Publishing, beside: &[Str
     }
     let current = subject.states.iter().position(|state| subject.info.published.as_ref() == Some(&state.tag));
     if let Some((current, state)) = current.and_then(|current| Some((current, subject.states.get(current)?))) {
-        links.push(states::link_to("memento", state, subject, settings));
+        links.push(link_to("memento", state, subject, settings));
         let before = current.checked_sub(1).and_then(|before| subject.states.get(before));
-        links.extend(before.map(|state| states::link_to("predecessor-version", state, subject, settings)));
+        links.extend(before.map(|state| link_to("predecessor-version", state, subject, settings)));
     }
     let mut assets = Map::new();
     assets.insert("icechunk".into(), frame.icechunk(json!({ "engine": "s2ice" })).into());

@@ -15,16 +15,17 @@ mod text;
 
 use std::collections::BTreeSet;
 
+use chrono::SecondsFormat;
 use s2ice_manifest::ids::Level;
 use serde_json::{Map, Value, json};
 
+use super::files::{CATALOG, TABLE};
+use super::row::Row;
+use super::settings::Publishing;
+use super::state::State;
+use super::subject::Subject;
 pub(super) use collection::collection;
 pub(super) use states::states;
-pub use states::{State, Told};
-
-use super::documents::{CATALOG, TABLE};
-use super::publication::Publishing;
-use super::row::Row;
 
 /// Version of STAC.
 pub(super) const STAC_VERSION: &str = "1.1.0";
@@ -151,4 +152,11 @@ fn collect(key: &str, value: &Value, prefixes: &mut BTreeSet<&'static str>) {
         Value::Array(items) => items.iter().for_each(|value| collect("", value, prefixes)),
         _ => {}
     }
+}
+
+/// A link to a state.
+pub(super) fn link_to(rel: &str, state: &State, subject: &Subject, settings: &Publishing) -> Value {
+    let published = state.time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let href = format!("{}{}", settings.base_url, state.path(&subject.id));
+    link(rel, &href, JSON, &format!("State published at {published}"))
 }

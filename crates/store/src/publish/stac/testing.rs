@@ -19,10 +19,10 @@ use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 
-use super::{State, Told};
 use crate::layout::time::StepFacts;
 use crate::plan::{Desired, PlanContext, StorePlan, TreePlan, plan};
 use crate::publish::footprint::Footprint;
+use crate::publish::state::{State, Told};
 use crate::publish::{Publisher, Publishing, Reached, Row, Subject};
 use crate::report::{Commit, InfoReport, REPORT_VERSION, Times};
 use crate::runs::LastOutcome;

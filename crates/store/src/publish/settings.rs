@@ -1,0 +1,53 @@
+//! How and where stores are published.
+
+use chrono::{DateTime, Utc};
+use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
+
+/// Who publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publisher {
+    /// Name.
+    pub name: String,
+    /// Home page.
+    pub url: Option<String>,
+}
+
+/// A map of others behind the tiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Background {
+    /// Address of a picture, with `{z}`, `{x}` and `{y}`.
+    pub tiles: String,
+    /// What is said of who made it.
+    pub attribution: String,
+    /// Deepest zoom that there is.
+    pub max_zoom: u8,
+}
+
+/// How and where to publish.
+#[derive(Debug, Clone)]
+pub struct Publishing {
+    /// Folder or bucket.
+    pub place: SourceUrl,
+    /// How that is written.
+    pub options: SourceOptions,
+    /// Address at which others reach that place; with a slash at its end.
+    pub base_url: String,
+    /// Title of the catalogue.
+    pub title: String,
+    /// Who publishes, where that is to be told.
+    pub publisher: Option<Publisher>,
+    /// Where others reach the product files, and how; that of the stores themselves where there is none.
+    pub source: Option<(SourceUrl, SourceOptions)>,
+    /// What maps show behind the tiles; the land where there is nothing.
+    pub background: Option<Background>,
+    /// Take stores that are not among the given ones out of the publication.
+    pub prune: bool,
+    /// See afterwards what a stranger meets.
+    pub look: bool,
+    /// Name of the run.
+    pub run: String,
+    /// Program and version.
+    pub writer: String,
+    /// This host's clock.
+    pub clock: fn() -> DateTime<Utc>,
+}
