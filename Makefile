@@ -45,8 +45,8 @@ test-python: build ## Run the Python and end-to-end tests.
 	$(PYTEST) tests/python
 
 soak: build      ## The long form of kill, race, month, model and property tests (two hours).
-	PROPTEST_CASES=5000 cargo nextest run --workspace $(CARGO_FLAGS) -E 'not binary(living)'
-	PROPTEST_CASES=200 cargo nextest run --workspace $(CARGO_FLAGS) -E 'binary(living)'
+	PROPTEST_CASES=5000 cargo nextest run --profile soak --workspace $(CARGO_FLAGS) -E 'not binary(living)'
+	PROPTEST_CASES=200 cargo nextest run --profile soak --workspace $(CARGO_FLAGS) -E 'binary(living)'
 	S2ICE_MODEL_STEPS=10000 $(PYTEST) --dist worksteal --soak tests/python/test_kill.py tests/python/test_race.py \
 	    tests/python/test_month.py tests/python/test_model.py
 
