@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="kill, race and month in their long form")
+    parser.addoption("--soak", action="store_true", help="kill, race, night and clocks in their long form")
 
 
 LONG = ["test_model.py", "test_core.py", "test_month.py", "test_living.py", "test_race.py", "test_kill.py"]

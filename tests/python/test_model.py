@@ -372,7 +372,8 @@ class World:
             assert process.returncode == 0, errors
             reports.append(json.loads(text))
         end = model.run(self.products, self.held, listed, out=self.out)
-        self.published(*(report.get("published") for report in reports), held=end.held)
+        # The one that knows less may have published first, and less.
+        self.published(max(report.get("published") or "" for report in reports), held=end.held)
         self.held = end.held
         self.stands()
 
@@ -465,10 +466,9 @@ class World:
         assert {k: v for k, v in words.items() if v} == {k: v for k, v in wanted.items() if v}
         assert ("committed" in report) or before == end.held
 
-    def published(self, *tags: str | None, held: dict[str, Held]) -> None:
-        for tag in tags:
-            if tag:
-                self.states[tag] = held
+    def published(self, tag: str | None, held: dict[str, Held]) -> None:
+        if tag:
+            self.states[tag] = held
 
     def stands(self, *, whole: bool = False) -> None:
         """The trees, their products in the order of time, which rasters are there, and some pixels."""

@@ -189,9 +189,10 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        # Whoever runs the tests in the background has the signal ignored.
         script = (
-            f"import s2ice; s2ice.build(tile='29UNU', index={url + 'i.parquet'!r}, source={url!r}, dry_run=True,"
-            " memory=False)"
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import s2ice;"
+            f"s2ice.build(tile='29UNU', index={url + 'i.parquet'!r}, source={url!r}, dry_run=True, memory=False)"
         )
         process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
         silent.settimeout(60)
