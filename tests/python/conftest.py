@@ -27,6 +27,7 @@ from support.bench import Bench
 from support.browsing import chromium, npm_modules, publication, publication_address, visit  # noqa: F401 (fixtures)
 from support.command import Command
 from support.living import Living
+from support.publications import public  # noqa: F401 (fixture)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -287,7 +287,9 @@ async fn storage(
             new_azure_blob_storage(account, bucket, prefix, None, Some(config)).await.map_err(text)
         }
         Scheme::Http | Scheme::Https => {
-            new_http_storage(&url.prefix(), Some(HashMap::from([("allow_http".into(), "true".into())])), None)
+            // Icechunk puts a slash behind it; buckets take two for another key.
+            let address = url.prefix();
+            new_http_storage(address.trim_end_matches('/'), Some(HashMap::from([("allow_http".into(), "true".into())])), None)
                 .map_err(text)
         }
         Scheme::Local => Err("a local store without a folder".to_owned()),

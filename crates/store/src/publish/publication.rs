@@ -144,7 +144,7 @@ impl Work<'_> {
         let container = self.container(subject)?;
         let target = Target::open(place, self.settings.options.clone()).await?;
         let copied = copy(store, &target, container.as_ref(), self.settings.clock).await?;
-        let url = format!("{}{path}/", self.settings.base_url);
+        let url = format!("{}{path}", self.settings.base_url);
         subject.store = Reached::of_the_web(url);
         if let Some((url, options)) = &self.settings.source {
             let reached = Reached::by(url, &Source::check(url, options)?);

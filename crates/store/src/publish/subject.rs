@@ -25,7 +25,7 @@ use crate::target::Target;
 /// A place that readers reach: that of a store, or of the product files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reached {
-    /// Its address, with a slash at its end.
+    /// Its address. That of product files ends with a slash, that of a store does not: clients put one behind it.
     pub url: String,
     /// Service address, where it is not the service's own.
     pub endpoint: Option<String>,
@@ -40,7 +40,7 @@ pub struct Reached {
 }
 
 impl Reached {
-    /// A place by the settings that it was opened with.
+    /// A folder of product files by the settings that it was opened with.
     pub(super) fn by(url: &SourceUrl, effective: &Effective) -> Self {
         Self {
             url: url.prefix(),
@@ -52,7 +52,12 @@ impl Reached {
         }
     }
 
-    /// A folder of a web server.
+    /// A store by the settings that it was opened with.
+    pub(super) fn store(url: &SourceUrl, effective: &Effective) -> Self {
+        Self { url: url.prefix().trim_end_matches('/').to_owned(), ..Self::by(url, effective) }
+    }
+
+    /// A place of a web server.
     pub(super) fn of_the_web(url: String) -> Self {
         Self { url, endpoint: None, region: None, anonymous: true, request_payer: false, account: None }
     }
@@ -146,7 +151,7 @@ impl Subject {
             level,
             geocoding,
             footprint: Footprint::of(geocoding)?,
-            store: Reached::by(url, &effective),
+            store: Reached::store(url, &effective),
             sources: sources.collect(),
             info,
             states: states.into_iter().map(|state| State::of(state, &standing)).collect(),

@@ -35,9 +35,11 @@ impl<'a> Access<'a> {
         &self.name
     }
 
-    /// Its address, percent-encoded.
+    /// Its address, percent-encoded; with a slash at its end where the place's has one.
     pub(super) fn href(&self) -> String {
-        SourceUrl::parse(&self.place.url).map_or_else(|_| self.place.url.clone(), |url| url.prefix())
+        let url = &self.place.url;
+        let prefix = SourceUrl::parse(url).map_or_else(|_| url.clone(), |url| url.prefix());
+        if url.ends_with('/') { prefix } else { prefix.trim_end_matches('/').to_owned() }
     }
 
     /// Names its schemes in an asset or link.

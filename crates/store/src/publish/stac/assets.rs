@@ -108,7 +108,7 @@ impl Assets<'_> {
 
     fn begin(&self, path: &str, title: &str, roles: &[&str]) -> Map<String, Value> {
         let mut asset = Map::new();
-        asset.insert("href".into(), format!("{}{path}", self.store.href()).into());
+        asset.insert("href".into(), format!("{}/{path}", self.store.href()).into());
         asset.insert("type".into(), ZARR.into());
         asset.insert("title".into(), title.into());
         asset.insert("roles".into(), json!(roles));

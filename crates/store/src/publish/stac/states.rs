@@ -39,7 +39,7 @@ fn collection(
         "A state of the store {id} that stays as it is for as long as its publisher keeps the tag `{tag}`.{products} \
          `s2ice.open(\"{url}\", tag=\"{tag}\")` opens it.",
         tag = state.tag,
-        url = subject.store.url.trim_end_matches('/'),
+        url = subject.store.url,
     );
     let frame = Frame::new(subject, settings, &state.path(id));
     let mut links = frame.links(&title);

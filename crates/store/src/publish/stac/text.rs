@@ -34,7 +34,7 @@ fn how(subject: &Subject) -> String {
     let group = subject.state.tree(None).and_then(|tree| tree.arrays.values().next());
     let group = group.and_then(|array| array.path.trim_start_matches('/').rsplit_once('/')).map(|(group, _)| group);
     let group = group.map(|group| format!(", \"{group}\"")).unwrap_or_default();
-    let url = subject.store.url.trim_end_matches('/');
+    let url = &subject.store.url;
     let mut text = format!(
         "Python: `pip install s2ice`, then `s2ice.open(\"{url}\"{group})` gives an xarray Dataset, without a group a \
          DataTree. The package also has the codec, by which xarray, zarr-python and Icechunk read the store themselves."
