@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import xarray as xr
 from kerchunk.combine import MultiZarrToZarr
 
 import s2ice as package
+from conftest import ROOT
 from support import s3, tables
 from support.cogs import DEFLATE, Product, collect
 
@@ -420,3 +422,23 @@ def test_what_an_index_cannot_tell_is_left_out_by_name(s2ice: Command, mixed: Ma
         assert "nodata" in reason
     assert rows
     assert left
+
+
+def test_a_manifest_and_the_metadata_are_a_store(
+    s2ice: Command, mixed: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of docs/other-readers.md make it, by icechunk alone, for a mirror whose files nobody asked for."""
+    (code,) = re.findall(r"```python\n(import asyncio.*?)```", (ROOT / "docs/other-readers.md").read_text(), re.DOTALL)
+    s2ice("export", "manifest", mixed.store, "-o", tmp_path / "manifest.parquet", "-q")
+    mirror = tmp_path / "mirror"
+    code = code.replace('row["location"]', f'row["location"].replace("{mixed.root.as_uri()}", "{mirror.as_uri()}")')
+    code = code.replace("file:///archive", mirror.as_uri()).replace("/archive", str(mirror))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stores").mkdir()
+    (tmp_path / "stores/33TVN-L2A").symlink_to(mixed.store)
+    exec(compile(code, "other-readers.md", "exec"), {})
+    shutil.copytree(mixed.root, mirror)
+    again = made(tmp_path / "elsewhere", mirror)
+    assert set(again.groups) == set(mixed.groups)
+    for group in mixed.groups:
+        same(wanted(again, group), wanted(mixed, group), slice(0, 800))

@@ -130,7 +130,7 @@ impl Cube {
         self.held.references(raster.array, raster.index).await
     }
 
-    /// The address that a reference points to, percent-encoded as in the store.
+    /// The address that a reference points to as the store has it: its container's prefix as it is, the rest percent-encoded.
     pub fn address(&self, reference: &HeldReference) -> String {
         self.held.address(&reference.reference)
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use icechunk::format::manifest::Checksum;
 use s2ice_manifest::chunk::indices;
+use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::manifest_parquet::{ManifestError, ManifestWriter, Referenced};
 use s2ice_manifest::source::whole_file::WholeFile;
 
@@ -40,7 +41,7 @@ pub async fn write(
                 array: &raster.array.path,
                 product: raster.step.id.to_string(),
                 time_ms: raster.step.time_ms,
-                location: cube.address(first),
+                location: encoded(cube.address(first)),
                 etag,
                 last_modified,
             };
@@ -57,4 +58,12 @@ pub async fn write(
     let total = table.finish().map_err(unwritten)?;
     file.finish().map_err(io)?;
     Ok(total)
+}
+
+/// An address with all of it percent-encoded; one that leads nowhere stays as it is.
+fn encoded(address: String) -> String {
+    match SourceUrl::parse(&address) {
+        Ok(url) => url.prefix().trim_end_matches('/').to_owned(),
+        Err(_) => address,
+    }
 }
