@@ -5,6 +5,8 @@ const SIDE: u32 = 366;
 
 /// The mean of squares of a raster, without what has no data.
 pub(super) struct Mean {
+    /// Height and width of the raster, pixels.
+    size: (u32, u32),
     /// Pixels along the side of a square.
     square: u32,
     /// Columns.
@@ -17,10 +19,11 @@ pub(super) struct Mean {
 
 impl Mean {
     /// Of a raster of this height and width in pixels.
-    pub(super) fn new((height, width): (u32, u32)) -> Self {
+    pub(super) fn new(size: (u32, u32)) -> Self {
+        let (height, width) = size;
         let square = (height.max(width) / SIDE).max(1);
         let (height, width) = (height.div_ceil(square), width.div_ceil(square));
-        Self { square, width, height, squares: vec![(0, 0); height as usize * width as usize] }
+        Self { size, square, width, height, squares: vec![(0, 0); height as usize * width as usize] }
     }
 
     /// Adds a part of the raster: rows of `width` samples, the first of which is at row `top` and column `left`. `nodata` does
@@ -28,10 +31,10 @@ impl Mean {
     pub(super) fn add(&mut self, (top, left): (u32, u32), width: u32, samples: &[u16], nodata: u16) {
         for (y, row) in (top..).zip(samples.chunks(width.max(1) as usize)) {
             for (x, sample) in (left..).zip(row) {
-                let (row, column) = (y / self.square, x / self.square);
-                if *sample == nodata || column >= self.width {
+                if *sample == nodata || y >= self.size.0 || x >= self.size.1 {
                     continue;
                 }
+                let (row, column) = (y / self.square, x / self.square);
                 let at = row as usize * self.width as usize + column as usize;
                 if let Some((sum, count)) = self.squares.get_mut(at) {
                     *sum += u64::from(*sample);
