@@ -34,6 +34,7 @@ def test_a_stranger_opens_the_copy(public: Public) -> None:
     assert (report["stores"], report["unchanged"], report["hindrances"]) == (1, 0, [])
     assert [(store["id"], store["copied"]) for store in report["published"]] == [(ID, True)]
     assert report["published"][0]["store"] == f"{public.url}{ID}/store"
+    assert "B04, B03 and B02" in report["without_preview"][0]["reason"]
     public.is_as_built()
     collection = json.loads((public.place / ID / "collection.json").read_text())
     (store,) = [link["href"] for link in collection["links"] if link["rel"] == "store"]

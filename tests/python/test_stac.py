@@ -406,5 +406,7 @@ def test_a_real_product(
     assert bands["b8a"]["eo:common_name"] == "nir08"
     assert bands["tci[band=3]"]["eo:common_name"] == "blue"
     assert document["assets"]["conditions-geometry"]["proj:shape"] == [23, 23]
+    assert document["assets"]["thumbnail"]["type"] == "image/jpeg"
+    assert 15_000 < (tmp_path / "out/29UNU-L2A/preview.jpg").stat().st_size < 100_000
     assert document["summaries"]["platform"] == ["sentinel-2a"]
     assert document["summaries"]["processing:version"] == ["04.00"]

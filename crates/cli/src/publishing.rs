@@ -39,6 +39,8 @@ pub struct PublishTable {
     pub map_attribution: Option<String>,
     /// Deepest zoom that it has [default: 18].
     pub map_max_zoom: Option<u8>,
+    /// Make a picture of each store whose products have B04, B03 and B02 at 60 m; its bands are read for it [default: true].
+    pub preview: Option<bool>,
     /// Take stores that are not among those of the file, or not named, out of the publication.
     pub prune: bool,
     /// Do not look afterwards what a stranger meets at the base URL.
@@ -94,6 +96,7 @@ impl PublishTable {
             publisher: self.publisher.clone().map(|name| Publisher { name, url: self.publisher_url.clone() }),
             source: source.map(|url| (url, self.source_options.clone())),
             background: background.transpose()?,
+            preview: self.preview.unwrap_or(true),
             prune: self.prune,
             look: !self.no_look,
             run: occasion.run,

@@ -5,7 +5,7 @@ use std::ops::Not;
 use clap::Args;
 use serde::Serialize;
 
-use super::StoreArgs;
+use super::{StoreArgs, no};
 
 /// `s2ice publish`.
 #[derive(Debug, Args, Serialize)]
@@ -47,6 +47,10 @@ pub struct PublishArgs {
     /// Deepest zoom that it has [default: 18].
     #[arg(long, value_name = "N", requires = "map_tiles")]
     pub map_max_zoom: Option<u8>,
+    /// Make no pictures of stores, for which the bands B04, B03 and B02 of one product at 60 m are read.
+    #[arg(long)]
+    #[serde(rename = "preview", skip_serializing_if = "Not::not", serialize_with = "no")]
+    pub no_preview: bool,
     /// Take stores that are not named out of the publication.
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]

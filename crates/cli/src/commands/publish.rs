@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use s2ice_store::publish::publish;
-use s2ice_store::publish::report::PublishReport;
+use s2ice_store::publish::report::{PublishReport, WithoutPreview};
 use s2ice_store::target::Target;
 
 use super::{store, summarise};
@@ -13,6 +13,9 @@ use crate::progress::Bars;
 use crate::run::config::RunConfig;
 use crate::run::memory;
 use crate::{publishing, text};
+
+/// Stores without a preview that are told of.
+const LISTED: usize = 10;
 
 /// Runs the command.
 pub async fn run(args: PublishArgs, global: &Global, run: String) -> Result<(), Failure> {
@@ -67,6 +70,7 @@ fn render(report: &PublishReport) -> String {
         ("stores", number(report.stores as u64)),
         ("described anew", number(report.published.len() as u64)),
         ("as they were", number(report.unchanged)),
+        ("without a preview", number(report.without_preview.len() as u64)),
         ("taken out", number(report.removed.len() as u64)),
         ("files written", format!("{}, {}", number(report.files), text::bytes(report.bytes))),
         (
@@ -75,5 +79,13 @@ fn render(report: &PublishReport) -> String {
         ),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    format!("{}\n{}", report.url, text::table(&rows, &[]))
+    let mut out = format!("{}\n{}", report.url, text::table(&rows, &[]));
+    let without = &report.without_preview;
+    for WithoutPreview { id, reason } in without.iter().take(LISTED) {
+        out += &format!("\n{id} has no preview: {reason}");
+    }
+    if without.len() > LISTED {
+        out += &format!("\nand {} more: see --json", number((without.len() - LISTED) as u64));
+    }
+    out
 }

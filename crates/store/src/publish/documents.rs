@@ -5,19 +5,23 @@ use serde_json::Value;
 
 use super::files::{CATALOG, MAP, TABLE};
 use super::ledger::Document;
+use super::preview::{self, Preview};
 use super::row::Row;
 use super::settings::Publishing;
 use super::subject::Subject;
 use super::{page, stac, table};
 use crate::error::{Error, Result};
 
-/// Those of a store.
-pub(super) fn of_store(subject: &Subject, settings: &Publishing) -> Result<Vec<Document>> {
-    let mut documents = vec![page::tile(subject, settings)?];
+/// Those of a store, but for its picture.
+pub(super) fn of_store(subject: &Subject, preview: &Preview, settings: &Publishing) -> Result<Vec<Document>> {
+    let mut documents = vec![page::tile(subject, preview, settings)?];
     for (path, state) in stac::states(subject, settings) {
         documents.push(json(path, &state)?);
     }
-    let beside: Vec<String> = documents.iter().map(|document| document.path.clone()).collect();
+    let mut beside: Vec<String> = documents.iter().map(|document| document.path.clone()).collect();
+    if let Preview::Made(_) = preview {
+        beside.push(preview::path(&subject.id));
+    }
     documents.push(json(format!("{}/collection.json", subject.id), &stac::collection(subject, settings, &beside))?);
     Ok(documents)
 }

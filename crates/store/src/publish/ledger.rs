@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::place::{Over, Place};
+use super::preview::Preview;
 use super::row::Row;
 use crate::error::{Error, Result};
 
@@ -38,8 +39,11 @@ pub(super) struct Entry {
     pub(super) made_of: String,
     /// Its line in the catalogue.
     pub(super) row: Row,
-    /// Paths of its documents.
+    /// Paths of its documents, and of its picture.
     pub(super) files: BTreeSet<String>,
+    /// Its picture, or why there is none.
+    #[serde(default)]
+    pub(super) preview: Preview,
 }
 
 /// The ledger of the publication, or of a part of it.
@@ -98,6 +102,11 @@ impl Ledger {
             return Err(foreign(&format!("was published by another version of s2ice ({})", found.version)));
         }
         Ok(Self { path: path.to_owned(), is_there: true, etag, ..found })
+    }
+
+    /// True for a file that was written whole.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.files.contains_key(path) && !self.unfinished.contains(path)
     }
 
     /// Writes the documents that are new or changed, and then removes the files of `gone`. Where nothing changes, nothing is

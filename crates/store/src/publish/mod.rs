@@ -7,6 +7,7 @@ mod footprint;
 mod ledger;
 mod page;
 mod place;
+mod preview;
 mod publication;
 pub mod report;
 mod row;

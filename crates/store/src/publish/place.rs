@@ -142,7 +142,7 @@ fn content_type(path: &str) -> &'static str {
         Some("json") => "application/json",
         Some("geojson") => "application/geo+json",
         Some("parquet") => "application/vnd.apache.parquet",
-        Some("png") => "image/png",
+        Some("jpg") => "image/jpeg",
         Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
     }

@@ -11,7 +11,8 @@ use super::documents;
 use super::files;
 use super::ledger::{Document, Entry, Ledger, Written, fingerprint};
 use super::place::Place;
-use super::report::{PublishReport, Published};
+use super::preview::{self, Limits, Outcome, Preview, preview};
+use super::report::{PublishReport, Published, WithoutPreview};
 use super::row::Row;
 use super::settings::Publishing;
 use super::stranger::look;
@@ -46,7 +47,8 @@ pub async fn publish(stores: &[Target], settings: &Publishing, progress: &dyn Pr
     for zone in &root.zones {
         zones.insert(zone.clone(), Ledger::read(&place, &ledger_of(zone)).await?);
     }
-    let mut work = Work { settings, place, root, zones, report: PublishReport::new(settings) };
+    let limits = Limits::new();
+    let mut work = Work { settings, place, root, zones, limits, report: PublishReport::new(settings) };
     progress.begin(Phase::Stores, Some(stores.len() as u64));
     let mut named = BTreeSet::new();
     for batch in stores.chunks(BATCH) {
@@ -86,8 +88,17 @@ struct Made {
     /// Its last scheduled run.
     last: Option<LastRun>,
     /// `None` where nothing changed.
-    new: Option<(Row, Vec<Document>)>,
+    new: Option<New>,
     copied: Copied,
+    /// Why it has no picture, where one was tried.
+    without_preview: Option<String>,
+}
+
+/// What is told of a store anew.
+struct New {
+    row: Row,
+    documents: Vec<Document>,
+    preview: Preview,
 }
 
 struct Work<'a> {
@@ -95,6 +106,7 @@ struct Work<'a> {
     place: Place,
     root: Ledger,
     zones: BTreeMap<String, Ledger>,
+    limits: Limits,
     report: PublishReport,
 }
 
@@ -106,17 +118,43 @@ impl Work<'_> {
         let last = last?;
         let made_of = self.fingerprint(store, &head, last.as_ref());
         let known = self.zones.values().flat_map(|zone| &zone.stores).find(|(_, entry)| entry.made_of == made_of);
-        let made = match known {
-            Some((id, _)) => Made { id: id.clone(), made_of, last, new: None, copied: Copied::default() },
-            None => {
-                let mut subject = Subject::read(store, self.settings.clock).await?;
-                let copied = self.copied(store, &mut subject).await?;
-                let documents = documents::of_store(&subject, self.settings)?;
-                Made { id: subject.id.clone(), made_of, last, new: Some((Row::of(&subject), documents)), copied }
+        let settled = known.filter(|(_, entry)| !entry.preview.is_due());
+        let made = match settled {
+            Some((id, _)) => {
+                let (id, copied) = (id.clone(), Copied::default());
+                Made { id, made_of, last, new: None, copied, without_preview: None }
             }
+            None => self.anew(store, made_of, last).await?,
         };
         progress.advance(1);
         Ok(made)
+    }
+
+    /// As [`Self::made`], of a store that changed or whose picture is due.
+    async fn anew(&self, store: &Target, made_of: String, last: Option<LastRun>) -> Result<Made> {
+        let mut subject = Subject::read(store, self.settings.clock).await?;
+        let id = subject.id.clone();
+        let zone = self.zones.get(zone_of(&id));
+        let entry = zone.and_then(|zone| zone.stores.get(&id));
+        // One that may be half written is made anew.
+        let known = entry.filter(|_| zone.is_some_and(|zone| zone.has(&preview::path(&id))));
+        let known = known.and_then(|entry| match &entry.preview {
+            Preview::Made(picture) => Some(picture),
+            Preview::Lacks(_) => None,
+        });
+        let outcome = match self.settings.preview {
+            true => preview(store, &subject.state, known, &self.limits).await,
+            false => Outcome::unwanted(),
+        };
+        let Outcome { preview, jpeg, reason: without_preview } = outcome;
+        if entry.is_some_and(|entry| entry.made_of == made_of && entry.preview == preview) {
+            return Ok(Made { id, made_of, last, new: None, copied: Copied::default(), without_preview });
+        }
+        let copied = self.copied(store, &mut subject).await?;
+        let mut documents = documents::of_store(&subject, &preview, self.settings)?;
+        documents.extend(jpeg.map(|bytes| Document { path: preview::path(&id), bytes }));
+        let new = Some(New { row: Row::of(&subject), documents, preview });
+        Ok(Made { id, made_of, last, new, copied, without_preview })
     }
 
     /// All that the documents of a store are made of. When it was last looked at is none of it: that is told by the line in
@@ -125,11 +163,11 @@ impl Work<'_> {
         let tags = head.info.as_ref().and_then(|info| info.tags().ok());
         let tags: Vec<String> = tags.into_iter().flatten().map(|(name, _)| name.to_owned()).collect();
         let last = last.map(|last| (last.completed, last.refused, last.missing_index_count));
-        let Publishing { place, base_url, title, publisher, source, background, writer, .. } = self.settings;
+        let Publishing { place, base_url, title, publisher, source, background, preview, writer, .. } = self.settings;
         let source = source.as_ref().map(|(url, _)| url.to_string());
         let (url, main) = (store.url(), &head.main);
         let text = format!(
-            "{url}\n{main}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{publisher:?}\n{source:?}\n{background:?}\n{writer}"
+            "{url}\n{main}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{publisher:?}\n{source:?}\n{background:?}\n{preview}\n{writer}"
         );
         fingerprint(text.as_bytes())
     }
@@ -166,9 +204,11 @@ impl Work<'_> {
         for one in made {
             self.report.copied_objects += one.copied.objects;
             self.report.copied_bytes += one.copied.bytes;
+            let without = one.without_preview.clone().map(|reason| WithoutPreview { id: one.id.clone(), reason });
+            self.report.without_preview.extend(without);
             match &one.new {
                 None => self.report.unchanged += 1,
-                Some((row, _)) => self.report.published.push(Published::of(row, one.copied.moved)),
+                Some(New { row, .. }) => self.report.published.push(Published::of(row, one.copied.moved)),
             }
             zones.entry(zone_of(&one.id).to_owned()).or_default().push(one);
         }
@@ -185,12 +225,16 @@ impl Work<'_> {
             let mut ledger = before.clone();
             let (mut all, mut gone) = (Vec::new(), BTreeSet::new());
             for Made { id, made_of, last, new, .. } in stores {
-                if let Some((row, documents)) = new {
-                    let files: BTreeSet<String> = documents.iter().map(|document| document.path.clone()).collect();
+                if let Some(New { row, documents, preview }) = new {
+                    let mut files: BTreeSet<String> = documents.iter().map(|document| document.path.clone()).collect();
+                    if let Preview::Made(_) = preview {
+                        // A picture that stays is none of the documents.
+                        files.insert(preview::path(&id));
+                    }
                     // Such as documents of states that `s2ice gc` took away.
                     let had = ledger.stores.get(&id).map(|entry| &entry.files);
                     gone.extend(had.into_iter().flatten().filter(|path| !files.contains(*path)).cloned());
-                    ledger.stores.insert(id, Entry { made_of, row, files });
+                    ledger.stores.insert(id, Entry { made_of, row, files, preview });
                     all.extend(documents);
                 } else if let Some(entry) = ledger.stores.get_mut(&id) {
                     entry.row.tell(last.as_ref());
@@ -261,6 +305,7 @@ impl PublishReport {
             published: Vec::new(),
             unchanged: 0,
             removed: Vec::new(),
+            without_preview: Vec::new(),
             files: 0,
             bytes: 0,
             files_removed: 0,

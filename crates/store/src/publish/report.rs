@@ -27,6 +27,8 @@ pub struct PublishReport {
     pub unchanged: u64,
     /// Stores that were taken out.
     pub removed: Vec<String>,
+    /// Stores that were described, or tried again, and have no preview.
+    pub without_preview: Vec<WithoutPreview>,
     /// Files written, without those of copies.
     pub files: u64,
     /// Their bytes.
@@ -52,6 +54,15 @@ pub struct Published {
     pub snapshot: String,
     /// True where its copy was moved to that snapshot.
     pub copied: bool,
+}
+
+/// A store without a preview.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct WithoutPreview {
+    /// Its name in the publication.
+    pub id: String,
+    /// Why, in one sentence.
+    pub reason: String,
 }
 
 impl Published {

@@ -40,6 +40,8 @@ pub struct Publishing {
     pub source: Option<(SourceUrl, SourceOptions)>,
     /// What maps show behind the tiles; the land where there is nothing.
     pub background: Option<Background>,
+    /// Make a picture of each store that has one in few bytes.
+    pub preview: bool,
     /// Take stores that are not among the given ones out of the publication.
     pub prune: bool,
     /// See afterwards what a stranger meets.

@@ -223,10 +223,5 @@ async fn tile(cube: &Cube) -> Result<(), String> {
 }
 
 fn options(reached: &Reached) -> SourceOptions {
-    SourceOptions {
-        endpoint: reached.endpoint.clone(),
-        region: reached.region.clone(),
-        anonymous: true,
-        ..SourceOptions::default()
-    }
+    SourceOptions { anonymous: true, request_payer: false, ..reached.options() }
 }

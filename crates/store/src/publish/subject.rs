@@ -8,8 +8,9 @@ use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
-use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceUrl};
+use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceOptions, SourceUrl};
 use s2ice_manifest::source::memory::{Memory, Place};
+use s2ice_manifest::source::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,22 @@ impl Reached {
                 Self { anonymous: false, account: options.get("account").cloned(), ..plain }
             }
             _ => plain,
+        }
+    }
+
+    /// How it is read with the means of this machine: keys come from the environment.
+    pub(super) fn options(&self) -> SourceOptions {
+        // What a store says is never a variable of this machine: such an account has letters and digits alone.
+        let plain = |account: &&String| account.chars().all(|c| c.is_ascii_alphanumeric());
+        let account = self.account.as_ref().filter(plain);
+        let account = account.map(|account| ("azure_storage_account_name".to_owned(), Secret::new(account)));
+        SourceOptions {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            anonymous: self.anonymous,
+            request_payer: self.request_payer,
+            extra: account.into_iter().collect(),
+            ..SourceOptions::default()
         }
     }
 

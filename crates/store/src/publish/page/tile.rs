@@ -7,6 +7,7 @@ use super::{calendar, common, health, refused, render, snippets, time};
 use crate::error::Result;
 use crate::layout::crs;
 use crate::publish::ledger::Document;
+use crate::publish::preview::Preview;
 use crate::publish::settings::Publishing;
 use crate::publish::subject::{Reached, Subject};
 use crate::report::{InfoArray, rfc3339_ms};
@@ -18,7 +19,7 @@ const STATES: usize = 20;
 ///
 /// # Errors
 /// The template cannot be filled.
-pub(in crate::publish) fn tile(subject: &Subject, settings: &Publishing) -> Result<Document> {
+pub(in crate::publish) fn tile(subject: &Subject, preview: &Preview, settings: &Publishing) -> Result<Document> {
     let path = format!("{}/index.html", subject.id);
     let times = || subject.state.trees.values().flat_map(|tree| &tree.steps).map(|step| step.time_ms);
     let span = (times().min(), times().max());
@@ -40,8 +41,9 @@ pub(in crate::publish) fn tile(subject: &Subject, settings: &Publishing) -> Resu
     put("times", json!({ "count": info.products, "first": time(span.0), "last": time(span.1) }));
     put("size", json!({ "references": info.references, "referenced_bytes": info.referenced_bytes }));
     put("place", place(subject));
-    put("preview", Value::Null);
-    put("preview_missing", json!("none was made."));
+    let (picture, missing) = picture(subject, preview);
+    put("preview", picture);
+    put("preview_missing", json!(missing));
     put("calendar", calendar::of(subject));
     put("groups", json!(groups(subject)));
     put("eras", json!(eras(subject)));
@@ -51,6 +53,20 @@ pub(in crate::publish) fn tile(subject: &Subject, settings: &Publishing) -> Resu
     put("snippets", json!(snippets::of(subject)));
     put("links", json!({ "collection": "collection.json", "store": subject.store.url }));
     render("tile.html", path, &context)
+}
+
+/// The picture, and why there is none.
+fn picture(subject: &Subject, preview: &Preview) -> (Value, &'static str) {
+    match preview {
+        Preview::Lacks(lack) => (Value::Null, lack.told()),
+        Preview::Made(picture) => {
+            let date = rfc3339_ms(picture.time_ms);
+            let day = date.get(..10).unwrap_or_default();
+            let alt = format!("Tile {} in true colour, seen on {day}", subject.tile);
+            let (width, height) = (picture.width, picture.height);
+            (json!({ "href": "preview.jpg", "date": date, "alt": alt, "width": width, "height": height }), "")
+        }
+    }
 }
 
 fn place(subject: &Subject) -> Value {

@@ -16,13 +16,14 @@ use crate::publish::settings::Publishing;
 use crate::publish::subject::Subject;
 use crate::report::rfc3339_ms;
 
+/// The picture of a store, and its media type.
+const PREVIEW: &str = "preview.jpg";
+const PICTURE: &str = "image/jpeg";
+
 /// Pages and pictures of a store that its collection links to where they are published beside it: name, relation, media
 /// type and title.
-const BESIDE: [(&str, &str, &str, &str); 3] = [
-    ("index.html", "about", "text/html", "Page of the store"),
-    ("preview.png", "preview", "image/png", "Preview"),
-    ("preview.jpg", "preview", "image/jpeg", "Preview"),
-];
+const BESIDE: [(&str, &str, &str, &str); 2] =
+    [("index.html", "about", "text/html", "Page of the store"), (PREVIEW, "preview", PICTURE, "Preview")];
 
 /// What the collections of a store and of its states share.
 pub(super) struct Frame<'a> {
@@ -155,6 +156,13 @@ pub(crate) fn collection(subject: &Subject, settings: &Publishing, beside: &[Str
     let groups = Assets { subject, store: &frame.store, sources: &frame.sources, own: &frame.own };
     assets.extend(groups.all());
     assets.extend(frame.source_assets());
+    let preview = format!("{id}/{PREVIEW}");
+    if beside.contains(&preview) {
+        let href = format!("{}{preview}", settings.base_url);
+        let roles = ["thumbnail", "overview"];
+        let asset = json!({ "href": href, "type": PICTURE, "title": "One date in true colour", "roles": roles });
+        assets.insert("thumbnail".into(), asset);
+    }
     let mut document = frame.document(id, &title, &description(subject), interval(times(subject)));
     document.insert("summaries".into(), summaries(subject).into());
     document.insert("icechunk:snapshot".into(), subject.info.last_commit.snapshot.as_str().into());

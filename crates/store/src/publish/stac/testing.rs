@@ -38,6 +38,7 @@ pub(in crate::publish) fn settings() -> Publishing {
         publisher: Some(Publisher { name: "Institute".to_owned(), url: Some("https://example.org/".to_owned()) }),
         source: None,
         background: None,
+        preview: true,
         prune: false,
         look: false,
         run: "run".to_owned(),
@@ -79,7 +80,7 @@ pub(super) fn subject() -> Subject {
             vec!["B02_10m", "B8A_20m", "MSK_CLDPRB_20m"],
         ),
     ];
-    of(products.into_iter().map(|(name, offset, rasters)| product(name, offset, &rasters)).collect())
+    of(products.into_iter().map(|(name, offset, rasters)| product(name, offset, Some(12.5), &rasters)).collect())
 }
 
 /// A store without products.
@@ -162,14 +163,20 @@ fn of(products: Vec<ProductRecord>) -> Subject {
     }
 }
 
-fn product(name: &str, add_offset: i32, rasters: &[&str]) -> ProductRecord {
+/// The state of a store of products: name, radiometric offset, cloud cover and rasters of each.
+pub(in crate::publish) fn state_of(products: &[(&str, i32, Option<f64>, &[&str])]) -> StoreState {
+    let products = products.iter().map(|(name, offset, cover, rasters)| product(name, *offset, *cover, rasters));
+    state(planned(products.collect(), "33TVN".parse().unwrap()))
+}
+
+fn product(name: &str, add_offset: i32, cloud_cover: Option<f64>, rasters: &[&str]) -> ProductRecord {
     let id: s2ice_manifest::product::ProductId = name.parse().unwrap();
     let metadata = ProductMetadata {
         sensing_time_us: id.datatake_start().timestamp_micros() + 24_123,
         datastrip_id: None,
         add_offset,
         quantification: 10_000.0,
-        cloud_cover: Some(12.5),
+        cloud_cover,
         source: MetadataSource::Product,
     };
     let angles = [(AngleArray::Sun, AnglePlacement::New(Arc::from([1])))];

@@ -57,12 +57,16 @@ fn nothing_of_the_publishers_machine_is_told() {
 
 #[test]
 fn pages_are_linked_where_they_are() {
-    let beside = ["33TVN-L2A/index.html".to_owned(), "33TVN-L2A/preview.png".to_owned()];
+    let beside = ["33TVN-L2A/index.html".to_owned(), "33TVN-L2A/preview.jpg".to_owned()];
     let document = collection(&subject(), &settings(), &beside);
     let links = document["links"].as_array().unwrap();
     let href = |rel: &str| links.iter().find(|link| link["rel"] == rel).map(|link| link["href"].clone());
     assert_eq!(href("about").unwrap(), "https://tiles.example.org/33TVN-L2A/index.html");
-    assert_eq!(href("preview").unwrap(), "https://tiles.example.org/33TVN-L2A/preview.png");
+    assert_eq!(href("preview").unwrap(), "https://tiles.example.org/33TVN-L2A/preview.jpg");
+    assert_eq!(document["assets"]["thumbnail"]["href"], href("preview").unwrap());
+    assert_eq!(document["assets"]["thumbnail"]["roles"][0], "thumbnail");
+    let without = collection(&subject(), &settings(), &beside[..1]);
+    assert!(!without.to_string().contains("preview"));
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! What the pictures of one publication may ask of sources.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Pictures made at a time; each has one request under way.
+const AT_ONCE: usize = 2;
+
+/// Bytes read for all pictures of a publication: several hundred, after which the next publication goes on.
+const BYTES: u64 = 4 << 30;
+
+/// A place that so many stores in a row got no answer from is left alone.
+const FAILURES: u32 = 4;
+
+/// What is left of it.
+pub(in crate::publish) struct Limits {
+    permits: Semaphore,
+    left: AtomicU64,
+    /// For each place, how often in a row it gave no answer, and what it said last.
+    failures: Mutex<BTreeMap<String, (u32, String)>>,
+}
+
+impl Limits {
+    /// Those of one publication.
+    pub(in crate::publish) fn new() -> Self {
+        Self { permits: Semaphore::new(AT_ONCE), left: AtomicU64::new(BYTES), failures: Mutex::default() }
+    }
+
+    /// Waits for its turn; nobody closes the semaphore.
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.acquire().await.ok()
+    }
+
+    /// Takes bytes; false where not so many are left.
+    pub(super) fn take(&self, bytes: u64) -> bool {
+        let taken = |left: u64| left.checked_sub(bytes);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    /// Why a place is left alone.
+    pub(super) fn left_alone(&self, place: &str) -> Option<String> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(place).filter(|(count, _)| *count >= FAILURES).map(|(_, reason)| reason.clone())
+    }
+
+    /// Notes whether a place answered, or why it did not.
+    pub(super) fn note(&self, place: &str, silence: Option<String>) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match silence {
+            None => drop(failures.remove(place)),
+            Some(reason) => {
+                let entry = failures.entry(place.to_owned()).or_default();
+                *entry = (entry.0.saturating_add(1), reason);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_answers_nobody_is_left_alone() {
+        let limits = Limits::new();
+        for place in ["a", "b"].into_iter().cycle().take(6) {
+            assert_eq!(limits.left_alone(place), None);
+            limits.note(place, Some("gone".to_owned()));
+        }
+        limits.note("b", None);
+        for place in ["a", "b"] {
+            limits.note(place, Some("still gone".to_owned()));
+        }
+        assert_eq!(limits.left_alone("a").as_deref(), Some("still gone"));
+        assert_eq!(limits.left_alone("b"), None);
+    }
+
+    #[test]
+    fn bytes_run_out() {
+        let limits = Limits::new();
+        assert!(!limits.take(BYTES + 1));
+        assert!(limits.take(BYTES));
+        assert!(!limits.take(1));
+    }
+}
