@@ -118,6 +118,32 @@ def test_a_picture_is_what_its_rasters_are(gallery: Gallery, day: str, offset: f
     assert not [text for text in states if "preview" in text]
 
 
+def test_of_large_rasters_the_beginnings_are_read(
+    s2ice: Command, make_samples: Callable[..., Any], tmp_path: Path
+) -> None:
+    """As GDAL's overviews of the files are, by the first percents of their bytes."""
+    made = make_samples("--dates", "1", "--assets", "B02_10m,B03_10m,B04_10m")
+    archive = Archive(tmp_path / "archive", made.root)
+    archive.adopt(made.root)
+    with hosts.serve(archive.root) as (host,):
+        gallery = Gallery(s2ice, Living(s2ice, archive, tmp_path / "stores"), host, tmp_path / "public")
+        gallery.build()
+        assert gallery.publish()["without_preview"] == []
+        assert len(host.requests) <= 3 * 121 * 1.2
+    with rasterio.open(gallery.picture) as file:
+        shown = file.read().astype(float)
+    files = archive.products[gallery.product("20240501")].files(archive.root)
+    for band, name in zip(shown, ("B04", "B03", "B02"), strict=True):
+        (path,) = [path for path in files if f"_{name}_10m" in path.name]
+        with rasterio.open(path) as raster:
+            levels = raster.overviews(1)
+        with rasterio.open(path, OVERVIEW_LEVEL=levels.index(10_980 // band.shape[0] + 1)) as raster:
+            numbers = raster.read(1).astype(float)
+        assert numbers.shape == band.shape
+        expected = np.where(numbers > 0, np.clip((numbers * 0.0001 - 0.1) * 3.5, 0, 1) * 255, NODATA)
+        assert np.abs(band - expected).mean() < 3
+
+
 def test_a_picture_stays_while_its_product_does(gallery: Gallery) -> None:
     gallery.build(gallery.product("20240506"))
     gallery.publish()

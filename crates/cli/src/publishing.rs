@@ -39,7 +39,7 @@ pub struct PublishTable {
     pub map_attribution: Option<String>,
     /// Deepest zoom that it has [default: 18].
     pub map_max_zoom: Option<u8>,
-    /// Make a picture of each store whose products have B04, B03 and B02 at 60 m; its bands are read for it [default: true].
+    /// Make a picture of each store whose products have B04, B03 and B02; its bands are read for it [default: true].
     pub preview: Option<bool>,
     /// Take stores that are not among those of the file, or not named, out of the publication.
     pub prune: bool,

@@ -47,7 +47,7 @@ pub struct PublishArgs {
     /// Deepest zoom that it has [default: 18].
     #[arg(long, value_name = "N", requires = "map_tiles")]
     pub map_max_zoom: Option<u8>,
-    /// Make no pictures of stores, for which the bands B04, B03 and B02 of one product at 60 m are read.
+    /// Make no pictures of stores, for which the bands B04, B03 and B02 of one product are read.
     #[arg(long)]
     #[serde(rename = "preview", skip_serializing_if = "Not::not", serialize_with = "no")]
     pub no_preview: bool,
