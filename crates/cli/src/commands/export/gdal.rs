@@ -1,7 +1,6 @@
 //! `s2ice export gdal`.
 
 use s2ice_store::export;
-pub(super) use s2ice_store::export::gdal::LeftOut;
 
 use super::{GdalPart, open, report, tell};
 use crate::args::{GdalExportArgs, Global};
@@ -18,7 +17,7 @@ pub async fn run(args: GdalExportArgs, global: &Global, run: String) -> Result<(
         rasters: written.rasters,
         vrts: written.vrts,
         options: written.options,
-        left_out: written.left_out,
     });
+    report.left_out = written.left_out;
     tell(&report, global)
 }
