@@ -30,16 +30,23 @@ def crates() -> dict[str, Path]:
     return found
 
 
-def runs(code: str, folder: Path) -> str:
-    """What a program says."""
-    source, program = folder / "main.rs", folder / "program"
-    source.write_text(code)
+def compiled(source: Path, folder: Path) -> Path:
+    """The program in a file."""
+    program = folder / source.stem
     libraries = crates()
     assert libraries.keys() == set(CRATES)
     line = ["rustc", "--edition", "2024", "-L", f"dependency={libraries['s2ice_store'].parent / 'deps'}"]
     line += [f"--extern={name}={path}" for name, path in libraries.items()]
     done = subprocess.run([*line, "-o", program, source], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return program
+
+
+def runs(code: str, folder: Path) -> str:
+    """What a program says."""
+    source = folder / "main.rs"
+    source.write_text(code)
+    program = compiled(source, folder)
     ran = subprocess.run([program], check=False, capture_output=True, text=True, cwd=folder, timeout=120)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
