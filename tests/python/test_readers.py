@@ -76,7 +76,7 @@ def what(
     make_samples: Callable[..., Samples],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Path]:
-    """Stores of JPEG 2000 files, of GeoTIFFs and with an era, what is made of them, and what the readers are to find."""
+    """Stores of JPEG 2000 files, of GeoTIFFs and with an era, what is made of them, and what is to be found."""
     folder = tmp_path_factory.mktemp("readers")
     product = Product(folder / "cogs")
     product.add("B09", 60, driver="COG", block=1024, **DEFLATE)
