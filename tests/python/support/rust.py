@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-BUILD = ("cargo", "build", "--workspace", "--all-targets", "--all-features", "--locked", "--message-format=json")
-"""The build of `make test` (CARGO_FLAGS of the Makefile): all in it is fresh, and Cargo tells where it lies."""
+BUILD = ("cargo", "build", "--workspace", "--lib", "--all-features", "--locked", "--message-format=json")
+"""A part of what `make test` builds: all of it is fresh, and Cargo tells where it lies."""
 
 CRATES = ("s2ice_store", "tokio")
 """What the note of the snippet puts into a new package."""
