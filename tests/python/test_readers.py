@@ -97,6 +97,7 @@ def what(
     sources = {sample_store: samples.root, folder / "cog-store": product.root, folder / "eras": folder / "two"}
     for built in sources:
         made = folder / "made" / built.name
+        made.mkdir(parents=True)
         for kind, name in (("kerchunk", "refs.json"), ("kerchunk", "refs.parquet"), ("gdal", "gdal")):
             s2ice("export", kind, built, "-o", made / name, "-q")
     asked = {

@@ -215,8 +215,10 @@ class Sidecars(Opener):
         import rasterio
 
         group, name = path.rsplit("/", 1)
-        first = min(self.made(store).glob(f"gdal/*/{group}.vrt"), default=self.made(store) / "gdal" / group)
-        with rasterio.open(first) as dataset:
+        folder = self.made(store) / "gdal"
+        # The third part of a product's name is its time.
+        times = {path.name.split("_")[2]: path / f"{group}.vrt" for path in folder.glob("S2*")}
+        with rasterio.open(times[min(times)]) as dataset:
             return dataset.read([dataset.descriptions.index(name) + 1])
 
     def steps(self, store: str, path: str) -> int:
