@@ -4,8 +4,8 @@
 use crate::encode::Recipe;
 use crate::real;
 use crate::support::{Model, Source, samples};
-use icechunk::format::manifest::{VirtualChunkLocation, VirtualChunkRef};
 use icechunk::format::format_constants::SpecVersionBin;
+use icechunk::format::manifest::{VirtualChunkLocation, VirtualChunkRef};
 use icechunk::format::{ChunkIndices, Path};
 use icechunk::repository::VersionInfo;
 use icechunk::store::SetVirtualRefsResult;

@@ -13,11 +13,7 @@ pub async fn run(args: GdalExportArgs, global: &Global, run: String) -> Result<(
     let bars = Bars::new(global.shows_progress());
     let written = export::gdal::write(&cube, &selection, &args.output, &bars).await?;
     let mut report = report(&cube, "gdal", args.output.display().to_string(), written.references, run);
-    report.gdal = Some(GdalPart {
-        rasters: written.rasters,
-        vrts: written.vrts,
-        options: written.options,
-    });
+    report.gdal = Some(GdalPart { rasters: written.rasters, vrts: written.vrts, options: written.options });
     report.left_out = written.left_out;
     tell(&report, global)
 }
