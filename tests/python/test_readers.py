@@ -141,8 +141,8 @@ def test_what_is_not_tried_here_says_so() -> None:
     for (row, _), cell in CELLS.items():
         if row in TRIED:
             continue
+        (entry,) = [text for name, text in entries.items() if row.startswith(name)]
         if cell == "untested":
-            (entry,) = [text for name, text in entries.items() if row.startswith(name)]
             assert re.search(r"https://\S+\),\s+read \d{4}-\d\d-\d\d", entry), f"{row}: no source and date"
         else:
             assert re.search(r"by hand with \S+ .*on \d{4}-\d\d-\d\d", entry, re.DOTALL), f"{row}: no version and date"

@@ -109,7 +109,7 @@ pub async fn write(cube: &Cube, selection: &Selection, path: &Path, progress: &d
 /// Writes the raster of an array at a time (milliseconds, both ends included) to a folder, with a VRT of its own.
 ///
 /// # Errors
-/// As [`write`]; [`Error::Request`] where there is no such array, or not just one product at that time.
+/// As [`write()`]; [`Error::Request`] where there is no such array, or not just one product at that time.
 pub async fn one(cube: &Cube, array: &str, (first, last): (i64, i64), path: &Path) -> Result<One> {
     let export = Export::of(cube)?;
     let wanted = array.trim_matches('/');
