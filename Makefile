@@ -80,7 +80,7 @@ schemas-check: build ## Schemas and tables are those of the code.
 	@tests/tools/check_schemas.sh
 
 docs: build      ## The documentation site, with that of the crates, in target/site.
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --lib --all-features --no-deps --locked
 	$(PY) docs/site/build.py target/site --bin $${CARGO_TARGET_DIR:-target}/debug/s2ice --rustdoc $${CARGO_TARGET_DIR:-target}/doc
 
 site: build      ## The site without the crates: warnings are failures, every link leads somewhere.

@@ -33,3 +33,5 @@ autodoc_member_order = "bysource"
 default_role = "py:obj"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+# What is copied as it is: rustdoc brings licences in Markdown.
+exclude_patterns = ["extra"]

@@ -17,7 +17,7 @@ import icechunk
 import numpy as np
 import pytest
 
-from support import s3
+from support import rust, s3
 from support.command import LOGGED
 from support.publications import ID
 
@@ -135,6 +135,19 @@ def test_a_store_in_the_place_of_the_copy_stays(public: Public) -> None:
     assert {path: state for path, state in public.files().items() if path.startswith(ID)} == before
 
 
+def test_stores_of_the_first_format_are_not_copied(public: Public, tmp_path: Path) -> None:
+    archive = public.living.archive
+    archive.index(tmp_path / "old.parquet", list(archive.products))
+    store = tmp_path / "first"
+    place = ("--source", archive.root, "--store", store, "--spec", "1")
+    public.s2ice("build", "--tile", "33TVN", "--index", tmp_path / "old.parquet", *place, "-q")
+    line = public.line()
+    line[1] = store
+    sentence = public.s2ice(*line, code=2).sentence
+    assert "build it anew in another folder with --spec 2, or with --spec 1 in a bucket" in sentence
+    assert not (public.place / ID / "store").exists()
+
+
 def test_things_in_the_place_of_the_copy_stay(public: Public) -> None:
     place = public.place / ID / "store"
     place.mkdir(parents=True)
@@ -165,8 +178,9 @@ def runs(code: str, tmp_path: Path) -> str:
 def test_snippets_run_as_they_stand(public: Public, tmp_path: Path) -> None:
     public.publish()
     tile = snippets(public, f"{ID}/index.html")
-    assert tile.keys() == {"open-python", "open-shell", "open-pin"}
+    assert tile.keys() == {"open-python", "open-rust", "open-shell", "open-pin"}
     mean = float(runs(tile["open-python"], tmp_path).strip("[]\n "))
+    assert float(rust.runs(tile["open-rust"], tmp_path)) == pytest.approx(mean, abs=1e-6)
     cube = public.cube()
     x, y = 399_960 + 54_900, 5_300_040 - 54_900
     box = cube.b01.sel(time="2024-06-06", x=slice(x - 3000, x + 3000), y=slice(y + 3000, y - 3000))

@@ -52,7 +52,7 @@ impl StoreClock {
         }
     }
 
-    /// Tells a reader that its host is more than [`TOLERANCE`] off.
+    /// Tells a reader that its host is more than `TOLERANCE` off.
     pub fn warn(&self, url: &SourceUrl) {
         if let Some(differs) = self.difference() {
             tracing::warn!("the clock of this host is {differs} that of {url}: set it right (NTP)");

@@ -300,7 +300,11 @@ async fn storage(
     }
 }
 
-fn s3_credentials(options: &SourceOptions, effective: &Effective) -> std::result::Result<S3Credentials, String> {
+/// What a bucket is reached with; one sentence where that cannot be told.
+pub(crate) fn s3_credentials(
+    options: &SourceOptions,
+    effective: &Effective,
+) -> std::result::Result<S3Credentials, String> {
     if effective.anonymous {
         return Ok(S3Credentials::Anonymous);
     }

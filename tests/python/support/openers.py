@@ -1,13 +1,14 @@
 """Ways of other programs to a store, each tried in a process of its own: `python openers.py READER WHAT`.
 
 Prints for each question of docs/readers.md null where the answer is yes, else what went wrong. WHAT is a JSON file of
-stores and of what is true of them.
+stores, of what was made of them, and of what is true of them.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
 BAND = "measurements/reflectance/r60m/b09"
 ANGLES = "conditions/geometry/mean_sun_angles"
 WINDOW = (0, slice(1000, 1060), slice(1000, 1060))
+"""The reader's first time, and a part of the rows and columns."""
 
 
 class Opener:
     """The package's own."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self.asked = asked
+
+    def made(self, store: str) -> Path:
+        """The folder with what the command made of a store."""
+        return Path(self.asked["made"]) / Path(store).name
 
     def arrays(self, store: str) -> set[str]:
         import s2ice
@@ -75,7 +84,8 @@ class Icechunk(Opener):
 class WithoutPackage(Icechunk):
     """The same where nobody installed `s2ice`: nothing announces its codecs."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: dict[str, Any]) -> None:
+        super().__init__(asked)
         found = importlib.metadata.entry_points
 
         def foreign(**parameters: Any) -> Any:
@@ -120,8 +130,156 @@ class Gdal(Opener):
         return len(self.read(store, path))
 
 
+class Engine(Opener):
+    """xarray, by the engine `s2ice`."""
+
+    def arrays(self, store: str) -> set[str]:
+        import xarray as xr
+
+        leaves = xr.open_datatree(store, engine="s2ice").leaves
+        return {f"{leaf.path}/{name}".strip("/") for leaf in leaves for name in leaf.data_vars}
+
+    def group(self, store: str, group: str, **options: Any) -> Any:
+        import xarray as xr
+
+        return xr.open_dataset(store, engine="s2ice", group=group, **options)
+
+
+class Xpystac(Opener):
+    """xarray, by an asset of the catalogue that `s2ice publish` wrote."""
+
+    def collection(self, store: str) -> Any:
+        import pystac
+
+        return pystac.Collection.from_file(f"{self.asked['address']}/{Path(store).name}/33TVN-L2A/collection.json")
+
+    def arrays(self, store: str) -> set[str]:
+        collection = self.collection(store)
+        (link,) = collection.get_links("store")
+        return {
+            f"{asset.href}/{band['name']}".removeprefix(link.href)
+            for asset in collection.assets.values()
+            for band in asset.extra_fields.get("bands", [])
+        }
+
+    def group(self, store: str, group: str, **options: Any) -> Any:
+        import xarray as xr
+
+        asset = self.collection(store).assets[group.replace("/", "-")]
+        # Its release 0.5.0 fails at media types with a parameter.
+        asset.media_type = "application/vnd.zarr"
+        return xr.open_dataset(asset, eras=None, **options)
+
+
+class Kerchunk(Opener):
+    """xarray, by fsspec's reference file system."""
+
+    file = "refs.json"
+
+    def options(self, store: str) -> dict[str, Any]:
+        references = {"fo": str(self.made(store) / self.file), "remote_protocol": "file"}
+        return {"engine": "zarr", "chunks": None, "storage_options": references}
+
+    def arrays(self, store: str) -> set[str]:
+        import xarray as xr
+
+        tree = xr.open_datatree("reference://", **self.options(store))
+        return {f"{leaf.path}/{name}".strip("/") for leaf in tree.leaves for name in leaf.data_vars}
+
+    def group(self, store: str, group: str, **options: Any) -> Any:
+        import xarray as xr
+
+        return xr.open_dataset("reference://", group=group, **self.options(store), **options)
+
+
+class KerchunkParquet(Kerchunk):
+    """The same in Parquet."""
+
+    file = "refs.parquet"
+
+
+class Sidecars(Opener):
+    """rasterio, by the VRTs of `s2ice export gdal`."""
+
+    def arrays(self, store: str) -> set[str]:
+        import rasterio
+
+        found = set()
+        for path in self.made(store).glob("gdal/*/**/*.vrt"):
+            with rasterio.open(path) as dataset:
+                group = Path(*path.relative_to(self.made(store)).with_suffix("").parts[2:])
+                found |= {f"{group}/{name}" for name in dataset.descriptions}
+        return found
+
+    def read(self, store: str, path: str) -> Any:
+        import rasterio
+
+        group, name = path.rsplit("/", 1)
+        folder = self.made(store) / "gdal"
+        # The third part of a product's name is its time.
+        times = {path.name.split("_")[2]: path / f"{group}.vrt" for path in folder.glob("S2*")}
+        with rasterio.open(times[min(times)]) as dataset:
+            return dataset.read([dataset.descriptions.index(name) + 1])
+
+    def steps(self, store: str, path: str) -> int:
+        return len(self.read(store, path))
+
+
+class RasterioPath(Opener):
+    """rasterio, by `s2ice.rasterio_path`."""
+
+    def arrays(self, store: str) -> set[str]:
+        return set(self.read(store, "/"))
+
+    def read(self, store: str, path: str) -> Any:
+        import rasterio
+
+        import s2ice
+
+        times = s2ice.open(store, BAND.rsplit("/", 1)[0]).time
+        with rasterio.open(s2ice.rasterio_path(store, path, times[0])) as dataset:
+            return dataset.read()
+
+    def steps(self, store: str, path: str) -> int:
+        return len(self.read(store, path))
+
+
+class Zarrs(Opener):
+    """zarrs, by a program in Rust."""
+
+    def run(self, store: str, *line: str) -> list[str]:
+        command = [self.asked["zarrs"], store, self.asked["sources"][store], *line]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(done.stderr)
+        return done.stdout.splitlines()
+
+    def arrays(self, store: str) -> set[str]:
+        return {path.strip("/") for path in self.run(store)}
+
+    def read(self, store: str, path: str) -> Any:
+        kind = "f32" if path == ANGLES else "u16"
+        window = [f"{part.start}:{part.stop}" for part in WINDOW[1:]] if path == BAND else []
+        shape, values = map(json.loads, self.run(store, kind, f"/{path}", "0:1", *window))
+        shape = [1, *(part.stop - part.start for part in WINDOW[1:])] if window else [1, *shape[1:]]
+        found = np.array(values, kind.replace("u16", "u2").replace("f32", "f4")).reshape(shape)
+        # What was read is the window itself.
+        return {WINDOW: found[0]} if window else found
+
+    def steps(self, store: str, path: str) -> int:
+        shape, _ = self.run(store, "u16", f"/{path}", "0:1", "0:1", "0:1")
+        return int(json.loads(shape)[0])
+
+
 READERS: dict[str, type[Opener]] = {
     "s2ice.open": Opener,
+    "engine": Engine,
+    "xpystac": Xpystac,
+    "kerchunk JSON": Kerchunk,
+    "kerchunk Parquet": KerchunkParquet,
+    "sidecars": Sidecars,
+    "rasterio_path": RasterioPath,
+    "zarrs": Zarrs,
     "icechunk": Icechunk,
     "icechunk without the package": WithoutPackage,
     "zarr": Zarr,
@@ -146,7 +304,7 @@ def all_steps(found: int, expected: int) -> None:
 
 def main(name: str, what: Path) -> dict[str, str | None]:
     asked = json.loads(what.read_text())
-    reader = READERS[name]()
+    reader = READERS[name](asked)
     band, tiff = np.load(asked["jpeg2000_truth"]), np.load(asked["geotiff_truth"])
     angles = np.array(asked["angles_truth"], "f4")
     questions = {

@@ -135,15 +135,16 @@ def open_tile(store: str) -> list[Context]:
         'clear = r10m.sel(time=r10m.cloud_cover < 20)\nclear.b04.sel(time="2025-07").mean("time").load()\n'
     )
     rust = (
-        f'let store = s2ice_store::open("{store}").await?;\n'
-        'let array = zarrs::array::Array::async_open(store, "/measurements/reflectance/r10m/b04").await?;\n'
+        f'let store = ("{store}", SourceOptions::default());\n'
+        'let array = Array::async_open(open(store, sources).await?, "/measurements/reflectance/r10m/b04").await?;\n'
     )
+    crate = "cargo add s2ice-store --git https://github.com/s2ice/s2ice --features zarrs"
     return [
         snippet(
             "python", "Python", python, "pip install s2ice; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are yours."
         ),
         snippet("shell", "Shell", f"s2ice info {store}\n"),
-        snippet("rust", "Rust", rust),
+        snippet("rust", "Rust", rust, f"{crate} && cargo add tokio --features macros,rt-multi-thread"),
     ]
 
 

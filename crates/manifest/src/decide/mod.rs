@@ -2,12 +2,12 @@
 //!
 //! One pure function of candidates, holdings and policy. Its rules stand in files of their own, in their order:
 //!
-//! 1. [`admissible`]: what has no admissible raster competes with nothing;
-//! 2. [`copies`]: the best copy of each quantity, among the admissible ones only;
-//! 3. [`acquisition`]: which products are processings of one acquisition;
-//! 4. [`processing`]: which of these counts; none takes the place of one that has more;
-//! 5. [`radiometry`]: which offset and scale is the main tree's; each other one is an era;
-//! 6. [`profiles`]: which header profile comes first in an array; each further one is in an era;
+//! 1. `admissible`: what has no admissible raster competes with nothing;
+//! 2. `copies`: the best copy of each quantity, among the admissible ones only;
+//! 3. `acquisition`: which products are processings of one acquisition;
+//! 4. `processing`: which of these counts; none takes the place of one that has more;
+//! 5. `radiometry`: which offset and scale is the main tree's; each other one is an era;
+//! 6. `profiles`: which header profile comes first in an array; each further one is in an era;
 //! 7. [`leaving`]: what stands leaves only for a reason that a rule names.
 //!
 //! What 5 and 6 refuse is not admissible either, so it is taken out and the choice is made again: nothing ever gives way to

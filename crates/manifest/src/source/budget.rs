@@ -4,7 +4,7 @@
 //! A [`Ledger`] holds one [`Budget`] per origin (scheme, host, port). Whoever shares the ledger shares the budgets:
 //! all sources of one process that lie on one host, and the catalogue's client. Requests enter a budget one by one, at
 //! the place where they really go out, so that repeated attempts count as well. A host that does not answer is left alone
-//! for a while by all of them ([`Circuit`]).
+//! for a while by all of them (`Circuit`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

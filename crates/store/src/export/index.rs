@@ -12,25 +12,13 @@ use s2ice_manifest::source::index_writer::write_index;
 use s2ice_manifest::source::jp2_walk::NODATA_BYTES;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::tlm::{IndexEntry, IndexRow, TileIndex};
-use serde::Serialize;
 
-use super::{Cube, HeldReference, Raster, Selection};
+use super::{Cube, HeldReference, LeftOut, Raster, Selection};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 
 /// Bytes of the EOC marker, with which a codestream ends.
 const EOC: u64 = 2;
-
-/// A raster that the index does not have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct LeftOut {
-    /// Product name.
-    pub product: String,
-    /// Which raster of it.
-    pub raster: String,
-    /// Why.
-    pub reason: String,
-}
 
 /// What was written.
 #[derive(Debug, Clone, Default)]
@@ -79,11 +67,7 @@ pub async fn write(
                 rows.push(row);
                 written.references += held.len() as u64;
             }
-            Err(reason) => written.left_out.push(LeftOut {
-                product: raster.step.id.to_string(),
-                raster: raster.asset.name(),
-                reason,
-            }),
+            Err(reason) => written.left_out.push(LeftOut::of(raster, reason)),
         }
     }
     progress.end();
@@ -94,8 +78,7 @@ pub async fn write(
         return Err(Error::Request(format!("{reason}: choose one of its containers, --container {names}")));
     }
     if rows.is_empty() {
-        let first =
-            written.left_out.first().map(|left| format!(" ({} of {}: {})", left.raster, left.product, left.reason));
+        let first = written.left_out.first().map(|left| format!(" ({left})"));
         return Err(Error::Request(format!(
             "{} tells no raster of the selection well enough for an index{}",
             cube.url,

@@ -4,8 +4,10 @@ mod cube;
 pub mod gdal;
 pub mod index;
 pub mod kerchunk;
+mod left_out;
 pub mod manifest;
 
 pub use cube::{Cube, Raster, Selection};
+pub use left_out::LeftOut;
 
 pub use crate::held::HeldReference;

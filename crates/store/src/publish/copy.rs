@@ -67,8 +67,8 @@ pub async fn copy(
     let stamp = own_stamp(&original.view, from.url())?;
     let Some(info) = &original.head.info else {
         return Err(Error::Request(format!(
-            "{} is of Icechunk's first format, in which a copy cannot change as a whole: build it with --spec 2, or publish \
-             it where it is",
+            "{} is of Icechunk's first format, in which a copy cannot change as a whole: build it anew in another folder \
+             with --spec 2, or with --spec 1 in a bucket, where it is published as it lies",
             from.url()
         )));
     };

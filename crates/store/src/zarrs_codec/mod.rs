@@ -5,21 +5,23 @@
 //! is decoded. The codec reads only.
 //!
 //! ```no_run
-//! # async fn read(session: icechunk::session::Session) -> Result<(), Box<dyn std::error::Error>> {
-//! use s2ice_store::zarrs_codec::WholeValues;
-//! use std::sync::Arc;
-//! use zarrs::array::Array;
-//! use zarrs_icechunk::AsyncIcechunkStore;
+//! use s2ice_store::zarrs_codec::{SourceOptions, open, zarrs::array::Array};
 //!
-//! let store = Arc::new(WholeValues::new(AsyncIcechunkStore::new(session)));
+//! # async fn read() -> Result<(), Box<dyn std::error::Error>> {
+//! let place = SourceOptions::default;
+//! let source = ("archive", "https://archive.example.org/", place());
+//! let store = open(("https://tiles.example.org/33TVN-L2A/store/", place()), [source]).await?;
 //! let array = Array::async_open(store, "/measurements/reflectance/r10m/b04").await?;
 //! let pixels: Vec<u16> = array.async_retrieve_array_subset(&[0..1, 2000..2100, 3000..3100]).await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A session of one's own is wrapped in [`WholeValues`].
 
 mod differencing;
 mod fit;
+mod open;
 mod partial;
 mod whole;
 
@@ -42,7 +44,11 @@ use fit::{Misfit, check, fill_sample};
 use partial::PartialDecoder;
 
 pub use differencing::HorizontalDifferencing;
+pub use open::open;
+pub use s2ice_manifest::source::location::SourceOptions;
 pub use whole::WholeValues;
+/// In the version that the codecs are registered with.
+pub use zarrs;
 
 /// Decodes the chunks of one array, each a JPEG 2000 tile.
 ///

@@ -4,14 +4,15 @@
 use crate::encode::Recipe;
 use crate::real;
 use crate::support::{Model, Source, samples};
+use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::manifest::{VirtualChunkLocation, VirtualChunkRef};
 use icechunk::format::{ChunkIndices, Path};
 use icechunk::repository::VersionInfo;
 use icechunk::store::SetVirtualRefsResult;
 use icechunk::virtual_chunks::VirtualChunkContainer;
-use icechunk::{ObjectStoreConfig, Repository, Store, new_in_memory_storage};
+use icechunk::{ObjectStoreConfig, Repository, Store, new_in_memory_storage, new_local_filesystem_storage};
 use s2ice_store::config;
-use s2ice_store::zarrs_codec::WholeValues;
+use s2ice_store::zarrs_codec::{self, SourceOptions, WholeValues};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::RwLock;
@@ -112,4 +113,27 @@ async fn real_files() {
             real::check_tile(&file, &source, tile, &chunk.into_fixed().unwrap());
         }
     }
+}
+
+/// What opens is tried by tests/python/test_readers.py.
+#[tokio::test]
+async fn what_cannot_be_opened_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let refused = async |name: &str| {
+        let source = (name, "https://archive.example.org/", SourceOptions::default());
+        let opened = zarrs_codec::open((path.to_str().unwrap(), SourceOptions::default()), [source]).await;
+        opened.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert!(refused(NAME).await.contains("there is no store"));
+    let http = ObjectStoreConfig::Http(icechunk::config::HttpConfig { opts: HashMap::new(), headers: HashMap::new() });
+    let container = VirtualChunkContainer::new_named(NAME.to_owned(), "https://a.example/".to_owned(), http).unwrap();
+    Repository::create(new_local_filesystem_storage(&path).await.unwrap())
+        .spec_version(SpecVersionBin::V1)
+        .config(config::repository(container).unwrap())
+        .execute()
+        .await
+        .unwrap();
+    assert!(refused("other").await.ends_with("has no source \"other\"; it has archive"));
+    assert!(refused(NAME).await.contains("cannot be held to https://archive.example.org/"));
 }

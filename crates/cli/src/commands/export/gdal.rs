@@ -1,7 +1,6 @@
 //! `s2ice export gdal`.
 
 use s2ice_store::export;
-pub(super) use s2ice_store::export::gdal::LeftOut;
 
 use super::{GdalPart, open, report, tell};
 use crate::args::{GdalExportArgs, Global};
@@ -14,11 +13,7 @@ pub async fn run(args: GdalExportArgs, global: &Global, run: String) -> Result<(
     let bars = Bars::new(global.shows_progress());
     let written = export::gdal::write(&cube, &selection, &args.output, &bars).await?;
     let mut report = report(&cube, "gdal", args.output.display().to_string(), written.references, run);
-    report.gdal = Some(GdalPart {
-        rasters: written.rasters,
-        vrts: written.vrts,
-        options: written.options,
-        left_out: written.left_out,
-    });
+    report.gdal = Some(GdalPart { rasters: written.rasters, vrts: written.vrts, options: written.options });
+    report.left_out = written.left_out;
     tell(&report, global)
 }

@@ -7,9 +7,8 @@ mod manifest;
 
 use std::collections::BTreeMap;
 
-use s2ice_store::export::index::LeftOut;
 use s2ice_store::export::kerchunk::Remote;
-use s2ice_store::export::{Cube, Selection};
+use s2ice_store::export::{Cube, LeftOut, Selection};
 use s2ice_store::report::REPORT_VERSION;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -56,7 +55,7 @@ pub struct ExportReport {
     /// The places that references lead to, and what fsspec has to be told of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remotes: Vec<Remote>,
-    /// Rasters of which the store cannot tell enough.
+    /// Rasters that this form cannot have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left_out: Vec<LeftOut>,
 }
@@ -70,8 +69,6 @@ struct GdalPart {
     vrts: u64,
     /// Configuration options that GDAL needs for the files of each source, by its prefix; keys are not among them.
     options: BTreeMap<String, BTreeMap<String, String>>,
-    /// Rasters that GDAL cannot be given.
-    left_out: Vec<gdal::LeftOut>,
 }
 
 impl GdalPart {
@@ -80,9 +77,6 @@ impl GdalPart {
         for (source, options) in &self.options {
             let options: Vec<String> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
             out += &format!("to be set for {source}: {}\n", options.join(" "));
-        }
-        for gdal::LeftOut { product, array, reason } in &self.left_out {
-            out += &format!("left out: {product} {array}: {reason}\n");
         }
         out
     }
@@ -144,8 +138,8 @@ fn render(report: &ExportReport) -> String {
         let options = serde_json::Value::from(options.clone());
         out += &format!("  {prefix}: remote_protocol {protocol:?}, remote_options {options}\n");
     }
-    for LeftOut { product, raster, reason } in &report.left_out {
-        out += &format!("  left out: {raster} of {product}: {reason}\n");
+    for left in &report.left_out {
+        out += &format!("  left out: {left}\n");
     }
     out + &report.gdal.as_ref().map(GdalPart::told).unwrap_or_default()
 }

@@ -24,7 +24,7 @@ use self::folder::Folder;
 pub use self::place::Service;
 use self::sidecar::{Blanks, Sidecar, TileRange};
 use self::vrt::Source;
-use super::{Cube, Raster, Selection};
+use super::{Cube, LeftOut, Raster, Selection};
 use crate::error::{Error, Result};
 use crate::layout::eopf::{ArrayKind, array_kind};
 use crate::progress::{Phase, Progress};
@@ -42,17 +42,6 @@ pub struct Written {
     pub options: BTreeMap<String, BTreeMap<String, String>>,
     /// Rasters that were left out.
     pub left_out: Vec<LeftOut>,
-}
-
-/// A raster that cannot be given to GDAL.
-#[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
-pub struct LeftOut {
-    /// Product.
-    pub product: String,
-    /// Path of the array.
-    pub array: String,
-    /// One sentence.
-    pub reason: String,
 }
 
 /// One raster, ready to be opened.
@@ -98,11 +87,7 @@ pub async fn write(cube: &Cube, selection: &Selection, path: &Path, progress: &d
                     written.options.extend(options.filter(|(_, options)| !options.is_empty()));
                     sources.push(export.source(raster, kind, made.file));
                 }
-                Err(reason) => written.left_out.push(LeftOut {
-                    product: product.to_string(),
-                    array: raster.array.path.clone(),
-                    reason,
-                }),
+                Err(reason) => written.left_out.push(LeftOut::of(raster, reason)),
             }
             progress.advance(1);
         }
@@ -115,8 +100,7 @@ pub async fn write(cube: &Cube, selection: &Selection, path: &Path, progress: &d
     }
     progress.end();
     if let (0, Some(first)) = (written.rasters, written.left_out.first()) {
-        let LeftOut { product, array, reason } = first;
-        return Err(Error::Nothing(format!("no raster can be given to GDAL; of {product} {array}: {reason}")));
+        return Err(Error::Nothing(format!("no raster can be given to GDAL, such as {first}")));
     }
     folder.note(&note(&written))?;
     Ok(written)
@@ -125,7 +109,7 @@ pub async fn write(cube: &Cube, selection: &Selection, path: &Path, progress: &d
 /// Writes the raster of an array at a time (milliseconds, both ends included) to a folder, with a VRT of its own.
 ///
 /// # Errors
-/// As [`write`]; [`Error::Request`] where there is no such array, or not just one product at that time.
+/// As [`write()`]; [`Error::Request`] where there is no such array, or not just one product at that time.
 pub async fn one(cube: &Cube, array: &str, (first, last): (i64, i64), path: &Path) -> Result<One> {
     let export = Export::of(cube)?;
     let wanted = array.trim_matches('/');

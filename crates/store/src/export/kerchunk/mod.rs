@@ -106,7 +106,7 @@ pub async fn write(
 /// Writes a reference set of every product, `<product>.json`, each with one time step in each tree that has something of it.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub async fn write_products(cube: &Cube, extent: &Extent, folder: &Path, progress: &dyn Progress) -> Result<Written> {
     let all = steps(cube, &extent.selection);
     let chosen = choose(cube, &extent.selection, &extent.group, &all)?;

@@ -3,6 +3,7 @@
 mod calendar;
 mod front;
 mod refused;
+mod rust;
 mod snippets;
 mod tile;
 mod zone;

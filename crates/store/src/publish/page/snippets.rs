@@ -4,6 +4,7 @@ use chrono::DateTime;
 use s2ice_manifest::grid::{TILE_EDGE_M, TileGeocoding};
 use serde_json::{Value, json};
 
+use super::rust;
 use crate::publish::row::Row;
 use crate::publish::subject::{Reached, Subject};
 
@@ -27,6 +28,8 @@ pub(super) fn of(subject: &Subject) -> Vec<Value> {
             boxed(subject, &array, metres),
         );
         snippets.push(snippet("python", "Python", "pip install s2ice", &code));
+        let program = rust::program(subject, &group, &array, metres);
+        snippets.extend(program.map(|code| snippet("rust", "Rust", rust::NOTE, &code)));
     }
     snippets.push(snippet("shell", "Shell", "", &format!("s2ice info {url}{}", shell_options(&subject.store))));
     snippets
