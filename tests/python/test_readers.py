@@ -51,7 +51,7 @@ WHY_NOT = {
     "gdal": r"RasterioIOError",
     "kerchunk JSON": r"2 times of 4",
     "kerchunk Parquet": r"2 times of 4",
-    "zarrs": r'2 times of 4|name: "zstd"',
+    "zarrs": r"2 times of 4",
     "sidecars": r"1 times of 4|No such file",
     "rasterio_path": r"1 times of 4|RequestError",
 }

@@ -1,4 +1,6 @@
-//! Names of files of a publication that are told in several places.
+//! What is told of files in several places: names, and the fingerprint of bytes.
+
+use sha2::{Digest, Sha256};
 
 /// The catalog of everything.
 pub(super) const CATALOG: &str = "catalog.json";
@@ -8,3 +10,8 @@ pub(super) const TABLE: &str = "tiles.parquet";
 
 /// What the map of the front page draws.
 pub(super) const MAP: &str = "tiles.json";
+
+/// SHA-256 in hexadecimal digits.
+pub(super) fn fingerprint(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::{TryStreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::files::fingerprint;
 use super::place::{Over, Place};
 use super::preview::Preview;
 use super::row::Row;
@@ -179,12 +179,6 @@ impl Ledger {
         Ok(())
     }
 }
-
-/// SHA-256 in hexadecimal digits.
-pub(super) fn fingerprint(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(bytes).ok()
 }

@@ -8,8 +8,8 @@ use s2ice_manifest::source::location::{Source, SourceUrl};
 
 use super::copy::{Copied, copy};
 use super::documents;
-use super::files;
-use super::ledger::{Document, Entry, Ledger, Written, fingerprint};
+use super::files::{self, fingerprint};
+use super::ledger::{Document, Entry, Ledger, Written};
 use super::place::Place;
 use super::preview::{self, Limits, Outcome, Preview, preview};
 use super::report::{PublishReport, Published, WithoutPreview};

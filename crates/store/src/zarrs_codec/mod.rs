@@ -10,7 +10,7 @@
 //! # async fn read() -> Result<(), Box<dyn std::error::Error>> {
 //! let place = SourceOptions::default;
 //! let source = ("archive", "https://archive.example.org/", place());
-//! let store = open(("https://tiles.example.org/33TVN-L2A/store/", place()), [source]).await?;
+//! let store = open(("https://tiles.example.org/33TVN-L2A/store", place()), [source]).await?;
 //! let array = Array::async_open(store, "/measurements/reflectance/r10m/b04").await?;
 //! let pixels: Vec<u16> = array.async_retrieve_array_subset(&[0..1, 2000..2100, 3000..3100]).await?;
 //! # Ok(())

@@ -5,6 +5,7 @@
 
 mod chosen;
 mod colour;
+mod file;
 mod limits;
 mod mean;
 mod overview;
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 use self::chosen::{BANDS, Chosen, chosen};
 pub(super) use self::limits::Limits;
 use self::read::{Unread, band};
-use super::ledger::fingerprint;
+use super::files::fingerprint;
 use crate::export::{Cube, Raster};
 use crate::state::StoreState;
 use crate::target::Target;

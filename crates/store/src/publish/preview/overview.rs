@@ -8,8 +8,8 @@ use futures::{StreamExt, TryStreamExt};
 use s2ice_jpeg2000::{MainHeader, Scan, prefix_lengths_from_head, reduced_size};
 use s2ice_manifest::source::location::Source;
 
+use super::file::{File, Trouble};
 use super::limits::Limits;
-use super::read::{File, Trouble};
 use crate::held::HeldReference;
 
 /// Longer side of a picture at least, pixels, where its raster has as many.

@@ -4,15 +4,15 @@ use bytes::Bytes;
 use s2ice_jpeg2000::{CodecConfig, MainHeader, TileCodec, reduced_size};
 use s2ice_manifest::encoding::Encoding;
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::source::location::{Fetched, Listed, Source, SourceError, SourceUrl};
+use s2ice_manifest::source::location::{Source, SourceUrl};
 
+use super::file::{File, Trouble};
 use super::limits::Limits;
 use super::mean::Mean;
 use super::overview::{beginnings, reduction};
 use crate::export::{Cube, Raster};
 use crate::held::HeldReference;
 use crate::publish::subject::Reached;
-use crate::reference::is_another_version;
 
 /// Digital number without data.
 const NODATA: u16 = 0;
@@ -100,44 +100,6 @@ fn main_header(profile: &HeaderProfile) -> Result<MainHeader, String> {
     }
 }
 
-/// The file that a raster lies in.
-pub(super) struct File<'a> {
-    /// Full address, for messages.
-    address: &'a str,
-    /// Name in its folder.
-    path: &'a str,
-    pub(super) header: &'a MainHeader,
-}
-
-impl File<'_> {
-    pub(super) fn trouble(&self, reason: &str) -> Trouble {
-        Trouble::File(format!("{}: {reason}", self.address))
-    }
-
-    /// The first bytes of a tile.
-    pub(super) async fn part(&self, source: &Source, held: &HeldReference, length: u64) -> Result<Bytes, Trouble> {
-        let begin = held.reference.offset;
-        let end = begin.checked_add(length).ok_or_else(|| self.trouble("a tile ends beyond any file"))?;
-        let fetched = source.get_range(self.path, begin..end).await?;
-        self.checked(held, &fetched)?;
-        if fetched.bytes.len() as u64 == length {
-            Ok(fetched.bytes)
-        } else {
-            Err(self.trouble("it ends before its tiles do"))
-        }
-    }
-
-    /// Refuses another file than the one that was indexed.
-    fn checked(&self, held: &HeldReference, fetched: &Fetched) -> Result<(), Trouble> {
-        let (etag, last_modified) = (fetched.etag.clone(), fetched.last_modified);
-        let found = Listed { path: self.path.to_owned(), size: fetched.size, etag, last_modified };
-        if is_another_version(&held.reference, &found) {
-            return Err(self.trouble("it is another file than the one that was indexed"));
-        }
-        Ok(())
-    }
-}
-
 /// What to ask a file for, to have all these ranges (offset and length), `most` bytes together: neighbours in one request.
 ///
 /// # Errors
@@ -162,16 +124,6 @@ fn runs(ranges: &[(u64, u64)], most: u64) -> Result<Vec<Run>, String> {
         return Err(format!("its tiles take more than {REQUESTS} requests or {} MB", most >> 20));
     }
     Ok(runs)
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    #[error("{0}")]
-    File(String),
-    #[error("no more may be read")]
-    Spent,
 }
 
 /// What is needed of the tiles of a raster: neighbours in one request where they are small, else the beginning of each.
