@@ -157,7 +157,7 @@ class Xpystac(Opener):
         collection = self.collection(store)
         (link,) = collection.get_links("store")
         return {
-            f"{asset.href}/{band['name']}".removeprefix(link.href)
+            f"{asset.href}/{band['name']}".removeprefix(f"{link.href}/")
             for asset in collection.assets.values()
             for band in asset.extra_fields.get("bands", [])
         }
