@@ -102,7 +102,7 @@ fn of(products: Vec<ProductRecord>) -> Subject {
         account: None,
     };
     let store = Reached {
-        url: "s3://public/33TVN-L2A/".to_owned(),
+        url: "s3://public/33TVN-L2A".to_owned(),
         endpoint: None,
         region: Some("eu-central-1".to_owned()),
         anonymous: true,
