@@ -46,7 +46,7 @@ def build(binaries: Path, index: Path, tile: str, store: Path) -> None:
 
 def publish(binaries: Path, work: Path, stores: list[Path]) -> dict[str, Any]:
     line = [binaries / "s2ice", "publish", *stores, "--out", work / "public", "--base-url", "https://example.org"]
-    return run([str(word) for word in [*line, "--no-look", "-q", "--json"]])
+    return run([str(word) for word in [*line, "--no-look", "--no-preview", "-q", "--json"]])
 
 
 def main() -> None:

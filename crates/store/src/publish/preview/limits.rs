@@ -1,7 +1,7 @@
 //! What the pictures of one publication may ask of sources.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -15,10 +15,14 @@ const BYTES: u64 = 4 << 30;
 /// A place that so many stores in a row got no answer from is left alone.
 const FAILURES: u32 = 4;
 
+/// After so many pictures that were not made, none is tried again of a store that did not change.
+const TRIES: u32 = 64;
+
 /// What is left of it.
 pub(in crate::publish) struct Limits {
     permits: Semaphore,
     left: AtomicU64,
+    failed: AtomicU32,
     /// For each place, how often in a row it gave no answer, and what it said last.
     failures: Mutex<BTreeMap<String, (u32, String)>>,
 }
@@ -26,7 +30,12 @@ pub(in crate::publish) struct Limits {
 impl Limits {
     /// Those of one publication.
     pub(in crate::publish) fn new() -> Self {
-        Self { permits: Semaphore::new(AT_ONCE), left: AtomicU64::new(BYTES), failures: Mutex::default() }
+        Self {
+            permits: Semaphore::new(AT_ONCE),
+            left: AtomicU64::new(BYTES),
+            failed: AtomicU32::new(0),
+            failures: Mutex::default(),
+        }
     }
 
     /// Waits for its turn; nobody closes the semaphore.
@@ -34,10 +43,24 @@ impl Limits {
         self.permits.acquire().await.ok()
     }
 
-    /// Takes bytes; false where not so many are left.
+    /// True where another attempt at what failed before is worth the look at its store.
+    pub(in crate::publish) fn is_hopeful(&self) -> bool {
+        self.left.load(Ordering::Relaxed) > 0 && self.failed.load(Ordering::Relaxed) < TRIES
+    }
+
+    /// Counts a picture that was not made.
+    pub(super) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes bytes; false where not so many are left, and from then on.
     pub(super) fn take(&self, bytes: u64) -> bool {
         let taken = |left: u64| left.checked_sub(bytes);
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+        let is_enough = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok();
+        if !is_enough {
+            self.left.store(0, Ordering::Relaxed);
+        }
+        is_enough
     }
 
     /// Why a place is left alone.
@@ -81,8 +104,20 @@ mod tests {
     #[test]
     fn bytes_run_out() {
         let limits = Limits::new();
+        assert!(limits.take(BYTES - 1));
+        assert!(!limits.take(2));
+        assert!(!limits.take(1), "who gets nothing ends it for all");
+    }
+
+    #[test]
+    fn what_failed_is_not_tried_for_ever() {
+        let limits = Limits::new();
+        (1..TRIES).for_each(|_| limits.failed());
+        assert!(limits.is_hopeful());
+        limits.failed();
+        assert!(!limits.is_hopeful());
+        let limits = Limits::new();
         assert!(!limits.take(BYTES + 1));
-        assert!(limits.take(BYTES));
-        assert!(!limits.take(1));
+        assert!(!limits.is_hopeful(), "the next picture would be too much as well");
     }
 }

@@ -156,7 +156,10 @@ pub(super) async fn preview(store: &Target, state: &StoreState, known: Option<&P
             let picture = Picture { made_of, time_ms, width, height };
             Outcome { preview: Preview::Made(picture), jpeg: Some(bytes), reason: None }
         }
-        Err(Unread::Files(reason)) => Outcome::lacks(Lack::Unread, format!("of {}: {reason}", chosen.product())),
+        Err(Unread::Files(reason)) => {
+            limits.failed();
+            Outcome::lacks(Lack::Unread, format!("of {}: {reason}", chosen.product()))
+        }
         Err(Unread::Spent) => Outcome::lacks(
             Lack::Later,
             "this publication has read as much for previews as it may; the next one goes on",
