@@ -338,15 +338,35 @@ def test_what_cannot_be_written_out(s2ice: Command, mixed: Made, tmp_path: Path)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "notes").write_text("kept")
-    for name in ("x.parquet", "x.json"):
+    for name, code in (("x.parquet", 2), ("x.json", 1)):
         shutil.copytree(mine, tmp_path / name)
-        assert str(tmp_path / name) in refused(output=tmp_path / name, code=1)
+        assert str(tmp_path / name) in refused(output=tmp_path / name, code=code)
         assert (tmp_path / name / "notes").read_text() == "kept"
     (tmp_path / "notes.json").write_text('{"kept": true}')
-    assert "something else than a reference set" in refused(output=tmp_path / "notes.json", code=1)
+    assert "something else than a reference set" in refused(output=tmp_path / "notes.json")
     assert "failed" in refused(output=tmp_path / "no/refs.json", code=1)
     assert "failed" in refused(output=tmp_path / "no/refs.parquet", code=1)
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("form", ["index", "manifest"])
+def test_tables_write_over_their_own_kind_alone(s2ice: Command, mixed: Made, tmp_path: Path, form: str) -> None:
+    table = tmp_path / "table.parquet"
+
+    def refused(*options: object) -> str:
+        return s2ice("export", form, mixed.store, "-o", table, *options, code=2).sentence
+
+    assert "it holds 2020-05-01 to 2024-05-0" in refused("--datetime", "2011-01-01/2012-01-01")
+    assert not table.exists()
+    s2ice("export", "manifest" if form == "index" else "index", mixed.store, "-o", table, "-q")
+    for foreign in (table.read_bytes(), b"kept"):
+        table.write_bytes(foreign)
+        assert f"{table} holds something else than a" in refused()
+        assert table.read_bytes() == foreign
+    table.write_bytes(b"")
+    for _ in range(2):
+        s2ice("export", form, mixed.store, "-o", table, "-q")
+    assert tables.rows(table)
 
 
 def test_a_set_takes_the_place_of_another(s2ice: Command, mixed: Made, tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ def test_bad_input_is_one_sentence(s2ice: Command, sample_store: Path, tmp_path:
     assert [path.name for path in other.iterdir()] == ["mine.txt"]
     assert "is no folder" in s2ice(*export, other / "mine.txt", code=2).sentence
     new = tmp_path / "new"
-    assert "has no raster of these" in s2ice(*export, new, "--datetime", "1999-01-01/1999-02-01", code=1).sentence
+    assert "nothing of" in s2ice(*export, new, "--datetime", "1999-01-01/1999-02-01", code=2).sentence
     assert "no array of level" in s2ice(*export, new, "--arrays", "/nothing", code=2).sentence
     assert "no tag, branch or snapshot" in s2ice(*export, new, "--at", "nothing", code=1).sentence
     assert not new.exists()

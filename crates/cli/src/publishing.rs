@@ -1,11 +1,12 @@
 //! How and where stores are published: the table `[publish]` of a configuration file, and the options of `s2ice publish`.
 
-use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Scheme, SourceOptions, SourceUrl};
 use s2ice_store::publish::{Background, Publisher, Publishing};
 use s2ice_store::tile::without_value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::exit::Failure;
 use crate::{clock, settings};
@@ -55,6 +56,14 @@ pub struct WrongKey {
     pub reason: String,
 }
 
+impl WrongKey {
+    /// The sentence for a command line, where an option is one of several.
+    pub fn of_options(&self) -> String {
+        let Self { key, reason } = self;
+        format!("--{}: {reason}", if key.ends_with("-options") { key.trim_end_matches('s') } else { key })
+    }
+}
+
 impl PublishTable {
     /// What it comes to in a run; nothing is asked.
     ///
@@ -77,25 +86,18 @@ impl PublishTable {
         if !base_url.scheme().is_web() {
             return Err(wrong("base-url")("it is an address that browsers open: https://...".to_owned()));
         }
-        let source = self.source_url.as_deref().map(|text| address("source-url", text)).transpose()?;
+        self.agree()?;
+        let source = self.source_url.as_deref().map(|text| source(text, place.scheme())).transpose();
+        let background = self.map_tiles.as_deref().map(|tiles| self.background(tiles)).transpose();
         let occasion = settings::occasion(run);
-        let background = self.map_tiles.as_ref().map(|tiles| {
-            let has_all = ["{z}", "{x}", "{y}"].iter().all(|part| tiles.contains(part));
-            if !has_all || !(tiles.starts_with("https://") || tiles.starts_with("http://")) {
-                let reason = "it is a web address in which z, x and y stand in braces".to_owned();
-                return Err(wrong("map-tiles")(reason));
-            }
-            let attribution = self.map_attribution.clone().unwrap_or_default();
-            Ok(Background { tiles: tiles.clone(), attribution, max_zoom: self.map_max_zoom.unwrap_or(18).min(24) })
-        });
         Ok(Publishing {
             place,
             options: self.out_options.clone(),
             base_url: base_url.prefix(),
             title: self.title.clone().unwrap_or_else(|| TITLE.to_owned()),
             publisher: self.publisher.clone().map(|name| Publisher { name, url: self.publisher_url.clone() }),
-            source: source.map(|url| (url, self.source_options.clone())),
-            background: background.transpose()?,
+            source: source.map_err(wrong("source-url"))?.map(|url| (url, self.source_options.clone())),
+            background: background.map_err(wrong("map-tiles"))?,
             preview: self.preview.unwrap_or(true),
             prune: self.prune,
             look: !self.no_look,
@@ -104,6 +106,65 @@ impl PublishTable {
             clock: clock::now,
         })
     }
+
+    /// Refuses keys that say nothing, or nothing without another.
+    fn agree(&self) -> Result<(), WrongKey> {
+        let wrong = |key: &'static str, reason: &str| Err(WrongKey { key, reason: reason.to_owned() });
+        for (key, text) in [("title", &self.title), ("publisher", &self.publisher)] {
+            if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+                return wrong(key, "it is empty: give a name, or leave it out");
+            }
+        }
+        let alone = [
+            ("publisher-url", self.publisher_url.is_some(), "publisher", self.publisher.is_some()),
+            (
+                "source-options",
+                self.source_options != SourceOptions::default(),
+                "source-url",
+                self.source_url.is_some(),
+            ),
+            ("map-attribution", self.map_attribution.is_some(), "map-tiles", self.map_tiles.is_some()),
+            ("map-max-zoom", self.map_max_zoom.is_some(), "map-tiles", self.map_tiles.is_some()),
+        ];
+        for (key, is_there, other, has_other) in alone {
+            if is_there && !has_other {
+                return wrong(key, &format!("it says nothing without `{other}`: give both, or neither"));
+            }
+        }
+        if self.publisher_url.as_deref().is_some_and(|text| !is_web(text)) {
+            return wrong("publisher-url", "it is an address that browsers open: https://...");
+        }
+        Ok(())
+    }
+
+    /// What maps show behind the tiles.
+    fn background(&self, tiles: &str) -> Result<Background, String> {
+        const PARTS: [&str; 3] = ["{z}", "{x}", "{y}"];
+        let filled = PARTS.iter().fold(tiles.to_owned(), |text, part| text.replace(part, "0"));
+        if !PARTS.iter().all(|part| tiles.contains(part)) || filled.contains(['{', '}']) || !is_web(&filled) {
+            return Err("it is a web address in which z, x and y stand in braces, and nothing else does".to_owned());
+        }
+        let attribution = self.map_attribution.clone().unwrap_or_default();
+        Ok(Background { tiles: tiles.to_owned(), attribution, max_zoom: self.map_max_zoom.unwrap_or(18).min(24) })
+    }
+}
+
+/// True for an address that browsers open.
+fn is_web(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// Where others reach product files: no folder of this machine, but for a publication that is one, and by its whole address.
+fn source(text: &str, place: Scheme) -> Result<SourceUrl, String> {
+    let url = SourceUrl::parse(text).map_err(|error| error.to_string())?;
+    let is_said = place == Scheme::Local && text.starts_with("file://");
+    if url.scheme() == Scheme::Local && !is_said {
+        return Err(format!(
+            "{text:?} is a folder of this machine, and others follow it: https://..., s3://..., gs://... or az://... (or \
+             file:///..., where `out` is a folder as well)"
+        ));
+    }
+    Ok(url)
 }
 
 /// How to publish: what was given, over the table of a file.

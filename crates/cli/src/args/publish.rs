@@ -32,7 +32,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "NAME")]
     pub publisher: Option<String>,
     /// Home page of who publishes.
-    #[arg(long, value_name = "URL", requires = "publisher")]
+    #[arg(long, value_name = "URL")]
     pub publisher_url: Option<String>,
     /// Where others reach the product files of copied stores, where not at the address that the stores name.
     #[arg(long, value_name = "URL")]
@@ -42,10 +42,10 @@ pub struct PublishArgs {
     #[arg(long, value_name = "URL")]
     pub map_tiles: Option<String>,
     /// What is said of who made it.
-    #[arg(long, value_name = "TEXT", requires = "map_tiles")]
+    #[arg(long, value_name = "TEXT")]
     pub map_attribution: Option<String>,
     /// Deepest zoom that it has [default: 18].
-    #[arg(long, value_name = "N", requires = "map_tiles")]
+    #[arg(long, value_name = "N")]
     pub map_max_zoom: Option<u8>,
     /// Make no pictures of stores, for which the bands B04, B03 and B02 of one product are read.
     #[arg(long)]

@@ -29,9 +29,8 @@ pub async fn run(args: PublishArgs, global: &Global, run: String) -> Result<(), 
         None => None,
     };
     let below = config.as_ref().and_then(|config| config.publish.as_ref());
-    let settings = publishing::table(&args, below)?
-        .publishing(&run)
-        .map_err(|wrong| Failure::usage(format!("--{}: {}", wrong.key, wrong.reason)))?;
+    let settings =
+        publishing::table(&args, below)?.publishing(&run).map_err(|wrong| Failure::usage(wrong.of_options()))?;
     let mut stores = Vec::new();
     for address in addresses {
         stores.push(store(address, &args.store_options).await?);
@@ -70,7 +69,7 @@ fn render(report: &PublishReport) -> String {
         ("stores", number(report.stores as u64)),
         ("described anew", number(report.published.len() as u64)),
         ("as they were", number(report.unchanged)),
-        ("without a preview", number(report.without_preview.len() as u64)),
+        ("with a preview", number(report.previews as u64)),
         ("taken out", number(report.removed.len() as u64)),
         ("files written", format!("{}, {}", number(report.files), text::bytes(report.bytes))),
         (
@@ -82,10 +81,10 @@ fn render(report: &PublishReport) -> String {
     let mut out = format!("{}\n{}", report.url, text::table(&rows, &[]));
     let without = &report.without_preview;
     for WithoutPreview { id, reason } in without.iter().take(LISTED) {
-        out += &format!("\n{id} has no preview: {reason}");
+        out += &format!("{id} has no preview: {reason}\n");
     }
     if without.len() > LISTED {
-        out += &format!("\nand {} more: see --json", number((without.len() - LISTED) as u64));
+        out += &format!("and {} more: see --json\n", number((without.len() - LISTED) as u64));
     }
     out
 }

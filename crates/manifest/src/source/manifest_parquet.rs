@@ -24,6 +24,9 @@ pub const MANIFEST_VERSION: &str = "1";
 /// Rows held in memory before they are written.
 const BATCH: usize = 50_000;
 
+/// Key of the version entry in the Parquet metadata.
+pub const VERSION_KEY: &str = "s2ice.manifest";
+
 /// A manifest table that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -97,7 +100,7 @@ impl<W: Write + Send> ManifestWriter<W> {
     /// [`ManifestError`].
     pub fn new(sink: W, path: &Path, writer: &str) -> Result<Self, ManifestError> {
         let path = path.display().to_string();
-        let metadata = [("s2ice.manifest", MANIFEST_VERSION), ("s2ice.writer", writer)];
+        let metadata = [(VERSION_KEY, MANIFEST_VERSION), ("s2ice.writer", writer)];
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(parquet::basic::ZstdLevel::default()))
             .set_key_value_metadata(Some(

@@ -27,7 +27,7 @@ impl WholeFolder {
             Ok(found) => {
                 let empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
                 if !found.is_dir() || !(empty() || is_ours(path)) {
-                    return Err(Error::other("something else is there: name another place"));
+                    return Err(Error::new(ErrorKind::AlreadyExists, "holds something else: name another place"));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! A state of a store, opened to be read raster by raster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -101,6 +102,32 @@ impl Cube {
             }
         }
         Ok(rasters)
+    }
+
+    /// As [`Cube::rasters`], at least one.
+    ///
+    /// # Errors
+    /// As [`Cube::rasters`]; [`Error::Request`] where nothing is chosen.
+    pub(super) fn some_rasters(&self, selection: &Selection) -> Result<Vec<Raster<'_>>> {
+        let rasters = self.rasters(selection)?;
+        if rasters.is_empty() { Err(self.nothing()) } else { Ok(rasters) }
+    }
+
+    /// Nothing of the store is chosen.
+    pub(super) fn nothing(&self) -> Error {
+        let times = self.state.trees.values().flat_map(|tree| &tree.steps).map(|step| step.metadata.sensing_time_us);
+        let times: BTreeSet<i64> = times.collect();
+        let day = |time: Option<&i64>| {
+            let time = time.and_then(|time| DateTime::from_timestamp_micros(*time));
+            time.map_or_else(|| "nothing".to_owned(), |time| time.format("%Y-%m-%d").to_string())
+        };
+        Error::Request(format!(
+            "nothing of {} is chosen: it holds {} to {}; arrays and groups are told by `s2ice info {}`",
+            self.url,
+            day(times.first()),
+            day(times.last()),
+            self.url
+        ))
     }
 
     /// The arrays of a selection.

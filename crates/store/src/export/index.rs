@@ -8,12 +8,12 @@ use std::path::Path;
 
 use icechunk::format::manifest::Checksum;
 use s2ice_jpeg2000::{TlmEntry, TlmTable};
-use s2ice_manifest::source::index_writer::write_index;
+use s2ice_manifest::source::index_writer::{LAYOUT_KEY, write_index};
 use s2ice_manifest::source::jp2_walk::NODATA_BYTES;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::tlm::{IndexEntry, IndexRow, TileIndex};
 
-use super::{Cube, HeldReference, LeftOut, Raster, Selection};
+use super::{Cube, HeldReference, LeftOut, Raster, Selection, own};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 
@@ -34,7 +34,8 @@ pub struct Written {
 /// Writes the index of the files below one container of a store; `container` chooses it where there are several.
 ///
 /// # Errors
-/// [`Error::Request`] where the store is none of JPEG 2000 files, nothing can be told, or the container must be chosen;
+/// [`Error::Request`] where the store is none of JPEG 2000 files, nothing can be told, the container must be chosen, or
+/// the file is no index;
 /// [`Error::Input`] where the file cannot be written; reading failed.
 pub async fn write(
     cube: &Cube,
@@ -49,7 +50,8 @@ pub async fn write(
             cube.url
         )));
     }
-    let rasters = cube.rasters(selection)?;
+    let rasters = cube.some_rasters(selection)?;
+    own::check(path, LAYOUT_KEY, "an index of s2ice")?;
     let mut written = Written::default();
     let (mut rows, mut names) = (Vec::new(), Vec::new());
     progress.begin(Phase::Rasters, Some(rasters.len() as u64));

@@ -5,17 +5,18 @@ use std::path::Path;
 use icechunk::format::manifest::Checksum;
 use s2ice_manifest::chunk::indices;
 use s2ice_manifest::source::location::SourceUrl;
-use s2ice_manifest::source::manifest_parquet::{ManifestError, ManifestWriter, Referenced};
+use s2ice_manifest::source::manifest_parquet::{ManifestError, ManifestWriter, Referenced, VERSION_KEY};
 use s2ice_manifest::source::whole_file::WholeFile;
 
-use super::{Cube, Selection};
+use super::{Cube, Selection, own};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, Progress};
 
 /// Writes the references of a selection, sorted by tree, array, time and tile; gives their number.
 ///
 /// # Errors
-/// As [`Cube::rasters`] and [`Cube::references`]; the file cannot be written.
+/// As [`Cube::rasters`] and [`Cube::references`]; [`Error::Request`] where nothing is chosen or the file is no manifest; it
+/// cannot be written.
 pub async fn write(
     cube: &Cube,
     selection: &Selection,
@@ -25,7 +26,8 @@ pub async fn write(
 ) -> Result<u64> {
     let unwritten = |error: ManifestError| Error::Input(error.to_string());
     let io = |source| unwritten(ManifestError::File { path: path.display().to_string(), source });
-    let rasters = cube.rasters(selection)?;
+    let rasters = cube.some_rasters(selection)?;
+    own::check(path, VERSION_KEY, "a manifest")?;
     let mut file = WholeFile::create(path).map_err(io)?;
     let mut table = ManifestWriter::new(&mut file, path, writer).map_err(unwritten)?;
     progress.begin(Phase::Rasters, Some(rasters.len() as u64));

@@ -6,6 +6,7 @@ pub mod index;
 pub mod kerchunk;
 mod left_out;
 pub mod manifest;
+mod own;
 
 pub use cube::{Cube, Raster, Selection};
 pub use left_out::LeftOut;

@@ -5,6 +5,7 @@
 //! published, a configuration for its own place, and no history of changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,7 +17,7 @@ use icechunk::format::snapshot::SnapshotInfo;
 use icechunk::format::{IcechunkFormatError, IcechunkResult, SnapshotId};
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::virtual_chunks::VirtualChunkContainer;
-use icechunk::{Repository, RepositoryConfig};
+use icechunk::{ObjectStoreConfig, Repository, RepositoryConfig};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use s2ice_manifest::source::location::Source;
@@ -134,19 +135,35 @@ async fn configuration(
     let storage = config.storage.take().unwrap_or_default();
     config.storage =
         Some(if to.url().local_root().is_some() { storage } else { config::with_conditional_writes(storage) });
+    let local: Vec<String> = (config.virtual_chunk_containers())
+        .filter(|held| matches!(held.store, ObjectStoreConfig::LocalFileSystem(_)))
+        .filter_map(|held| held.name().map(str::to_owned))
+        .collect();
+    for name in local {
+        config.set_virtual_chunk_container(untold(name)?).map_err(Error::Request)?;
+    }
     if let Some(container) = container {
         let named = config.virtual_chunk_containers().map(|held| held.name().map(str::to_owned)).collect::<Vec<_>>();
         if named != [container.name().map(str::to_owned)] {
             return Err(Error::Request(format!(
-                "the references of {} do not lead through one named container, so their source cannot be another one in \
-                 its copy",
-                from.url()
+                "the references of {} lead through {} containers, and --source-url stands for one: publish it in a \
+                 place of its own without --source-url",
+                from.url(),
+                named.len()
             )));
         }
         config.clear_virtual_chunk_containers();
         config.set_virtual_chunk_container(container.clone()).map_err(Error::Request)?;
     }
     Ok(config)
+}
+
+/// What stands in a copy for a folder of this machine: readers name another place of the same files, and a path is nobody's
+/// business. It is a path, so that no reader follows it without being told to.
+fn untold(name: String) -> Result<VirtualChunkContainer> {
+    let place = format!("/not-published/{name}/");
+    let store = ObjectStoreConfig::LocalFileSystem(PathBuf::from(&place));
+    VirtualChunkContainer::new_named(name, format!("file://{place}"), store).map_err(Error::Request)
 }
 
 /// True where nothing would change.

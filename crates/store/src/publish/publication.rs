@@ -272,6 +272,8 @@ impl Work<'_> {
         let mut rows = Vec::new();
         for (zone, ledger) in std::mem::take(&mut self.zones) {
             let of_zone: Vec<Row> = ledger.stores.values().map(|entry| entry.row.clone()).collect();
+            let made = |entry: &&Entry| matches!(entry.preview, Preview::Made(_));
+            self.report.previews += ledger.stores.values().filter(made).count();
             let documents = documents::of_zone(&zone, &of_zone, self.settings)?;
             let (_, written) = ledger.clone().write(&self.place, documents, BTreeSet::new(), &ledger).await?;
             self.report.count(written);
@@ -305,6 +307,7 @@ impl PublishReport {
             published: Vec::new(),
             unchanged: 0,
             removed: Vec::new(),
+            previews: 0,
             without_preview: Vec::new(),
             files: 0,
             bytes: 0,

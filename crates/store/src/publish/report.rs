@@ -27,6 +27,8 @@ pub struct PublishReport {
     pub unchanged: u64,
     /// Stores that were taken out.
     pub removed: Vec<String>,
+    /// Stores of the publication that have a preview.
+    pub previews: usize,
     /// Stores that were described, or tried again, and have no preview.
     pub without_preview: Vec<WithoutPreview>,
     /// Files written, without those of copies.

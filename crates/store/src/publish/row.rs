@@ -41,6 +41,9 @@ pub struct Row {
     pub eras: Vec<String>,
     /// Where readers open it.
     pub store: Reached,
+    /// Where its references lead; absent where only the machine that publishes reaches one of these places.
+    #[serde(default)]
+    pub sources: Option<Vec<Reached>>,
     /// Snapshot of its present state.
     pub snapshot: String,
     /// When that was made, RFC 3339.
@@ -71,6 +74,7 @@ impl Row {
             referenced_bytes: subject.info.referenced_bytes,
             eras: subject.info.eras.keys().map(ToString::to_string).collect(),
             store: subject.store.clone(),
+            sources: subject.public_sources(),
             snapshot: subject.info.last_commit.snapshot.clone(),
             changed: subject.info.last_commit.time.clone(),
             outcome: None,

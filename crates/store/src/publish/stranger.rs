@@ -206,11 +206,11 @@ async fn tile(cube: &Cube) -> Result<(), String> {
         return Ok(());
     }
     if reached.is_local() {
-        return Err(format!(
-            "the references lead to {}, which is on this machine: give --source-url, the address at which others reach the \
-             product files",
-            reached.url
-        ));
+        return Err(
+            "the product files lie on the machine that publishes, where nobody else reaches them: give --source-url, \
+                    the address at which others do"
+                .to_owned(),
+        );
     }
     let (folder, path) = SourceUrl::parse_file(&address).map_err(|error| error.to_string())?;
     let source = Source::open(&folder, &options(&reached)).map_err(|error| error.to_string())?;

@@ -177,6 +177,11 @@ impl Subject {
             state: standing.state,
         })
     }
+
+    /// Where its references lead; `None` where one of these places is only reached by the machine that publishes.
+    pub(super) fn public_sources(&self) -> Option<Vec<Reached>> {
+        self.sources.values().map(|source| (!source.is_local()).then(|| source.clone())).collect()
+    }
 }
 
 /// The name of a store in a publication.

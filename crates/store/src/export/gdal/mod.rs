@@ -56,18 +56,12 @@ pub struct One {
 /// Writes the rasters of a selection to a folder.
 ///
 /// # Errors
-/// As [`Cube::rasters`] and [`Cube::references`]; [`Error::Request`] where the folder holds something else, [`Error::Nothing`]
-/// where the selection is empty or all of it was left out.
+/// As [`Cube::rasters`] and [`Cube::references`]; [`Error::Request`] where the folder holds something else or nothing
+/// is chosen, [`Error::Nothing`] where all of it was left out.
 pub async fn write(cube: &Cube, selection: &Selection, path: &Path, progress: &dyn Progress) -> Result<Written> {
     let export = Export::of(cube)?;
-    let rasters = cube.rasters(selection)?;
+    let rasters = cube.some_rasters(selection)?;
     let total = rasters.len() as u64;
-    if total == 0 {
-        return Err(Error::Nothing(format!(
-            "{} has no raster of these arrays and times: nothing was written",
-            cube.url
-        )));
-    }
     let mut groups: BTreeMap<(ProductId, String), Vec<(Raster<'_>, ArrayKind)>> = BTreeMap::new();
     for raster in rasters {
         let kind = export.kind(&raster)?;

@@ -58,7 +58,10 @@ impl JsonSink<WholeFile> {
             _ => 0,
         };
         if !head.is_empty() && head != HEAD {
-            return Err(Error::other("it holds something else than a reference set: name another file"));
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                "holds something else than a reference set: name another file",
+            ));
         }
         WholeFile::create(path).map(Self::new)
     }

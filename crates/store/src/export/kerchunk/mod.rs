@@ -7,7 +7,7 @@ mod remote;
 mod small;
 mod zarr2;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -71,8 +71,8 @@ trait Sink: Send {
 /// Writes one reference set, whole or not at all.
 ///
 /// # Errors
-/// [`Error::Request`] where nothing is chosen, there is no such group, or format 2 cannot express an array;
-/// [`Error::File`] where the place holds something else or cannot be written; reading failed.
+/// [`Error::Request`] where nothing is chosen, there is no such group, format 2 cannot express an array, or the place holds
+/// something else; [`Error::File`] where it cannot be written; reading failed.
 pub async fn write(
     cube: &Cube,
     extent: &Extent,
@@ -83,7 +83,7 @@ pub async fn write(
 ) -> Result<Written> {
     let chosen = choose(cube, &extent.selection, &extent.group, &steps(cube, &extent.selection))?;
     if chosen.arrays.is_empty() {
-        return Err(nothing(cube));
+        return Err(cube.nothing());
     }
     let failed = |source| unwritten(path, source);
     let small = Small::read(cube, &chosen).await?;
@@ -111,7 +111,7 @@ pub async fn write_products(cube: &Cube, extent: &Extent, folder: &Path, progres
     let all = steps(cube, &extent.selection);
     let chosen = choose(cube, &extent.selection, &extent.group, &all)?;
     if chosen.arrays.is_empty() {
-        return Err(nothing(cube));
+        return Err(cube.nothing());
     }
     let small = Small::read(cube, &chosen).await?;
     std::fs::create_dir_all(folder).map_err(|source| unwritten(folder, source))?;
@@ -141,23 +141,10 @@ pub async fn write_products(cube: &Cube, extent: &Extent, folder: &Path, progres
 }
 
 fn unwritten(path: &Path, source: io::Error) -> Error {
+    if source.kind() == io::ErrorKind::AlreadyExists {
+        return Error::Request(format!("{} {source}", path.display()));
+    }
     Error::File { what: "writing", path: path.display().to_string(), source }
-}
-
-fn nothing(cube: &Cube) -> Error {
-    let times = cube.state.trees.values().flat_map(|tree| &tree.steps).map(|step| step.metadata.sensing_time_us);
-    let times: BTreeSet<i64> = times.collect();
-    let day = |time: Option<&i64>| {
-        let time = time.and_then(|time| chrono::DateTime::from_timestamp_micros(*time));
-        time.map_or_else(|| "nothing".to_owned(), |time| time.format("%Y-%m-%d").to_string())
-    };
-    Error::Request(format!(
-        "nothing of {} is chosen: it holds {} to {}; arrays and groups are told by `s2ice info {}`",
-        cube.url,
-        day(times.first()),
-        day(times.last()),
-        cube.url
-    ))
 }
 
 struct Work<'a> {

@@ -187,13 +187,15 @@
     figure.querySelector(".still")?.remove();
     figure.prepend(holder);
     figure.hidden = false;
-    // No step further out than the world once.
-    const minZoom = Math.max(1, Math.floor(Math.log2(holder.clientWidth / 256)));
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const motion = { fadeAnimation: !still, zoomAnimation: !still, inertia: !still };
-    const map = L.map(holder, { ...motion, minZoom, maxZoom: 12, worldCopyJump: true, scrollWheelZoom: false, maxBounds: [[-89, -540], [89, 540]] });
+    const map = L.map(holder, { ...motion, maxZoom: 12, zoomSnap: 0, worldCopyJump: true, scrollWheelZoom: false, maxBounds: [[-89, -540], [89, 540]] });
     map.attributionControl.setPrefix("Leaflet");
-    map.fitBounds(extent(list), { maxZoom: 7 });
+    map.fitBounds(extent(list), { maxZoom: 7, padding: [8, 8] });
+    // All tiles are seen at first, at whatever zoom that takes; from there it goes in whole steps, and no further out than
+    // that or than the world once.
+    map.setMinZoom(Math.min(map.getZoom(), Math.max(1, Math.floor(Math.log2(holder.clientWidth / 256)))));
+    map.options.zoomSnap = 1;
     if (layer) {
       const escaped = document.createElement("i");
       escaped.textContent = figure.dataset.attribution;

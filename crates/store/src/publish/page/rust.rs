@@ -16,7 +16,7 @@ pub(super) const NOTE: &str = concat!(
 const HALF: u32 = 50;
 
 /// The mean of a square in the middle of the tile at the newest date, for an array of the main tree; `None` where such a
-/// program would not be short.
+/// program would not be short, or has no product files to read.
 pub(super) fn program(subject: &Subject, group: &str, name: &str, metres: u32) -> Option<String> {
     let wanted = format!("/{group}/{name}");
     let newest = subject.state.trees.values().max_by_key(|tree| tree.steps.iter().map(|step| step.time_ms).max())?;
@@ -39,7 +39,10 @@ pub(super) fn program(subject: &Subject, group: &str, name: &str, metres: u32) -
     let sources: Option<Vec<String>> = subject
         .sources
         .iter()
-        .map(|(name, source)| Some(format!("        ({name:?}, {:?}, {}),\n", source.url, options(source)?)))
+        .map(|(name, source)| {
+            let options = options(source).filter(|_| !source.is_local())?;
+            Some(format!("        ({name:?}, {:?}, {options}),\n", source.url))
+        })
         .collect();
     Some(format!(
         "use s2ice_store::zarrs_codec::{{SourceOptions, open, zarrs::array::Array}};

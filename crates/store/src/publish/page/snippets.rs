@@ -11,20 +11,35 @@ use crate::publish::subject::{Reached, Subject};
 /// Where the reader's own credentials are taken from.
 const FROM_ENVIRONMENT: &str = ", credentials=\"env\"";
 
+/// What stands for product files that only the publisher reaches, and what is said of it before.
+const SOURCE: &str = ", source=\"s3://...\"";
+const HIDDEN: &str =
+    "# The product files lie where only the publisher reaches them: source= is a place of the same files.\n";
+
 /// How to open one of the stores.
 pub(super) fn in_short(row: &Row) -> Value {
-    let code = format!("import s2ice\n\ntree = s2ice.open({:?}{})\nprint(tree)", row.store.url, of_store(&row.store));
+    let sources = row.sources.as_deref();
+    let code = format!(
+        "import s2ice\n\n{}tree = s2ice.open({:?}{})\nprint(tree)",
+        hint(sources),
+        row.store.url,
+        options(&row.store, sources)
+    );
     snippet("python", "Python", "pip install s2ice", &code)
 }
 
 /// How to open a store.
 pub(super) fn of(subject: &Subject) -> Vec<Value> {
     let url = &subject.store.url;
+    let sources = subject.public_sources();
     let mut snippets = Vec::new();
     if let Some((group, array, metres)) = example(subject) {
         let code = format!(
-            "import s2ice\n\nds = s2ice.open(\n    {url:?},\n    {group:?}{},\n)\n{}\nprint(box.mean((\"x\", \"y\")).values)",
-            options(subject).replace(", allow=", ",\n    allow="),
+            "import s2ice\n\n{}ds = s2ice.open(\n    {url:?},\n    {group:?}{},\n)\n{}\nprint(box.mean((\"x\", \"y\")).values)",
+            hint(sources.as_deref()),
+            options(&subject.store, sources.as_deref())
+                .replace(", allow=", ",\n    allow=")
+                .replace(SOURCE, &SOURCE.replace(", ", ",\n    ")),
             boxed(subject, &array, metres),
         );
         snippets.push(snippet("python", "Python", "pip install s2ice", &code));
@@ -38,8 +53,9 @@ pub(super) fn of(subject: &Subject) -> Vec<Value> {
 /// How to open a dated state.
 pub(super) fn pinned(subject: &Subject, tag: &str) -> Option<Value> {
     let (group, ..) = example(subject)?;
-    let (url, options) = (&subject.store.url, options(subject));
-    let code = format!("import s2ice\n\nds = s2ice.open({url:?}, {group:?}, tag={tag:?}{options})\nprint(ds)");
+    let (url, sources) = (&subject.store.url, subject.public_sources());
+    let (hint, options) = (hint(sources.as_deref()), options(&subject.store, sources.as_deref()));
+    let code = format!("import s2ice\n\n{hint}ds = s2ice.open({url:?}, {group:?}, tag={tag:?}{options})\nprint(ds)");
     Some(snippet("pin", "Pin a state", "", &code))
 }
 
@@ -72,19 +88,25 @@ fn boxed(subject: &Subject, array: &str, metres: u32) -> String {
     )
 }
 
+/// What is said before code that opens a store.
+fn hint(sources: Option<&[Reached]>) -> &'static str {
+    if sources.is_some() { "" } else { HIDDEN }
+}
+
 /// What a reader has to say to reach the store and what its references lead to.
-fn options(subject: &Subject) -> String {
-    let mut options = of_store(&subject.store);
-    let needs_keys = subject.sources.values().any(|source| !source.anonymous);
+fn options(store: &Reached, sources: Option<&[Reached]>) -> String {
+    let mut options = of_store(store);
+    let Some(sources) = sources else { return options + SOURCE };
+    let needs_keys = sources.iter().any(|source| !source.anonymous);
     if needs_keys && !options.contains(FROM_ENVIRONMENT) {
         options += FROM_ENVIRONMENT;
     }
     // What lies beside the store needs no word, nor do the public archives; the latter have keys or buckets.
     let host = |reached: &Reached| (reached.scheme().to_owned(), reached.bucket().0.to_owned());
-    let elsewhere = subject.sources.values().filter(|source| host(source) != host(&subject.store));
+    let elsewhere = sources.iter().filter(|source| host(source) != host(store));
     let mut allowed: Vec<String> = elsewhere.map(|source| source.url.clone()).collect();
-    if is_private(&subject.store) {
-        let (scheme, host) = host(&subject.store);
+    if is_private(store) {
+        let (scheme, host) = host(store);
         allowed.push(format!("{scheme}://{host}"));
     }
     match allowed.as_slice() {

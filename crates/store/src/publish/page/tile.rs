@@ -153,6 +153,10 @@ fn states(subject: &Subject, put: &mut impl FnMut(&str, Value) -> Option<Value>)
 }
 
 fn container(name: &str, source: &Reached) -> Value {
+    if source.is_local() {
+        let access = "give source=, a place of the same files";
+        return json!({ "name": name, "url": "", "endpoint": null, "access": access });
+    }
     let access = match (source.anonymous, source.request_payer) {
         (_, true) => "keys of an account that pays for the transfer",
         (true, false) => "open to everybody",

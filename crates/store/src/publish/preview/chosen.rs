@@ -69,19 +69,25 @@ impl<'a> Chosen<'a> {
     }
 }
 
-/// The product to show: the clearest of the year before the newest product. It follows from the state alone.
-pub(super) fn chosen(state: &StoreState) -> Option<Chosen<'_>> {
+/// Products that are tried for a picture.
+const TRIES: usize = 3;
+
+/// The products to show, the best first: the clearest of the year before the newest product. They follow from the state alone.
+pub(super) fn chosen(state: &StoreState) -> Vec<Chosen<'_>> {
     let steps = || {
         let trees = state.trees.values();
         trees.flat_map(|tree| tree.steps.iter().enumerate().map(move |(index, step)| (tree, index, step)))
     };
-    let newest = steps().map(|(_, _, step)| step.time_ms).max()?;
+    let newest = steps().map(|(_, _, step)| step.time_ms).max().unwrap_or_default();
     let recent = steps().filter(|(_, _, step)| newest.saturating_sub(step.time_ms) <= BACK_MS);
     let whole = recent.filter_map(|(tree, index, step)| {
         let at = RESOLUTIONS.into_iter().map(|resolution| Chosen { tree, index, step, resolution });
         at.into_iter().find(Chosen::is_whole)
     });
-    whole.min_by_key(Chosen::order)
+    let mut whole: Vec<Chosen<'_>> = whole.collect();
+    whole.sort_by_key(Chosen::order);
+    whole.truncate(TRIES);
+    whole
 }
 
 #[cfg(test)]
@@ -99,7 +105,7 @@ mod tests {
     /// Name, offset, cloud cover and rasters of each product.
     fn choice(products: &[(&str, i32, Option<f64>, &[&str])]) -> Option<String> {
         let state = state_of(products);
-        chosen(&state).map(|chosen| chosen.product().to_string())
+        chosen(&state).first().map(|chosen| chosen.product().to_string())
     }
 
     #[test]

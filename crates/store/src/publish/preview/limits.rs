@@ -12,7 +12,7 @@ const AT_ONCE: usize = 2;
 /// Bytes read for all pictures of a publication: several hundred, after which the next publication goes on.
 const BYTES: u64 = 4 << 30;
 
-/// A place that so many stores in a row got no answer from is left alone.
+/// A place that gave no answer for so many products in a row is left alone.
 const FAILURES: u32 = 4;
 
 /// After so many pictures that were not made, none is tried again of a store that did not change.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use s2ice_manifest::encoding::SourceKind;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use self::chosen::{BANDS, Chosen, chosen};
 pub(super) use self::limits::Limits;
@@ -116,6 +116,11 @@ impl Outcome {
         Self { preview: Preview::Lacks(lack), jpeg: None, reason: Some(reason.into()) }
     }
 
+    /// One that was made before.
+    fn kept(picture: &Picture) -> Self {
+        Self { preview: Preview::Made(picture.clone()), jpeg: None, reason: None }
+    }
+
     /// None, where none is wanted.
     pub(super) fn unwanted() -> Self {
         Self { preview: Preview::default(), jpeg: None, reason: None }
@@ -135,36 +140,56 @@ pub(super) async fn preview(store: &Target, state: &StoreState, known: Option<&P
     if state.stamp.source_kind != SourceKind::Jp2 {
         return Outcome::lacks(Lack::OtherFiles, "the store is of GeoTIFFs, of which no preview is made");
     }
-    let Some(chosen) = chosen(state) else {
+    let chosen = chosen(state);
+    if chosen.is_empty() {
         return Outcome::lacks(
             Lack::NoBands,
             "no product of the newest year has the bands B04, B03 and B02, at one resolution",
         );
-    };
-    let made_of = fingerprint(format!("{MANNER}\n{}\n{}", chosen.product(), chosen.content()).as_bytes());
-    if let Some(known) = known.filter(|known| known.made_of == made_of) {
-        return Outcome { preview: Preview::Made(known.clone()), jpeg: None, reason: None };
+    }
+    let kept = |one: &Chosen<'_>| known.filter(|known| known.made_of == made_of(one)).map(Outcome::kept);
+    if let Some(outcome) = chosen.first().and_then(kept) {
+        return outcome;
     }
     let _permit = limits.permit().await;
-    let time_ms = chosen.step().time_ms;
-    let made = match timeout(PATIENCE, made(store, state, &chosen, limits)).await {
-        Ok(made) => made,
-        Err(_) => Err(Unread::Files(format!("its picture was not made within {} seconds", PATIENCE.as_secs()))),
-    };
-    match made {
-        Ok(colour::Jpeg { bytes, width, height }) => {
-            let picture = Picture { made_of, time_ms, width, height };
-            Outcome { preview: Preview::Made(picture), jpeg: Some(bytes), reason: None }
+    let until = Instant::now() + PATIENCE;
+    let (mut lack, mut reasons) = (Lack::Unread, Vec::new());
+    for one in &chosen {
+        if let Some(outcome) = kept(one) {
+            return outcome;
         }
-        Err(Unread::Files(reason)) => {
-            limits.failed();
-            Outcome::lacks(Lack::Unread, format!("of {}: {reason}", chosen.product()))
+        let slow = || Unread::Place(format!("its picture was not made within {} seconds", PATIENCE.as_secs()));
+        let made = timeout_at(until, made(store, state, one, limits)).await.unwrap_or_else(|_| Err(slow()));
+        match made {
+            Ok(colour::Jpeg { bytes, width, height }) => {
+                let picture = Picture { made_of: made_of(one), time_ms: one.step().time_ms, width, height };
+                return Outcome { preview: Preview::Made(picture), jpeg: Some(bytes), reason: None };
+            }
+            // Another product may be better.
+            Err(Unread::Files(reason)) => reasons.push(format!("of {}: {reason}", one.product())),
+            Err(Unread::Place(reason)) => {
+                reasons.push(format!("of {}: {reason}", one.product()));
+                break;
+            }
+            Err(Unread::Spent) => {
+                let spent = "this publication has read as much for previews as it may; the next one goes on";
+                (lack, reasons) = (Lack::Later, vec![spent.to_owned()]);
+                break;
+            }
         }
-        Err(Unread::Spent) => Outcome::lacks(
-            Lack::Later,
-            "this publication has read as much for previews as it may; the next one goes on",
-        ),
     }
+    if let Some(outcome) = chosen.iter().find_map(kept) {
+        return outcome;
+    }
+    if lack == Lack::Unread {
+        limits.failed();
+    }
+    Outcome::lacks(lack, reasons.join("; "))
+}
+
+/// Fingerprint of a product as a picture shows it.
+fn made_of(chosen: &Chosen<'_>) -> String {
+    fingerprint(format!("{MANNER}\n{}\n{}", chosen.product(), chosen.content()).as_bytes())
 }
 
 /// The picture of a product.

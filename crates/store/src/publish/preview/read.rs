@@ -40,6 +40,8 @@ const PIXELS: u64 = 1 << 24;
 pub(super) enum Unread {
     /// What is wrong with the files, or with reaching them.
     Files(String),
+    /// What is wrong with the place, for all of its files.
+    Place(String),
     /// No more may be read in this publication.
     Spent,
 }
@@ -70,7 +72,7 @@ pub(super) async fn band(cube: &Cube, raster: &Raster<'_>, limits: &Limits) -> R
         cube.container_of(first).ok_or_else(|| files(format!("{address} is in no container of the store")))?;
     let place = container.url_prefix();
     if let Some(reason) = limits.left_alone(place) {
-        return Err(files(format!("{place} is left alone, it answered nobody: {reason}")));
+        return Err(Unread::Place(format!("{place} is left alone, it answered nobody: {reason}")));
     }
     let (folder, path) = SourceUrl::parse_file(&address).map_err(|error| files(error.to_string()))?;
     let file = File { address: &address, path: &path, header: &header };
@@ -85,6 +87,7 @@ pub(super) async fn band(cube: &Cube, raster: &Raster<'_>, limits: &Limits) -> R
     limits.note(place, silence.map(Trouble::to_string));
     let tiles = read.map_err(|error| match error {
         Trouble::Spent => Unread::Spent,
+        Trouble::Source(error) if error.concerns_whole_source() => Unread::Place(error.to_string()),
         error => files(error.to_string()),
     })?;
     let places: Vec<(u32, u32)> = held.iter().map(|one| (one.row, one.column)).collect();

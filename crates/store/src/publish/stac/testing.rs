@@ -61,6 +61,7 @@ pub(in crate::publish) fn row(tile: &str) -> Row {
         referenced_bytes: 36_300,
         eras: vec!["offset-0".to_owned()],
         store: Reached::of_the_web(format!("https://tiles.example.org/{tile}-L2A/store")),
+        sources: Some(Vec::new()),
         snapshot: "1CECHNKREP0F1RSTCMT0".to_owned(),
         changed: "2024-06-01T00:00:00Z".to_owned(),
         outcome: Some(LastOutcome::Updated),
