@@ -162,6 +162,24 @@ def test_a_background_is_asked_for_where_one_is_configured(
     assert "© <b>Makers</b> & others" in (page.locator(".leaflet-control-attribution").text_content() or "")
 
 
+def test_the_first_view_has_all_tiles(visit: Callable[..., Page], publication_address: str) -> None:
+    boxes = [(178, -38, 179, -37), (15, 78, 20, 79), (-156, 19, -155, 20)]
+    tiles = [[f"0{i}AAA-L2A", *box, "2024-06-01", 1, "ok"] for i, box in enumerate(boxes, 1)]
+    page = visit("about:blank", viewport={"width": 1280, "height": 844})
+    page.route("**/tiles.json", lambda route: route.fulfill(json=tiles))
+    # The map is told of by the library's own hook.
+    hook = "\nL.Map.addInitHook(function () { window.shown = this; });"
+    page.route(
+        "**/leaflet.js", lambda route: route.fulfill(body=route.fetch().text() + hook, content_type="text/javascript")
+    )
+    page.goto(f"{publication_address}/index.html")
+    page.locator(".leaflet-holder canvas").first.wait_for()
+    for west, south, east, north in boxes:
+        assert page.evaluate("b => shown.getBounds().contains(b)", [[south, west], [north, east]])
+    page.get_by_role("button", name="Zoom in").click()
+    assert page.evaluate("Number.isInteger(shown.getZoom())")
+
+
 def test_without_script_all_text_is_there(visit: Callable[..., Page], publication_address: str) -> None:
     page = visit(f"{publication_address}/{TILE}", java_script_enabled=False)
     text = page.locator("main").inner_text()

@@ -182,6 +182,7 @@ def test_what_cannot_be_read_is_told_and_tried_again(gallery: Gallery, how: str)
         before = gallery.files()
         again = gallery.publish()
         assert (again["unchanged"], again["without_preview"][0]["id"], again["files"]) == (1, ID, 0)
+        assert again["previews"] == 0
         assert gallery.files() == before
     if how == "changed":
         aside.replace(file)
@@ -190,6 +191,21 @@ def test_what_cannot_be_read_is_told_and_tried_again(gallery: Gallery, how: str)
     assert gallery.picture.exists()
     assert "thumbnail" in gallery.assets
     assert "No preview" not in gallery.page
+
+
+@pytest.mark.parametrize("content", [b"<html>Not here</html>", None], ids=["other", "gone"])
+def test_a_product_that_cannot_be_used_gives_way(gallery: Gallery, content: bytes | None) -> None:
+    gallery.build()
+    product = gallery.living.archive.products[gallery.product("20240401")]
+    for file in product.files(gallery.living.archive.root):
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
+    report = gallery.publish()
+    assert (report["without_preview"], report["previews"]) == ([], 1)
+    assert "seen on 2024-05-06" in gallery.page
+    assert len(gallery.host.requests) <= 7, gallery.host.requests
+    assert gallery.publish()["previews"] == 1
 
 
 def test_pictures_can_be_left_out(gallery: Gallery, tmp_path: Path) -> None:

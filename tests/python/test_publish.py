@@ -17,7 +17,7 @@ import icechunk
 import numpy as np
 import pytest
 
-from support import rust, s3
+from support import hosts, rust, s3
 from support.command import LOGGED
 from support.publications import ID
 
@@ -283,6 +283,10 @@ WRONG = {
     "base-url": ('base-url = "s3://bucket"', "`publish.base-url`: it is an address that browsers open"),
     "source-url": ('source-url = "ftp://x"', "`publish.source-url`: "),
     "unknown": ('where = "x"', "where"),
+    "publisher-url": ('publisher-url = "https://example.org"', "`publish.publisher-url`: it says nothing without"),
+    "map-attribution": ('map-attribution = "They"', "`publish.map-attribution`: it says nothing without"),
+    "map-tiles": ('map-tiles = "https://host/{z}/{x}/{y}{r}.png"', "and nothing else does"),
+    "title": ('title = " "', "`publish.title`: it is empty"),
 }
 
 
@@ -306,6 +310,8 @@ HINDRANCES = {
     "missing": ("missing", "let strangers list the bucket"),
     "page": ("missing", "readers need 404"),
     "origins": ("cors", "Access-Control-Allow-Origin"),
+    "store": ("open", "make it public to read"),
+    "product": ("tile", "make it public to read"),
 }
 
 
@@ -322,6 +328,8 @@ def test_what_a_stranger_cannot_do_is_told(public: Public, how: str) -> None:
         public.host.stop()
     if how == "refused":
         public.host.how, public.host.about = "denied", "catalog.json"
+    if how in {"store", "product"}:
+        public.host.how, public.host.about = "denied", f"{ID}/store/snapshots" if how == "store" else "/archive/"
     if how == "ranges":
         public.host.ranges = False
     if how == "missing":
@@ -341,13 +349,33 @@ def test_what_a_stranger_cannot_do_is_told(public: Public, how: str) -> None:
     assert "\n\n" not in outcome.stderr
 
 
-def test_a_source_on_this_machine_is_told(public: Public) -> None:
+def test_a_source_on_this_machine_is_told(public: Public, tmp_path: Path) -> None:
     line = public.line()
     at = line.index("--source-url")
     del line[at : at + 2]
     outcome = public.s2ice(*line, "--json", code=1)
     assert [hindrance["trial"] for hindrance in outcome.json["hindrances"]] == ["tile"]
     assert "give --source-url" in outcome.sentence
+    for path in public.place.rglob("*"):
+        if path.suffix in {".html", ".json", ".parquet"}:
+            assert str(public.folder).encode() not in path.read_bytes(), path
+    copied = icechunk.Repository.fetch_config(icechunk.local_filesystem_storage(str(public.place / ID / "store")))
+    (container,) = copied.virtual_chunk_containers.values()
+    assert container.url_prefix == "file:///not-published/local/"
+    # Who has the files names them.
+    tile = snippets(public, f"{ID}/index.html")
+    assert tile.keys() == {"open-python", "open-shell", "open-pin"}
+    for code in (tile["open-python"], snippets(public, "index.html")["open-python"]):
+        assert "only the publisher reaches them" in code
+        runs(code.replace("s3://...", f"{public.host.address}/archive"), tmp_path)
+
+
+def test_product_files_elsewhere_are_allowed_by_name(public: Public, tmp_path: Path) -> None:
+    with hosts.serve(public.living.archive.root) as (other,):
+        line = public.line("--no-look")
+        line[line.index("--source-url") + 1] = other.address
+        public.s2ice(*line)
+        assert "b01" in runs(snippets(public, "index.html")["open-python"], tmp_path)
 
 
 def test_requests_that_make_no_sense(public: Public, tmp_path: Path) -> None:
@@ -358,6 +386,14 @@ def test_requests_that_make_no_sense(public: Public, tmp_path: Path) -> None:
     assert "there is no store at" in refused(tmp_path / "none", *place, code=1)
     assert "--base-url" in refused(public.living.store, "--out", tmp_path / "p", "--base-url", "s3://bucket")
     assert "--out" in refused(public.living.store, "--out", "https://host/x", "--base-url", "http://127.0.0.1:1")
+    store = public.living.store
+    for source in ("archive", "::", str(tmp_path)):
+        assert "others follow it" in refused(store, *place, "--source-url", source)
+    bucket = ("--out", "s3://bucket", "--base-url", "http://127.0.0.1:1")
+    assert "others follow it" in refused(store, *bucket, "--source-url", tmp_path.as_uri())
+    for publisher in ("javascript:alert(1)", "not a url"):
+        assert "browsers open" in refused(store, *place, "--publisher", "We", "--publisher-url", publisher)
+    assert "--source-option: it says nothing" in refused(store, *place, "--source-option", "anonymous=true")
     assert not (tmp_path / "p").exists() or not list((tmp_path / "p").rglob("*.json"))
 
 

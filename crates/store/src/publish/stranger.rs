@@ -190,7 +190,23 @@ async fn opened(store: &Reached) -> Result<Cube, String> {
         Err(SourceError::Missing { .. }) | Ok(_) => {}
         Err(error) => return Err(error.to_string()),
     }
-    Cube::open(&target, None).await.map_err(|error| error.to_string())
+    Cube::open(&target, None).await.map_err(|error| match error {
+        crate::Error::Location(error) => told(error),
+        crate::Error::Icechunk { url, detail, .. } if detail.contains("403") => refused(&url, &detail),
+        error => error.to_string(),
+    })
+}
+
+/// What kept a stranger from a file, with what its owner can do.
+fn told(error: SourceError) -> String {
+    match error {
+        SourceError::Denied { url, detail } => refused(&url, &detail),
+        error => error.to_string(),
+    }
+}
+
+fn refused(url: &str, detail: &str) -> String {
+    format!("{url} is refused to strangers ({detail}): make it public to read")
 }
 
 /// Reads the beginning of the newest tile that a reference names, where no keys are needed.
@@ -215,7 +231,7 @@ async fn tile(cube: &Cube) -> Result<(), String> {
     let (folder, path) = SourceUrl::parse_file(&address).map_err(|error| error.to_string())?;
     let source = Source::open(&folder, &options(&reached)).map_err(|error| error.to_string())?;
     let begin = first.reference.offset;
-    let got = source.get_range(&path, begin..begin + 2).await.map_err(|error| error.to_string())?;
+    let got = source.get_range(&path, begin..begin + 2).await.map_err(told)?;
     if newest.array.header.encoding.kind() == SourceKind::Jp2 && got.bytes.as_ref() != SOT {
         return Err(format!("{address} has no tile at byte {begin}: it is another file than was indexed"));
     }
