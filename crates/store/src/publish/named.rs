@@ -98,7 +98,7 @@ pub(super) struct Known<'a> {
 }
 
 enum Look<'a> {
-    Found(Found<'a>),
+    Found(Box<Found<'a>>),
     Failed(Failed),
     Unbuilt(String),
 }
@@ -123,7 +123,7 @@ impl Known<'_> {
                             found.id
                         )));
                     }
-                    looked.found.push(found);
+                    looked.found.push(*found);
                 }
             }
         }
@@ -133,7 +133,7 @@ impl Known<'_> {
     async fn look_at<'a>(&self, named: &'a Named) -> Look<'a> {
         let from = fingerprint(named.url.to_string().as_bytes());
         match self.identified(named, &from).await {
-            Ok(found) => Look::Found(found),
+            Ok(found) => Look::Found(Box::new(found)),
             Err(error) => {
                 let id = named.id.clone();
                 let is_published = id.as_ref().is_none_or(|id| self.entry(id).is_some());
