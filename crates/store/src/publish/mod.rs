@@ -5,6 +5,7 @@ mod documents;
 mod files;
 mod footprint;
 mod ledger;
+mod made;
 mod named;
 mod page;
 mod place;
