@@ -19,6 +19,7 @@ import pytest
 
 from support import hosts, rust, s3
 from support.command import LOGGED
+from support.living import Living
 from support.publications import ID
 
 if TYPE_CHECKING:
@@ -96,12 +97,106 @@ def test_a_killed_publication_goes_on(public: Public) -> None:
     assert not [path for path in public.place.rglob(".*") if path.is_file()]
 
 
-def test_stores_are_taken_out(public: Public, tmp_path: Path) -> None:
-    public.publish()
+def test_two_stores_of_one_name_are_refused_before_anything_is_written(public: Public, tmp_path: Path) -> None:
     other = tmp_path / "stores/other"
     shutil.copytree(public.living.store, other)
     outcome = public.s2ice(*public.line(), other, code=2)
     assert "two of the stores are 33TVN-L2A" in outcome.sentence
+    assert not list(public.place.iterdir())
+
+
+def test_the_copy_of_another_store_stays(public: Public, tmp_path: Path) -> None:
+    public.publish()
+    before = public.files()
+    other = Living(public.s2ice, public.living.archive, tmp_path / "others")
+    other.run([*public.living.archive.products][:1])
+    line = public.line()
+    line[1] = other.store
+    assert "is the copy of another store of that tile" in public.s2ice(*line, code=2).sentence
+    assert public.files() == before
+    # One that only moved is the same.
+    line[1] = tmp_path / "moved"
+    public.living.store.rename(tmp_path / "moved")
+    assert public.s2ice(*line, "--json").json["hindrances"] == []
+
+
+def test_a_bad_store_takes_nothing_from_the_others(public: Public, tmp_path: Path) -> None:
+    bad = tmp_path / "stores/bad"
+    shutil.copytree(public.living.store, bad)
+    (bad / "repo").write_bytes((bad / "repo").read_bytes()[:10])
+    outcome = public.s2ice(*public.line(), bad, tmp_path / "none", "--json", code=1)
+    assert [store["id"] for store in outcome.json["published"]] == [ID]
+    damaged, gone = (store["reason"] for store in outcome.json["failed"])
+    assert "there is no store" not in damaged
+    assert str(bad) in damaged
+    assert "there is no store" in gone
+    assert damaged in outcome.sentence
+    public.is_as_built()
+
+
+def test_a_store_that_is_named_stays(public: Public, tmp_path: Path) -> None:
+    """Also while its disk is not there: nothing is taken out but what the file does not name."""
+    public.s2ice("run", config(public))
+    before = public.files()
+    public.living.store.parent.rename(tmp_path / "away")
+    sentence = public.s2ice("publish", config(public), "--prune", code=1).sentence
+    assert "there is no store at" in sentence
+    outcome = public.s2ice(*public.line("--prune"), tmp_path / "none", "--json", code=1)
+    assert [store["id"] for store in outcome.json["failed"]] == [ID, None]
+    assert (outcome.json["removed"], outcome.json["stores"]) == ([], 1)
+    assert public.files() == before
+
+
+def test_a_store_that_cannot_be_seen_is_not_said_to_be_gone(public: Public) -> None:
+    line = public.line("--no-look")
+    line[1] = f"{public.host.address}/stores/{public.living.store.name}"
+    with public.host.unwell("denied", "/stores/"):
+        assert "was refused" in public.s2ice(*line, code=1).sentence
+
+
+def test_what_was_lost_comes_back(public: Public) -> None:
+    public.publish()
+    before = public.files()
+    (public.place / "catalog.json").unlink()
+    assert "--restore" in public.s2ice(*public.line(), code=1).sentence
+    (public.place / ID / "index.html").unlink()
+    (public.place / ID / "collection.json").write_text("by hand")
+    (public.place / "zones/33/catalog.json").unlink()
+    shutil.rmtree(public.place / ID / "store")
+    report = public.publish("--restore")
+    assert (report["lost"], report["hindrances"]) == (5, [])
+    assert public.files().keys() == before.keys()
+    assert [public.files()[path][0] for path in before if "ledger" not in path] == [
+        size for path, (size, _) in before.items() if "ledger" not in path
+    ]
+    public.is_as_built()
+    report = public.publish("--restore")
+    assert (report["lost"], report["files"], report["unchanged"]) == (0, 0, 1)
+
+
+def test_how_a_source_is_reached_is_news(public: Public) -> None:
+    line = public.line("--no-look", "--json")
+    line[line.index("--source-url") + 1] = "s3://archive"
+    for region in ("eu-central-1", "eu-west-1"):
+        report = public.s2ice(*line, "--source-option", f"region={region}", "--source-option", "anonymous=true").json
+        assert [store["id"] for store in report["published"]] == [ID]
+        assert region in (public.place / ID / "collection.json").read_text()
+        repository = icechunk.local_filesystem_storage(str(public.place / ID / "store"))
+        (container,) = icechunk.Repository.fetch_config(repository).virtual_chunk_containers.values()
+        assert region in str(container)
+
+
+def test_a_ledger_without_a_byte_is_told(public: Public) -> None:
+    public.publish()
+    (public.place / "publication.json").write_text("")
+    assert "publication.json is not what s2ice publishes: name another" in public.s2ice(*public.line(), code=2).sentence
+    # Its files are nobody's then; how they are taken over is said.
+    (public.place / "publication.json").unlink()
+    assert "all that it told of but the folders `store`" in public.s2ice(*public.line(), code=2).sentence
+    for path in public.place.rglob("*"):
+        if path.is_file() and "store" not in path.relative_to(public.place).parts:
+            path.unlink()
+    assert public.publish()["copied_objects"] == 0
 
 
 IN_THE_WAY = [
@@ -122,6 +217,7 @@ def test_what_others_made_stays(public: Public, path: str) -> None:
         sentence = public.s2ice(*public.line(), code=2).sentence
         assert path in sentence
         assert "name another place" in sentence
+        assert not (public.place / ID / "store").exists()
     assert file.read_text() == '{"mine": true}'
 
 
@@ -418,3 +514,13 @@ def test_a_bucket_is_published_in(public: Public) -> None:
         assert {request.method for request in requests} <= {"GET", "HEAD"}
         head = service.client.head_object(Bucket="public", Key="a/catalog.json")
         assert head["ContentType"] == "application/json"
+        # Of several at once one goes on, in a new place and in an old one.
+        for more in ((), ("--title", "Another")):
+            words = [word.replace("s3://public/a", "s3://public/b") if isinstance(word, str) else word for word in line]
+            several = [public.s2ice.start(*words, *more, **s3.ENVIRONMENT) for _ in range(3)]
+            told = [process.communicate()[1] for process in several]
+            assert 0 in [process.returncode for process in several], told
+            assert all(
+                "another writer" in text for process, text in zip(several, told, strict=True) if process.returncode
+            )
+            assert public.s2ice(*words, *more, **s3.ENVIRONMENT).json["files"] == 0

@@ -44,6 +44,8 @@ pub struct PublishTable {
     pub preview: Option<bool>,
     /// Take stores that are not among those of the file, or not named, out of the publication.
     pub prune: bool,
+    /// Look through the place first, and write again what was lost there.
+    pub restore: bool,
     /// Do not look afterwards what a stranger meets at the base URL.
     pub no_look: bool,
 }
@@ -100,6 +102,7 @@ impl PublishTable {
             background: background.map_err(wrong("map-tiles"))?,
             preview: self.preview.unwrap_or(true),
             prune: self.prune,
+            restore: self.restore,
             look: !self.no_look,
             run: occasion.run,
             writer: occasion.writer,

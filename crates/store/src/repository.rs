@@ -57,20 +57,8 @@ impl Opened {
     /// # Errors
     /// The place cannot be reached or read, in the words of [`Target::probe`] where that finds a reason.
     pub(crate) async fn open(target: &Target) -> Result<Option<Self>> {
-        let mut opening = std::pin::pin!(Repository::open(target.storage()).config(config::writer()).execute());
-        // Icechunk tries for long what the probe finds out at once.
-        let probing = async {
-            tokio::time::sleep(SLOW).await;
-            target.probe().await
-        };
-        let opened = tokio::select! {
-            opened = &mut opening => opened,
-            probed = probing => {
-                probed?;
-                opening.await
-            }
-        };
-        let repository = match opened {
+        let opening = Repository::open(target.storage()).config(config::writer()).execute();
+        let repository = match promptly(target, opening).await? {
             Ok(repository) => repository,
             Err(error) => {
                 target.probe().await?;
@@ -98,6 +86,25 @@ impl Head {
     }
 }
 
+/// What Icechunk makes of a place: it tries for long what the probe finds out at once.
+///
+/// # Errors
+/// In the words of [`Target::probe`].
+pub(crate) async fn promptly<T>(target: &Target, asking: impl Future<Output = T>) -> Result<T> {
+    let mut asking = std::pin::pin!(asking);
+    let probing = async {
+        tokio::time::sleep(SLOW).await;
+        target.probe().await
+    };
+    tokio::select! {
+        answer = &mut asking => Ok(answer),
+        probed = probing => {
+            probed?;
+            Ok(asking.await)
+        }
+    }
+}
+
 /// Looks at the place of a tile's store, without writing.
 pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> Result<Existing> {
     let Some(opened) = Opened::open(target).await? else {
@@ -122,13 +129,21 @@ pub(crate) async fn existing(target: &Target, tile: MgrsTile, level: Level) -> R
     }
 }
 
-/// Branches and tags of the repository at a place, where there is one: two requests, nothing is opened.
-pub(crate) async fn head(target: &Target) -> Option<Head> {
-    match Repository::fetch_spec_version(target.storage(), None).await.ok()?? {
-        DetectedSpecVersion::V2Plus { repo_info, .. } => Head::of(repo_info).ok(),
-        DetectedSpecVersion::V1 => {
-            let repository = Repository::open(target.storage()).config(config::writer()).execute().await.ok()?;
-            Some(Head { main: repository.lookup_branch("main").await.ok()?, info: None })
+/// Branches and tags of the repository at a place; `None` where there is none. Two requests, nothing is opened.
+///
+/// # Errors
+/// The place cannot be reached or read, in Icechunk's words.
+pub(crate) async fn head(target: &Target) -> Result<Option<Head>> {
+    let failed = |error: RepositoryError| icechunk_error("opening the store", target.url(), &error);
+    match Repository::fetch_spec_version(target.storage(), None).await.map_err(failed)? {
+        None => Ok(None),
+        Some(DetectedSpecVersion::V2Plus { repo_info, .. }) => {
+            Head::of(repo_info).map(Some).map_err(|error| icechunk_error("opening branch main", target.url(), &error))
+        }
+        Some(DetectedSpecVersion::V1) => {
+            let opening = Repository::open(target.storage()).config(config::writer()).execute();
+            let main = opening.await.map_err(failed)?.lookup_branch("main").await.map_err(failed)?;
+            Ok(Some(Head { main, info: None }))
         }
     }
 }

@@ -55,6 +55,10 @@ pub struct PublishArgs {
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]
     pub prune: bool,
+    /// Look through the place first, and write again what was lost there: files that are gone or of another size, and copies.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Not::not")]
+    pub restore: bool,
     /// Do not look afterwards what a stranger meets at the base URL.
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]

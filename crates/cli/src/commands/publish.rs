@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use s2ice_store::publish::publish;
+use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::publish::report::{PublishReport, WithoutPreview};
-use s2ice_store::target::Target;
+use s2ice_store::publish::{Named, publish};
 
 use super::{store, summarise};
 use crate::args::{Global, PublishArgs};
 use crate::exit::Failure;
 use crate::progress::Bars;
 use crate::run::config::RunConfig;
-use crate::run::memory;
+use crate::run::publication::named;
 use crate::{publishing, text};
 
 /// Stores without a preview that are told of.
@@ -33,10 +33,17 @@ pub async fn run(args: PublishArgs, global: &Global, run: String) -> Result<(), 
         publishing::table(&args, below)?.publishing(&run).map_err(|wrong| Failure::usage(wrong.of_options()))?;
     let mut stores = Vec::new();
     for address in addresses {
-        stores.push(store(address, &args.store_options).await?);
+        let url = SourceUrl::parse(address).map_err(Failure::usage)?;
+        let target = match store(address, &args.store_options).await {
+            Ok(target) => Some(target),
+            // Told by name, and takes nothing from the others.
+            Err(Failure::Fault(_)) if url.local_root().is_some_and(|root| !root.exists()) => None,
+            Err(failure) => return Err(failure),
+        };
+        stores.push(Named::by_address(url, target));
     }
     if let Some(config) = &config {
-        stores = of_file(config).await?;
+        stores = named(&config.tiles).await?;
     }
     let bars = Bars::new(global.shows_progress());
     let report = publish(&stores, &settings, &bars).await?;
@@ -47,21 +54,6 @@ pub async fn run(args: PublishArgs, global: &Global, run: String) -> Result<(), 
     }
 }
 
-/// The stores of a configuration file; those that were not built yet are left out.
-///
-/// # Errors
-/// An address or its options cannot be used.
-pub async fn of_file(config: &RunConfig) -> Result<Vec<Target>, Failure> {
-    let mut stores = Vec::new();
-    for tile in &config.tiles {
-        match memory::place(tile).await? {
-            Some(target) => stores.push(target),
-            None => tracing::warn!("{}: there is no store at {} yet", tile.name(), tile.store),
-        }
-    }
-    Ok(stores)
-}
-
 fn render(report: &PublishReport) -> String {
     let copied = report.published.iter().filter(|store| store.copied).count();
     let number = |count: u64| text::number(count);
@@ -69,6 +61,8 @@ fn render(report: &PublishReport) -> String {
         ("stores", number(report.stores as u64)),
         ("described anew", number(report.published.len() as u64)),
         ("as they were", number(report.unchanged)),
+        ("not published", number(report.failed.len() as u64)),
+        ("not built yet", number(report.unbuilt.len() as u64)),
         ("with a preview", number(report.previews as u64)),
         ("taken out", number(report.removed.len() as u64)),
         ("files written", format!("{}, {}", number(report.files), text::bytes(report.bytes))),

@@ -5,7 +5,7 @@ mod files;
 pub mod journal;
 pub mod memory;
 mod metrics;
-mod publication;
+pub mod publication;
 mod refresh;
 mod samples;
 pub mod summary;

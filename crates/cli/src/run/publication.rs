@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::progress::Silent;
-use s2ice_store::publish::publish;
-use s2ice_store::target::Target;
+use s2ice_store::publish::{Named, publish};
+use s2ice_store::tile::BuildSettings;
 
 use super::config::{RunConfig, TileEntry};
 use super::memory::place;
@@ -20,7 +21,7 @@ pub async fn publish_all(config: &RunConfig, entries: &[Arc<TileEntry>], run: &s
         Ok(settings) => settings,
         Err(wrong) => return Some(Publication::Failed { error: wrong.reason }),
     };
-    let outcome = match stores(entries).await {
+    let outcome = match named(entries.iter().map(Arc::as_ref)).await {
         Ok(stores) => publish(&stores, &settings, &Silent).await,
         Err(error) => Err(error),
     };
@@ -35,10 +36,15 @@ pub async fn publish_all(config: &RunConfig, entries: &[Arc<TileEntry>], run: &s
     }
 }
 
-async fn stores(entries: &[Arc<TileEntry>]) -> s2ice_store::Result<Vec<Target>> {
+/// The stores of a file, also those that are not there.
+///
+/// # Errors
+/// An address or its options cannot be used.
+pub async fn named<'a>(entries: impl IntoIterator<Item = &'a TileEntry>) -> s2ice_store::Result<Vec<Named>> {
     let mut stores = Vec::new();
     for entry in entries {
-        stores.extend(place(entry).await?);
+        let BuildSettings { tile, level, .. } = &entry.settings;
+        stores.push(Named::by_file(*tile, *level, SourceUrl::parse(&entry.store)?, place(entry).await?));
     }
     Ok(stores)
 }

@@ -23,6 +23,7 @@ use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use s2ice_manifest::source::location::Source;
 use serde_json::Value;
 
+use super::files::fingerprint;
 use crate::config;
 use crate::error::{Error, Result, icechunk_error, one_line};
 use crate::housekeeping::{last_update, published_at};
@@ -38,8 +39,11 @@ const CONCURRENCY: usize = 8;
 /// Objects of a repository that are listed at the most.
 const MOST_OBJECTS: usize = 1 << 22;
 
-/// In the repository's metadata: whose copy it is.
+/// In the repository's metadata: the tile and level that it is a copy of.
 const MARK: &str = "s2ice:copy-of";
+
+/// And the fingerprint of the address that it was copied from.
+const FROM: &str = "s2ice:copy-from";
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,8 +60,8 @@ pub struct Copied {
 /// have the name that they use, else where they do in the original. The place is one that only this process writes.
 ///
 /// # Errors
-/// There is no store of ours at `from`; `to` holds something that no copy made; the two hold different tiles; reading or
-/// writing failed.
+/// There is no store of ours at `from`; `to` holds something that no copy made, or the copy of another store, whose address
+/// is another and of whose state `from` knows nothing; reading or writing failed.
 pub async fn copy(
     from: &Target,
     to: &Target,
@@ -74,7 +78,12 @@ pub async fn copy(
         )));
     };
     let mark = format!("{} {}", stamp.tile, stamp.level);
+    let origin = fingerprint(from.url().to_string().as_bytes());
+    let marks = [(MARK, mark.as_str()), (FROM, origin.as_str())];
     let held = held(to, &mark).await?;
+    if let Some(held) = &held {
+        is_of(held, info, &origin, from, to)?;
+    }
     let config = configuration(from, to, container).await?;
     if held.as_ref().is_some_and(|held| is_same(info, held, &config).unwrap_or(false)) {
         return Ok(Copied::default());
@@ -82,7 +91,7 @@ pub async fn copy(
     let mut copied = objects(from, to, held.is_none()).await?;
     let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("writing the copy", to.url(), error);
     let change = |former: Option<&RepoInfo>, backup: Option<&str>| {
-        renewed(info, former, backup, &config, &mark, clock()).map(Arc::new).map_err(format)
+        renewed(info, former, backup, &config, marks, clock()).map(Arc::new).map_err(format)
     };
     let manager = manager(to, &config).await?;
     let written = match held {
@@ -121,6 +130,27 @@ async fn held(to: &Target, mark: &str) -> Result<Option<Arc<RepoInfo>>> {
         }
         None => Err(foreign()),
     }
+}
+
+/// Refuses the copy of another store, which may be all that is left of it. One that moved knows the state that was copied, one
+/// that was built anew has the address.
+fn is_of(held: &RepoInfo, info: &RepoInfo, origin: &str, from: &Target, to: &Target) -> Result<()> {
+    let failed = |error: IcechunkFormatError| icechunk_error("reading the copy", to.url(), &error);
+    let metadata = held.metadata().map_err(failed)?;
+    let has_moved = || -> IcechunkResult<bool> {
+        let main = held.resolve_branch("main")?;
+        Ok(info.all_snapshots()?.any(|snapshot| snapshot.is_ok_and(|snapshot| snapshot.id == main)))
+    };
+    let is_same = metadata.get(FROM).and_then(Value::as_str).is_none_or(|held| held == origin);
+    if is_same || has_moved().map_err(failed)? {
+        return Ok(());
+    }
+    Err(Error::Request(format!(
+        "{} is the copy of another store of that tile than {}: name another place for the publication, or remove the copy \
+         to publish this one instead",
+        to.url(),
+        from.url()
+    )))
 }
 
 /// The configuration of the copy: that of the original, but for how its own place is written and read.
@@ -239,11 +269,11 @@ fn renewed(
     former: Option<&RepoInfo>,
     backup: Option<&str>,
     config: &RepositoryConfig,
-    mark: &str,
+    marks: [(&str, &str); 2],
     now: DateTime<Utc>,
 ) -> IcechunkResult<RepoInfo> {
     let mut metadata = info.metadata()?;
-    metadata.insert(MARK.to_owned(), mark.into());
+    metadata.extend(marks.map(|(name, text)| (name.to_owned(), text.into())));
     let own = |(name, _): &(&str, SnapshotId)| published_at(name).is_some();
     let snapshots = info.all_snapshots()?.collect::<IcechunkResult<Vec<SnapshotInfo>>>()?;
     let (time, previous) = match former {

@@ -44,6 +44,17 @@ pub(super) fn of_all(rows: &[Row], settings: &Publishing) -> Result<Vec<Document
     Ok(documents)
 }
 
+/// Paths of those of a zone.
+pub(super) fn names_of_zone(zone: &str) -> impl Iterator<Item = String> {
+    ["catalog.json", "index.html"].into_iter().map(move |name| format!("zones/{zone}/{name}"))
+}
+
+/// Paths of those of the whole publication.
+pub(super) fn names_of_all() -> impl Iterator<Item = String> {
+    let own = [CATALOG, TABLE, MAP, "index.html"].into_iter().map(str::to_owned);
+    own.chain(page::assets().map(|document| document.path))
+}
+
 fn json(path: String, value: &Value) -> Result<Document> {
     let text = serde_json::to_vec(value).map_err(|error| Error::Input(format!("{path}: {error}")))?;
     Ok(Document { path, bytes: Bytes::from(text) })

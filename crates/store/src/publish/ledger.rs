@@ -35,8 +35,11 @@ pub(super) struct Document {
 /// A store that was published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// Fingerprint of all that its documents were made of.
+    /// Fingerprint of all that its documents were made of; empty where something of it was lost.
     pub(super) made_of: String,
+    /// Fingerprint of the address of the store.
+    #[serde(default)]
+    pub(super) from: String,
     /// Its line in the catalogue.
     pub(super) row: Row,
     /// Paths of its documents, and of its picture.
@@ -51,7 +54,7 @@ pub(super) struct Entry {
 pub(super) struct Ledger {
     kind: String,
     version: u32,
-    /// Fingerprint of each file.
+    /// Digest of each file; empty where it was lost.
     pub(super) files: BTreeMap<String, String>,
     /// Files that were being written.
     unfinished: BTreeSet<String>,
@@ -61,6 +64,9 @@ pub(super) struct Ledger {
     /// The zones of the publication.
     #[serde(default)]
     pub(super) zones: BTreeSet<String>,
+    /// Who writes just now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) claim: Option<String>,
     /// Path of the ledger itself.
     #[serde(skip)]
     path: String,
@@ -106,7 +112,34 @@ impl Ledger {
 
     /// True for a file that was written whole.
     pub(super) fn has(&self, path: &str) -> bool {
-        self.files.contains_key(path) && !self.unfinished.contains(path)
+        self.files.get(path).is_some_and(|digest| !digest.is_empty()) && !self.unfinished.contains(path)
+    }
+
+    /// True for a file that was written, or was to be.
+    pub(super) fn knows(&self, path: &str) -> bool {
+        self.files.contains_key(path) || self.unfinished.contains(path)
+    }
+
+    /// Forgets what files held that are not there any more, or of another size, so that they are written again; gives their
+    /// number. `there` has the sizes of those that are; `copy` tells the file by which the copy of a store is known.
+    pub(super) fn miss(&mut self, there: &BTreeMap<String, u64>, copy: impl Fn(&Entry) -> Option<String>) -> u64 {
+        let is_lost =
+            |path: &String, digest: &String| there.get(path).is_none_or(|size| !digest.ends_with(&sized(*size)));
+        let mut lost = 0;
+        for (path, digest) in &mut self.files {
+            if is_lost(path, digest) {
+                digest.clear();
+                lost += 1;
+            }
+        }
+        for entry in self.stores.values_mut() {
+            let copy = copy(entry).filter(|path| !there.contains_key(path));
+            lost += u64::from(copy.is_some());
+            if copy.is_some() || entry.files.iter().any(|path| self.files.get(path).is_none_or(String::is_empty)) {
+                entry.made_of.clear();
+            }
+        }
+        lost
     }
 
     /// Writes the documents that are new or changed, and then removes the files of `gone`. Where nothing changes, nothing is
@@ -124,16 +157,15 @@ impl Ledger {
         let mut written = Written::default();
         let mut changed = Vec::new();
         for document in documents {
-            let digest = fingerprint(&document.bytes);
+            let digest = digest(&document.bytes);
             let is_same =
                 before.files.get(&document.path) == Some(&digest) && !before.unfinished.contains(&document.path);
             if !is_same {
                 changed.push((document, digest));
             }
         }
-        let is_known = |path: &String| before.files.contains_key(path) || before.unfinished.contains(path);
         // Before they are claimed: a claim is believed later.
-        let new = changed.iter().filter(|(document, _)| !is_known(&document.path));
+        let new = changed.iter().filter(|(document, _)| !before.knows(&document.path));
         let free = new.map(|(document, _)| Ok::<_, Error>(place.is_free(&document.path)));
         stream::iter(free).try_buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
         let gone: BTreeSet<String> = gone.into_iter().filter(|path| self.files.contains_key(path)).collect();
@@ -149,10 +181,9 @@ impl Ledger {
             (self.is_there, self.etag) = (true, begun.etag);
         }
         for (document, digest) in changed {
-            let is_known = is_known(&document.path);
             written.files += 1;
             written.bytes += document.bytes.len() as u64;
-            let over = if is_known { Over::Own } else { Over::Nothing };
+            let over = if before.knows(&document.path) { Over::Own } else { Over::Nothing };
             place.write(&document.path, document.bytes, over).await?;
             self.files.insert(document.path, digest);
         }
@@ -166,7 +197,11 @@ impl Ledger {
         Ok((self, written))
     }
 
-    async fn put(&mut self, place: &Place) -> Result<()> {
+    /// Writes the ledger itself.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where another publication wrote it meanwhile; the place cannot be written.
+    pub(super) async fn put(&mut self, place: &Place) -> Result<()> {
         let failed = |error: serde_json::Error| Error::Input(format!("{}: {error}", self.path));
         let bytes = serde_json::to_vec(self).map_err(failed)?;
         let over = match &self.etag {
@@ -174,11 +209,25 @@ impl Ledger {
             Some(etag) => Over::Version(etag),
             None => Over::Own,
         };
-        self.etag = place.write(&self.path, bytes.into(), over).await?;
+        self.etag = place.write(&self.path, bytes.into(), over).await.map_err(|error| match error {
+            // It was not there when it was read.
+            Error::Request(_) => Error::Conflict { url: place.url().to_string() },
+            error => error,
+        })?;
         self.is_there = true;
         Ok(())
     }
 }
+
+/// What is remembered of a file: its fingerprint and size.
+fn digest(bytes: &[u8]) -> String {
+    fingerprint(bytes) + &sized(bytes.len() as u64)
+}
+
+fn sized(bytes: u64) -> String {
+    format!(":{bytes}")
+}
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(bytes).ok()
 }

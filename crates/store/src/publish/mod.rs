@@ -5,6 +5,8 @@ mod documents;
 mod files;
 mod footprint;
 mod ledger;
+mod made;
+mod named;
 mod page;
 mod place;
 mod preview;
@@ -20,6 +22,7 @@ mod table;
 
 pub use copy::{Copied, copy};
 pub use footprint::Footprint;
+pub use named::Named;
 pub use publication::publish;
 pub use row::{CLEAR, Row};
 pub use settings::{Background, Publisher, Publishing};

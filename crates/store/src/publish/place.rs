@@ -1,5 +1,7 @@
 //! The folder or bucket in which a publication lies.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use object_store::{Attribute, Attributes, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, SourceUrl};
@@ -9,6 +11,9 @@ use crate::target::Lock;
 
 /// Largest file of a publication that is read back, bytes.
 const LARGEST: u64 = 1 << 28;
+
+/// Files of a publication that are listed at the most, without those of copies.
+const MOST_FILES: usize = 1 << 23;
 
 /// What a file may be written over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +65,23 @@ impl Place {
         match self.source.get_all(path, LARGEST).await {
             Ok(fetched) => Ok(Some((fetched.bytes, fetched.etag))),
             Err(SourceError::Missing { .. }) => Ok(None),
+            // A file without a byte.
+            Err(SourceError::PastEnd { .. }) => Ok(Some((Bytes::new(), None))),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The files that are there and their sizes, bytes; of copies of stores, that alone by which a repository is known.
+    ///
+    /// # Errors
+    /// [`Error::Location`] where the place cannot be listed.
+    pub(super) async fn files(&self) -> Result<BTreeMap<String, u64>> {
+        let wanted = |path: &str| match path.split_once('/').and_then(|(_, below)| below.strip_prefix("store/")) {
+            Some(of_copy) => of_copy == "repo",
+            None => true,
+        };
+        let listed = self.source.list_where("", MOST_FILES, wanted).await?;
+        Ok(listed.into_iter().map(|file| (file.path.trim_start_matches('/').to_owned(), file.size)).collect())
     }
 
     /// Refuses a place that somebody else has taken.
@@ -78,7 +98,8 @@ impl Place {
 
     fn in_the_way(&self, path: &str) -> Error {
         Error::Request(format!(
-            "{} holds a file {path} that s2ice did not publish: name another place, or remove it",
+            "{} holds a file {path} that s2ice did not publish: name another place, or remove it (where publication.json or \
+             the ledger of a zone was lost, all that it told of but the folders `store`, which are taken over)",
             self.url()
         ))
     }

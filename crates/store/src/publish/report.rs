@@ -6,6 +6,9 @@ use serde::Serialize;
 use super::row::Row;
 use super::stranger::Hindrance;
 
+/// Stores that could not be published, told of in a sentence.
+const TOLD: usize = 10;
+
 /// Report of `s2ice publish`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct PublishReport {
@@ -25,6 +28,10 @@ pub struct PublishReport {
     pub published: Vec<Published>,
     /// Stores of which nothing changed.
     pub unchanged: u64,
+    /// Stores that could not be published; what is told of them stays as it was.
+    pub failed: Vec<Unpublished>,
+    /// Stores of the file that were not built yet.
+    pub unbuilt: Vec<String>,
     /// Stores that were taken out.
     pub removed: Vec<String>,
     /// Stores of the publication that have a preview.
@@ -35,6 +42,8 @@ pub struct PublishReport {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Files that were published and were not there any more, or of another size; 0 where nobody looked.
+    pub lost: u64,
     /// Files removed.
     pub files_removed: u64,
     /// Objects written to copies of stores.
@@ -58,6 +67,17 @@ pub struct Published {
     pub copied: bool,
 }
 
+/// A store that could not be published.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Unpublished {
+    /// Its address.
+    pub store: String,
+    /// Its name in the publication, where that is known.
+    pub id: Option<String>,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
 /// A store without a preview.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct WithoutPreview {
@@ -74,9 +94,15 @@ impl Published {
 }
 
 impl PublishReport {
-    /// What a stranger cannot do, in one sentence; `None` where nothing hinders him.
+    /// What could not be published, and what a stranger cannot do, in one sentence; `None` where all is well.
     pub fn sentence(&self) -> Option<String> {
-        let told: Vec<&str> = self.hindrances.iter().map(|hindrance| hindrance.reason.as_str()).collect();
+        let failed = self.failed.iter().take(TOLD).map(|Unpublished { store, id, reason }| {
+            format!("{} was not published: {reason}", id.as_ref().unwrap_or(store))
+        });
+        let more = self.failed.len().saturating_sub(TOLD);
+        let more = (more > 0).then(|| format!("{more} more stores were not published (--json names them)"));
+        let hindrances = self.hindrances.iter().map(|hindrance| hindrance.reason.clone());
+        let told: Vec<String> = failed.chain(more).chain(hindrances).collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 }

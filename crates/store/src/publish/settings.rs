@@ -44,6 +44,8 @@ pub struct Publishing {
     pub preview: bool,
     /// Take stores that are not among the given ones out of the publication.
     pub prune: bool,
+    /// Look through the place first, for what was lost there.
+    pub restore: bool,
     /// See afterwards what a stranger meets.
     pub look: bool,
     /// Name of the run.

@@ -115,7 +115,10 @@ impl Web<'_> {
                 ));
             }
             status => {
-                return Err(format!("{url} is answered by {status}: --base-url does not lead to what was written"));
+                return Err(format!(
+                    "{url} is answered by {status}: --base-url does not lead to what was written, or it was lost there \
+                     (`--restore` writes it again)"
+                ));
             }
         }
         let text = response.bytes().await.map_err(|error| format!("{url}: {}", one_line(&error.without_url())))?;
@@ -193,6 +196,9 @@ async fn opened(store: &Reached) -> Result<Cube, String> {
     Cube::open(&target, None).await.map_err(|error| match error {
         crate::Error::Location(error) => told(error),
         crate::Error::Icechunk { url, detail, .. } if detail.contains("403") => refused(&url, &detail),
+        crate::Error::NoStore { url } => {
+            format!("there is no store at {url}: check --base-url; a copy that was lost is made again by `--restore`")
+        }
         error => error.to_string(),
     })
 }

@@ -133,7 +133,9 @@ impl Settled {
         if self.asked != *asked || memory.has_due() {
             return Ok(None);
         }
-        let Some(head) = head(target).await.filter(|head| head.main.to_string() == self.snapshot) else {
+        // What is wrong with the place is told by who opens it.
+        let head = head(target).await.ok().flatten();
+        let Some(head) = head.filter(|head| head.main.to_string() == self.snapshot) else {
             return Ok(None);
         };
         let mut report = self.report;

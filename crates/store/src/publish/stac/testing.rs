@@ -40,6 +40,7 @@ pub(in crate::publish) fn settings() -> Publishing {
         background: None,
         preview: true,
         prune: false,
+        restore: false,
         look: false,
         run: "run".to_owned(),
         writer: "s2ice test".to_owned(),
