@@ -19,6 +19,7 @@ mod state;
 mod stranger;
 mod subject;
 mod table;
+mod work;
 
 pub use copy::{Copied, copy};
 pub use footprint::Footprint;

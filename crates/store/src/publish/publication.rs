@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 
 use super::documents;
 use super::files;
@@ -16,6 +16,7 @@ use super::report::{PublishReport, Published, WithoutPreview};
 use super::row::Row;
 use super::settings::Publishing;
 use super::stranger::look;
+use super::work::Work;
 use crate::error::Result;
 use crate::progress::{Phase, Progress};
 use crate::report::REPORT_VERSION;
@@ -95,18 +96,6 @@ pub async fn publish(stores: &[Named], settings: &Publishing, progress: &dyn Pro
 /// Where the ledger of a zone lies.
 fn ledger_of(zone: &str) -> String {
     format!("zones/{zone}/ledger.json")
-}
-
-/// A publication under way.
-pub(super) struct Work<'a> {
-    pub(super) settings: &'a Publishing,
-    pub(super) place: Place,
-    pub(super) root: Mutex<Ledger>,
-    pub(super) zones: BTreeMap<String, Ledger>,
-    pub(super) limits: Limits,
-    /// Set before the first store is copied or written.
-    pub(super) begun: OnceCell<()>,
-    pub(super) report: PublishReport,
 }
 
 impl Work<'_> {
