@@ -193,14 +193,15 @@ def test_what_cannot_be_read_is_told_and_tried_again(gallery: Gallery, how: str)
     assert "No preview" not in gallery.page
 
 
-@pytest.mark.parametrize("content", [b"<html>Not here</html>", None], ids=["other", "gone"])
+@pytest.mark.parametrize("content", [b"<html>", None], ids=["other", "gone"])
 def test_a_product_that_cannot_be_used_gives_way(gallery: Gallery, content: bytes | None) -> None:
     gallery.build()
     product = gallery.living.archive.products[gallery.product("20240401")]
     for file in product.files(gallery.living.archive.root):
+        size = file.stat().st_size
         file.unlink()
         if content is not None:
-            file.write_bytes(content)
+            file.write_bytes(content * size)
     report = gallery.publish()
     assert (report["without_preview"], report["previews"]) == ([], 1)
     assert "seen on 2024-05-06" in gallery.page

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use s2ice_jpeg2000::{CodecConfig, MainHeader, TileCodec, reduced_size};
 use s2ice_manifest::encoding::Encoding;
 use s2ice_manifest::profile::HeaderProfile;
-use s2ice_manifest::source::location::{Source, SourceUrl};
+use s2ice_manifest::source::location::{Source, SourceError, SourceUrl};
 
 use super::file::{File, Trouble};
 use super::limits::Limits;
@@ -40,7 +40,7 @@ const PIXELS: u64 = 1 << 24;
 pub(super) enum Unread {
     /// What is wrong with the files, or with reaching them.
     Files(String),
-    /// What is wrong with the place, for all of its files.
+    /// The place does not answer, whatever file it is asked for.
     Place(String),
     /// No more may be read in this publication.
     Spent,
@@ -87,7 +87,10 @@ pub(super) async fn band(cube: &Cube, raster: &Raster<'_>, limits: &Limits) -> R
     limits.note(place, silence.map(Trouble::to_string));
     let tiles = read.map_err(|error| match error {
         Trouble::Spent => Unread::Spent,
-        Trouble::Source(error) if error.concerns_whole_source() => Unread::Place(error.to_string()),
+        // What costs time costs it for every file.
+        Trouble::Source(error @ (SourceError::Unreachable { .. } | SourceError::Timeout { .. })) => {
+            Unread::Place(error.to_string())
+        }
         error => files(error.to_string()),
     })?;
     let places: Vec<(u32, u32)> = held.iter().map(|one| (one.row, one.column)).collect();
