@@ -98,7 +98,7 @@ mod tests {
         assert_eq!((names().len(), std::fs::read_dir(root.path()).unwrap().count()), (2, 1));
         // Something else is there.
         std::fs::remove_file(path.join("ours")).unwrap();
-        assert_eq!(fill("c").unwrap_err().to_string(), "something else is there: name another place");
+        assert_eq!(fill("c").unwrap_err().to_string(), "holds something else: name another place");
         std::fs::remove_file(path.join("b")).unwrap();
         fill("c").unwrap();
         std::fs::remove_dir_all(&path).unwrap();
