@@ -59,7 +59,12 @@ class Host:
         response = send_file(file, environ, conditional=True, etag=True)
         if self.origins:
             response.headers["Access-Control-Allow-Origin"] = self.origins
-        return response(environ, start_response)
+        # The file is closed here, and not when somebody has read the answer to its end.
+        response.direct_passthrough = False
+        data = response.get_data()
+        response.close()
+        start_response(response.status, response.headers.to_wsgi_list())
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else data]
 
     @property
     def address(self) -> str:
