@@ -78,14 +78,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             faults.most = max(faults.most, faults.now)
             if faults.now > faults.connections:
                 fault = "429"
-        try:
-            if not fault:
-                time.sleep(faults.delay)
+        if not fault:
+            time.sleep(faults.delay)
+        with faults.lock:
+            # A client that has its answer may ask again before this thread goes on.
+            faults.now -= 1
             faults.answered[fault] += 1
-            self.forward(body, fault)
-        finally:
-            with faults.lock:
-                faults.now -= 1
+        self.forward(body, fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = handle_any
 

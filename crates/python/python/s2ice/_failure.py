@@ -58,20 +58,20 @@ _RULES: tuple[tuple[str, Kind, str], ...] = (
         "the file is not the one that was referenced: the store must be built again",
     ),
     (
-        r"\b40[13]\b|Forbidden|Unauthorized|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
+        r"status code: 40[13]|Forbidden|Unauthorized|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
         "|necessary privileges|credentials",
         Kind.FINAL,
         "give credentials=, or renew them",
     ),
     (
-        r"\b404\b|NoSuchKey|NoSuchBucket|NotFound|not found|No such file",
+        "status code: 404|NoSuchKey|NoSuchBucket|NotFound|No such file",
         Kind.FINAL,
         "the file is gone from there: read a copy with source=, or have the store built again",
     ),
-    (r"\b429\b|SlowDown|Too Many Requests|Throttl|TooManyRequests", Kind.BUSY, "lower max_connections="),
-    (r"\b503\b|Service Unavailable|ServerBusy", Kind.BUSY, _AGAIN),
+    ("status code: 429|SlowDown|Too Many Requests|Throttl|TooManyRequests", Kind.BUSY, "lower max_connections="),
+    ("status code: 503|Service Unavailable|ServerBusy", Kind.BUSY, _AGAIN),
     ("unhandled error: Error", Kind.BUSY, _AGAIN),
-    (r"\b400\b|\b416\b|Bad Request|InvalidRange", Kind.FINAL, "check endpoint, region and address of the source"),
+    ("status code: 4(00|16)|Bad Request|InvalidRange", Kind.FINAL, "check endpoint, region and address of the source"),
     (
         "Range request not supported|not enough data",
         Kind.PASSING,
@@ -87,7 +87,8 @@ def of(error: Exception) -> Failure:
         return Failure(Kind.PASSING, "no answer in time", _CHECK)
     if not isinstance(error, IcechunkError):
         return Failure(Kind.FINAL, sentence(str(error)) or type(error).__name__, "see the cause")
-    text = f"{error.kind}: {error.message}"
+    # Addresses have words and numbers of their own.
+    text = re.sub(r"[a-z0-9]+://\S+", "", f"{error.kind}: {error.message}")
     for signs, kind, remedy in _RULES:
         if re.search(signs, text):
             return Failure(kind, sentence(error.message), remedy)
@@ -121,7 +122,8 @@ def again[R](ask: Callable[[], R]) -> R:
 def sentence(text: str) -> str:
     """Return what Icechunk says without its context, and without the name it hides the source behind."""
     short = text.partition("\n\ncontext:")[0].strip().rstrip(":").removeprefix("error fetching virtual reference: ")
-    return plain(re.sub(r"\s+", " ", short))
+    status = re.search(r"Server returned non-2xx status code: (.+)", short)
+    return plain(re.sub(r"\s+", " ", status[1] if status else short))
 
 
 def plain(address: str) -> str:
