@@ -86,7 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             faults.answered[fault] += 1
         self.forward(body, fault)
 
-    do_GET = do_HEAD = do_PUT = do_POST = handle_any
+    do_GET = do_HEAD = do_PUT = do_POST = handle_any  # noqa: N815
 
     def forward(self, body: bytes | None, fault: str) -> None:
         if fault == "reset":

@@ -265,7 +265,7 @@ def test_mirror(local: Path, archive: Path, web: str, made: Jp2, tmp_path: Path)
     # What is read is the mirror, not the original.
     pixels[made.tiles[0][0] + 30 :] = 0
     pixels.tofile(mirror / "archive/band.jp2")
-    with pytest.raises(ChunkError, match="JPEG 2000|tile|Isot|SOT|marker|code"):
+    with pytest.raises(ChunkError, match=r"the bytes are not those that were referenced, or are damaged"):
         s2ice.open(local, R10M, source=mirror).b04[0].load()
 
 

@@ -1,7 +1,7 @@
 """How many connections a host gets from this process.
 
-A host that answers "too many requests" gets half as many from then on, and slowly more again, so that nobody has to know
-its limit. The remedy is the one of TCP: additive increase, multiplicative decrease.
+A host that answers "too many requests" gets half as many from then on, and slowly more again, so that nobody has to
+know its limit. The remedy is the one of TCP: additive increase, multiplicative decrease.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The Copernicus Data Space: four connections to a user, whatever number of processes he reads with.
 
-Each connection of a process on this machine holds one of four files locked. The system unlocks the files of a process that
-ends, however it does.
+Each connection of a process on this machine holds one of four files locked. The system unlocks the files of a process
+that ends, however it does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a failed request means: whether to ask again, when, and what the reader can do.
 
-Icechunk hides status and headers, Retry-After among them, and tells a sentence; on S3 it is often only that something was
-wrong. What is not known to be final is therefore asked again.
+Icechunk hides status and headers, Retry-After among them, and tells a sentence; on S3 it is often only that something
+was wrong. What is not known to be final is therefore asked again.
 """
 
 from __future__ import annotations

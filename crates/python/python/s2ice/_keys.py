@@ -72,7 +72,8 @@ def once(credentials: Any) -> Any:
     """Let a function that gives keys be called once in a process, and again when they expire."""
     if not isinstance(credentials, icechunk.S3Credentials.Refreshable):
         return credentials
-    return icechunk.S3Credentials.Refreshable(pickle.dumps(_Once(credentials.pickled_function)), credentials.current)
+    given: Any = credentials  # its stub leaves the fields out
+    return icechunk.S3Credentials.Refreshable(pickle.dumps(_Once(given.pickled_function)), given.current)
 
 
 class _Once:

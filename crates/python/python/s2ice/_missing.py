@@ -8,10 +8,12 @@ from __future__ import annotations
 import atexit
 import json
 import os
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from s2ice._copernicus import runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class MissingChunk(NamedTuple):

@@ -321,9 +321,7 @@ def _session(
     if tag is None and snapshot is None:
         branch = branch or "main"
     try:
-        return _failure.again(
-            lambda: repository.readonly_session(branch, tag=tag, snapshot_id=snapshot, as_of=as_of)
-        )
+        return _failure.again(lambda: repository.readonly_session(branch, tag=tag, snapshot_id=snapshot, as_of=as_of))
     except (icechunk.NotFoundError, icechunk.InvalidInputError) as error:
         there = ", ".join(f"branch {name}" for name in sorted(repository.list_branches()))
         tags = ", ".join(f"tag {name}" for name in sorted(repository.list_tags()))

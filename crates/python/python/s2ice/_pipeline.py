@@ -18,7 +18,6 @@ from zarr.registry import register_pipeline
 
 from s2ice import _failure
 from s2ice._failure import Failure, Kind
-from s2ice._missing import MissingChunk
 from s2ice._reading import ReadingStore
 from s2ice.errors import ChunkError, ForkError
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from zarr.core.buffer import NDBuffer
+
+    from s2ice._missing import MissingChunk
 
 
 @dataclass(frozen=True)

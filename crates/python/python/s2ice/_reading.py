@@ -1,7 +1,7 @@
 """The store that reads: with time-outs, retries and a budget for each host, and errors that say what failed.
 
-It stands between Zarr and Icechunk. Time-outs and retries are here, since Icechunk's own are for each request, multiply,
-and are different for each kind of source.
+It stands between Zarr and Icechunk. Time-outs and retries are here, since Icechunk's own are for each request,
+multiply, and are different for each kind of source.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ _kept: deque[ReadingStore] = deque(maxlen=KEPT)
 
 
 def _restored(pickled: bytes, terms: Terms) -> ReadingStore:
-    """Return the one store of an opening in this process: its connections, manifests and credentials serve all tasks."""
+    """Return this process's one store of an opening: its connections, manifests and keys serve all tasks."""
     store = _stores.get(terms.token)
     if store is None:
         store = _stores[terms.token] = ReadingStore(pickle.loads(pickled), terms)
