@@ -15,6 +15,7 @@ import faults
 import s2ice
 import servers
 from s2ice import _budget, _failure
+from s2ice.differencing import HorizontalDifferencing
 from s2ice.errors import ChunkError, MissingChunksWarning, RequestError, S2iceError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 GROUP = "measurements/reflectance/r10m"
 STEPS, SIDE = 500, 8
 """Of the series: as many products of 4 chunks of 4 x 4 pixels."""
+SLOWLY = 150
+"""As many of them are on the stand-in for S3, which takes its time."""
 KEYS = {"access_key_id": "key", "secret_access_key": "none"}
 
 
@@ -65,16 +68,18 @@ def store(folder: Path, prefix: str, options: Any) -> Path:
     for where in (products, group):
         axis = where.create_array("time", data=np.arange(STEPS), chunks=(STEPS,), dimension_names=["time"])
         axis.attrs["units"] = "days since 2025-07-01"
-    for name, attributes in {"b04": {"_FillValue": 0}, "raw": {}}.items():
+    packed = {"filters": [HorizontalDifferencing()], "compressors": "auto"}
+    plain: dict[str, Any] = {"compressors": None}
+    for name, attributes, codecs in (("b04", {"_FillValue": 0}, plain), ("raw", {}, plain), ("packed", {}, packed)):
         group.create_array(
             name,
             shape=(STEPS, SIDE, SIDE),
             chunks=(1, 4, 4),
             dtype="uint16",
             fill_value=0,
-            compressors=None,
             dimension_names=["time", "y", "x"],
             attributes=attributes,
+            **codecs,
         )
         session.store.set_virtual_refs(
             f"{GROUP}/{name}",
@@ -104,8 +109,8 @@ def source(request: pytest.FixtureRequest, archive: Path) -> Iterator[tuple[str,
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **_boto())
     client.create_bucket(Bucket="archive")
-    for path in archive.iterdir():
-        client.upload_file(str(path), "archive", path.name)
+    for step in range(SLOWLY):
+        client.upload_file(str(archive / f"{step}.bin"), "archive", f"{step}.bin")
     client.close()
     with faults.before(endpoint, about=".bin") as (address, what):
         yield address, what
@@ -158,8 +163,7 @@ def test_2000_chunks_from_a_source_that_fails(
         return way if count % 20 == 0 and (way != "stalled" or count < 200) else ""
 
     well.plan = plan
-    # The stand-in for S3 takes its time.
-    steps = STEPS if "credentials" not in place[1] else 150
+    steps = STEPS if "credentials" not in place[1] else SLOWLY
     begun = time.monotonic()
     read = opened(place, timeout=5, mask_and_scale=False).b04[:steps].load()
     assert time.monotonic() - begun < 120
@@ -216,6 +220,12 @@ def test_a_source_that_is_down(fault: str, place: tuple[Path, dict[str, Any]], w
         assert 1 < sum(well.asked.values()) <= 2 * _failure.TRIES
     # After some of these, further chunks are not waited for as long.
     assert "at fault" in told or fault not in ("503", "reset")
+
+
+def test_bytes_that_do_not_decode(place: tuple[Path, dict[str, Any]], well: faults.Faults) -> None:
+    """Whatever codec it is that finds them wrong."""
+    with pytest.raises(ChunkError, match=r"r10m/packed of 2025-07-03.*S2B_002.*/2\.bin.*or are damaged"):
+        opened(place).packed[2].load()
 
 
 def test_nan_for_what_fails(
