@@ -1,18 +1,13 @@
 //! Tile decoding for Python: buffers in, buffers out, both copied, the GIL released in between.
 
 use pyo3::buffer::PyBuffer;
-use pyo3::create_exception;
-use pyo3::exceptions::PyValueError;
+use pyo3::import_exception;
 use pyo3::prelude::*;
 use s2ice_jpeg2000::config::CodecConfig;
 use s2ice_jpeg2000::decode::{SampleType, TileCodec as Decoder, Window};
 
-create_exception!(
-    s2ice,
-    CodecError,
-    PyValueError,
-    "A codec configuration or a chunk that cannot be decoded right; the text says where and why."
-);
+// It is declared where the base of all errors is.
+import_exception!(s2ice.errors, CodecError);
 
 /// The decoder's refusal as Python sees it.
 fn refused(error: s2ice_jpeg2000::Error) -> PyErr {

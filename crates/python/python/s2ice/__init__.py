@@ -11,22 +11,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from s2ice import errors
-from s2ice._s2ice import CodecError, __version__
+from s2ice._s2ice import __version__
+from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
     from s2ice._build import build, info
+    from s2ice._missing import MissingChunk, missing
     from s2ice._open import eras, open
     from s2ice._rasterio import rasterio_path
     from s2ice.codec import Jpeg2000Codec
 
-__all__ = ["CodecError", "Jpeg2000Codec", "__version__", "build", "eras", "errors", "info", "open", "rasterio_path"]
+__all__ = [
+    "CodecError",
+    "Jpeg2000Codec",
+    "MissingChunk",
+    "__version__",
+    "build",
+    "eras",
+    "errors",
+    "info",
+    "missing",
+    "open",
+    "rasterio_path",
+]
 
 # zarr-python imports this package to find the codec; xarray and icechunk are only imported by those who use them.
 _LAZY = {
     "Jpeg2000Codec": "s2ice.codec",
+    "MissingChunk": "s2ice._missing",
     "build": "s2ice._build",
     "eras": "s2ice._open",
     "info": "s2ice._build",
+    "missing": "s2ice._missing",
     "open": "s2ice._open",
     "rasterio_path": "s2ice._rasterio",
 }

@@ -10,8 +10,7 @@ import icechunk
 import xarray as xr
 import zarr
 
-from s2ice import _eras
-from s2ice._limit import LimitedStore
+from s2ice import _eras, _failure, _fork, _pipeline, _reading
 from s2ice._source import Access, Credentials, Source, authorise
 from s2ice._storage import Options, Place, locate
 from s2ice.errors import (
@@ -40,6 +39,7 @@ ROOT_ATTRIBUTE = "s2ice"
 def open(store: StoreLike, group: None = None, **kwargs: Any) -> xr.DataTree: ...
 @overload
 def open(store: StoreLike, group: str, **kwargs: Any) -> xr.Dataset: ...
+@_pipeline.opens
 def open(
     store: StoreLike,
     group: str | None = None,
@@ -54,6 +54,9 @@ def open(
     source: Source | Mapping[str, Source] | None = None,
     allow: Allow | None = None,
     max_connections: int | None = None,
+    timeout: float = _reading.TIMEOUT,
+    cache_bytes: int = _reading.CACHE_BYTES,
+    on_error: _reading.OnError = "raise",
     chunks: Any = None,
     eras: str | None = None,
     **kwargs: Any,
@@ -96,8 +99,16 @@ def open(
         address of your network, allow that as well: ``"10.1.2.3"`` or ``"10.0.0.0/8"``. What `source` names is
         allowed. The environment variable ``S2ICE_ALLOW`` holds further addresses, with spaces between.
     max_connections
-        Most chunks to fetch at a time; the Copernicus Data Space allows 4 connections per user. By default Zarr's
-        setting ``async.concurrency`` decides.
+        Most chunks to fetch from a host at a time, in this process. By default Zarr's setting ``async.concurrency``
+        decides for each read, and a host that answers "too many requests" is asked for fewer. The Copernicus Data Space
+        allows a user 4: all processes of this machine together never have more, or than this number.
+    timeout
+        Longest time for a chunk in all, seconds; each try gets two fifths of it. What may pass is tried again.
+    cache_bytes
+        Size of the chunks read last that are kept in this process, as they came; 0 keeps none.
+    on_error
+        ``"raise"``: a chunk that cannot be read is a `ChunkError`. ``"nan"``: it is as nodata (NaN, or the class for no
+        data), a warning says so, and `s2ice.missing` lists it. Arrays that have no value for nodata raise.
     chunks
         As in `xarray.open_zarr`. ``None`` reads lazily without dask; ``{}`` makes dask arrays with one task per tile.
     eras
@@ -128,6 +139,8 @@ def open(
         Arguments contradict each other, or `as_of` has no time zone.
     SourceError
         The source cannot be used as asked.
+    ForkError
+        This process is a fork of one that has opened a store.
     S2iceError
         Anything else that keeps the store from being opened.
 
@@ -137,20 +150,24 @@ def open(
     >>> r10m = tree["measurements/reflectance/r10m"]  # doctest: +SKIP
     >>> r10m.b04.sel(time="2025-07-01", method="nearest").load()  # doctest: +SKIP
     """
+    _fork.guard()
     access = Access(credentials, anonymous, source, allow)
     if as_of is not None and as_of.tzinfo is None:
         raise RequestError(f"as_of has no time zone, {as_of!r}: give it one, such as tzinfo=datetime.UTC")
-    if max_connections is not None and max_connections < 1:
-        raise RequestError(f"max_connections must be 1 or more, not {max_connections}")
     if isinstance(store, icechunk.Session):
         _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
         session = store
     else:
         repository = _repository(store, access, storage_options)
         session = _session(repository, branch, tag, snapshot, as_of)
-    zarr_store: Any = session.store
-    if max_connections is not None:
-        zarr_store = LimitedStore(zarr_store, max_connections)
+    zarr_store: Any = _reading.wrapped(
+        session,
+        timeout=timeout,
+        max_connections=max_connections,
+        cache_bytes=cache_bytes,
+        on_error=on_error,
+        masked=kwargs.get("mask_and_scale") is not False,
+    )
     root = _root(zarr_store)
     if ROOT_ATTRIBUTE not in root.attrs:
         warnings.warn(
@@ -304,7 +321,7 @@ def _session(
     if tag is None and snapshot is None:
         branch = branch or "main"
     try:
-        return repository.readonly_session(branch, tag=tag, snapshot_id=snapshot, as_of=as_of)
+        return _failure.again(lambda: repository.readonly_session(branch, tag=tag, snapshot_id=snapshot, as_of=as_of))
     except (icechunk.NotFoundError, icechunk.InvalidInputError) as error:
         there = ", ".join(f"branch {name}" for name in sorted(repository.list_branches()))
         tags = ", ".join(f"tag {name}" for name in sorted(repository.list_tags()))

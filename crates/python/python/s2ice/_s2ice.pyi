@@ -3,13 +3,10 @@
 from collections.abc import Buffer, Callable
 from typing import final
 
-__all__ = ["CodecError", "TileCodec", "__version__", "build", "gdal_raster", "info"]
+__all__ = ["TileCodec", "__version__", "build", "gdal_raster", "info"]
 
 __version__: str
 """Version of the wheel."""
-
-class CodecError(ValueError):
-    """A codec configuration or a chunk that cannot be decoded right; the text says where and why."""
 
 @final
 class TileCodec:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s2ice._s2ice import CodecError, TileCodec
+from s2ice._s2ice import TileCodec
+from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Buffer, Mapping, Sequence

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 
-from s2ice._s2ice import CodecError
 from s2ice._selection import bounds
 from s2ice._tile import CODEC_NAME, READ_ONLY, check_array, decode, parse_configuration, tile_codec
+from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteGetter, SyncByteGetter

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from zarr.abc.codec import ArrayArrayCodec
 
-from s2ice._s2ice import CodecError
+from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
