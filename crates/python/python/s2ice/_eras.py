@@ -15,6 +15,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from s2ice._scaled import slabs
 from s2ice.errors import S2iceError
 
 if TYPE_CHECKING:
@@ -173,22 +174,30 @@ class _Joined(BackendArray):
         times = np.atleast_1d(wanted)
         rest = tuple(key[1:])
         all_sources, all_steps = self.where
+        sources = all_sources[times]
         out: np.ndarray[Any, Any] | None = None
         for number, part in enumerate(self.parts):
-            (at,) = np.nonzero(all_sources[times] == number)
+            (at,) = np.nonzero(sources == number)
             if part is None or at.size == 0:
                 continue
-            steps = all_steps[times[at]]
-            chosen = dict(zip(part.dims, (_slice(steps), *rest), strict=True))
-            values = part.isel(chosen).values
+            chosen = self.inner(part, all_steps[times[at]], rest)
+            if at.size == times.size and out is None:
+                out = chosen.values
+                continue
             if out is None:
-                out = np.full((len(times), *values.shape[1:]), self.fill, dtype=self.dtype)
-            out[at] = values
+                out = np.full((len(times), *chosen.shape[1:]), self.fill, dtype=self.dtype)
+            for some in slabs(at.size, chosen.nbytes / at.size):
+                out[at[some]] = chosen[some].values
         if out is None:
             empty = [np.arange(size)[index] for size, index in zip(self.shape[1:], rest, strict=True)]
             shape = [values.size for values in empty if values.ndim]
             out = np.full((len(times), *shape), self.fill, dtype=self.dtype)
         return out if np.ndim(wanted) else out[0]
+
+    @staticmethod
+    def inner(part: xr.Variable, steps: np.ndarray[Any, Any], rest: tuple[Any, ...]) -> xr.Variable:
+        """Return a selection of one tree, still lazy."""
+        return part.isel(dict(zip(part.dims, (_slice(steps), *rest), strict=True)))
 
 
 def _slice(steps: np.ndarray[Any, Any]) -> Any:
@@ -266,22 +275,3 @@ def join_trees(trees: Sequence[Mapping[str, xr.Dataset]], axis: Axis, *, indexes
     """Join all groups of several trees, by path."""
     paths = list(dict.fromkeys(path for groups in trees for path in groups))
     return {path: join_group([groups.get(path) for groups in trees], axis, indexes=indexes) for path in paths}
-
-
-def with_chunks(dataset: xr.Dataset, chunks: Any) -> xr.Dataset:
-    """Return dask arrays where they are asked for, in the stored chunks unless `chunks` says otherwise."""
-    if chunks is None:
-        return dataset
-    if chunks != {} and not isinstance(chunks, Mapping):
-        return dataset.chunk(chunks)
-
-    def of(array: xr.DataArray) -> dict[Any, Any]:
-        stored = dict(zip(array.dims, array.encoding.get("chunks") or array.shape, strict=True))
-        return stored | {name: size for name, size in chunks.items() if name in array.dims}
-
-    return dataset.assign({name: array.chunk(of(array)) for name, array in dataset.data_vars.items()})
-
-
-def finished(dataset: xr.Dataset, dropped: Sequence[str], chunks: Any) -> xr.Dataset:
-    """Return what was asked for of a joined group."""
-    return with_chunks(dataset.drop_vars(dropped, errors="ignore"), chunks)

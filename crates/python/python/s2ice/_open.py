@@ -10,7 +10,7 @@ import icechunk
 import xarray as xr
 import zarr
 
-from s2ice import _eras
+from s2ice import _chunks, _eras, _scaled
 from s2ice._limit import LimitedStore
 from s2ice._source import Access, Credentials, Source, authorise
 from s2ice._storage import Options, Place, locate
@@ -56,6 +56,7 @@ def open(
     max_connections: int | None = None,
     chunks: Any = None,
     eras: str | None = None,
+    dtype: Any = "float32",
     **kwargs: Any,
 ) -> xr.DataTree | xr.Dataset:
     """Open a store with xarray, read-only and lazily.
@@ -99,11 +100,16 @@ def open(
         Most chunks to fetch at a time; the Copernicus Data Space allows 4 connections per user. By default Zarr's
         setting ``async.concurrency`` decides.
     chunks
-        As in `xarray.open_zarr`. ``None`` reads lazily without dask; ``{}`` makes dask arrays with one task per tile.
+        ``None`` reads lazily without dask. ``"auto"`` or ``{}`` makes dask arrays whose chunks are a tile of the files wide
+        and as many dates long as 64 MiB of values hold; sizes such as ``{"time": 10}`` go first. Else as in
+        `xarray.open_zarr`.
     eras
         Products before baseline 04.00 have another radiometric offset, and some rasters another main header, so they
         stand in trees of their own, the eras, which `eras` lists. Without, all of them are one cube, decoded to one
         scale; ``"main"`` opens the main tree alone and a name such as ``"offset-0"`` that era alone.
+    dtype
+        Of decoded values: ``"float32"``, which tells all digital numbers apart and is the value in double precision,
+        rounded once; or ``"float64"``.
     **kwargs
         For `xarray.open_datatree` or `xarray.open_zarr`: ``mask_and_scale=False`` gives the digital numbers as stored
         (of one era where these have other offsets), ``drop_variables`` leaves arrays out, ...
@@ -137,17 +143,12 @@ def open(
     >>> r10m = tree["measurements/reflectance/r10m"]  # doctest: +SKIP
     >>> r10m.b04.sel(time="2025-07-01", method="nearest").load()  # doctest: +SKIP
     """
-    access = Access(credentials, anonymous, source, allow)
-    if as_of is not None and as_of.tzinfo is None:
-        raise RequestError(f"as_of has no time zone, {as_of!r}: give it one, such as tzinfo=datetime.UTC")
     if max_connections is not None and max_connections < 1:
         raise RequestError(f"max_connections must be 1 or more, not {max_connections}")
-    if isinstance(store, icechunk.Session):
-        _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
-        session = store
-    else:
-        repository = _repository(store, access, storage_options)
-        session = _session(repository, branch, tag, snapshot, as_of)
+    if chunks is not None:
+        _chunks.check()
+    access = Access(credentials, anonymous, source, allow)
+    session = connected(store, access, storage_options, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
     zarr_store: Any = session.store
     if max_connections is not None:
         zarr_store = LimitedStore(zarr_store, max_connections)
@@ -164,17 +165,60 @@ def open(
         listed = ", ".join(map(repr, (_eras.MAIN, *named)))
         raise GroupNotFoundError(f"the store has no era {eras!r}; eras is one of {listed}, or None for all of them")
     trees = [_eras.MAIN, *named] if eras is None else [eras]
+    finish = _Finish(kwargs, dtype, chunks, (session.snapshot_id if session.read_only else id(session), str(eras)))
     # The path of a group in an era is taken as it stands.
     if len(trees) > 1 and path.partition("/")[0] != _eras.ERAS:
-        return _joined(root, trees, path, chunks, kwargs)
+        return _joined(root, trees, path, finish, kwargs)
     base = _eras.base_of(trees[0])
+    options: dict[str, Any] = {"consolidated": False, "chunks": None, **kwargs}
     if path == "" and named:
-        return xr.DataTree.from_dict(_groups(root, base, chunks=chunks, **kwargs))
-    if path == "":
-        return xr.open_datatree(zarr_store, engine="zarr", consolidated=False, chunks=chunks, **kwargs)
-    path = _eras.within(base, _existing(root, [base], path))
-    dataset: xr.Dataset = xr.open_zarr(zarr_store, group=path, consolidated=False, chunks=chunks, **kwargs)
-    return dataset
+        groups = {at: finish.decoded(group) for at, group in _groups(root, base, **options).items()}
+    elif path == "":
+        opened = xr.open_datatree(zarr_store, engine="zarr", **options)
+        groups = {node.path: finish.decoded(node.to_dataset(inherit=False)) for node in opened.subtree}
+    else:
+        path = _eras.within(base, _existing(root, [base], path))
+        dataset = finish.decoded(xr.open_zarr(zarr_store, group=path, **options))
+        return finish.chunked(dataset, path)
+    return xr.DataTree.from_dict({at: finish.chunked(group, at) for at, group in groups.items()})
+
+
+def connected(
+    store: StoreLike,
+    access: Access,
+    storage_options: Options | None = None,
+    *,
+    branch: str | None = None,
+    tag: str | None = None,
+    snapshot: str | None = None,
+    as_of: datetime | None = None,
+) -> icechunk.Session:
+    """Return a session on one version of a store, which may read the chunks; the arguments are those of `open`."""
+    if as_of is not None and as_of.tzinfo is None:
+        raise RequestError(f"as_of has no time zone, {as_of!r}: give it one, such as tzinfo=datetime.UTC")
+    if isinstance(store, icechunk.Session):
+        _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
+        return store
+    return _session(_repository(store, access, storage_options), branch, tag, snapshot, as_of)
+
+
+class _Finish:
+    """What becomes of a group that xarray has opened: values, and dask arrays where they are asked for."""
+
+    def __init__(self, kwargs: dict[str, Any], dtype: Any, chunks: Any, token: tuple[Any, ...]) -> None:
+        self.dtype = _scaled.checked(dtype)
+        self.chunks = chunks
+        # What is given for single arrays is left to xarray.
+        self.decodes = kwargs.get("mask_and_scale", True) is True and kwargs.get("decode_cf", True) is not False
+        if self.decodes:
+            kwargs["mask_and_scale"] = False
+        self.token = (*token, str(self.dtype), sorted((key, str(value)) for key, value in kwargs.items()))
+
+    def decoded(self, dataset: xr.Dataset) -> xr.Dataset:
+        return _scaled.decoded(dataset, self.dtype) if self.decodes else dataset
+
+    def chunked(self, dataset: xr.Dataset, path: str) -> xr.Dataset:
+        return _chunks.chunked(dataset, self.chunks, (*self.token, path))
 
 
 def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[str, list[str]]:
@@ -212,13 +256,13 @@ def _groups(root: zarr.Group, base: str, **kwargs: Any) -> dict[str, xr.Dataset]
     for name in sorted(tree.group_keys()):
         if (base, name) != ("", _eras.ERAS):
             group = _eras.within(base, name)
-            opened = xr.open_datatree(store, engine="zarr", consolidated=False, group=group, **kwargs)
+            opened = xr.open_datatree(store, engine="zarr", group=group, **kwargs)
             out |= {f"/{name}{node.path}".rstrip("/"): node.to_dataset(inherit=False) for node in opened.subtree}
     return out
 
 
 def _joined(
-    root: zarr.Group, trees: list[str], path: str, chunks: Any, kwargs: dict[str, Any]
+    root: zarr.Group, trees: list[str], path: str, finish: _Finish, kwargs: dict[str, Any]
 ) -> xr.DataTree | xr.Dataset:
     """Open a group, or everything, of several trees as one."""
     for option in ("decode_times", "decode_cf"):
@@ -230,20 +274,28 @@ def _joined(
     # What tells where a product has data is needed here, whoever drops it; times come from the products.
     wanted = [_eras.TIME, *(name for name in dropped if name != _eras.PRESENT)]
     lazily: dict[str, Any] = {"drop_variables": wanted, "create_default_indexes": False, "chunks": None}
+    lazily |= {"consolidated": False, **kwargs}
     bases = [_eras.base_of(tree) for tree in trees]
     times: dict[str, Any] = {name: kwargs[name] for name in ("decode_times", "use_cftime") if name in kwargs}
     axis = _eras.axis_of({tree: _products(root, base, times) for tree, base in zip(trees, bases, strict=True)})
+
+    def finished(group: xr.Dataset, at: str) -> xr.Dataset:
+        return finish.chunked(group.drop_vars(dropped, errors="ignore"), at)
+
     if path == "":
-        groups = _eras.join_trees([_groups(root, base, **kwargs, **lazily) for base in bases], axis, indexes=indexes)
-        return xr.DataTree.from_dict({at: _eras.finished(group, dropped, chunks) for at, group in groups.items()})
+        opened = [
+            {at: finish.decoded(group) for at, group in _groups(root, base, **lazily).items()} for base in bases
+        ]
+        groups = _eras.join_trees(opened, axis, indexes=indexes)
+        return xr.DataTree.from_dict({at: finished(group, at) for at, group in groups.items()})
     path = _existing(root, bases, path)
     datasets = [
-        xr.open_zarr(root.store, group=_eras.within(base, path), consolidated=False, **kwargs, **lazily)
+        finish.decoded(xr.open_zarr(root.store, group=_eras.within(base, path), **lazily))
         if isinstance(_tree(root, base).get(path), zarr.Group)
         else None
         for base in bases
     ]
-    return _eras.finished(_eras.join_group(datasets, axis, indexes=indexes), dropped, chunks)
+    return finished(_eras.join_group(datasets, axis, indexes=indexes), path)
 
 
 def _products(root: zarr.Group, base: str, times: dict[str, Any]) -> xr.Dataset:
