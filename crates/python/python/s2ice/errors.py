@@ -8,6 +8,7 @@ __all__ = [
     "CodecError",
     "ConsentError",
     "CredentialsError",
+    "GridError",
     "GroupNotFoundError",
     "NotAnS2iceStoreWarning",
     "RefNotFoundError",
@@ -44,6 +45,10 @@ class CredentialsError(S2iceError, PermissionError):
 
 class ConsentError(S2iceError, PermissionError):
     """The store's chunks lie where nobody allowed s2ice to ask; the text says where, and how to allow it."""
+
+
+class GridError(S2iceError, ValueError):
+    """Arrays of other grids were to be calculated with one another; the text says how to bring them to one."""
 
 
 class RequestError(S2iceError, ValueError):
