@@ -48,7 +48,7 @@ def base_of(era: str) -> str:
 
 def within(base: str, path: str) -> str:
     """Return the path in the store of a path in a tree."""
-    return f"{base}/{path}".strip("/")
+    return f"{base}/{path.strip("/")}".strip("/")
 
 
 class Axis(NamedTuple):
@@ -206,7 +206,7 @@ def _slice(steps: np.ndarray[Any, Any]) -> Any:
     return slice(first, first + len(steps)) if np.array_equal(steps, first + np.arange(len(steps))) else steps
 
 
-def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis, *, indexes: bool = True) -> xr.Dataset:
+def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis) -> xr.Dataset:
     """Join one group of several trees, the main one first; ``None`` where a tree does not have it.
 
     The datasets are without ``time``, which is the axis, and without indexes, since making these reads coordinates: the
@@ -235,7 +235,7 @@ def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis, *, indexes: bo
             variables[name] = first
     coords = {name: variable for name, variable in variables.items() if name in coordinates}
     data = {name: variable for name, variable in variables.items() if name not in coordinates}
-    return xr.Dataset(data, coords if indexes else xr.Coordinates(coords, indexes={}), dict(there[0].attrs))
+    return xr.Dataset(data, xr.Coordinates(coords, indexes={}), dict(there[0].attrs))
 
 
 def _names(datasets: Iterable[xr.Dataset]) -> list[str]:
@@ -271,7 +271,7 @@ def _fill(variable: xr.Variable) -> Any:
     return 0 if value is None else value
 
 
-def join_trees(trees: Sequence[Mapping[str, xr.Dataset]], axis: Axis, *, indexes: bool = True) -> dict[str, xr.Dataset]:
+def join_trees(trees: Sequence[Mapping[str, xr.Dataset]], axis: Axis) -> dict[str, xr.Dataset]:
     """Join all groups of several trees, by path."""
     paths = list(dict.fromkeys(path for groups in trees for path in groups))
-    return {path: join_group([groups.get(path) for groups in trees], axis, indexes=indexes) for path in paths}
+    return {path: join_group([groups.get(path) for groups in trees], axis) for path in paths}

@@ -10,7 +10,7 @@ import icechunk
 import xarray as xr
 import zarr
 
-from s2ice import _chunks, _eras, _scaled
+from s2ice import _chunks, _eras, _listed, _scaled, _tidy
 from s2ice._limit import LimitedStore
 from s2ice._source import Access, Credentials, Source, authorise
 from s2ice._storage import Options, Place, locate
@@ -165,22 +165,19 @@ def open(
         listed = ", ".join(map(repr, (_eras.MAIN, *named)))
         raise GroupNotFoundError(f"the store has no era {eras!r}; eras is one of {listed}, or None for all of them")
     trees = [_eras.MAIN, *named] if eras is None else [eras]
+    indexes = kwargs.pop("create_default_indexes", True)
+    # What is read to make indexes is read with the other coordinates, side by side.
+    kwargs |= {"create_default_indexes": False, "consolidated": False}
     finish = _Finish(kwargs, dtype, chunks, (session.snapshot_id if session.read_only else id(session), str(eras)))
     # The path of a group in an era is taken as it stands.
-    if len(trees) > 1 and path.partition("/")[0] != _eras.ERAS:
-        return _joined(root, trees, path, finish, kwargs)
-    base = _eras.base_of(trees[0])
-    options: dict[str, Any] = {"consolidated": False, "chunks": None, **kwargs}
-    if path == "" and named:
-        groups = {at: finish.decoded(group) for at, group in _groups(root, base, **options).items()}
-    elif path == "":
-        opened = xr.open_datatree(zarr_store, engine="zarr", **options)
-        groups = {node.path: finish.decoded(node.to_dataset(inherit=False)) for node in opened.subtree}
+    in_era = path.partition("/")[0] == _eras.ERAS
+    if len(trees) > 1 and not in_era:
+        groups = _joined(root, trees, path, finish, kwargs)
     else:
-        path = _eras.within(base, _existing(root, [base], path))
-        dataset = finish.decoded(xr.open_zarr(zarr_store, group=path, **options))
-        return finish.chunked(dataset, path)
-    return xr.DataTree.from_dict({at: finish.chunked(group, at) for at, group in groups.items()})
+        groups = _single(root, _eras.base_of(trees[0]), path, finish, kwargs)
+    told = _tidy.Told(root.attrs.get(ROOT_ATTRIBUTE) or {}, [path.split("/")[1]] if in_era else trees)
+    groups = _tidy.tidied(groups, told, indexes=indexes)
+    return groups[path] if path else _listed.StoreTree.from_dict(groups)
 
 
 def connected(
@@ -251,51 +248,60 @@ def _root(store: Any) -> zarr.Group:
 def _groups(root: zarr.Group, base: str, **kwargs: Any) -> dict[str, xr.Dataset]:
     """Open the groups of one tree, by their paths in it; those of eras are not in the main one."""
     tree = _tree(root, base)
-    out = {"/": xr.Dataset(attrs=tree.attrs.asdict())}
-    store: Any = root.store
-    for name in sorted(tree.group_keys()):
-        if (base, name) != ("", _eras.ERAS):
-            group = _eras.within(base, name)
-            opened = xr.open_datatree(store, engine="zarr", group=group, **kwargs)
-            out |= {f"/{name}{node.path}".rstrip("/"): node.to_dataset(inherit=False) for node in opened.subtree}
+    names = sorted(tree.group_keys())
+    apart = base == "" and _eras.ERAS in names
+    out = {"/": xr.Dataset(attrs=tree.attrs.asdict())} if apart else {}
+    for name in [name for name in names if name != _eras.ERAS] if apart else [""]:
+        group = _eras.within(base, name)
+        opened = xr.open_datatree(root.store, engine="zarr", group=group or None, **kwargs)
+        out |= {f"/{_eras.within(name, node.path)}": node.to_dataset(inherit=False) for node in opened.subtree}
     return out
+
+
+def _single(
+    root: zarr.Group, base: str, path: str, finish: _Finish, kwargs: dict[str, Any]
+) -> dict[str, xr.Dataset]:
+    """Open a group, or everything, of one tree."""
+    kwargs = {"chunks": None, **kwargs}
+    if path:
+        dataset = xr.open_zarr(root.store, group=_eras.within(base, _existing(root, [base], path)), **kwargs)
+        return {path: finish.chunked(finish.decoded(dataset), path)}
+    groups = _groups(root, base, **kwargs)
+    return {at: finish.chunked(finish.decoded(group), at) for at, group in groups.items()}
 
 
 def _joined(
     root: zarr.Group, trees: list[str], path: str, finish: _Finish, kwargs: dict[str, Any]
-) -> xr.DataTree | xr.Dataset:
+) -> dict[str, xr.Dataset]:
     """Open a group, or everything, of several trees as one."""
     for option in ("decode_times", "decode_cf"):
         if kwargs.get(option) is False:
-            raise ValueError(f'several eras are joined by decoded values: leave {option}=False out, or say eras="main"')
+            raise RequestError(
+                f'several eras are joined by decoded values: leave {option}=False out, or say eras="main"'
+            )
     dropped = kwargs.pop("drop_variables", None) or []
     dropped = [dropped] if isinstance(dropped, str) else list(dropped)
-    indexes = kwargs.pop("create_default_indexes", True)
     # What tells where a product has data is needed here, whoever drops it; times come from the products.
     wanted = [_eras.TIME, *(name for name in dropped if name != _eras.PRESENT)]
-    lazily: dict[str, Any] = {"drop_variables": wanted, "create_default_indexes": False, "chunks": None}
-    lazily |= {"consolidated": False, **kwargs}
+    lazily: dict[str, Any] = {"chunks": None, **kwargs, "drop_variables": wanted}
     bases = [_eras.base_of(tree) for tree in trees]
     times: dict[str, Any] = {name: kwargs[name] for name in ("decode_times", "use_cftime") if name in kwargs}
     axis = _eras.axis_of({tree: _products(root, base, times) for tree, base in zip(trees, bases, strict=True)})
-
-    def finished(group: xr.Dataset, at: str) -> xr.Dataset:
-        return finish.chunked(group.drop_vars(dropped, errors="ignore"), at)
-
     if path == "":
         opened = [
             {at: finish.decoded(group) for at, group in _groups(root, base, **lazily).items()} for base in bases
         ]
-        groups = _eras.join_trees(opened, axis, indexes=indexes)
-        return xr.DataTree.from_dict({at: finished(group, at) for at, group in groups.items()})
-    path = _existing(root, bases, path)
-    datasets = [
-        finish.decoded(xr.open_zarr(root.store, group=_eras.within(base, path), **lazily))
-        if isinstance(_tree(root, base).get(path), zarr.Group)
-        else None
-        for base in bases
-    ]
-    return finished(_eras.join_group(datasets, axis, indexes=indexes), path)
+        groups = _eras.join_trees(opened, axis)
+    else:
+        _existing(root, bases, path)
+        datasets = [
+            finish.decoded(xr.open_zarr(root.store, group=_eras.within(base, path), **lazily))
+            if isinstance(_tree(root, base).get(path), zarr.Group)
+            else None
+            for base in bases
+        ]
+        groups = {path: _eras.join_group(datasets, axis)}
+    return {at: finish.chunked(group.drop_vars(dropped, errors="ignore"), at) for at, group in groups.items()}
 
 
 def _products(root: zarr.Group, base: str, times: dict[str, Any]) -> xr.Dataset:
