@@ -201,7 +201,7 @@ def test_bands_may_be_assumed(s2ice: Command, small: Built, tmp_path: Path) -> N
     )
     assert {array["header"] for array in outcome.json["arrays"]} == {"unverified"}
     tree = package.open(tmp_path / "store", mask_and_scale=False)
-    assert tree.attrs["s2ice"]["headers"] == "assumed"
+    assert tree.attrs["s2ice:headers"] == "assumed"
     assert set(tree.products.metadata_source.to_numpy()) == {"name"}
     assert tree[f"{R60}/b10"].attrs["add_offset"] == -0.1
     for number, product in enumerate(small.samples.products):

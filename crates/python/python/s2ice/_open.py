@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
+from inspect import signature
 from typing import TYPE_CHECKING, Any, overload
 
 import icechunk
 import xarray as xr
 import zarr
 
-from s2ice import _chunks, _eras, _listed, _scaled, _tidy
+from s2ice import _chunks, _elsewhere, _eras, _listed, _scaled, _tidy, _words
 from s2ice._limit import LimitedStore
 from s2ice._source import Access, Credentials, Source, authorise
 from s2ice._storage import Options, Place, locate
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 type StoreLike = str | os.PathLike[str] | icechunk.Storage | icechunk.Repository | icechunk.Session
 
 ROOT_ATTRIBUTE = "s2ice"
+
+_NOT_ICECHUNK = ("serialize", "deserializ", "magic", "invalid file", "flatbuffer", "header", "Not a directory")
 
 
 @overload
@@ -147,6 +150,8 @@ def open(
         raise RequestError(f"max_connections must be 1 or more, not {max_connections}")
     if chunks is not None:
         _chunks.check()
+    _words.check(kwargs, signature(open).parameters)
+    source, credentials = _words.source(source, _words.credentials(credentials))
     access = Access(credentials, anonymous, source, allow)
     session = connected(store, access, storage_options, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
     zarr_store: Any = session.store
@@ -339,7 +344,7 @@ def _opened(place: Place) -> icechunk.Repository:
     try:
         return icechunk.Repository.open(place.storage)
     except icechunk.RepositoryNotFoundError:
-        raise StoreNotFoundError(f"there is no Icechunk store at {place.name}") from None
+        raise _not_there(place.name) from None
     except icechunk.IcechunkError as error:
         raise _unopened(place.name, error) from error
 
@@ -351,7 +356,15 @@ def _unopened(name: str, error: icechunk.IcechunkError) -> S2iceError:
             f"the store {name} refuses access: {reason}. Pass anonymous=True if it is public, or its credentials in "
             "storage_options"
         )
+    # Where a server has one answer for every address, Icechunk tries to read it as its own files.
+    if any(sign in reason for sign in _NOT_ICECHUNK):
+        return _not_there(name)
     return S2iceError(f"cannot open the store {name}: {reason}")
+
+
+def _not_there(name: str) -> StoreNotFoundError:
+    told = _elsewhere.described(name)
+    return StoreNotFoundError(f"there is no Icechunk store at {name}{f': {told}' if told else ''}")
 
 
 def _session(

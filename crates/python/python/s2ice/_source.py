@@ -27,7 +27,7 @@ from s2ice.errors import ConsentError, CredentialsError, SourceError
 type Credentials = str | Mapping[str, Any] | Any
 type Source = str | os.PathLike[str] | Mapping[str, Any]
 
-_S3_KEYS = {"access_key_id", "secret_access_key", "session_token", "expires_after"}
+_S3_KEYS = {"access_key_id", "secret_access_key", "session_token", "expires_after", "anonymous", "from_env"}
 _S3_OPTIONS = {
     "allow_http",
     "anonymous",
