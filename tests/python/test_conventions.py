@@ -148,7 +148,9 @@ def test_zarr_conventions(documents: Documents) -> None:
             assert set(revisions) == wanted[kind], path
             assert None not in revisions.values(), path
             # Word for word as the schemas of v0.1 ask, of which zarr-cm keeps a copy.
-            told = [dict(getattr(zarr_cm, name).CMO) for name in ("proj", "spatial", "multiscales") if name in revisions]
+            told = [
+                dict(getattr(zarr_cm, name).CMO) for name in ("proj", "spatial", "multiscales") if name in revisions
+            ]
             assert documents[path]["attributes"].get("zarr_conventions", []) == told, path
             for name in revisions:
                 getattr(zarr_cm, name).validate_node_metadata(documents[path])

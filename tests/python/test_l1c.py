@@ -91,8 +91,8 @@ def test_the_tree_is_that_of_level_1c(small: Built, tree: xr.DataTree) -> None:
     assert {array["path"].lstrip("/") for array in small.report["arrays"]} == set(PLACES.values())
     assert small.report["refused"] == []
     assert all(array["header"] == "verified" for array in small.report["arrays"])
-    stamp = tree.attrs["s2ice"]
-    assert (stamp["level"], stamp["metadata"], stamp["headers"]) == ("L1C", "product", "verified")
+    stamp = [tree.attrs[f"s2ice:{key}"] for key in ("level", "metadata", "headers")]
+    assert stamp == ["L1C", "product", "verified"]
     for group in ("l2a_classification", "atmosphere", "probability", "l2a_quicklook"):
         assert not any(group in path for path in tree.groups), group
     # The names tell the level, and every product is one of it.

@@ -92,7 +92,9 @@ def _json(head: bytes) -> str:
         found = {}
     keys: Mapping[str, Any] = found if isinstance(found, dict) else {}
     if "stac_version" in keys or keys.get("type") in ("Collection", "Catalog", "Feature", "FeatureCollection"):
-        kind = {"Feature": "item", "Collection": "collection", "Catalog": "catalogue"}.get(str(keys.get("type")), "document")
+        kind = {"Feature": "item", "Collection": "collection", "Catalog": "catalogue"}.get(
+            str(keys.get("type")), "document"
+        )
         return f"there is a STAC {kind}, whose assets lead to stores"
     if "refs" in keys:
         return "there are kerchunk references: xarray.open_dataset(..., engine='kerchunk') opens them"

@@ -48,7 +48,7 @@ def base_of(era: str) -> str:
 
 def within(base: str, path: str) -> str:
     """Return the path in the store of a path in a tree."""
-    return f"{base}/{path.strip("/")}".strip("/")
+    return f"{base}/{path.strip('/')}".strip("/")
 
 
 class Axis(NamedTuple):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 
-
-class StoreTree(xr.DataTree):
+class StoreTree(xr.DataTree):  # type: ignore[no-untyped-call]
     """A `xarray.DataTree` that tells each group in a line; as one of its nodes alone it is told as ever."""
 
     __slots__ = ()
@@ -14,7 +13,7 @@ class StoreTree(xr.DataTree):
     def __str__(self) -> str:
         return repr(self)
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         if self.parent is not None:
             return str(super().__repr__())
         told = self.attrs
@@ -24,7 +23,7 @@ class StoreTree(xr.DataTree):
             lines.append(f"Eras: {told['s2ice:eras']}")
         if "s2ice:eras_left_out" in told:
             lines.append(f"Eras left out: {told['s2ice:eras_left_out']}")
-        groups = [node for node in self.subtree if node.variables]
+        groups = sorted((node for node in self.subtree if node.variables), key=lambda node: node.path)
         width = max((len(node.path) for node in groups), default=0)
         for node in groups:
             sizes = ", ".join(f"{name}: {size}" for name, size in node.sizes.items())

@@ -180,7 +180,8 @@ def open(
         groups = _joined(root, trees, path, finish, kwargs)
     else:
         groups = _single(root, _eras.base_of(trees[0]), path, finish, kwargs)
-    told = _tidy.Told(root.attrs.get(ROOT_ATTRIBUTE) or {}, [path.split("/")[1]] if in_era else trees)
+    stamp: Any = root.attrs.get(ROOT_ATTRIBUTE) or {}
+    told = _tidy.Told(stamp, [path.split("/")[1]] if in_era else trees)
     groups = _tidy.tidied(groups, told, indexes=indexes)
     return groups[path] if path else _listed.StoreTree.from_dict(groups)
 
@@ -256,16 +257,15 @@ def _groups(root: zarr.Group, base: str, **kwargs: Any) -> dict[str, xr.Dataset]
     names = sorted(tree.group_keys())
     apart = base == "" and _eras.ERAS in names
     out = {"/": xr.Dataset(attrs=tree.attrs.asdict())} if apart else {}
+    store: Any = root.store
     for name in [name for name in names if name != _eras.ERAS] if apart else [""]:
         group = _eras.within(base, name)
-        opened = xr.open_datatree(root.store, engine="zarr", group=group or None, **kwargs)
+        opened = xr.open_datatree(store, engine="zarr", group=group or None, **kwargs)
         out |= {f"/{_eras.within(name, node.path)}": node.to_dataset(inherit=False) for node in opened.subtree}
     return out
 
 
-def _single(
-    root: zarr.Group, base: str, path: str, finish: _Finish, kwargs: dict[str, Any]
-) -> dict[str, xr.Dataset]:
+def _single(root: zarr.Group, base: str, path: str, finish: _Finish, kwargs: dict[str, Any]) -> dict[str, xr.Dataset]:
     """Open a group, or everything, of one tree."""
     kwargs = {"chunks": None, **kwargs}
     if path:
@@ -293,9 +293,7 @@ def _joined(
     times: dict[str, Any] = {name: kwargs[name] for name in ("decode_times", "use_cftime") if name in kwargs}
     axis = _eras.axis_of({tree: _products(root, base, times) for tree, base in zip(trees, bases, strict=True)})
     if path == "":
-        opened = [
-            {at: finish.decoded(group) for at, group in _groups(root, base, **lazily).items()} for base in bases
-        ]
+        opened = [{at: finish.decoded(group) for at, group in _groups(root, base, **lazily).items()} for base in bases]
         groups = _eras.join_trees(opened, axis)
     else:
         _existing(root, bases, path)

@@ -45,30 +45,23 @@ class PixelIndex(PandasIndex, metaclass=_Kind):
     pixel: float | None = None
     """Edge of a pixel in the unit of the labels; none where nobody knows."""
 
-    def _of(self, index: PandasIndex, pixel: float | None) -> Self:
-        made = type(self)(index.index, index.dim, coord_dtype=index.coord_dtype)
-        made.pixel = pixel
-        return made
-
     @classmethod
     def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) -> Self:
         """Make the index of a coordinate."""
-        made: Self = super().from_variables(variables, options=options)
+        made: Any = super().from_variables(variables, options=options)
         made.pixel = _spacing(made)
         return made
 
     @classmethod
-    def concat(
-        cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None
-    ) -> Self:
+    def concat(cls, indexes: Sequence[Self], dim: Hashable, positions: Iterable[Iterable[int]] | None = None) -> Self:
         """Put pixels of one size side by side."""
         for index in indexes[1:]:
             _check(indexes[0], index)
-        made: Self = super().concat(indexes, dim, positions)
+        made: Any = super().concat(indexes, dim, positions)
         made.pixel = pixel_of(indexes[0]) if indexes else None
         return made
 
-    def join(self, other: PandasIndex, how: str = "inner") -> Self:
+    def join(self, other: PandasIndex, how: str = "inner") -> Any:
         """Return the pixels of both; refuse pixels of other sizes, and an intersection that is empty."""
         # xarray calls this with a plain index as `self` as well.
         _check(self, other)
@@ -77,9 +70,11 @@ class PixelIndex(PandasIndex, metaclass=_Kind):
             raise GridError(
                 f"{_APART} along {self.dim}: one lies from {_range(self)}, the other from {_range(other)}. {_REMEDY}"
             )
-        return PixelIndex._of(self if isinstance(self, PixelIndex) else other, joined, pixel_of(self))  # type: ignore[arg-type, return-value]
+        made = PixelIndex(joined.index, joined.dim, coord_dtype=joined.coord_dtype)
+        made.pixel = pixel_of(self) or pixel_of(other)
+        return made
 
-    def reindex_like(self, other: PandasIndex, method: Any = None, tolerance: Any = None) -> dict[Hashable, Any]:
+    def reindex_like(self, other: Any, method: Any = None, tolerance: Any = None) -> dict[Hashable, Any]:
         """Return where the pixels of another index are among these."""
         if method is None and isinstance(other, PixelIndex):
             _check(self, other)
@@ -90,7 +85,7 @@ class PixelIndex(PandasIndex, metaclass=_Kind):
         return found
 
     def _replace(self, index: Any, dim: Any = None, coord_dtype: Any = None) -> Self:
-        made: Self = super()._replace(index, dim, coord_dtype)
+        made: Self = super()._replace(index, dim, coord_dtype)  # type: ignore[no-untyped-call]
         made.pixel = self.pixel
         return made
 
@@ -112,8 +107,8 @@ def _check(one: PandasIndex, other: PandasIndex) -> None:
     if own is None or others is None or np.isclose(own, others, rtol=1e-6):
         return
     raise GridError(
-        f"pixels of {own:g} m and of {others:g} m do not go together along {one.dim}: bring one to the grid of the other, "
-        f's2ice.cube(..., resolution={min(own, others):g}) or a.reindex_like(b, method="nearest") or '
+        f"pixels of {own:g} m and of {others:g} m do not go together along {one.dim}: bring one to the grid of the "
+        f'other, s2ice.cube(..., resolution={min(own, others):g}) or a.reindex_like(b, method="nearest") or '
         "a.interp(x=b.x, y=b.y)"
     )
 

@@ -1,8 +1,8 @@
 """What becomes of a group once xarray has opened it, so that whatever works on a Dataset works on it.
 
 * Everything has one order. zarr lists what answers first, and xarray keeps the names of coordinates in a set.
-* Attributes and encodings say nothing that is no longer true of a part, or of what is computed: no transform but that of
-  ``x`` and ``y``, no packing, no codec. What netCDF cannot hold is flat.
+* Attributes and encodings say nothing that is no longer true of a part, or of what is computed: no transform but that
+  of ``x`` and ``y``, no packing, no codec. What netCDF cannot hold is flat.
 * Small coordinates are there, read side by side.
 """
 
@@ -110,7 +110,9 @@ def _coordinate(variable: xr.Variable) -> xr.Variable:
 
 
 def _data(variable: xr.Variable) -> xr.Variable:
-    kept = {key: variable.encoding[key] for key in ("preferred_chunks", "units", "calendar") if key in variable.encoding}
+    kept = {
+        key: variable.encoding[key] for key in ("preferred_chunks", "units", "calendar") if key in variable.encoding
+    }
     if variable.dtype.kind == "f":
         kept["_FillValue"] = variable.dtype.type(np.nan)
     elif variable.dtype == np.uint8 and not {"flag_values", "component_meanings", "_FillValue"} & set(variable.attrs):

@@ -51,8 +51,28 @@ _PASSED = frozenset(
 """What `xarray.open_zarr` and `xarray.open_datatree` both take beyond what is given to them here."""
 
 _OF_CUBE = frozenset(
-    "aoi bands bbox bounds bounds_crs crs datetime end geometry geobox groupby intersects like mask max_cloud_cover "
-    "measurements resampling resolution start time".split()
+    [
+        "aoi",
+        "bands",
+        "bbox",
+        "bounds",
+        "bounds_crs",
+        "crs",
+        "datetime",
+        "end",
+        "geometry",
+        "geobox",
+        "groupby",
+        "intersects",
+        "like",
+        "mask",
+        "max_cloud_cover",
+        "measurements",
+        "resampling",
+        "resolution",
+        "start",
+        "time",
+    ]
 )
 
 
@@ -69,8 +89,8 @@ def check(given: Iterable[str], own: Iterable[str]) -> None:
             continue
         if word in _OF_CUBE:
             raise RequestError(
-                f"open opens a store as it is and takes no {word}: s2ice.cube(store, {word}=...) makes one cube of it, or "
-                "select from what open returns"
+                f"open opens a store as it is and takes no {word}: s2ice.cube(store, {word}=...) makes one cube of it, "
+                "or select from what open returns"
             )
         if _OURS.get(word) == "anonymous":
             raise RequestError(f"open takes no {word}: did you mean anonymous?")
@@ -110,7 +130,9 @@ def options(given: Mapping[str, Any] | None, what: str = "storage_options") -> d
         if ours == "use_ssl":
             ours, value = "allow_http", not value
         if ours in said and said[ours][1] != value:
-            raise RequestError(f"{what} says two things: {said[ours][0]} and {word} both mean {ours}, with different values")
+            raise RequestError(
+                f"{what} says two things: {said[ours][0]} and {word} both mean {ours}, with different values"
+            )
         said[ours] = (word, value)
     out = {ours: value for ours, (_, value) in said.items()}
     if out.get("anonymous") and any(key in out for key in _KEYS):
@@ -145,9 +167,12 @@ def credentials(given: Any) -> Any:
         out = {key: value for key, value in out.items() if key in _CREDENTIALS}
     for word in out:
         if word in {"region", "endpoint_url", "allow_http", "force_path_style"}:
-            raise RequestError(f"credentials takes no {word}: it belongs to the place, source={{'url': ..., {word!r}: ...}}")
+            raise RequestError(
+                f"credentials takes no {word}: it belongs to the place, source={{'url': ..., {word!r}: ...}}"
+            )
         if word not in _CREDENTIALS:
-            raise RequestError(f"credentials takes no {word}{meant(word, _CREDENTIALS)}")
+            known = [other for other, ours in _OURS.items() if ours in _CREDENTIALS]
+            raise RequestError(f"credentials takes no {word}{meant(word, known)}")
     return out
 
 
@@ -185,8 +210,12 @@ def _profile(name: Any) -> dict[str, Any]:
         for section in (str(name), f"profile {name}"):
             if parser.has_section(section):
                 found = dict(parser.items(section)) | found
-    kept = {_OURS[word]: value for word, value in found.items() if _OURS.get(word) in {*_KEYS, "region", "endpoint_url"}}
+    kept = {
+        _OURS[word]: value for word, value in found.items() if _OURS.get(word) in {*_KEYS, "region", "endpoint_url"}
+    }
     if not {"access_key_id", "secret_access_key"} <= set(kept):
         listed = " or ".join(map(str, files))
-        raise CredentialsError(f"the AWS profile {name!r} has no keys in {listed}: give them as credentials={{'key': ...}}")
+        raise CredentialsError(
+            f"the AWS profile {name!r} has no keys in {listed}: give them as credentials={{'key': ...}}"
+        )
     return kept
