@@ -48,7 +48,7 @@ class PixelIndex(PandasIndex, metaclass=_Kind):
     @classmethod
     def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) -> Self:
         """Make the index of a coordinate."""
-        made: Any = super().from_variables(variables, options=options)
+        made: Self = super().from_variables(variables, options=options)  # type: ignore[assignment]
         made.pixel = _spacing(made)
         return made
 
@@ -57,7 +57,7 @@ class PixelIndex(PandasIndex, metaclass=_Kind):
         """Put pixels of one size side by side."""
         for index in indexes[1:]:
             _check(indexes[0], index)
-        made: Any = super().concat(indexes, dim, positions)
+        made: Self = super().concat(indexes, dim, positions)
         made.pixel = pixel_of(indexes[0]) if indexes else None
         return made
 
