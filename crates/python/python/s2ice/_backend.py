@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from xarray.backends import BackendEntrypoint
 
-from s2ice import _eras, _open
+from s2ice import _eras, _open, _places
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import xarray as xr
-
-# The names of fsspec, which catalogues use, and those of `s2ice.open`.
-_NAMES = {"anon": "anonymous", "region_name": "region", "account_name": "account"}
 
 
 class Backend(BackendEntrypoint):
@@ -76,9 +73,4 @@ def _own(options: dict[str, Any]) -> dict[str, Any]:
     given: Mapping[str, Any] | None = options.get("storage_options")
     if given is None:
         return options
-    flat = {name: value for name, value in given.items() if name != "client_kwargs"} | dict(
-        given.get("client_kwargs") or {}
-    )
-    if flat.pop("token", None) == "anon":
-        flat["anon"] = True
-    return options | {"storage_options": {_NAMES.get(name, name): value for name, value in flat.items()}}
+    return options | {"storage_options": _places.own_words(given)}

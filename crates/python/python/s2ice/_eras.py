@@ -15,7 +15,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from s2ice._scaled import slabs
+from s2ice._scaled import run, slabs
 from s2ice.errors import S2iceError
 
 if TYPE_CHECKING:
@@ -197,13 +197,7 @@ class _Joined(BackendArray):
     @staticmethod
     def inner(part: xr.Variable, steps: np.ndarray[Any, Any], rest: tuple[Any, ...]) -> xr.Variable:
         """Return a selection of one tree, still lazy."""
-        return part.isel(dict(zip(part.dims, (_slice(steps), *rest), strict=True)))
-
-
-def _slice(steps: np.ndarray[Any, Any]) -> Any:
-    """Return a slice where the steps follow each other: Zarr reads it with less ado than a list."""
-    first = int(steps[0])
-    return slice(first, first + len(steps)) if np.array_equal(steps, first + np.arange(len(steps))) else steps
+        return part.isel(dict(zip(part.dims, (run(steps), *rest), strict=True)))
 
 
 def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis, *, indexes: bool = True) -> xr.Dataset:
