@@ -1,7 +1,7 @@
 """Sentinel-2 archives as Icechunk stores, without copying a pixel.
 
-`cube` makes one Dataset on one grid of a store or several, `open` opens a store with xarray, `rasterio_path` one raster of it with rasterio; `build` and `info` do what the
-commands of the same names do. The codec ``s2ice.jpeg2000`` is found by zarr-python and numcodecs on its own once the
+`cube` makes one Dataset on one grid of a store or several, `open` opens a store with xarray, `rasterio_path` one raster
+of it with rasterio; `build` and `info` do what the commands of the same names do. The codec ``s2ice.jpeg2000`` is found by zarr-python and numcodecs on its own once the
 package is installed.
 """
 

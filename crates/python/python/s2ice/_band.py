@@ -15,6 +15,8 @@ from s2ice._scaled import slabs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import xarray as xr
+
     from s2ice._days import Product
 
 
@@ -120,6 +122,17 @@ class Band(BackendArray):
                 if window is not None:
                     yield rank, _Piece(layer, store, np.array(places), np.array(steps), window)
 
+    def read_of(self, key: tuple[Any, ...]) -> Iterator[xr.Variable]:
+        """Say what a selection reads, array by array, without reading it; as if nothing was laid over anything else."""
+        dates, (rows, _), (columns, _) = self.part(key)
+        for _, piece in self.pieces(dates, rows, columns):
+            yield piece.layer.fetch.part(piece.steps, *piece.layer.inside(piece.window))
+            if self.flags is not None:
+                for steps, layer in self._flags_of(piece.store, piece.steps):
+                    window = layer.window(*self._into(piece, rows, columns))
+                    if window is not None:
+                        yield layer.fetch.part(piece.steps[steps], *layer.inside(window))
+
     def bytes_of(self, piece: _Piece) -> float:
         """Return the bytes of one product of a piece, before it is brought to the grid or after, whichever is more."""
         areas = (piece.layer.inside(piece.window), piece.window.into)
@@ -129,27 +142,34 @@ class Band(BackendArray):
         values = piece.layer.read(steps, rows, columns, piece.window)
         if self.flags is None:
             return values
-        into = piece.window.into
-        part = [
-            slice(whole.start + one.start, whole.start + one.stop)
-            for whole, one in zip((rows, columns), into, strict=True)
-        ]
-        off = self.off(piece.store, steps, part[0], part[1])
+        off = self.off(piece.store, steps, *self._into(piece, rows, columns))
         if not values.flags.writeable:
             values = values.copy()
         values[off] = self.fill
         return values
 
+    @staticmethod
+    def _into(piece: _Piece, rows: slice, columns: slice) -> tuple[slice, slice]:
+        """Return the rows and columns of the grid that a piece covers of those that are asked for."""
+        down, across = piece.window.into
+        return (
+            slice(rows.start + down.start, rows.start + down.stop),
+            slice(columns.start + across.start, columns.start + across.stop),
+        )
+
+    def _flags_of(self, store: int, steps: Array) -> Iterator[tuple[Array, Layer]]:
+        """Return the classifications of products, and which of the products each is for."""
+        assert self.flags is not None
+        layers = [self.flags[store].layer_of(int(step)) for step in steps]
+        for layer in {id(layer): layer for layer in layers if layer is not None}.values():
+            yield np.array([place for place, own in enumerate(layers) if own is layer]), layer
+
     def off(self, store: int, steps: Array, rows: slice, columns: slice) -> Array:
         """Tell what is off: all of a product whose classification is not there."""
-        assert self.flags is not None
-        rasters = self.flags[store]
         out = np.ones((len(steps), rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
-        layers = [rasters.layer_of(int(step)) for step in steps]
-        for layer in {id(layer): layer for layer in layers if layer is not None}.values():
+        for at, layer in self._flags_of(store, steps):
             window = layer.window(rows, columns)
             if window is not None:
-                at = np.array([place for place, own in enumerate(layers) if own is layer])
                 down, across = window.into
                 out[at, down, across] = layer.read(steps[at], rows, columns, window)
         return out

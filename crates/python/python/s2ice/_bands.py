@@ -43,6 +43,11 @@ UNMASKED = frozenset({"scl", "cld", "snw"})
 """Bands that tell of clouds themselves."""
 
 
+def common(name: str) -> str:
+    """Return the array that a common name stands for; other names in small letters."""
+    return _COMMON.get(name.lower(), name.lower())
+
+
 def array_of(name: str) -> str:
     """Return the array that a user's name of a band stands for, whatever its case.
 
@@ -51,7 +56,7 @@ def array_of(name: str) -> str:
     RequestError
         There is no such band.
     """
-    array = _COMMON.get(name.lower(), name.lower())
+    array = common(name)
     if array not in _FOLDERS:
         raise RequestError(
             f"there is no band {name!r}; a cube takes {', '.join(_FOLDERS)}, and the common names {', '.join(_COMMON)}"

@@ -14,12 +14,11 @@ import numpy as np
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from odc.geo.geobox import GeoBox
 
+    from s2ice._mask import Plain
+
 type Array = np.ndarray[Any, Any]
-type Fetch = Callable[[Array, slice, slice], Array]
 
 HOWS = ("nearest", "average", "bilinear")
 ANY = "any"
@@ -51,7 +50,7 @@ class Layer:
         What stands for nodata: NaN, 0, or False for flags.
     """
 
-    def __init__(self, fetch: Fetch, source: GeoBox, target: GeoBox, how: str, fill: Any) -> None:
+    def __init__(self, fetch: Plain, source: GeoBox, target: GeoBox, how: str, fill: Any) -> None:
         self.fetch, self.source, self.target, self.how, self.fill = fetch, source, target, how, fill
 
     @cached_property
@@ -105,8 +104,9 @@ class Layer:
     def _warped(self, rows: slice, columns: slice) -> Window | None:
         part = self.target[rows, columns]
         box = part.extent.to_crs(self.source.crs, resolution=abs(part.affine.a) * 16).boundingbox
-        inverse = ~self.source.affine
-        (left, top), (right, bottom) = inverse * (box.left, box.top), inverse * (box.right, box.bottom)
+        own = self.source.affine
+        left, right = (box.left - own.c) / own.a, (box.right - own.c) / own.a
+        top, bottom = (box.top - own.f) / own.e, (box.bottom - own.f) / own.e
         # The reach of a kernel, and of what bends between the points that were transformed.
         margin = 3 + 2 * max(1, abs(part.affine.a / self.source.affine.a))
         if self.source.crs != self.target.crs:

@@ -276,7 +276,7 @@ def _variable(
     from s2ice import _band
 
     first = rasters[0].layers[0]
-    like: xr.Variable = first.fetch.variable  # type: ignore[attr-defined]
+    like = first.fetch.variable
     masked = None if array in _bands.UNMASKED else flags
     band = _band.Band(days, rasters, masked, inside, tuple(grid.shape), like.dtype, first.fill)
     told = dict.fromkeys(layer.told for one in rasters for layer in one.layers)

@@ -29,6 +29,8 @@ CLASSES = {
 CACHE = 256 << 20
 """Bytes of flags that are kept, so that all bands of a cube read the classification once."""
 
+_TURNS = 64
+
 
 def classes_of(mask: Any) -> tuple[int, ...] | None:
     """Return the classes that are off, or ``None`` for no mask."""
@@ -45,14 +47,29 @@ def classes_of(mask: Any) -> tuple[int, ...] | None:
     return found
 
 
-class Flags:
+class Plain:
+    """Reads an array as it is."""
+
+    def __init__(self, variable: xr.Variable) -> None:
+        self.variable = variable
+
+    def part(self, steps: Array, rows: slice, columns: slice) -> xr.Variable:
+        """Return steps, rows and columns, still lazy."""
+        return self.variable[run(steps), rows, columns]
+
+    def __call__(self, steps: Array, rows: slice, columns: slice) -> Array:
+        """Read steps, rows and columns."""
+        return np.asarray(self.part(steps, rows, columns).values)
+
+
+class Flags(Plain):
     """Reads where the classification says that pixels are off; what was read last is kept.
 
     It goes along with tasks of dask; each process has what it read itself.
     """
 
     def __init__(self, scl: xr.Variable, classes: tuple[int, ...]) -> None:
-        self.scl = scl
+        super().__init__(scl)
         self.classes = classes
         self.fresh()
 
@@ -61,19 +78,22 @@ class Flags:
         self.kept: OrderedDict[tuple[int, ...], Array] = OrderedDict()
         self.size = 0
         self.lock = Lock()
+        # Bands of one window ask at the same time: the first reads, the others wait for what it keeps.
+        self.turns = [Lock() for _ in range(_TURNS)]
 
     def __call__(self, steps: Array, rows: slice, columns: slice) -> Array:
         """Read flags of steps, rows and columns."""
         keys = [(int(step), rows.start, rows.stop, columns.start, columns.stop) for step in steps]
-        with self.lock:
-            found = {key: self.kept[key] for key in keys if key in self.kept}
-        new = [at for at, key in enumerate(keys) if key not in found]
-        if new:
-            table = np.isin(np.arange(256), self.classes)
-            read = look_up(self.scl[run(steps[new]), rows, columns].values, table)
-            for at, flags in zip(new, read, strict=True):
-                found[keys[at]] = flags
-                self._keep(keys[at], flags)
+        with self.turns[hash(keys[0]) % _TURNS]:
+            with self.lock:
+                found = {key: self.kept[key] for key in keys if key in self.kept}
+            new = [at for at, key in enumerate(keys) if key not in found]
+            if new:
+                table = np.isin(np.arange(256), self.classes)
+                read = look_up(super().__call__(steps[new], rows, columns), table)
+                for at, flags in zip(new, read, strict=True):
+                    found[keys[at]] = flags
+                    self._keep(keys[at], flags)
         return np.stack([found[key] for key in keys])
 
     def _keep(self, key: tuple[int, ...], flags: Array) -> None:
@@ -86,19 +106,8 @@ class Flags:
                 self.size -= self.kept.popitem(last=False)[1].nbytes
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"scl": self.scl, "classes": self.classes}
+        return {"variable": self.variable, "classes": self.classes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.scl, self.classes = state["scl"], state["classes"]
+        self.variable, self.classes = state["variable"], state["classes"]
         self.fresh()
-
-
-class Plain:
-    """Reads an array as it is."""
-
-    def __init__(self, variable: xr.Variable) -> None:
-        self.variable = variable
-
-    def __call__(self, steps: Array, rows: slice, columns: slice) -> Array:
-        """Read steps, rows and columns."""
-        return np.asarray(self.variable[run(steps), rows, columns].values)
