@@ -10,6 +10,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio.warp
+import rioxarray  # noqa: F401 (gives .rio)
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
