@@ -218,6 +218,7 @@ def test_another_reference_system_is_warped_by_gdal(store: Path, pixels: dict[st
         src_nodata=np.nan,
         dst_nodata=np.nan,
         resampling=rasterio.warp.Resampling[resampling],
+        tolerance=0.0,
     )
     np.testing.assert_allclose(cube.b04[0], wanted, rtol=1e-5)
     assert cube.b04.attrs["resampling"] == f"{resampling} of pixels of 10 m in {UTM}, by GDAL"

@@ -191,6 +191,8 @@ class Layer:
                 src_nodata=fill,
                 dst_nodata=fill,
                 resampling=how,
+                # Exact: what GDAL approximates by default depends on the window, and chunks would not fit each other.
+                tolerance=0.0,
             )
         return out.astype(bool) if flags else out
 

@@ -118,16 +118,27 @@ def _parts_of(variable: xr.Variable) -> Iterator[Part]:
         yield from _parts(variable._data)
 
 
-def _tasks(task: Any) -> Iterator[Part]:
-    """Look for what s2ice is asked by a task of dask, and by those fused with it."""
-    arguments = getattr(task, "args", ())
-    if getattr(getattr(task, "func", None), "__name__", "").startswith("getter"):
+def _tasks(task: Any, bound: dict[Any, Any] | None = None) -> Iterator[Part]:
+    """Look for what s2ice is asked by a task of dask, and by those fused with it, whose arguments are `bound` to keys."""
+    bound = bound or {}
+    arguments = [bound.get(getattr(argument, "key", None), argument) for argument in getattr(task, "args", ())]
+    if _name(task).startswith("getter"):
         lazy, key = (getattr(argument, "value", argument) for argument in arguments[:2])
         yield from _parts(lazy, key if isinstance(key, tuple) else (key,))
+    if _name(task) == "_execute_subgraph":
+        inner, _, keys, *given = arguments
+        inside = inner | dict(zip(keys, given, strict=True))
+        for one in inner.values():
+            yield from _tasks(one, inside)
+        return
     for argument in arguments:
-        for inner in argument.values() if isinstance(argument, dict) else [argument]:
-            if hasattr(inner, "args"):
-                yield from _tasks(inner)
+        # Others of the same subgraph are looked at by themselves.
+        if hasattr(argument, "args") and not any(argument is other for other in bound.values()):
+            yield from _tasks(argument, bound)
+
+
+def _name(task: Any) -> str:
+    return str(getattr(getattr(task, "func", None), "__name__", ""))
 
 
 def _parts(data: Any, key: tuple[Any, ...] | None = None) -> Iterator[Part]:

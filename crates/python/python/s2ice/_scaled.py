@@ -36,7 +36,7 @@ def checked(dtype: Any) -> np.dtype[Any]:
         It is not a floating-point type of 32 or 64 bits.
     """
     try:
-        found = np.dtype(dtype)
+        found = np.dtype(object if dtype is None else dtype)
     except TypeError:
         found = np.dtype(object)
     if found not in (np.float32, np.float64):

@@ -71,7 +71,7 @@ def true_colour(
     elif "ax" not in options and not {"size", "figsize"} & set(options):
         options["size"] = 5
     drawn = picture.transpose(..., "y", "x", "colour").plot.imshow(rgb="colour", **options)
-    for axes in getattr(drawn, "axs", np.array([drawn.axes])).flat:
+    for axes in np.ravel(drawn.axs if hasattr(drawn, "axs") else drawn.axes):
         axes.set_aspect("equal")
     return drawn
 
