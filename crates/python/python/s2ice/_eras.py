@@ -15,11 +15,11 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from s2ice._scaled import slabs
+from s2ice._scaled import run, slabs
 from s2ice.errors import S2iceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import zarr
 
@@ -140,7 +140,7 @@ class _JoinedFlags(BackendArray):
         return xr.Variable(TIME, indexing.LazilyIndexedArray(self), attrs, like.encoding)
 
 
-class _Joined(BackendArray):
+class Joined(BackendArray):
     """An array along the joined time axis, read lazily from the trees that have it.
 
     Nothing is read before it is indexed, and then only what is asked for: one request per chunk, as from one tree.
@@ -194,16 +194,19 @@ class _Joined(BackendArray):
             out = np.full((len(times), *shape), self.fill, dtype=self.dtype)
         return out if np.ndim(wanted) else out[0]
 
+    def read_of(self, key: tuple[Any, ...]) -> Iterator[xr.Variable]:
+        """Say what a selection reads, tree by tree, without reading it."""
+        times = np.atleast_1d(np.arange(self.shape[0])[key[0]])
+        sources, steps = self.where
+        for number, part in enumerate(self.parts):
+            (at,) = np.nonzero(sources[times] == number)
+            if part is not None and at.size:
+                yield self.inner(part, steps[times[at]], tuple(key[1:]))
+
     @staticmethod
     def inner(part: xr.Variable, steps: np.ndarray[Any, Any], rest: tuple[Any, ...]) -> xr.Variable:
         """Return a selection of one tree, still lazy."""
-        return part.isel(dict(zip(part.dims, (_slice(steps), *rest), strict=True)))
-
-
-def _slice(steps: np.ndarray[Any, Any]) -> Any:
-    """Return a slice where the steps follow each other: Zarr reads it with less ado than a list."""
-    first = int(steps[0])
-    return slice(first, first + len(steps)) if np.array_equal(steps, first + np.arange(len(steps))) else steps
+        return part.isel(dict(zip(part.dims, (run(steps), *rest), strict=True)))
 
 
 def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis) -> xr.Dataset:
@@ -227,7 +230,7 @@ def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis) -> xr.Dataset:
             variables[name] = _JoinedFlags(flags).variable(first)
         elif TIME in first.dims:
             flag = flags if flags is not None and name in flags.names else None
-            lazy = indexing.LazilyIndexedArray(_Joined(name, parts, axis.places, flag))
+            lazy = indexing.LazilyIndexedArray(Joined(name, parts, axis.places, flag))
             # Not the packing: the trees have different ones, and these values are unpacked.
             encoding = {key: first.encoding[key] for key in ("chunks", "preferred_chunks") if key in first.encoding}
             variables[name] = xr.Variable(first.dims, lazy, first.attrs, encoding)

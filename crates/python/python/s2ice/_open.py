@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,7 +12,7 @@ import icechunk
 import xarray as xr
 import zarr
 
-from s2ice import _chunks, _elsewhere, _eras, _listed, _scaled, _tidy, _words
+from s2ice import _chunks, _elsewhere, _eras, _listed, _places, _scaled, _tidy, _words
 from s2ice._limit import LimitedStore
 from s2ice._source import Access, Credentials, Source, authorise
 from s2ice._storage import Options, Place, locate
@@ -27,12 +28,12 @@ from s2ice.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from s2ice._consent import Allow
 
-type StoreLike = str | os.PathLike[str] | icechunk.Storage | icechunk.Repository | icechunk.Session
+type StoreLike = str | os.PathLike[str] | Mapping[str, Any] | icechunk.Storage | icechunk.Repository | icechunk.Session
+"""Objects of pystac as well, which need not be installed."""
 
 ROOT_ATTRIBUTE = "s2ice"
 
@@ -60,6 +61,7 @@ def open(
     chunks: Any = None,
     eras: str | None = None,
     dtype: Any = "float32",
+    catalogue: str | os.PathLike[str] | None = None,
     **kwargs: Any,
 ) -> xr.DataTree | xr.Dataset:
     """Open a store with xarray, read-only and lazily.
@@ -69,7 +71,8 @@ def open(
     store
         A path, a ``file://``, ``s3://``, ``gs://``, ``az://``, ``http://`` or ``https://`` URL, or an Icechunk storage,
         repository or session. A session is used as it is. A repository keeps its own access to the source unless one of
-        `credentials`, `anonymous`, `source` or `allow` is given.
+        `credentials`, `anonymous`, `source` or `allow` is given. A STAC collection or item as ``s2ice publish`` writes them
+        may stand for a store: its address or path (``.json``), a dict, or an object of pystac.
     group
         Path of one group, such as ``"measurements/reflectance/r10m"``, to open it as a Dataset. The whole store is
         opened as a DataTree by default.
@@ -113,6 +116,8 @@ def open(
     dtype
         Of decoded values: ``"float32"``, which tells all digital numbers apart and is the value in double precision,
         rounded once; or ``"float64"``.
+    catalogue
+        URL or folder of a publication, whose tile ids may then stand for a store: ``"33TVN"``, ``"33TVN-L1C"``.
     **kwargs
         For `xarray.open_datatree` or `xarray.open_zarr`: ``mask_and_scale=False`` gives the digital numbers as stored
         (of one era where these have other offsets), ``drop_variables`` leaves arrays out, ...
@@ -153,11 +158,12 @@ def open(
     _words.check(kwargs, signature(open).parameters)
     source, credentials = _words.source(source, _words.credentials(credentials))
     access = Access(credentials, anonymous, source, allow)
+    store = _places.named(store, catalogue)
     session = connected(store, access, storage_options, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
     zarr_store: Any = session.store
     if max_connections is not None:
         zarr_store = LimitedStore(zarr_store, max_connections)
-    root = _root(zarr_store)
+    root = root_of(zarr_store)
     if ROOT_ATTRIBUTE not in root.attrs:
         warnings.warn(
             f"{session} was not written by s2ice: its root group has no attribute {ROOT_ATTRIBUTE}",
@@ -202,6 +208,11 @@ def connected(
     if isinstance(store, icechunk.Session):
         _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
         return store
+    if (place := _places.led(store, access.allow)) is not None:
+        store, words = place
+        storage_options = words.pop("storage_options", None) if storage_options is None else storage_options
+        if branch is tag is snapshot is as_of is None:
+            branch, tag, snapshot = map(words.get, _places.VERSIONS)
     return _session(_repository(store, access, storage_options), branch, tag, snapshot, as_of)
 
 
@@ -238,13 +249,13 @@ def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[st
         Sentences by name; `open` takes the name as `eras`.
     """
     if isinstance(store, icechunk.Session):
-        return _eras.names(_root(store.store))
+        return _eras.names(root_of(store.store))
     if not isinstance(store, icechunk.Repository):
         store = _opened(_located(store, storage_options, None))
-    return _eras.names(_root(store.readonly_session("main").store))
+    return _eras.names(root_of(store.readonly_session("main").store))
 
 
-def _root(store: Any) -> zarr.Group:
+def root_of(store: Any) -> zarr.Group:
     try:
         return zarr.open_group(store, mode="r")
     except FileNotFoundError:

@@ -36,7 +36,7 @@ def checked(dtype: Any) -> np.dtype[Any]:
         It is not a floating-point type of 32 or 64 bits.
     """
     try:
-        found = np.dtype(dtype)
+        found = np.dtype(object if dtype is None else dtype)
     except TypeError:
         found = np.dtype(object)
     if found not in (np.float32, np.float64):
@@ -50,6 +50,12 @@ def slabs(count: int, size: float) -> Iterator[slice]:
     """Cut a number of steps of so many bytes each into runs of about `SLAB` bytes."""
     step = max(1, int(SLAB // max(size, 1)))
     return (slice(first, min(first + step, count)) for first in range(0, count, step))
+
+
+def run(steps: Array) -> Any:
+    """Return a slice where steps follow each other: Zarr reads it with less ado than a list."""
+    first = int(steps[0])
+    return slice(first, first + len(steps)) if np.array_equal(steps, first + np.arange(len(steps))) else steps
 
 
 @lru_cache(64)
