@@ -219,7 +219,6 @@ BROKEN_FOR_ZARR_CM = [
     ("short transform", "spatial", lambda a: a["spatial:transform"].pop()),
     ("text in the transform", "spatial", lambda a: a["spatial:transform"].__setitem__(0, "20")),
     ("empty shape", "spatial", lambda a: a["spatial:shape"].__setitem__(0, 0)),
-    ("no dimensions", "spatial", lambda a: a.pop("spatial:dimensions")),
     ("no conventions at all", "spatial", lambda a: a.pop("zarr_conventions")),
     ("wrong registration", "spatial", lambda a: a.__setitem__("spatial:registration", "corner")),
     ("no code", "proj", lambda a: a.pop("proj:code")),
