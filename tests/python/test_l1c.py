@@ -91,8 +91,8 @@ def test_the_tree_is_that_of_level_1c(small: Built, tree: xr.DataTree) -> None:
     assert {array["path"].lstrip("/") for array in small.report["arrays"]} == set(PLACES.values())
     assert small.report["refused"] == []
     assert all(array["header"] == "verified" for array in small.report["arrays"])
-    stamp = tree.attrs["s2ice"]
-    assert (stamp["level"], stamp["metadata"], stamp["headers"]) == ("L1C", "product", "verified")
+    stamp = [tree.attrs[f"s2ice:{key}"] for key in ("level", "metadata", "headers")]
+    assert stamp == ["L1C", "product", "verified"]
     for group in ("l2a_classification", "atmosphere", "probability", "l2a_quicklook"):
         assert not any(group in path for path in tree.groups), group
     # The names tell the level, and every product is one of it.
@@ -201,7 +201,7 @@ def test_bands_may_be_assumed(s2ice: Command, small: Built, tmp_path: Path) -> N
     )
     assert {array["header"] for array in outcome.json["arrays"]} == {"unverified"}
     tree = package.open(tmp_path / "store", mask_and_scale=False)
-    assert tree.attrs["s2ice"]["headers"] == "assumed"
+    assert tree.attrs["s2ice:headers"] == "assumed"
     assert set(tree.products.metadata_source.to_numpy()) == {"name"}
     assert tree[f"{R60}/b10"].attrs["add_offset"] == -0.1
     for number, product in enumerate(small.samples.products):

@@ -193,7 +193,7 @@ def test_present_flags_name_every_array(real_store: tuple[Path, dict[str, Any]],
         group, name = array["path"].rsplit("/", 1)
         members.setdefault(group, set()).add(name)
     for group, names in members.items():
-        present = tree[group]["present"]
+        (present,) = [flags for name, flags in tree[group].coords.items() if str(name).startswith("present_")]
         meanings, masks = present.attrs["flag_meanings"].split(), present.attrs["flag_masks"]
         assert set(meanings) == names
         value = int(present.to_numpy()[0])

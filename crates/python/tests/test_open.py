@@ -477,7 +477,7 @@ def test_max_connections(local: Path, made: Jp2, monkeypatch: pytest.MonkeyPatch
 def test_dask(local: Path, made: Jp2) -> None:
     for options in ({}, {"max_connections": 3}):
         dataset = s2ice.open(local, R10M, chunks={}, mask_and_scale=False, **options)
-        assert dataset.b04.chunks == ((1, 1), (80, 80, 80, 60), (80, 80, 70))
+        assert dataset.b04.chunks == ((2,), (80, 80, 80, 60), (80, 80, 70))
         scheduler = "processes" if options else "threads"
         pixels = dataset.b04[0, 60:].compute(scheduler=scheduler, num_workers=2)
         np.testing.assert_array_equal(pixels, made.pixels()[60:])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any, overload
 
 import icechunk
 import xarray as xr
 import zarr
 
-from s2ice import _eras, _failure, _fork, _pipeline, _reading
+from s2ice import _chunks, _elsewhere, _eras, _failure, _fork, _listed, _pipeline, _places, _reading, _scaled, _tidy, _words
 from s2ice._source import Access, Credentials, Source, authorise
 from s2ice._storage import Options, Place, locate
 from s2ice.errors import (
@@ -25,14 +27,16 @@ from s2ice.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from s2ice._consent import Allow
 
-type StoreLike = str | os.PathLike[str] | icechunk.Storage | icechunk.Repository | icechunk.Session
+type StoreLike = str | os.PathLike[str] | Mapping[str, Any] | icechunk.Storage | icechunk.Repository | icechunk.Session
+"""Objects of pystac as well, which need not be installed."""
 
 ROOT_ATTRIBUTE = "s2ice"
+
+_NOT_ICECHUNK = ("serialize", "deserializ", "magic", "invalid file", "flatbuffer", "header", "Not a directory")
 
 
 @overload
@@ -59,6 +63,8 @@ def open(
     on_error: _reading.OnError = "raise",
     chunks: Any = None,
     eras: str | None = None,
+    dtype: Any = "float32",
+    catalogue: str | os.PathLike[str] | None = None,
     **kwargs: Any,
 ) -> xr.DataTree | xr.Dataset:
     """Open a store with xarray, read-only and lazily.
@@ -68,7 +74,8 @@ def open(
     store
         A path, a ``file://``, ``s3://``, ``gs://``, ``az://``, ``http://`` or ``https://`` URL, or an Icechunk storage,
         repository or session. A session is used as it is. A repository keeps its own access to the source unless one of
-        `credentials`, `anonymous`, `source` or `allow` is given.
+        `credentials`, `anonymous`, `source` or `allow` is given. A STAC collection or item as ``s2ice publish`` writes them
+        may stand for a store: its address or path (``.json``), a dict, or an object of pystac.
     group
         Path of one group, such as ``"measurements/reflectance/r10m"``, to open it as a Dataset. The whole store is
         opened as a DataTree by default.
@@ -110,11 +117,18 @@ def open(
         ``"raise"``: a chunk that cannot be read is a `ChunkError`. ``"nan"``: it is as nodata (NaN, or the class for no
         data), a warning says so, and `s2ice.missing` lists it. Arrays that have no value for nodata raise.
     chunks
-        As in `xarray.open_zarr`. ``None`` reads lazily without dask; ``{}`` makes dask arrays with one task per tile.
+        ``None`` reads lazily without dask. ``"auto"`` or ``{}`` makes dask arrays whose chunks are a tile of the files wide
+        and as many dates long as 64 MiB of values hold; sizes such as ``{"time": 10}`` go first. Else as in
+        `xarray.open_zarr`.
     eras
         Products before baseline 04.00 have another radiometric offset, and some rasters another main header, so they
         stand in trees of their own, the eras, which `eras` lists. Without, all of them are one cube, decoded to one
         scale; ``"main"`` opens the main tree alone and a name such as ``"offset-0"`` that era alone.
+    dtype
+        Of decoded values: ``"float32"``, which tells all digital numbers apart and is the value in double precision,
+        rounded once; or ``"float64"``.
+    catalogue
+        URL or folder of a publication, whose tile ids may then stand for a store: ``"33TVN"``, ``"33TVN-L1C"``.
     **kwargs
         For `xarray.open_datatree` or `xarray.open_zarr`: ``mask_and_scale=False`` gives the digital numbers as stored
         (of one era where these have other offsets), ``drop_variables`` leaves arrays out, ...
@@ -151,15 +165,13 @@ def open(
     >>> r10m.b04.sel(time="2025-07-01", method="nearest").load()  # doctest: +SKIP
     """
     _fork.guard()
+    if chunks is not None:
+        _chunks.check()
+    _words.check(kwargs, signature(open).parameters)
+    source, credentials = _words.source(source, _words.credentials(credentials))
     access = Access(credentials, anonymous, source, allow)
-    if as_of is not None and as_of.tzinfo is None:
-        raise RequestError(f"as_of has no time zone, {as_of!r}: give it one, such as tzinfo=datetime.UTC")
-    if isinstance(store, icechunk.Session):
-        _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
-        session = store
-    else:
-        repository = _repository(store, access, storage_options)
-        session = _session(repository, branch, tag, snapshot, as_of)
+    store = _places.named(store, catalogue)
+    session = connected(store, access, storage_options, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
     zarr_store: Any = _reading.wrapped(
         session,
         timeout=timeout,
@@ -168,7 +180,7 @@ def open(
         on_error=on_error,
         masked=kwargs.get("mask_and_scale") is not False,
     )
-    root = _root(zarr_store)
+    root = root_of(zarr_store)
     if ROOT_ATTRIBUTE not in root.attrs:
         warnings.warn(
             f"{session} was not written by s2ice: its root group has no attribute {ROOT_ATTRIBUTE}",
@@ -181,17 +193,63 @@ def open(
         listed = ", ".join(map(repr, (_eras.MAIN, *named)))
         raise GroupNotFoundError(f"the store has no era {eras!r}; eras is one of {listed}, or None for all of them")
     trees = [_eras.MAIN, *named] if eras is None else [eras]
+    indexes = kwargs.pop("create_default_indexes", True)
+    # What is read to make indexes is read with the other coordinates, side by side.
+    kwargs |= {"create_default_indexes": False, "consolidated": False}
+    finish = _Finish(kwargs, dtype, chunks, (session.snapshot_id if session.read_only else id(session), str(eras)))
     # The path of a group in an era is taken as it stands.
-    if len(trees) > 1 and path.partition("/")[0] != _eras.ERAS:
-        return _joined(root, trees, path, chunks, kwargs)
-    base = _eras.base_of(trees[0])
-    if path == "" and named:
-        return xr.DataTree.from_dict(_groups(root, base, chunks=chunks, **kwargs))
-    if path == "":
-        return xr.open_datatree(zarr_store, engine="zarr", consolidated=False, chunks=chunks, **kwargs)
-    path = _eras.within(base, _existing(root, [base], path))
-    dataset: xr.Dataset = xr.open_zarr(zarr_store, group=path, consolidated=False, chunks=chunks, **kwargs)
-    return dataset
+    in_era = path.partition("/")[0] == _eras.ERAS
+    if len(trees) > 1 and not in_era:
+        groups = _joined(root, trees, path, finish, kwargs)
+    else:
+        groups = _single(root, _eras.base_of(trees[0]), path, finish, kwargs)
+    stamp: Any = root.attrs.get(ROOT_ATTRIBUTE) or {}
+    told = _tidy.Told(stamp, [path.split("/")[1]] if in_era else trees)
+    groups = _tidy.tidied(groups, told, indexes=indexes)
+    return groups[path] if path else _listed.StoreTree.from_dict(groups)
+
+
+def connected(
+    store: StoreLike,
+    access: Access,
+    storage_options: Options | None = None,
+    *,
+    branch: str | None = None,
+    tag: str | None = None,
+    snapshot: str | None = None,
+    as_of: datetime | None = None,
+) -> icechunk.Session:
+    """Return a session on one version of a store, which may read the chunks; the arguments are those of `open`."""
+    if as_of is not None and as_of.tzinfo is None:
+        raise RequestError(f"as_of has no time zone, {as_of!r}: give it one, such as tzinfo=datetime.UTC")
+    if isinstance(store, icechunk.Session):
+        _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
+        return store
+    if (place := _places.led(store, access.allow)) is not None:
+        store, words = place
+        storage_options = words.pop("storage_options", None) if storage_options is None else storage_options
+        if branch is tag is snapshot is as_of is None:
+            branch, tag, snapshot = map(words.get, _places.VERSIONS)
+    return _session(_repository(store, access, storage_options), branch, tag, snapshot, as_of)
+
+
+class _Finish:
+    """What becomes of a group that xarray has opened: values, and dask arrays where they are asked for."""
+
+    def __init__(self, kwargs: dict[str, Any], dtype: Any, chunks: Any, token: tuple[Any, ...]) -> None:
+        self.dtype = _scaled.checked(dtype)
+        self.chunks = chunks
+        # What is given for single arrays is left to xarray.
+        self.decodes = kwargs.get("mask_and_scale", True) is True and kwargs.get("decode_cf", True) is not False
+        if self.decodes:
+            kwargs["mask_and_scale"] = False
+        self.token = (*token, str(self.dtype), sorted((key, str(value)) for key, value in kwargs.items()))
+
+    def decoded(self, dataset: xr.Dataset) -> xr.Dataset:
+        return _scaled.decoded(dataset, self.dtype) if self.decodes else dataset
+
+    def chunked(self, dataset: xr.Dataset, path: str) -> xr.Dataset:
+        return _chunks.chunked(dataset, self.chunks, (*self.token, path))
 
 
 def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[str, list[str]]:
@@ -208,13 +266,13 @@ def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[st
         Sentences by name; `open` takes the name as `eras`.
     """
     if isinstance(store, icechunk.Session):
-        return _eras.names(_root(store.store))
+        return _eras.names(root_of(store.store))
     if not isinstance(store, icechunk.Repository):
         store = _opened(_located(store, storage_options, None))
-    return _eras.names(_root(store.readonly_session("main").store))
+    return _eras.names(root_of(store.readonly_session("main").store))
 
 
-def _root(store: Any) -> zarr.Group:
+def root_of(store: Any) -> zarr.Group:
     try:
         return zarr.open_group(store, mode="r")
     except FileNotFoundError:
@@ -224,43 +282,57 @@ def _root(store: Any) -> zarr.Group:
 def _groups(root: zarr.Group, base: str, **kwargs: Any) -> dict[str, xr.Dataset]:
     """Open the groups of one tree, by their paths in it; those of eras are not in the main one."""
     tree = _tree(root, base)
-    out = {"/": xr.Dataset(attrs=tree.attrs.asdict())}
+    names = sorted(tree.group_keys())
+    apart = base == "" and _eras.ERAS in names
+    out = {"/": xr.Dataset(attrs=tree.attrs.asdict())} if apart else {}
     store: Any = root.store
-    for name in sorted(tree.group_keys()):
-        if (base, name) != ("", _eras.ERAS):
-            group = _eras.within(base, name)
-            opened = xr.open_datatree(store, engine="zarr", consolidated=False, group=group, **kwargs)
-            out |= {f"/{name}{node.path}".rstrip("/"): node.to_dataset(inherit=False) for node in opened.subtree}
+    for name in [name for name in names if name != _eras.ERAS] if apart else [""]:
+        group = _eras.within(base, name)
+        opened = xr.open_datatree(store, engine="zarr", group=group or None, **kwargs)
+        out |= {f"/{_eras.within(name, node.path)}": node.to_dataset(inherit=False) for node in opened.subtree}
     return out
 
 
+def _single(root: zarr.Group, base: str, path: str, finish: _Finish, kwargs: dict[str, Any]) -> dict[str, xr.Dataset]:
+    """Open a group, or everything, of one tree."""
+    kwargs = {"chunks": None, **kwargs}
+    if path:
+        dataset = xr.open_zarr(root.store, group=_eras.within(base, _existing(root, [base], path)), **kwargs)
+        return {path: finish.chunked(finish.decoded(dataset), path)}
+    groups = _groups(root, base, **kwargs)
+    return {at: finish.chunked(finish.decoded(group), at) for at, group in groups.items()}
+
+
 def _joined(
-    root: zarr.Group, trees: list[str], path: str, chunks: Any, kwargs: dict[str, Any]
-) -> xr.DataTree | xr.Dataset:
+    root: zarr.Group, trees: list[str], path: str, finish: _Finish, kwargs: dict[str, Any]
+) -> dict[str, xr.Dataset]:
     """Open a group, or everything, of several trees as one."""
     for option in ("decode_times", "decode_cf"):
         if kwargs.get(option) is False:
-            raise ValueError(f'several eras are joined by decoded values: leave {option}=False out, or say eras="main"')
+            raise RequestError(
+                f'several eras are joined by decoded values: leave {option}=False out, or say eras="main"'
+            )
     dropped = kwargs.pop("drop_variables", None) or []
     dropped = [dropped] if isinstance(dropped, str) else list(dropped)
-    indexes = kwargs.pop("create_default_indexes", True)
     # What tells where a product has data is needed here, whoever drops it; times come from the products.
     wanted = [_eras.TIME, *(name for name in dropped if name != _eras.PRESENT)]
-    lazily: dict[str, Any] = {"drop_variables": wanted, "create_default_indexes": False, "chunks": None}
+    lazily: dict[str, Any] = {"chunks": None, **kwargs, "drop_variables": wanted}
     bases = [_eras.base_of(tree) for tree in trees]
     times: dict[str, Any] = {name: kwargs[name] for name in ("decode_times", "use_cftime") if name in kwargs}
     axis = _eras.axis_of({tree: _products(root, base, times) for tree, base in zip(trees, bases, strict=True)})
     if path == "":
-        groups = _eras.join_trees([_groups(root, base, **kwargs, **lazily) for base in bases], axis, indexes=indexes)
-        return xr.DataTree.from_dict({at: _eras.finished(group, dropped, chunks) for at, group in groups.items()})
-    path = _existing(root, bases, path)
-    datasets = [
-        xr.open_zarr(root.store, group=_eras.within(base, path), consolidated=False, **kwargs, **lazily)
-        if isinstance(_tree(root, base).get(path), zarr.Group)
-        else None
-        for base in bases
-    ]
-    return _eras.finished(_eras.join_group(datasets, axis, indexes=indexes), dropped, chunks)
+        opened = [{at: finish.decoded(group) for at, group in _groups(root, base, **lazily).items()} for base in bases]
+        groups = _eras.join_trees(opened, axis)
+    else:
+        _existing(root, bases, path)
+        datasets = [
+            finish.decoded(xr.open_zarr(root.store, group=_eras.within(base, path), **lazily))
+            if isinstance(_tree(root, base).get(path), zarr.Group)
+            else None
+            for base in bases
+        ]
+        groups = {path: _eras.join_group(datasets, axis)}
+    return {at: finish.chunked(group.drop_vars(dropped, errors="ignore"), at) for at, group in groups.items()}
 
 
 def _products(root: zarr.Group, base: str, times: dict[str, Any]) -> xr.Dataset:
@@ -298,7 +370,7 @@ def _opened(place: Place) -> icechunk.Repository:
     try:
         return icechunk.Repository.open(place.storage)
     except icechunk.RepositoryNotFoundError:
-        raise StoreNotFoundError(f"there is no Icechunk store at {place.name}") from None
+        raise _not_there(place.name) from None
     except icechunk.IcechunkError as error:
         raise _unopened(place.name, error) from error
 
@@ -310,7 +382,15 @@ def _unopened(name: str, error: icechunk.IcechunkError) -> S2iceError:
             f"the store {name} refuses access: {reason}. Pass anonymous=True if it is public, or its credentials in "
             "storage_options"
         )
+    # Where a server has one answer for every address, Icechunk tries to read it as its own files.
+    if any(sign in reason for sign in _NOT_ICECHUNK):
+        return _not_there(name)
     return S2iceError(f"cannot open the store {name}: {reason}")
+
+
+def _not_there(name: str) -> StoreNotFoundError:
+    told = _elsewhere.described(name)
+    return StoreNotFoundError(f"there is no Icechunk store at {name}{f': {told}' if told else ''}")
 
 
 def _session(

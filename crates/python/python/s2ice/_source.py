@@ -30,7 +30,7 @@ type Source = str | os.PathLike[str] | Mapping[str, Any]
 
 _WHOLE = 64 << 20
 """Bytes that are asked for in one request."""
-_S3_KEYS = {"access_key_id", "secret_access_key", "session_token", "expires_after"}
+_S3_KEYS = {"access_key_id", "secret_access_key", "session_token", "expires_after", "anonymous", "from_env"}
 _S3_OPTIONS = {
     "allow_http",
     "anonymous",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 
+from s2ice._progress import count
 from s2ice._selection import bounds
 from s2ice._tile import CODEC_NAME, READ_ONLY, check_array, decode, parse_configuration, tile_codec
 from s2ice.errors import CodecError
@@ -99,6 +100,7 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         return None if chunk is None else self._decode_window(chunk, selection, chunk_spec)
 
     def _decode_window(self, chunk: Buffer, selection: SelectorTuple, spec: ArraySpec) -> NDBuffer:
+        count()
         codec = tile_codec(self.main_header, self.reduce)
         dtype = spec.dtype.to_native_dtype()
         check_array(codec, spec.shape, dtype)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from zarr.abc.codec import ArrayArrayCodec
 
+from s2ice._progress import count
 from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class HorizontalDifferencing(ArrayArrayCodec):
         return input_byte_length
 
     def _decode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> NDBuffer:
+        count()
         differences = chunk_data.as_numpy_array()
         # In the type of the array, so that sums wrap around as differences did.
         dtype = differences.dtype.newbyteorder("=")

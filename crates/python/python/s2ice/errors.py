@@ -13,6 +13,7 @@ __all__ = [
     "ConsentError",
     "CredentialsError",
     "ForkError",
+    "GridError",
     "GroupNotFoundError",
     "MissingChunksWarning",
     "NotAnS2iceStoreWarning",
@@ -50,6 +51,10 @@ class CredentialsError(S2iceError, PermissionError):
 
 class ConsentError(S2iceError, PermissionError):
     """The store's chunks lie where nobody allowed s2ice to ask; the text says where, and how to allow it."""
+
+
+class GridError(S2iceError, ValueError):
+    """Arrays of other grids were to be calculated with one another; the text says how to bring them to one."""
 
 
 class RequestError(S2iceError, ValueError):
