@@ -12,7 +12,20 @@ import icechunk
 import xarray as xr
 import zarr
 
-from s2ice import _chunks, _elsewhere, _eras, _failure, _fork, _listed, _pipeline, _places, _reading, _scaled, _tidy, _words
+from s2ice import (
+    _chunks,
+    _elsewhere,
+    _eras,
+    _failure,
+    _fork,
+    _listed,
+    _pipeline,
+    _places,
+    _reading,
+    _scaled,
+    _tidy,
+    _words,
+)
 from s2ice._source import Access, Credentials, Source, authorise
 from s2ice._storage import Options, Place, locate
 from s2ice.errors import (
