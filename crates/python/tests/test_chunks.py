@@ -30,8 +30,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_default_chunks_hold_what_a_task_can() -> None:
-    band = xr.Variable(("time", "y", "x"), dask.array.zeros((90, 3000, 3000), dtype="f4"), None, {"chunks": (1, 1024, 1024)})
-    flags = xr.Variable(("time", "y", "x"), dask.array.zeros((90, 3000, 3000), dtype="u1"), None, {"chunks": (1, 1024, 1024)})
+    band = xr.Variable(
+        ("time", "y", "x"), dask.array.zeros((90, 3000, 3000), dtype="f4"), None, {"chunks": (1, 1024, 1024)}
+    )
+    flags = xr.Variable(
+        ("time", "y", "x"), dask.array.zeros((90, 3000, 3000), dtype="u1"), None, {"chunks": (1, 1024, 1024)}
+    )
     sizes = _chunks._sizes(xr.Dataset({"flags": flags, "band": band}), "auto")
     assert (sizes["y"], sizes["x"]) == (1024, 1024)
     assert prod(sizes.values()) * 4 <= _chunks.GOAL < prod(sizes.values()) * 4 * 1.2

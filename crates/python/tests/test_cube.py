@@ -131,7 +131,12 @@ def test_boxes_times_and_clouds(store: Path, pixels: dict[str, Array]) -> None:
     np.testing.assert_array_equal(beyond.b04[:, 2:, 10:], values(pixels["b04/10"])[:, :10, :5])
     assert np.isnan(beyond.b04[:, :2]).all()
     assert np.isnan(beyond.b04[:, :, :10]).all()
-    for time in ("2024-05-02/2024-05-31", ("2024-05-06", "2024-05-06"), slice("2024-05-06", "2024-05-07"), "2024-05-06"):
+    for time in (
+        "2024-05-02/2024-05-31",
+        ("2024-05-06", "2024-05-06"),
+        slice("2024-05-06", "2024-05-07"),
+        "2024-05-06",
+    ):
         assert whole(store, "b04", time=time).sizes["time"] == 2
     assert whole(store, "b04", time="2024-06-01/..").sizes["time"] == 1
     assert whole(store, "b04", max_cloud_cover=20).sizes["time"] == 2
@@ -191,9 +196,7 @@ def test_eras_are_one_cube(tmp_path: Path) -> None:
 
 def test_neighbouring_tiles_are_joined(store: Path, pixels: dict[str, Array], tmp_path: Path) -> None:
     mine = tiles.numbers(9, 1, 10)
-    east = tiles.write(
-        tmp_path / "33TWN", ["2024-05-01T10:00:04"], {"b04/10": mine}, corner=(WEST + 1080, NORTH)
-    )
+    east = tiles.write(tmp_path / "33TWN", ["2024-05-01T10:00:04"], {"b04/10": mine}, corner=(WEST + 1080, NORTH))
     cube = whole([store, east], "b04", groupby="solar_day", time="2024-05-01").load()
     assert cube.sizes == {"time": 1, "y": 120, "x": 228}
     one, other = values(pixels["b04/10"])[0], values(mine)[0]
@@ -243,7 +246,13 @@ def test_tiles_of_another_zone_are_warped_to_the_first(store: Path, tmp_path: Pa
 def collection(store: Path, href: str | None = None, **options: Any) -> dict[str, Any]:
     asset = {"href": href or str(store), "xarray:open_kwargs": {"engine": "s2ice"}, **options}
     other = {"href": f"{href or store}/x", "xarray:open_kwargs": {"engine": "s2ice", "group": "x"}}
-    head = {"type": "Collection", "id": "33TVN-L2A", "stac_version": "1.1.0", "description": "a tile", "license": "other"}
+    head = {
+        "type": "Collection",
+        "id": "33TVN-L2A",
+        "stac_version": "1.1.0",
+        "description": "a tile",
+        "license": "other",
+    }
     extent = {"spatial": {"bbox": [[14, 47, 15, 48]]}, "temporal": {"interval": [["2024-05-01T00:00:00Z", None]]}}
     return head | {"extent": extent, "links": [], "assets": {"part": other, "icechunk": asset}}
 

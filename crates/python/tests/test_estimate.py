@@ -31,7 +31,11 @@ def test_chunks_and_bytes_of_a_selection(store: Path, chunks: Any) -> None:
     cube = s2ice.cube(store, ["b04"], chunks=chunks)
     every = s2ice.estimate(cube)
     # Of 120 pixels in tiles of 102, and of 60 in tiles of 50, both dates.
-    assert (every.chunks, every.requests, every.memory) == (16, 16, cube.nbytes - sum(c.nbytes for c in cube.coords.values()))
+    assert (every.chunks, every.requests, every.memory) == (
+        16,
+        16,
+        cube.nbytes - sum(c.nbytes for c in cube.coords.values()),
+    )
     assert every.known == 1
     folder = store / "chunks"
     assert 0 < every.bytes <= sum(file.stat().st_size for file in folder.rglob("*")) + 16 * 32_768

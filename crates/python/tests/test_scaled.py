@@ -51,7 +51,9 @@ def test_a_box_takes_three_times_its_stored_size(monkeypatch: pytest.MonkeyPatch
 
 
 def test_types_of_what_is_opened(tmp_path: Path) -> None:
-    store = tiles.write(tmp_path / "store", ["2024-05-01"], {"b04/10": tiles.numbers(1, 1, 10), "scl/20": tiles.classes(1, 1)})
+    store = tiles.write(
+        tmp_path / "store", ["2024-05-01"], {"b04/10": tiles.numbers(1, 1, 10), "scl/20": tiles.classes(1, 1)}
+    )
     kinds = {
         str(s2ice.open(store, R10M, **words).b04.dtype)
         for words in ({}, {"dtype": "f4"}, {"dtype": np.float32}, {"chunks": {}})

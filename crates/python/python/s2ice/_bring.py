@@ -27,7 +27,7 @@ _TOLERANCE = 1e-6
 
 
 class Window(NamedTuple):
-    """What a part of the target takes of the source: pixels that may lie beyond the source's edges, and where they go."""
+    """What a part of the target takes of the source: pixels, maybe beyond its edges, and where they go."""
 
     rows: tuple[int, int]
     columns: tuple[int, int]
@@ -55,7 +55,7 @@ class Layer:
 
     @cached_property
     def relation(self) -> tuple[str, int, int, int]:
-        """How the grids lie to each other: ``repeat``, ``block`` or ``warp``, by which number of pixels, and the offset.
+        """How the grids lie to each other: ``repeat``, ``block`` or ``warp``; by how many pixels; the offset.
 
         The offset is that of the source's corner, in pixels of the finer grid.
         """
@@ -140,9 +140,7 @@ class Layer:
             values = values.repeat(times, axis=1).repeat(times, axis=2)
             first = [
                 part.start + into.start - (offset + low.start * times)
-                for part, into, offset, low in zip(
-                    (rows, columns), window.into, offsets, (down, across), strict=True
-                )
+                for part, into, offset, low in zip((rows, columns), window.into, offsets, (down, across), strict=True)
             ]
             height, width = (into.stop - into.start for into in window.into)
             return values[:, first[0] : first[0] + height, first[1] : first[1] + width]

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from s2ice._mask import Array
 
 _VERSION = ("branch", "tag", "snapshot", "as_of")
+_KEPT = (
+    *("long_name", "standard_name", "units", "radiation_wavelength", "radiation_wavelength_units"),
+    *("flag_values", "flag_meanings", "scale_factor", "add_offset"),
+)
+"""Attributes of the store's arrays that hold for a cube as well."""
 _ACCESS = ("credentials", "anonymous", "source", "allow")
 
 
@@ -53,8 +58,8 @@ def cube(
     Parameters
     ----------
     store
-        What `open` takes, a STAC collection or item as ``s2ice publish`` writes it, the id of a tile with `catalogue`; or a
-        list of such, whose tiles are joined. The first one decides where several have a pixel on the same day.
+        What `open` takes, a STAC collection or item as ``s2ice publish`` writes it, the id of a tile with `catalogue`;
+        or a list of such, whose tiles are joined.
     bands
         Names such as ``"b04"`` or, as in STAC, ``"red"``; all reflectance by default. Variables are named as is asked.
     bounds
@@ -63,10 +68,10 @@ def cube(
     bounds_crs
         The reference system of `bounds`, and of a `geometry` that does not tell its own: ``"EPSG:4326"`` by default.
     geometry
-        GeoJSON, or an object of shapely, geopandas or odc-geo, in the place of `bounds`. Pixels whose centre lies outside of
-        it are nodata.
+        GeoJSON, or an object of shapely, geopandas or odc-geo, in the place of `bounds`. Pixels whose centre lies
+        outside of it are nodata.
     time
-        A date such as ``"2024-05"``, an interval ``"2024-05-01/2024-09-30"``, or two ends; in UTC, the last one included.
+        A date such as ``"2024-05"``, an interval ``"2024-05-01/2024-09-30"``, or two ends; in UTC, both included.
     resolution
         Size of pixels, in metres, or in the units of `crs`. Pixel edges are multiples of it.
     dtype
@@ -78,12 +83,12 @@ def cube(
     max_cloud_cover
         Of products, in percent. Those of which it is not known are left out.
     groupby
-        ``"solar_day"`` lays the products of one day over each other: halves of a datatake, neighbouring tiles. ``"time"``
-        leaves each product alone.
+        ``"solar_day"`` lays the products of one day over each other: halves of a datatake, neighbouring tiles. The
+        first one that has a value goes first. ``"time"`` leaves each product alone.
     resampling
         How bands of another resolution are brought to the grid where the store has no copy at it: ``"nearest"``,
-        ``"average"`` or ``"bilinear"``, for all bands or by band. By default averages are taken of finer pixels, and coarser
-        ones are repeated. ``scl`` is always the nearest. Each band's attribute ``resampling`` tells what is done.
+        ``"average"`` or ``"bilinear"``, for all bands or by band. By default averages are taken of finer pixels, and
+        coarser ones are repeated. ``scl`` is always the nearest. Each band's attribute ``resampling`` tells what is done.
     crs
         Of the grid; that of the first store by default. Tiles of another one are warped by GDAL.
     chunks
@@ -112,7 +117,7 @@ def cube(
 
     Examples
     --------
-    >>> cube = s2ice.cube("33TVN-L2A", ["red", "nir"], bounds=(14.2, 47.4, 14.3, 47.5), time="2024")  # doctest: +SKIP
+    >>> cube = s2ice.cube("33TVN-L2A", ["red", "nir"], bounds=(14.2, 47.4, 14.3, 47.5))  # doctest: +SKIP
     >>> ((cube.nir - cube.red) / (cube.nir + cube.red)).median("time").compute()  # doctest: +SKIP
     """
     _check()
@@ -130,8 +135,7 @@ def cube(
         raise RequestError("no store is given")
     tiles = [_Tile(_places.named(one, catalogue), eras, mask_and_scale, kind, words) for one in stores]
     if names is None:
-        names = dict.fromkeys(sorted({name for tile in tiles for name in tile.groups(None)}))
-        names = {name: name for name in names}
+        names = {name: name for name in sorted({name for tile in tiles for name in tile.groups(None)})}
     for tile in tiles:
         tile.find([*names.values()], scl=classes is not None)
     tables = [tile.table for tile in tiles]
@@ -152,9 +156,14 @@ def cube(
         rasters = [tile.rasters(array, name, grid, resampling) for tile in tiles]
         out[name] = _variable(array, rasters, flags, days, inside, grid)
     coords = _days.coordinates(days) | _grid.coordinates(grid)
-    dataset = xr.Dataset(out, coords, {"resolution": resolution, "mask_classes": list(classes or ())})
+    attrs = {"resolution": resolution} | ({"mask_classes": list(classes)} if classes else {})
+    dataset = xr.Dataset(out, coords, attrs)
     token = ([tile.token for tile in tiles], str(grid), str(shape), str(days), classes, resampling, str(kind))
-    return _chunks.chunked(dataset, chunks, (*token, mask_and_scale))
+    dataset = _chunks.chunked(dataset, chunks, (*token, mask_and_scale))
+    for variable in dataset.variables.values():
+        # Where a saved cube has its chunks is its own affair.
+        variable.encoding.pop("chunks", None)
+    return dataset
 
 
 def _check() -> None:
@@ -259,7 +268,9 @@ def _present(group: xr.Dataset, array: str) -> Array:
     if "present" in group.variables:
         flags = group["present"]
         masks = dict(
-            zip(str(flags.attrs.get("flag_meanings", "")).split(), np.atleast_1d(flags.attrs["flag_masks"]), strict=True)
+            zip(
+                str(flags.attrs.get("flag_meanings", "")).split(), np.atleast_1d(flags.attrs["flag_masks"]), strict=True
+            )
         )
         if array in masks:
             return np.asarray(flags.values & masks[array] != 0)
@@ -278,13 +289,12 @@ def _variable(
     first = rasters[0].layers[0]
     like = first.fetch.variable
     masked = None if array in _bands.UNMASKED else flags
-    band = _band.Band(days, rasters, masked, inside, tuple(grid.shape), like.dtype, first.fill)
+    rows, columns = grid.shape
+    band = _band.Band(days, rasters, masked, inside, (rows, columns), like.dtype, first.fill)
     told = dict.fromkeys(layer.told for one in rasters for layer in one.layers)
-    kept = ("long_name", "standard_name", "units", "radiation_wavelength", "radiation_wavelength_units")
-    kept += ("flag_values", "flag_meanings", "scale_factor", "add_offset")
-    attrs = {key: like.attrs[key] for key in kept if key in like.attrs}
+    attrs = {key: like.attrs[key] for key in _KEPT if key in like.attrs}
     attrs |= {"grid_mapping": "spatial_ref", "resampling": "; else ".join(told)}
-    if band.dtype.kind != "f":
+    if band.dtype.kind != "f" and array not in _bands.CLASSES:
         attrs["_FillValue"] = first.fill
     encoding = {"chunks": (1, *_tiles(first, grid))}
     return xr.Variable(("time", "y", "x"), indexing.LazilyIndexedArray(band), attrs, encoding)
@@ -294,7 +304,5 @@ def _tiles(layer: Any, grid: GeoBox) -> tuple[int, int]:
     """Return the size of the files' tiles in pixels of the grid."""
     stored = layer.fetch.variable.encoding.get("chunks") or layer.source.shape
     ratio = 1.0 if layer.relation[0] == "warp" else abs(layer.source.affine.a / grid.affine.a)
-    high, wide = (
-        max(1, min(size, round(n * ratio))) for n, size in zip(stored[-2:], grid.shape, strict=True)
-    )
+    high, wide = (max(1, min(size, round(n * ratio))) for n, size in zip(stored[-2:], grid.shape, strict=True))
     return high, wide

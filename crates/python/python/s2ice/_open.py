@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
     from s2ice._consent import Allow
 
-type StoreLike = (
-    str | os.PathLike[str] | Mapping[str, Any] | icechunk.Storage | icechunk.Repository | icechunk.Session
-)
+type StoreLike = str | os.PathLike[str] | Mapping[str, Any] | icechunk.Storage | icechunk.Repository | icechunk.Session
 """Objects of pystac as well, which need not be installed."""
 
 ROOT_ATTRIBUTE = "s2ice"
@@ -70,8 +68,8 @@ def open(
     store
         A path, a ``file://``, ``s3://``, ``gs://``, ``az://``, ``http://`` or ``https://`` URL, or an Icechunk storage,
         repository or session. A session is used as it is. A repository keeps its own access to the source unless one of
-        `credentials`, `anonymous`, `source` or `allow` is given. A STAC collection or item as ``s2ice publish`` writes them
-        may stand for a store: its address or path (``.json``), a dict, or an object of pystac.
+        `credentials`, `anonymous`, `source` or `allow` is given. A STAC collection or item as ``s2ice publish`` writes
+        them may stand for a store: its address or path (``.json``), a dict, or an object of pystac.
     group
         Path of one group, such as ``"measurements/reflectance/r10m"``, to open it as a Dataset. The whole store is
         opened as a DataTree by default.
@@ -105,8 +103,8 @@ def open(
         Most chunks to fetch at a time; the Copernicus Data Space allows 4 connections per user. By default Zarr's
         setting ``async.concurrency`` decides.
     chunks
-        ``None`` reads lazily without dask. ``"auto"`` or ``{}`` makes dask arrays whose chunks are a tile of the files wide
-        and as many dates long as 64 MiB of values hold; sizes such as ``{"time": 10}`` go first. Else as in
+        ``None`` reads lazily without dask. ``"auto"`` or ``{}`` makes dask arrays whose chunks are a tile of the files
+        wide and as many dates long as 64 MiB of values hold; sizes such as ``{"time": 10}`` go first. Else as in
         `xarray.open_zarr`.
     eras
         Products before baseline 04.00 have another radiometric offset, and some rasters another main header, so they
@@ -210,7 +208,7 @@ def connected(
     if (place := _places.led(store, access.allow)) is not None:
         store, words = place
         storage_options = words.pop("storage_options", None) if storage_options is None else storage_options
-        if branch is tag is snapshot is as_of is None:
+        if all(one is None for one in (branch, tag, snapshot, as_of)):
             branch, tag, snapshot = map(words.get, _places.VERSIONS)
     return _session(_repository(store, access, storage_options), branch, tag, snapshot, as_of)
 
@@ -296,9 +294,7 @@ def _joined(
         return finish.chunked(group.drop_vars(dropped, errors="ignore"), at)
 
     if path == "":
-        opened = [
-            {at: finish.decoded(group) for at, group in _groups(root, base, **lazily).items()} for base in bases
-        ]
+        opened = [{at: finish.decoded(group) for at, group in _groups(root, base, **lazily).items()} for base in bases]
         groups = _eras.join_trees(opened, axis, indexes=indexes)
         return xr.DataTree.from_dict({at: finished(group, at) for at, group in groups.items()})
     path = _existing(root, bases, path)

@@ -37,7 +37,9 @@ def named(store: Any, catalogue: str | os.PathLike[str] | None) -> Any:
         return store
     found = _TILE.fullmatch(store) if isinstance(store, str) else None
     if found is None:
-        raise RequestError(f"with catalogue, the store is the id of a tile such as '33TVN' or '33TVN-L1C', not {store!r}")
+        raise RequestError(
+            f"with catalogue, the store is the id of a tile such as '33TVN' or '33TVN-L1C', not {store!r}"
+        )
     number, square, level = found.groups()
     base = os.fspath(catalogue).rstrip("/").removesuffix("/catalog.json")
     return f"{base}/{int(number):02}{square.upper()}{(level or '-L2A').upper()}/collection.json"
@@ -64,7 +66,9 @@ def led(store: Any, allow: Allow | None) -> Led | None:
         href = href.removesuffix(f"/{path}")
     if "://" not in href and not href.startswith("/"):
         if address is None:
-            raise SourceError(f"{where} leads to {href}, and does not say where it lies itself: read it from its address")
+            raise SourceError(
+                f"{where} leads to {href}, and does not say where it lies itself: read it from its address"
+            )
         href = urljoin(address, href) if "://" in address else str(Path(address).parent / href)
     _look(href, address, where, allow)
     words = {name: options[name] for name in VERSIONS if name in options}
@@ -101,7 +105,9 @@ def _document(store: Any) -> tuple[dict[str, Any] | None, str | None]:
             with urlopen(address, timeout=30) as answer:
                 return json.load(answer), address
         if "://" in address and not address.startswith("file://"):
-            raise SourceError(f"{address}: a STAC document is read from a disk or web server; else pass what pystac reads")
+            raise SourceError(
+                f"{address}: a STAC document is read from a disk or web server; else pass what pystac reads"
+            )
         path = Path(address.removeprefix("file://")).expanduser().absolute()
         return json.loads(path.read_text()), str(path)
     except (FileNotFoundError, URLError) as error:
@@ -115,7 +121,9 @@ def _asset(document: dict[str, Any], where: str) -> dict[str, Any]:
     assets = [asset for asset in (document.get("assets") or {}).values() if isinstance(asset, dict)]
     ours = [one for one in assets if (one.get("xarray:open_kwargs") or {}).get("engine") == ENGINE and "href" in one]
     if not ours:
-        raise SourceError(f"{where} has no asset with xarray's engine {ENGINE!r}: s2ice reads items and collections of its own")
+        raise SourceError(
+            f"{where} has no asset with xarray's engine {ENGINE!r}: s2ice reads items and collections of its own"
+        )
     return min(ours, key=lambda one: "group" in one["xarray:open_kwargs"])
 
 
@@ -131,6 +139,6 @@ def _look(href: str, address: str | None, where: str, allow: Allow | None) -> No
         raise SourceError(f"{where} leads to {href}, which cannot be understood: {error}") from None
     except ConsentError:
         raise ConsentError(
-            f"{where} leads to a store at {href}, on this machine or its network: if that is meant, open the store by that "
-            f'address, or pass allow="{href}"'
+            f"{where} leads to a store at {href}, on this machine or its network: if that is meant, open the store by "
+            f'that address, or pass allow="{href}"'
         ) from None
