@@ -17,7 +17,7 @@ import resource
 import shutil
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,8 @@ def items(server: str, dates: int) -> list[Any]:
                 "coordinates": [[[13.6, 46.8], [15.2, 46.8], [15.2, 47.9], [13.6, 47.9], [13.6, 46.8]]],
             },
             [13.6, 46.8, 15.2, 47.9],
-            None,
-            {"datetime": f"{day}T10:08:37Z", "proj:epsg": 32633},
+            datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=10),
+            {"proj:epsg": 32633},
             assets=assets,
             stac_extensions=[
                 "https://stac-extensions.github.io/projection/v1.1.0/schema.json",

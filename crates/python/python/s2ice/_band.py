@@ -136,7 +136,7 @@ class Band(BackendArray):
     def bytes_of(self, piece: _Piece) -> float:
         """Return the bytes of one product of a piece, before it is brought to the grid or after, whichever is more."""
         areas = (piece.layer.inside(piece.window), piece.window.into)
-        return self.dtype.itemsize * max(prod(one.stop - one.start for one in area) for area in areas)
+        return float(self.dtype.itemsize) * max(prod(one.stop - one.start for one in area) for area in areas)
 
     def _masked(self, piece: _Piece, steps: Array, rows: slice, columns: slice) -> Array:
         values = piece.layer.read(steps, rows, columns, piece.window)

@@ -77,9 +77,9 @@ def cube(
     dtype
         As in `open`.
     mask
-        ``"scl"`` turns clouds, their shadows, cirrus, defective pixels and nodata off: classes 0, 1, 3, 8, 9 and 10 of the
-        scene classification. A list names other classes, ``None`` turns nothing off. Coarser pixels are off where any
-        pixel of the classification below them is. Nothing is turned off in ``scl``, ``cld`` and ``snw``.
+        ``"scl"`` turns clouds, their shadows, cirrus, defective pixels and nodata off: classes 0, 1, 3, 8, 9 and 10
+        of the scene classification. A list names other classes, ``None`` turns nothing off. Coarser pixels are
+        off where any pixel of the classification below them is. Nothing is turned off in ``scl``, ``cld`` and ``snw``.
     max_cloud_cover
         Of products, in percent. Those of which it is not known are left out.
     groupby
@@ -88,7 +88,7 @@ def cube(
     resampling
         How bands of another resolution are brought to the grid where the store has no copy at it: ``"nearest"``,
         ``"average"`` or ``"bilinear"``, for all bands or by band. By default averages are taken of finer pixels, and
-        coarser ones are repeated. ``scl`` is always the nearest. Each band's attribute ``resampling`` tells what is done.
+        coarser ones are repeated. ``scl`` is always the nearest. Each band's attribute ``resampling`` tells.
     crs
         Of the grid; that of the first store by default. Tiles of another one are warped by GDAL.
     chunks

@@ -154,7 +154,7 @@ def _parts(data: Any, key: tuple[Any, ...] | None = None) -> Iterator[Part]:
     array, own = data.array, data.key.tuple
     if isinstance(array, Scaled):
         yield from _parts(array.inner(own)._data)
-    elif isinstance(array, Joined) or isinstance(array, Band):
+    elif isinstance(array, (Joined, Band)):
         for part in array.read_of(own):
             yield from _parts(part._data)
     elif isinstance(inner := getattr(array, "_array", None), zarr.Array):
