@@ -122,7 +122,7 @@ def calendar(store: Any, *, ax: Axes | None = None, **words: Any) -> Axes:
     longest = f", longest gap {span.max()} days" if span.size else ""
     ax.set_title(f"{times.size:,} products{longest}", loc="left")
     if (~known).any():
-        ax.legend(loc="upper right", frameon=False)
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     ax.figure.colorbar(drawn, ax=ax, label="cloud cover in %", pad=0.01)
     return ax
 
