@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import dask
+import dask.array
 import numpy as np
 import pytest
 import xarray as xr
