@@ -200,7 +200,8 @@ def _variable(
 
 def _tiles(layer: Any, grid: GeoBox) -> tuple[int, int]:
     """Return the size of the files' tiles in pixels of the grid."""
-    stored = layer.fetch.variable.encoding.get("chunks") or layer.source.shape
+    chunks = layer.fetch.variable.encoding.get("preferred_chunks")
+    stored = (chunks["y"], chunks["x"]) if chunks else layer.source.shape
     ratio = 1.0 if layer.relation[0] == "warp" else abs(layer.source.affine.a / grid.affine.a)
-    high, wide = (max(1, min(size, round(n * ratio))) for n, size in zip(stored[-2:], grid.shape, strict=True))
+    high, wide = (max(1, min(size, round(n * ratio))) for n, size in zip(stored, grid.shape, strict=True))
     return high, wide

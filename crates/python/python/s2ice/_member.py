@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s2ice import _band, _bands, _bring, _grid, _mask, _open
+from s2ice import _band, _bands, _bring, _eras, _grid, _mask, _open
 from s2ice._source import Access
 from s2ice.errors import RequestError
 
@@ -102,8 +102,7 @@ class Tile:
 
 def _present(group: xr.Dataset, array: str) -> Array:
     """Tell at which times a group has an array."""
-    if "present" in group.variables:
-        flags = group["present"]
+    for flags in [flags for name, flags in group.coords.items() if str(name).startswith(_eras.PRESENT)]:
         masks = dict(
             zip(
                 str(flags.attrs.get("flag_meanings", "")).split(), np.atleast_1d(flags.attrs["flag_masks"]), strict=True
