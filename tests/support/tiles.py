@@ -51,8 +51,8 @@ def write(
 ) -> Path:
     """Write a store.
 
-    ``arrays`` are named as ``b04/10``; of those ``absent`` at some times the flags say so. ``era`` are the times and arrays
-    of a tree ``offset-0``; the main tree has an offset of -0.1.
+    ``arrays`` are named as ``b04/10``; of those ``absent`` at some times the flags say so. ``era`` are the times and
+    arrays of a tree ``offset-0``; the main tree has an offset of -0.1.
     """
     repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(path)))
     session = repository.writable_session("main")

@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import dask
+import dask.array
 import numpy as np
 import pytest
 import xarray as xr
@@ -23,9 +24,11 @@ R10M = "measurements/reflectance/r10m"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A thousand dates of one band, and their classification."""
+    """A thousand dates of two bands; what is nodata takes no chunk, so only the first dates have values."""
     days = [str(day) for day in np.arange("2018-01-01", "2024-01-01", 2, dtype="datetime64[D]")[:1000]]
-    arrays = {"b04/60": np.ones((1000, 20, 20), "u2"), "b09/60": np.full((1000, 20, 20), 7, "u2")}
+    numbers = np.zeros((1000, 20, 20), "u2")
+    numbers[:20] = 1
+    arrays = {"b04/60": numbers, "b09/60": numbers}
     return tiles.write(tmp_path_factory.mktemp("chunks") / "store", days, arrays)
 
 
@@ -68,4 +71,4 @@ def test_a_monthly_median_of_a_thousand_dates_is_soon_planned(store: Path) -> No
     assert len(dict(planned.__dask_graph__())) < 20_000
     # A second at rest; CI shares its cores.
     assert time.process_time() - begin < 8
-    np.testing.assert_allclose(planned.isel(time=3).compute(scheduler="sync"), 0.0001 - 0.1, rtol=1e-5)
+    np.testing.assert_allclose(planned.isel(time=0).compute(scheduler="sync"), 0.0001 - 0.1, rtol=1e-5)

@@ -1,8 +1,8 @@
 """Sentinel-2 archives as Icechunk stores, without copying a pixel.
 
 `cube` makes one Dataset on one grid of a store or several, `open` opens a store with xarray, `rasterio_path` one raster
-of it with rasterio; `build` and `info` do what the commands of the same names do. The codec ``s2ice.jpeg2000`` is found by zarr-python and numcodecs on its own once the
-package is installed.
+of it with rasterio; `build` and `info` do what the commands of the same names do. The codec ``s2ice.jpeg2000`` is found
+by zarr-python and numcodecs on its own once the package is installed.
 """
 
 from __future__ import annotations

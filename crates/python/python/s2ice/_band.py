@@ -133,10 +133,10 @@ class Band(BackendArray):
                     if window is not None:
                         yield layer.fetch.part(piece.steps[steps], *layer.inside(window))
 
-    def bytes_of(self, piece: _Piece) -> float:
+    def bytes_of(self, piece: _Piece) -> int:
         """Return the bytes of one product of a piece, before it is brought to the grid or after, whichever is more."""
         areas = (piece.layer.inside(piece.window), piece.window.into)
-        return max(prod(one.stop - one.start for one in area) for area in areas) * self.dtype.itemsize
+        return int(self.dtype.itemsize * max(prod(one.stop - one.start for one in area) for area in areas))
 
     def _masked(self, piece: _Piece, steps: Array, rows: slice, columns: slice) -> Array:
         values = piece.layer.read(steps, rows, columns, piece.window)

@@ -27,7 +27,7 @@ _TOLERANCE = 1e-6
 
 
 class Window(NamedTuple):
-    """What a part of the target takes of the source: pixels that may lie beyond the source's edges, and where they go."""
+    """What a part of the target takes of the source: pixels, maybe beyond its edges, and where they go."""
 
     rows: tuple[int, int]
     columns: tuple[int, int]
@@ -55,7 +55,7 @@ class Layer:
 
     @cached_property
     def relation(self) -> tuple[str, int, int, int]:
-        """How the grids lie to each other: ``repeat``, ``block`` or ``warp``, by which number of pixels, and the offset.
+        """How the grids lie to each other: ``repeat``, ``block`` or ``warp``; by how many pixels; the offset.
 
         The offset is that of the source's corner, in pixels of the finer grid.
         """
@@ -86,6 +86,14 @@ class Layer:
         if kind == "repeat":
             return f"nearest: each pixel of {metres} repeated {times} x {times} times"
         return f"{self.how} of {times} x {times} pixels of {metres}"
+
+    @cached_property
+    def scale(self) -> float:
+        """Pixels of the target for one of the source, along an axis; GDAL would take it from each window anew."""
+        pixels = self.target.extent.to_crs(self.source.crs, resolution="auto").area / self.source.affine.a**2
+        ratio = (self.target.shape[0] * self.target.shape[1] / pixels) ** 0.5
+        # As good as the same: projections stretch by less than that within a tile.
+        return 1.0 if 0.9 < ratio < 1.1 else float(ratio)
 
     def window(self, rows: slice, columns: slice) -> Window | None:
         """Return what a part of the target takes of the source; ``None`` where it lies outside."""
@@ -191,6 +199,8 @@ class Layer:
                 resampling=how,
                 # Exact: what GDAL approximates by default depends on the window, and chunks would not fit each other.
                 tolerance=0.0,
+                XSCALE=self.scale,
+                YSCALE=self.scale,
             )
         return out.astype(bool) if flags else out
 

@@ -7,15 +7,15 @@ from importlib.util import find_spec
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-import xarray as xr
-
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    import xarray as xr
+
 GOAL = 64 << 20
-"""Bytes of decoded values in a chunk, at most, unless one tile of one date has more; `tests/bench/readers.py` tells why."""
+"""Most bytes of decoded values in a chunk, unless one tile of one date has more: see `tests/bench/readers.py`."""
 
 
 def check() -> None:
@@ -35,14 +35,14 @@ def along_time(steps: int, each: int) -> int:
     return -(-steps // -(-steps // most)) if steps else 1
 
 
-def chunked(dataset: xr.Dataset, chunks: Any, token: Sequence[Hashable]) -> xr.Dataset:
+def chunked(dataset: xr.Dataset, chunks: Any, token: Sequence[Any]) -> xr.Dataset:
     """Return dask arrays where they are asked for; all arrays of a Dataset get the same chunks.
 
     Parameters
     ----------
     chunks
-        ``None`` for none; ``"auto"`` or ``{}`` for the default; sizes by dimension, the stored ones for those left out; or
-        what `xarray.Dataset.chunk` takes.
+        ``None`` for none; ``"auto"`` or ``{}`` for the default; sizes by dimension, the stored ones for those left out;
+        or what `xarray.Dataset.chunk` takes.
     token
         What the arrays are of: equal tokens make equal names, so that dask sees that it has them already.
     """
@@ -71,7 +71,7 @@ def _sizes(dataset: xr.Dataset, chunks: Any) -> Any:
     return stored
 
 
-def lazily(array: xr.DataArray, chunks: Any, token: Sequence[Hashable]) -> xr.DataArray:
+def lazily(array: xr.DataArray, chunks: Any, token: Sequence[Any]) -> xr.DataArray:
     """Return a dask array of one layer, whose tasks hold what they read."""
     from dask.base import tokenize
 

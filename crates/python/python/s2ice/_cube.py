@@ -5,26 +5,26 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from s2ice import _bands, _chunks, _eras, _open, _places, _scaled
-from s2ice._source import Access
+from s2ice import _bands, _chunks, _places, _scaled
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from os import PathLike
 
-    import icechunk
     from odc.geo.geobox import GeoBox
 
     from s2ice._band import Rasters
     from s2ice._mask import Array
 
-_VERSION = ("branch", "tag", "snapshot", "as_of")
-_ACCESS = ("credentials", "anonymous", "source", "allow")
+_KEPT = (
+    *("long_name", "standard_name", "units", "radiation_wavelength", "radiation_wavelength_units"),
+    *("flag_values", "flag_meanings", "scale_factor", "add_offset"),
+)
+"""Attributes of the store's arrays that hold for a cube as well."""
 
 
 def cube(
@@ -53,8 +53,8 @@ def cube(
     Parameters
     ----------
     store
-        What `open` takes, a STAC collection or item as ``s2ice publish`` writes it, the id of a tile with `catalogue`; or a
-        list of such, whose tiles are joined. The first one decides where several have a pixel on the same day.
+        What `open` takes, a STAC collection or item as ``s2ice publish`` writes it, the id of a tile with `catalogue`;
+        or a list of such, whose tiles are joined.
     bands
         Names such as ``"b04"`` or, as in STAC, ``"red"``; all reflectance by default. Variables are named as is asked.
     bounds
@@ -63,27 +63,27 @@ def cube(
     bounds_crs
         The reference system of `bounds`, and of a `geometry` that does not tell its own: ``"EPSG:4326"`` by default.
     geometry
-        GeoJSON, or an object of shapely, geopandas or odc-geo, in the place of `bounds`. Pixels whose centre lies outside of
-        it are nodata.
+        GeoJSON, or an object of shapely, geopandas or odc-geo, in the place of `bounds`. Pixels whose centre lies
+        outside of it are nodata.
     time
-        A date such as ``"2024-05"``, an interval ``"2024-05-01/2024-09-30"``, or two ends; in UTC, the last one included.
+        A date such as ``"2024-05"``, an interval ``"2024-05-01/2024-09-30"``, or two ends; in UTC, both included.
     resolution
         Size of pixels, in metres, or in the units of `crs`. Pixel edges are multiples of it.
     dtype
         As in `open`.
     mask
-        ``"scl"`` turns clouds, their shadows, cirrus, defective pixels and nodata off: classes 0, 1, 3, 8, 9 and 10 of the
-        scene classification. A list names other classes, ``None`` turns nothing off. Coarser pixels are off where any
-        pixel of the classification below them is. Nothing is turned off in ``scl``, ``cld`` and ``snw``.
+        ``"scl"`` turns clouds, their shadows, cirrus, defective pixels and nodata off: classes 0, 1, 3, 8, 9 and 10
+        of the scene classification. A list names other classes, ``None`` turns nothing off. Coarser pixels are
+        off where any pixel of the classification below them is. Nothing is turned off in ``scl``, ``cld`` and ``snw``.
     max_cloud_cover
         Of products, in percent. Those of which it is not known are left out.
     groupby
-        ``"solar_day"`` lays the products of one day over each other: halves of a datatake, neighbouring tiles. ``"time"``
-        leaves each product alone.
+        ``"solar_day"`` lays the products of one day over each other: halves of a datatake, neighbouring tiles. The
+        first one that has a value goes first. ``"time"`` leaves each product alone.
     resampling
         How bands of another resolution are brought to the grid where the store has no copy at it: ``"nearest"``,
-        ``"average"`` or ``"bilinear"``, for all bands or by band. By default averages are taken of finer pixels, and coarser
-        ones are repeated. ``scl`` is always the nearest. Each band's attribute ``resampling`` tells what is done.
+        ``"average"`` or ``"bilinear"``, for all bands or by band. By default averages are taken of finer pixels, and
+        coarser ones are repeated. ``scl`` is always the nearest. Each band's attribute ``resampling`` tells.
     crs
         Of the grid; that of the first store by default. Tiles of another one are warped by GDAL.
     chunks
@@ -112,11 +112,12 @@ def cube(
 
     Examples
     --------
-    >>> cube = s2ice.cube("33TVN-L2A", ["red", "nir"], bounds=(14.2, 47.4, 14.3, 47.5), time="2024")  # doctest: +SKIP
+    >>> cube = s2ice.cube("33TVN-L2A", ["red", "nir"], bounds=(14.2, 47.4, 14.3, 47.5))  # doctest: +SKIP
     >>> ((cube.nir - cube.red) / (cube.nir + cube.red)).median("time").compute()  # doctest: +SKIP
     """
     _check()
     from s2ice import _days, _grid, _mask
+    from s2ice._member import Tile
 
     classes = _mask.classes_of(mask)
     kind = _scaled.checked(dtype)
@@ -128,10 +129,9 @@ def cube(
     stores = store if isinstance(store, list | tuple) else [store]
     if not stores:
         raise RequestError("no store is given")
-    tiles = [_Tile(_places.named(one, catalogue), eras, mask_and_scale, kind, words) for one in stores]
+    tiles = [Tile(_places.named(one, catalogue), eras, mask_and_scale, kind, words) for one in stores]
     if names is None:
-        names = dict.fromkeys(sorted({name for tile in tiles for name in tile.groups(None)}))
-        names = {name: name for name in names}
+        names = {name: name for name in sorted({name for tile in tiles for name in tile.groups(None)})}
     for tile in tiles:
         tile.find([*names.values()], scl=classes is not None)
     tables = [tile.table for tile in tiles]
@@ -152,9 +152,14 @@ def cube(
         rasters = [tile.rasters(array, name, grid, resampling) for tile in tiles]
         out[name] = _variable(array, rasters, flags, days, inside, grid)
     coords = _days.coordinates(days) | _grid.coordinates(grid)
-    dataset = xr.Dataset(out, coords, {"resolution": resolution, "mask_classes": list(classes or ())})
+    attrs = {"resolution": resolution} | ({"mask_classes": list(classes)} if classes else {})
+    dataset = xr.Dataset(out, coords, attrs)
     token = ([tile.token for tile in tiles], str(grid), str(shape), str(days), classes, resampling, str(kind))
-    return _chunks.chunked(dataset, chunks, (*token, mask_and_scale))
+    dataset = _chunks.chunked(dataset, chunks, (*token, mask_and_scale))
+    for variable in dataset.variables.values():
+        # Where a saved cube has its chunks is its own affair.
+        variable.encoding.pop("chunks", None)
+    return dataset
 
 
 def _check() -> None:
@@ -174,103 +179,6 @@ def _longitude(grid: GeoBox) -> float:
     return float(grid.extent.centroid.to_crs("EPSG:4326").coords[0][0])
 
 
-class _Tile:
-    """A store of a cube: its groups, each opened when a band needs it."""
-
-    def __init__(self, store: Any, eras: str | None, scale: bool, dtype: Any, words: dict[str, Any]) -> None:
-        given = dict(words)
-        version = {name: given.pop(name) for name in _VERSION if name in given}
-        access = Access(*(given.pop(name, None) for name in _ACCESS))
-        options = given.pop("storage_options", None)
-        self.session: icechunk.Session = _open.connected(store, access, options, **version)
-        self.options: dict[str, Any] = {"eras": eras, "dtype": dtype, "mask_and_scale": scale} | given
-        self.root = _open.root_of(self.session.store)
-        self.eras = eras
-        self.name = store if isinstance(store, str) else "the store"
-        self.opened: dict[str, xr.Dataset] = {}
-        self.found: dict[str, list[str]] = {}
-        self.token = (self.session.snapshot_id if self.session.read_only else id(self.session), eras)
-
-    def groups(self, names: Sequence[str] | None) -> dict[str, list[str]]:
-        """Return the groups that hold arrays, by name."""
-        return _bands.groups(self.root, self.eras, names)
-
-    def find(self, names: Sequence[str], *, scl: bool) -> None:
-        """Look for the bands, and for what they are masked with."""
-        self.found = self.groups([*dict.fromkeys([*names, *(["scl"] if scl else [])])])
-        if scl and not self.found["scl"]:
-            raise RequestError(f"{self.name} has no scene classification to mask with: pass mask=None")
-        lacking = [name for name in names if not self.found[name]]
-        if lacking:
-            every = [name for name, paths in self.groups(_bands.EVERY).items() if paths]
-            raise RequestError(f"{self.name} has no {', '.join(lacking)}; it has {', '.join(every)}")
-
-    def group(self, path: str) -> xr.Dataset:
-        """Open a group."""
-        if path not in self.opened:
-            self.opened[path] = _open.open(self.session, path, **self.options)
-        return self.opened[path]
-
-    @property
-    def table(self) -> xr.Dataset:
-        """A group with the times of all products, and the grid of the tile."""
-        return self.group(next(path for paths in self.found.values() for path in paths))
-
-    def rasters(self, array: str, name: str, grid: GeoBox, resampling: Any) -> Rasters:
-        """Return the copies of a band, the best for this grid first."""
-        from s2ice import _band, _bring, _grid, _mask
-
-        layers, has = [], []
-        for path in self._ranked(array, grid):
-            group = self.group(path)
-            variable = group[array].variable
-            source = _grid.of(group)
-            finer = abs(source.affine.a) < abs(grid.affine.a) and source.crs == grid.crs
-            how = _bring.how_of(resampling, name, classes=array in _bands.CLASSES, finer=finer)
-            layers.append(_bring.Layer(_mask.Plain(variable), source, grid, how, _fill(variable)))
-            has.append(_present(group, array))
-        return _band.Rasters(layers, np.array(has))
-
-    def flags(self, classes: tuple[int, ...], grid: GeoBox) -> Rasters:
-        """Return where pixels are off."""
-        from s2ice import _band, _bring, _grid, _mask
-
-        groups = [self.group(path) for path in self._ranked("scl", grid)]
-        layers = [
-            _bring.Layer(_mask.Flags(group["scl"].variable, classes), _grid.of(group), grid, _bring.ANY, True)
-            for group in groups
-        ]
-        return _band.Rasters(layers, np.array([_present(group, "scl") for group in groups]))
-
-    def _ranked(self, array: str, grid: GeoBox) -> list[str]:
-        """Return the groups of an array: at the resolution of the grid, then finer ones, then coarser ones."""
-        metres = {path: float(path.rpartition("/r")[2].removesuffix("m")) for path in self.found[array]}
-        size = abs(grid.affine.a) if grid.crs is not None and grid.crs.projected else abs(grid.affine.a) * 111_320
-
-        def rank(path: str) -> tuple[bool, float]:
-            coarser = metres[path] > size * 1.001
-            return coarser, metres[path] if coarser else -metres[path]
-
-        return sorted(metres, key=rank)
-
-
-def _present(group: xr.Dataset, array: str) -> Array:
-    """Tell at which times a group has an array."""
-    for flags in [flags for name, flags in group.coords.items() if str(name).startswith(_eras.PRESENT)]:
-        masks = dict(
-            zip(
-                str(flags.attrs.get("flag_meanings", "")).split(), np.atleast_1d(flags.attrs["flag_masks"]), strict=True
-            )
-        )
-        if array in masks:
-            return np.asarray(flags.values & masks[array] != 0)
-    return np.ones(group.sizes["time"], dtype=bool)
-
-
-def _fill(variable: xr.Variable) -> Any:
-    return np.nan if variable.dtype.kind == "f" else variable.attrs.get("_FillValue", 0)
-
-
 def _variable(
     array: str, rasters: list[Rasters], flags: Any, days: Any, inside: Array | None, grid: GeoBox
 ) -> xr.Variable:
@@ -279,13 +187,12 @@ def _variable(
     first = rasters[0].layers[0]
     like = first.fetch.variable
     masked = None if array in _bands.UNMASKED else flags
-    band = _band.Band(days, rasters, masked, inside, tuple(grid.shape), like.dtype, first.fill)
+    rows, columns = grid.shape
+    band = _band.Band(days, rasters, masked, inside, (rows, columns), like.dtype, first.fill)
     told = dict.fromkeys(layer.told for one in rasters for layer in one.layers)
-    kept = ("long_name", "standard_name", "units", "radiation_wavelength", "radiation_wavelength_units")
-    kept += ("flag_values", "flag_meanings", "scale_factor", "add_offset")
-    attrs = {key: like.attrs[key] for key in kept if key in like.attrs}
+    attrs = {key: like.attrs[key] for key in _KEPT if key in like.attrs}
     attrs |= {"grid_mapping": "spatial_ref", "resampling": "; else ".join(told)}
-    if band.dtype.kind != "f":
+    if band.dtype.kind != "f" and array not in _bands.CLASSES:
         attrs["_FillValue"] = first.fill
     encoding = {"chunks": (1, *_tiles(first, grid))}
     return xr.Variable(("time", "y", "x"), indexing.LazilyIndexedArray(band), attrs, encoding)
@@ -296,5 +203,5 @@ def _tiles(layer: Any, grid: GeoBox) -> tuple[int, int]:
     chunks = layer.fetch.variable.encoding.get("preferred_chunks")
     stored = (chunks["y"], chunks["x"]) if chunks else layer.source.shape
     ratio = 1.0 if layer.relation[0] == "warp" else abs(layer.source.affine.a / grid.affine.a)
-    high, wide = (max(1, min(size, round(n * ratio))) for n, size in zip(stored[-2:], grid.shape, strict=True))
+    high, wide = (max(1, min(size, round(n * ratio))) for n, size in zip(stored, grid.shape, strict=True))
     return high, wide

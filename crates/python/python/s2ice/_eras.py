@@ -6,7 +6,6 @@ Reflectance of all of them is on one scale once it is decoded, so here they beco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +18,7 @@ from s2ice._scaled import run, slabs
 from s2ice.errors import S2iceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import zarr
 

@@ -22,7 +22,7 @@ from s2ice.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-type Part = tuple[zarr.Array, tuple[Any, ...]]
+type Part = tuple[zarr.Array[Any], tuple[Any, ...]]
 """An array of the store, and what is selected of it."""
 
 SAMPLE = 200
@@ -47,7 +47,8 @@ class Estimate:
     memory
         Bytes of the loaded selection; while it is loaded, up to 200 MB more.
     known
-        Share of the chunks whose size the manifests told; the others are taken to be like them, or typical where it is 0.
+        Share of the chunks whose size the manifests told. The others are taken to be like them, or typical where it is
+        0.
     """
 
     chunks: int
@@ -81,8 +82,8 @@ def estimate(selection: xr.Dataset | xr.DataArray) -> Estimate:
     Parameters
     ----------
     selection
-        What `open` or `cube` returned, with anything selected of it (``sel``, ``isel``, ``sel(time=...)``). Of arithmetic
-        on dask arrays, what all of it reads.
+        What `open` or `cube` returned, with anything selected of it. Of arithmetic on dask arrays, what all of it
+        reads.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def estimate(selection: xr.Dataset | xr.DataArray) -> Estimate:
     if not isinstance(selection, xr.Dataset | xr.DataArray):
         raise RequestError(f"estimate takes a Dataset or DataArray, not {type(selection).__name__}")
     arrays = selection.data_vars.values() if isinstance(selection, xr.Dataset) else [selection]
-    chunks: dict[tuple[int, str], tuple[zarr.Array, set[tuple[int, ...]]]] = {}
+    chunks: dict[tuple[int, str], tuple[zarr.Array[Any], set[tuple[int, ...]]]] = {}
     for array, key in (part for one in arrays for part in _parts_of(one.variable)):
         _, places = chunks.setdefault((id(array.store), array.path), (array, set()))
         places.update(_places(array, key))
@@ -111,9 +112,9 @@ def estimate(selection: xr.Dataset | xr.DataArray) -> Estimate:
 def _parts_of(variable: xr.Variable) -> Iterator[Part]:
     """Say what arrays of the store are read, and where."""
     if hasattr(variable._data, "__dask_graph__"):
-        import dask
+        from dask.base import optimize
 
-        (array,) = dask.optimize(variable._data)
+        (array,) = optimize(variable._data)
         for task in dict(array.__dask_graph__()).values():
             yield from _tasks(task)
     else:
@@ -121,7 +122,7 @@ def _parts_of(variable: xr.Variable) -> Iterator[Part]:
 
 
 def _tasks(task: Any, bound: dict[Any, Any] | None = None) -> Iterator[Part]:
-    """Look for what s2ice is asked by a task of dask, and by those fused with it, whose arguments are `bound` to keys."""
+    """Look for what s2ice is asked by a task of dask and those fused with it; `bound` are their arguments."""
     bound = bound or {}
     arguments = [bound.get(getattr(argument, "key", None), argument) for argument in getattr(task, "args", ())]
     if _name(task).startswith("getter"):
@@ -153,10 +154,7 @@ def _parts(data: Any, key: tuple[Any, ...] | None = None) -> Iterator[Part]:
     array, own = data.array, data.key.tuple
     if isinstance(array, Scaled):
         yield from _parts(array.inner(own)._data)
-    elif isinstance(array, Joined):
-        for part in array.read_of(own):
-            yield from _parts(part._data)
-    elif isinstance(array, Band):
+    elif isinstance(array, (Joined, Band)):
         for part in array.read_of(own):
             yield from _parts(part._data)
     elif isinstance(inner := getattr(array, "_array", None), zarr.Array):
@@ -167,7 +165,7 @@ def _explicit(key: Any) -> Any:
     return key if isinstance(key, slice) else np.asarray(key) if np.ndim(key) else int(key)
 
 
-def _places(array: zarr.Array, key: tuple[Any, ...]) -> Iterator[tuple[int, ...]]:
+def _places(array: zarr.Array[Any], key: tuple[Any, ...]) -> Iterator[tuple[int, ...]]:
     """Return the places of the chunks that a selection touches."""
     axes = [
         np.unique(np.arange(size)[one] // chunk).tolist()
@@ -176,7 +174,7 @@ def _places(array: zarr.Array, key: tuple[Any, ...]) -> Iterator[tuple[int, ...]
     return product(*axes)
 
 
-def _measured(chunks: list[tuple[zarr.Array, tuple[int, ...]]], memory: int) -> Estimate:
+def _measured(chunks: list[tuple[zarr.Array[Any], tuple[int, ...]]], memory: int) -> Estimate:
     chosen = chunks
     if len(chunks) > SAMPLE:
         # Evenly, from all arrays and dates.
@@ -190,10 +188,10 @@ def _measured(chunks: list[tuple[zarr.Array, tuple[int, ...]]], memory: int) -> 
     return Estimate(len(chunks), round(there * len(chunks)), round(total), memory, share)
 
 
-async def _sizes(chunks: list[tuple[zarr.Array, tuple[int, ...]]]) -> list[int | None]:
+async def _sizes(chunks: list[tuple[zarr.Array[Any], tuple[int, ...]]]) -> list[int | None]:
     """Return the sizes that the manifests tell: 0 for what is not there, ``None`` where it is not told."""
 
-    async def size(array: zarr.Array, place: tuple[int, ...]) -> int | None:
+    async def size(array: zarr.Array[Any], place: tuple[int, ...]) -> int | None:
         try:
             return int(await array.store.getsize(f"{array.path}/{array.metadata.encode_chunk_key(place)}"))
         except FileNotFoundError:

@@ -111,7 +111,7 @@ def _box(shape: Geometry) -> BoundingBox:
 
 
 def _meet(one: BoundingBox, other: BoundingBox) -> bool:
-    return one.left < other.right and other.left < one.right and one.bottom < other.top and other.bottom < one.top
+    return bool(one.left < other.right and other.left < one.right and one.bottom < other.top and other.bottom < one.top)
 
 
 def coordinates(geobox: GeoBox) -> dict[str, Any]:

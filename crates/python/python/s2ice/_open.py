@@ -87,8 +87,8 @@ def open(
     store
         A path, a ``file://``, ``s3://``, ``gs://``, ``az://``, ``http://`` or ``https://`` URL, or an Icechunk storage,
         repository or session. A session is used as it is. A repository keeps its own access to the source unless one of
-        `credentials`, `anonymous`, `source` or `allow` is given. A STAC collection or item as ``s2ice publish`` writes them
-        may stand for a store: its address or path (``.json``), a dict, or an object of pystac.
+        `credentials`, `anonymous`, `source` or `allow` is given. A STAC collection or item as ``s2ice publish`` writes
+        them may stand for a store: its address or path (``.json``), a dict, or an object of pystac.
     group
         Path of one group, such as ``"measurements/reflectance/r10m"``, to open it as a Dataset. The whole store is
         opened as a DataTree by default.
@@ -130,8 +130,8 @@ def open(
         ``"raise"``: a chunk that cannot be read is a `ChunkError`. ``"nan"``: it is as nodata (NaN, or the class for no
         data), a warning says so, and `s2ice.missing` lists it. Arrays that have no value for nodata raise.
     chunks
-        ``None`` reads lazily without dask. ``"auto"`` or ``{}`` makes dask arrays whose chunks are a tile of the files wide
-        and as many dates long as 64 MiB of values hold; sizes such as ``{"time": 10}`` go first. Else as in
+        ``None`` reads lazily without dask. ``"auto"`` or ``{}`` makes dask arrays whose chunks are a tile of the files
+        wide and as many dates long as 64 MiB of values hold; sizes such as ``{"time": 10}`` go first. Else as in
         `xarray.open_zarr`.
     eras
         Products before baseline 04.00 have another radiometric offset, and some rasters another main header, so they
@@ -181,8 +181,7 @@ def open(
     if chunks is not None:
         _chunks.check()
     _words.check(kwargs, signature(open).parameters)
-    source, credentials = _words.source(source, _words.credentials(credentials))
-    access = Access(credentials, anonymous, source, allow)
+    access = Access.told(credentials, anonymous, source, allow)
     store = _places.named(store, catalogue)
     session = connected(store, access, storage_options, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
     zarr_store: Any = _reading.wrapped(
@@ -241,7 +240,7 @@ def connected(
     if (place := _places.led(store, access.allow)) is not None:
         store, words = place
         storage_options = words.pop("storage_options", None) if storage_options is None else storage_options
-        if branch is tag is snapshot is as_of is None:
+        if all(one is None for one in (branch, tag, snapshot, as_of)):
             branch, tag, snapshot = map(words.get, _places.VERSIONS)
     return _session(_repository(store, access, storage_options), branch, tag, snapshot, as_of)
 

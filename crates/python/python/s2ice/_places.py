@@ -128,6 +128,6 @@ def _look(href: str, address: str | None, where: str, allow: Allow | None) -> No
         raise SourceError(f"{where} leads to {href}, which cannot be understood: {error}") from None
     except ConsentError:
         raise ConsentError(
-            f"{where} leads to a store at {href}, on this machine or its network: if that is meant, open the store by that "
-            f'address, or pass allow="{href}"'
+            f"{where} leads to a store at {href}, on this machine or its network: if that is meant, open the store by "
+            f'that address, or pass allow="{href}"'
         ) from None

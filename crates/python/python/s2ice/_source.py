@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import icechunk
 from icechunk import credentials as access_to
 
-from s2ice import _copernicus, _keys
+from s2ice import _copernicus, _keys, _words
 from s2ice._address import Address, AddressError, of_container
 from s2ice._consent import Allow, allowed, check
 from s2ice._storage import local_path, scheme_of, with_endpoint
@@ -49,6 +49,18 @@ class Access(NamedTuple):
     anonymous: bool | None = None
     source: Source | Mapping[str, Source] | None = None
     allow: Allow | None = None
+
+    @classmethod
+    def told(
+        cls,
+        credentials: Credentials | None = None,
+        anonymous: bool | None = None,
+        source: Source | Mapping[str, Source] | None = None,
+        allow: Allow | None = None,
+    ) -> Access:
+        """Return what is said in the words of this or of other packages."""
+        source, credentials = _words.source(source, _words.credentials(credentials))
+        return cls(credentials, anonymous, source, allow)
 
 
 def authorise(

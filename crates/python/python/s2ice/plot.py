@@ -12,8 +12,6 @@ from s2ice import _bands
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.axes import Axes
 
 __all__ = ["calendar", "true_colour"]
@@ -24,16 +22,14 @@ _DAYS = (1, 32, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335)
 _MONTHS = "JFMAMJJASOND"
 
 
-def true_colour(
-    dataset: xr.Dataset | Mapping[str, xr.DataArray], *, brightest: float = 0.35, gamma: float = 1.3, **options: Any
-) -> Any:
+def true_colour(dataset: xr.Dataset, *, brightest: float = 0.35, gamma: float = 1.3, **options: Any) -> Any:
     """Draw red, green and blue as the eye sees them: one picture, or one for each date.
 
     Parameters
     ----------
     dataset
-        Reflectance on (y, x) or (time, y, x) under the names ``b04``, ``b03``, ``b02`` or ``red``, ``green``, ``blue``, as
-        from `s2ice.cube`. Where one of them is nodata nothing is drawn.
+        Reflectance on (y, x) or (time, y, x) under the names ``b04``, ``b03``, ``b02`` or ``red``, ``green``, ``blue``,
+        as from `s2ice.cube`. Where one of them is nodata nothing is drawn.
     brightest
         The reflectance that is drawn as white.
     gamma
@@ -51,7 +47,7 @@ def true_colour(
         A colour is missing, there are too many dates, or matplotlib is not installed.
     """
     _check()
-    named = {_bands.common(str(name)): name for name in dataset}
+    named = {_bands.common(str(name)): name for name in dataset.data_vars}
     lacking = [band for band in _COLOURS if band not in named]
     if lacking:
         raise RequestError(f"true colour needs b04, b03 and b02 (red, green, blue); there is no {', '.join(lacking)}")
@@ -126,7 +122,7 @@ def calendar(store: Any, *, ax: Axes | None = None, **words: Any) -> Axes:
     longest = f", longest gap {span.max()} days" if span.size else ""
     ax.set_title(f"{times.size:,} products{longest}", loc="left")
     if (~known).any():
-        ax.legend(loc="upper right", frameon=False)
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     ax.figure.colorbar(drawn, ax=ax, label="cloud cover in %", pad=0.01)
     return ax
 
