@@ -29,7 +29,7 @@ impl Random {
     }
 }
 
-/// Windows per kind of raster: 1000, and more in the long form.
+/// Windows per kind of raster: 1000, and 10 times as many in the long form.
 fn count() -> u32 {
     common::config(500).cases * 2
 }
@@ -109,28 +109,29 @@ fn compare(header: &MainHeader, chunk: &[u8], windows: u32, random: &mut Random)
 #[test]
 fn windows_of_real_tiles_need_a_part_of_them() {
     let Some(dir) = data() else { return };
-    // Of each a tile inside and one at the edge; the most of a tile that windows of up to 64 x 64 samples take.
+    // Of each its longest tile, two inside and one at the edge. Of the longest, the most that windows of up to 64 x 64
+    // samples take.
     let kinds = [
-        ("B09_60m.jp2", 0.6),
-        ("B11_20m.jp2", 0.3),
-        ("AOT_20m.jp2", 1.0),
-        ("SCL_20m.jp2", 0.5),
-        ("AOT_10m.jp2", 1.0),
-        ("TCI_60m.jp2", 0.9),
+        ("B09_60m.jp2", 0.35),
+        ("AOT_20m.jp2", 0.5),
+        ("SCL_20m.jp2", 0.25),
+        ("AOT_10m.jp2", 0.5),
+        ("TCI_60m.jp2", 0.6),
+        ("MSK_QUALIT_B10.jp2", 1.0),
     ];
-    let files: Vec<_> = golden(&dir).into_iter().collect();
+    let files = golden(&dir);
     common::two_threads(&kinds, |(name, most)| {
-        let Some(file) = files.iter().find(|f| f.path.ends_with(name)) else { panic!("no {name}") };
+        let file = files.iter().find(|f| f.path.ends_with(name)).unwrap();
         let header = head(&file.bytes).header;
         let tiles = hop(&file.bytes, file.number("first_sot"));
+        let longest = (0..tiles.len()).max_by_key(|i| tiles[*i].1.psot).unwrap();
         let mut random = Random(15444);
-        let start = std::time::Instant::now();
-        for pick in [tiles.len() / 2, tiles.len() - 1, tiles.len() / 3, tiles.len() - 2] {
+        for (index, pick) in [longest, tiles.len() / 2, tiles.len() / 3, tiles.len() - 1].into_iter().enumerate() {
             let (at, sot) = tiles[pick];
             let chunk = &file.bytes[at as usize..][..sot.psot as usize];
             let share = compare(&header, chunk, count().div_ceil(4), &mut random);
-            eprintln!("{name} tile {pick} ({} bytes): {share:.3}, {:?}", chunk.len(), start.elapsed());
-            assert!(share <= *most, "{name}: {share}");
+            eprintln!("{name} tile {pick} ({} bytes): {share:.3}", chunk.len());
+            assert!(index > 0 || share <= *most, "{name}: {share}");
         }
     });
 }
@@ -156,9 +157,8 @@ fn windows_of_bands_need_a_quarter_of_a_tile() {
         let (header, tiles) = tiles(&bytes);
         let mut random = Random(1);
         for (index, chunk) in tiles.iter().enumerate() {
-            let start = std::time::Instant::now();
-            let share = compare(&header, chunk, count().div_ceil(4), &mut random);
-            eprintln!("{name} tile {index} ({} bytes): {share:.3}, {:?}", chunk.len(), start.elapsed());
+            let share = compare(&header, chunk, count().div_ceil(8), &mut random);
+            eprintln!("{name} tile {index} ({} bytes): {share:.3}", chunk.len());
             assert!(index > 0 || share <= *most, "{name}: {share}");
         }
     });

@@ -298,12 +298,19 @@ impl TileCodec {
             let at = (u64::from(k) << self.reduce.min(32)).min(u64::from(high));
             u32::try_from(at).unwrap_or(high)
         };
-        let area = Rect {
+        let mut area = Rect {
             x0: grid(left + x.start, rect.x1),
             x1: grid(left + x.end, rect.x1),
             y0: grid(top + y.start, rect.y1),
             y1: grid(top + y.end, rect.y1),
         };
+        // OpenJPEG decodes windows of the 9-7 transform to other samples than the whole: those are cut out of it.
+        let (mut skip, mut size) = ((0, 0), (y.len(), x.len()));
+        if !self.header.reversible() {
+            area = rect;
+            skip = (y.start as usize, x.start as usize);
+            size = ((reduced(rect.y1) - top) as usize, (reduced(rect.x1) - left) as usize);
+        }
         let job = self.job(rect, codestream, area, self.reduce);
         // Neither is empty, and all planes together are `out`.
         let plane = wh * ww * bytes;
@@ -311,14 +318,13 @@ impl TileCodec {
         let mut stray = false;
         self.run(tile, &job, &mut |component, samples| {
             let place = out.chunks_exact_mut(plane).nth(component as usize);
-            let Some(out) = place.filter(|_| due.next() == Some(component) && samples.len() == y.len() * x.len())
-            else {
+            let Some(out) = place.filter(|_| due.next() == Some(component) && samples.len() == size.0 * size.1) else {
                 stray = true;
                 return;
             };
-            let rows = out.chunks_exact_mut(ww * bytes).zip(samples.chunks_exact(x.len()));
-            for (row, samples) in rows {
-                store(&mut row[..x.len() * bytes], samples, bytes);
+            let rows = out.chunks_exact_mut(ww * bytes).zip(samples.chunks_exact(size.1).skip(skip.0));
+            for (row, samples) in rows.take(y.len()) {
+                store(&mut row[..x.len() * bytes], &samples[skip.1..][..x.len()], bytes);
             }
         })?;
         if stray || !due.is_empty() {

@@ -7,7 +7,6 @@ use crate::error::{Error, Result, Scan};
 use crate::grid::{Rect, reduced_size};
 use crate::header::MainHeader;
 use crate::marker::Marker;
-use crate::segment::cod::Transform;
 use crate::segment::sot::{SOT_BYTES, Sot};
 use crate::tile::{empty_packets, one_tile_header};
 use crate::tile_part::{TilePartHeader, tile_rect};
@@ -42,14 +41,12 @@ impl Needed {
         let Some(lengths) = part.plt.as_deref().filter(|_| part.sot.tpsot == 0 && part.sot.tnsot <= 1) else {
             return Ok(Scan::Done(None));
         };
-        let components = 0..header.siz().component_count();
-        let reversible = components.clone().all(|c| header.coding(c).transform == Transform::Reversible53);
         let layout = Layout::new(header, rect)?;
-        if !reversible || lengths.len() as u64 != layout.packet_count() {
+        if !header.reversible() || lengths.len() as u64 != layout.packet_count() {
             return Ok(Scan::Done(None));
         }
-        let spans: Vec<Vec<Support>> =
-            components.map(|c| supports(header.coding(c).levels, reduce, rect, window)).collect();
+        let of = |component| supports(header.coding(component).levels, reduce, rect, window);
+        let spans: Vec<Vec<Support>> = (0..header.siz().component_count()).map(of).collect();
         let mut at = part.length as u64;
         let mut packets = Vec::with_capacity(lengths.len());
         for (packet, length) in layout.packets().into_iter().zip(lengths) {
