@@ -95,6 +95,8 @@ fn compare(header: &MainHeader, chunk: &[u8], windows: u32, random: &mut Random)
             let gap = [0, 0, 1000, u64::MAX][random.below(4) as usize];
             let (have, plan) = planned(&codec, chunk, first, &window, gap).unwrap();
             assert_eq!(plan.total, chunk.len() as u64);
+            assert_eq!(planned(&codec, &chunk[..plan.head as usize], 0, &window, gap).unwrap().0, plan.head as usize);
+            assert!(plan.lead >= plan.head && plan.lead <= plan.total);
             let (pixels, bytes) = from_parts(&codec, chunk, have, &plan, &window);
             assert!(pixels == cut(&codec, &full, &window), "{window:?} at reduce {reduce}, first {first}, gap {gap}");
             if most <= 64 && reduce == 0 && gap == 0 && first <= 100 {

@@ -67,9 +67,12 @@ impl TileCodec {
         Ok(match self.decoder.plan(&head, window.map(to_window).as_ref(), gap).map_err(refused)? {
             Scan::NeedMore { up_to } => Planned::More(up_to),
             Scan::Done(None) => Planned::Whole(None),
-            Scan::Done(Some(plan)) => {
-                Planned::Parts(plan.total, plan.ranges.into_iter().map(|r| (r.start, r.end)).collect())
-            }
+            Scan::Done(Some(plan)) => Planned::Parts(
+                plan.total,
+                plan.head,
+                plan.lead,
+                plan.ranges.into_iter().map(|r| (r.start, r.end)).collect(),
+            ),
         })
     }
 
@@ -162,6 +165,6 @@ enum Planned {
     More(u64),
     /// All of it.
     Whole(Option<()>),
-    /// Of so many bytes these ranges.
-    Parts(u64, Vec<(u64, u64)>),
+    /// Bytes of the whole, of its head, up to the first packet that is not needed, and the ranges to read.
+    Parts(u64, u64, u64, Vec<(u64, u64)>),
 }

@@ -11,6 +11,10 @@ use std::ops::Range;
 pub struct Plan {
     /// Bytes of the whole chunk.
     pub total: u64,
+    /// Bytes of its head, which is all that planning needs.
+    pub head: u64,
+    /// Bytes up to the first packet that is not needed.
+    pub lead: u64,
     /// Ranges to read, in ascending order; none where the first bytes are all that is needed.
     pub ranges: Vec<Range<u64>>,
 }
@@ -36,9 +40,12 @@ impl TileCodec {
         let have = head.len() as u64;
         Ok(match needed {
             Scan::NeedMore { up_to } => Scan::NeedMore { up_to },
-            Scan::Done(needed) => {
-                Scan::Done(needed.map(|needed| Plan { total: needed.total(), ranges: needed.ranges(have, gap) }))
-            }
+            Scan::Done(needed) => Scan::Done(needed.map(|needed| Plan {
+                total: needed.total(),
+                head: needed.head,
+                lead: needed.lead(),
+                ranges: needed.ranges(have, gap),
+            })),
         })
     }
 

@@ -16,6 +16,8 @@ use std::ops::Range;
 pub(crate) struct Needed {
     pub(crate) tile: u16,
     pub(crate) rect: Rect,
+    /// Bytes of the tile-part header.
+    pub(crate) head: u64,
     layout: Layout,
     /// Every packet of the tile: what it is, where it lies in the chunk, and whether it is needed.
     packets: Vec<(Packet, Range<u64>, bool)>,
@@ -61,12 +63,17 @@ impl Needed {
         if at != u64::from(part.sot.psot) {
             return Ok(Scan::Done(None));
         }
-        Ok(Scan::Done(Some(Needed { tile: part.sot.tile, rect, layout, packets })))
+        Ok(Scan::Done(Some(Needed { tile: part.sot.tile, rect, head: part.length as u64, layout, packets })))
     }
 
     /// Bytes of the tile-part.
     pub(crate) fn total(&self) -> u64 {
-        self.packets.last().map_or(0, |(_, place, _)| place.end)
+        self.packets.last().map_or(self.head, |(_, place, _)| place.end)
+    }
+
+    /// Bytes up to the first packet that is not needed.
+    pub(crate) fn lead(&self) -> u64 {
+        self.packets.iter().find(|(.., needed)| !needed).map_or(self.total(), |(_, place, _)| place.start)
     }
 
     /// The ranges of the chunk to read beside its first `have` bytes. Those with up to `gap` bytes between them are one.
