@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from statistics import median
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ SMALL = 32 * 1024
 """Bytes up to which a read tells of the time to answer rather than of the bytes per second."""
 
 AT_FIRST = ((0, 0.05), (1_000_000, 0.15))
-"""Bytes and seconds of a small and of a large read where nothing has been read: a bucket in another part of the world."""
+"""Bytes and seconds of a small and of a large read before the first ones: a bucket in another part of the world."""
 
 
 class Pace:
@@ -41,7 +42,7 @@ class Pace:
             self._reads[size > SMALL].append((size, seconds))
             self._line = self._fit()
 
-    def seconds(self, size: float, rounds: int = 1) -> float:
+    def seconds(self, size: float, rounds: float = 1) -> float:
         """Tell how long it takes to read so many bytes in so many requests, one after the other."""
         answer, per_byte = self._line
         return rounds * answer + size * per_byte
@@ -81,15 +82,37 @@ def reading() -> str:
 _paces: dict[object, Pace] = {}
 
 
-def pace_of(getter: ByteGetter | SyncByteGetter) -> tuple[Pace, str | None]:
-    """Return the pace of the place that a chunk is read from, and a name for the chunk if it cannot change."""
+@dataclass(frozen=True)
+class Chunk:
+    """Where a chunk is read from."""
+
+    pace: Pace
+    name: str | None
+    """Its name, if its bytes never change."""
+    size: int | None = None
+    """Its bytes, if the store knows them."""
+
+
+def locate(getter: ByteGetter | SyncByteGetter) -> Chunk:
+    """Tell where a chunk is read from."""
+    store, _ = _innermost(getter)
+    # What lies in folders and in memory may change.
+    return Chunk(_paces.setdefault(type(store), Pace()), None)
+
+
+async def locate_async(getter: ByteGetter) -> Chunk:
+    """Tell where a chunk is read from; Icechunk is asked for its size, which stands in the manifest."""
+    store, path = _innermost(getter)
+    session = getattr(store, "session", None)
+    if session is None:
+        return locate(getter)
+    pace = _paces.setdefault(frozenset(session.config.virtual_chunk_containers or ()), Pace())
+    name = f"{session.snapshot_id}/{path}" if store.read_only else None
+    return Chunk(pace, name, await store.getsize(path))
+
+
+def _innermost(getter: ByteGetter | SyncByteGetter) -> tuple[Any, str]:
     store: Any = getattr(getter, "store", None)
     while isinstance(store, WrapperStore):
         store = store._store
-    session = getattr(store, "session", None)
-    if session is None:
-        # What lies in folders and in memory is at hand, and may change.
-        return _paces.setdefault(type(store), Pace()), None
-    containers = session.config.virtual_chunk_containers or {}
-    pace = _paces.setdefault(frozenset(containers), Pace())
-    return pace, f"{session.snapshot_id}/{getattr(getter, 'path', '')}" if store.read_only else None
+    return store, getattr(getter, "path", "")

@@ -12,13 +12,14 @@ from functools import lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from s2ice._pace import Pace, reading
+from s2ice._pace import reading
 from s2ice._s2ice import CodecError
 from s2ice._tile import tile_codec
 
 if TYPE_CHECKING:
     from collections.abc import Buffer, Callable, Generator
 
+    from s2ice._pace import Chunk
     from s2ice._s2ice import TileCodec
     from s2ice._selection import Range
 
@@ -29,8 +30,8 @@ type Step = list[Span] | Callable[[], Any]
 type Decode = Callable[[Buffer | list[tuple[int, Buffer]]], Any]
 
 SHARES = (0.08, 0.3, 0.09, 0.027, 0.01)
-"""Of a tile of reflectances, the share of its bytes that a first read asks for, by the resolutions left out. Where none is,
-the packets of the lowest resolutions, which every window needs."""
+"""Of a tile of reflectances, the share of its bytes that a first read asks for, by the resolutions left out. Where none
+is, the packets of the lowest resolutions, which every window needs."""
 
 
 class Heads:
@@ -114,19 +115,15 @@ def tally_of(main_header: str, reduce: int) -> Tally:
     return Tally(tile_codec(main_header, reduce), reduce)
 
 
-def read_window(
-    tally: Tally, pace: Pace, name: str | None, window: tuple[Range, Range], decode: Decode
-) -> Generator[Step, Any, Any]:
+def read_window(tally: Tally, place: Chunk, window: tuple[Range, Range], decode: Decode) -> Generator[Step, Any, Any]:
     """Read what a window needs and decode it.
 
     Parameters
     ----------
     tally
         What is known of tiles of this kind.
-    pace
-        What is known of the place.
-    name
-        Name of the chunk, if its bytes never change.
+    place
+        Where the chunk lies.
     window
         Rows and columns of the chunk.
     decode
@@ -139,48 +136,51 @@ def read_window(
     """
     parts = None
     try:
-        parts = yield from _parts(tally, pace, name, window)
+        parts = yield from _parts(tally, place, window)
         if parts == []:
             return None
         if parts:
             return (yield partial(decode, parts))
     except CodecError:
         # The whole chunk tells what is wrong with it, or that only its packet lengths are.
-        heads.drop(name)
+        heads.drop(place.name)
     (chunk,) = yield [None]
     if chunk is None:
         return None
     decoded = yield partial(decode, chunk)
     tally.totals.append(len(chunk))
-    _remember(tally, name, chunk, window)
+    _remember(tally, place.name, chunk, window)
     return decoded
 
 
 def _parts(
-    tally: Tally, pace: Pace, name: str | None, window: tuple[Range, Range]
+    tally: Tally, place: Chunk, window: tuple[Range, Range]
 ) -> Generator[Step, Any, list[tuple[int, Buffer]] | None]:
     """Read the parts of a chunk; ``None`` where the whole is cheaper, or needed; none for a chunk that is missing."""
     chosen = reading()
     codec, box = tally.codec, (*window[0], *window[1])
     whole = not tally.reduce and window == tuple((0, n) for n in codec.chunk_shape)
-    if whole or chosen == "fewest_requests":
+    if whole or chosen == "fewest_requests" or place.size == 0:
         return None
+    pace, name = place.pace, place.name
     gap = 0 if chosen == "fewest_bytes" else pace.worth
     head: Any = heads.get(name)
     if head is None:
-        first, total = tally.first, tally.total
+        total = place.size or tally.total
+        first = codec.head_bytes if chosen == "fewest_bytes" else tally.first
         if chosen == "auto":
             rounds = 1 if tally.reduce else 2
             if pace.seconds(total) <= pace.seconds(max(first, tally.share(window) * total), rounds):
                 return None
         plan: Any = first
         while isinstance(plan, int):
-            asked = plan
+            # Icechunk refuses ranges that end beyond the chunk.
+            asked = min(plan, place.size or plan)
             (head,) = yield [(0, asked)]
             if head is None:
                 return []
             plan = codec.plan(head, box, gap)
-            if isinstance(plan, int) and len(head) < asked:
+            if isinstance(plan, int) and (len(head) < asked or asked == place.size):
                 # The chunk ends inside its head.
                 return None
         if plan is None:
@@ -191,7 +191,11 @@ def _parts(
     total, _, lead, ranges = plan
     tally.totals.append(total)
     tally.leads.append(lead)
-    if chosen == "auto" and pace.seconds(total) <= pace.seconds(sum(end - start for start, end in ranges)):
+    if any(end > (place.size or end) for _, end in ranges):
+        return None
+    rest = sum(end - start for start, end in ranges)
+    # Requests at the same time are an eighth each of one after the other, as for the gaps between ranges.
+    if chosen == "auto" and pace.seconds(total) <= pace.seconds(rest, 1 + (len(ranges) - 1) / 8):
         return None
     read = yield list(ranges)
     if any(part is None for part in read):
@@ -200,7 +204,8 @@ def _parts(
 
 
 def _remember(tally: Tally, name: str | None, chunk: Buffer, window: tuple[Range, Range]) -> None:
-    head = memoryview(chunk)[: tally.codec.head_bytes]
-    plan = tally.codec.plan(head, (*window[0], *window[1]))
-    if isinstance(plan, tuple):
-        heads.put(name, bytes(head[: plan[1]]))
+    if name is not None:
+        head = memoryview(chunk)[: tally.codec.head_bytes]
+        plan = tally.codec.plan(head, (*window[0], *window[1]))
+        if isinstance(plan, tuple):
+            heads.put(name, bytes(head[: plan[1]]))

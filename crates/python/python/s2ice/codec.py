@@ -22,7 +22,7 @@ import numpy as np
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 from zarr.abc.store import RangeByteRequest
 
-from s2ice._pace import pace_of
+from s2ice._pace import locate, locate_async
 from s2ice._precincts import read_window, tally_of
 from s2ice._s2ice import CodecError
 from s2ice._selection import bounds
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zarr.core.common import JSON
     from zarr.core.indexing import SelectorTuple
 
-    from s2ice._pace import Pace
+    from s2ice._pace import Chunk, Pace
     from s2ice._precincts import Span, Step
 
 __all__ = ["CodecError", "Jpeg2000Codec"]
@@ -99,14 +99,14 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     async def _decode_partial_single(
         self, byte_getter: ByteGetter, selection: SelectorTuple, chunk_spec: ArraySpec
     ) -> NDBuffer | None:
-        pace, name = pace_of(byte_getter)
+        place = await locate_async(byte_getter)
 
         async def get(span: Span) -> Any:
             begin = perf_counter()
             chunk = await byte_getter.get(chunk_spec.prototype, _request(span))
-            return _taken(chunk, pace, begin)
+            return _taken(chunk, place.pace, begin)
 
-        steps = self._steps(pace, name, selection, chunk_spec)
+        steps = self._steps(place, selection, chunk_spec)
         try:
             step = next(steps)
             while True:
@@ -126,13 +126,15 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     def _decode_partial_sync(
         self, byte_getter: SyncByteGetter, selection: SelectorTuple, chunk_spec: ArraySpec
     ) -> NDBuffer | None:
-        pace, name = pace_of(byte_getter)
+        place = locate(byte_getter)
 
         def get(span: Span) -> Any:
             begin = perf_counter()
-            return _taken(byte_getter.get_sync(prototype=chunk_spec.prototype, byte_range=_request(span)), pace, begin)
+            return _taken(
+                byte_getter.get_sync(prototype=chunk_spec.prototype, byte_range=_request(span)), place.pace, begin
+            )
 
-        steps = self._steps(pace, name, selection, chunk_spec)
+        steps = self._steps(place, selection, chunk_spec)
         try:
             step = next(steps)
             while True:
@@ -145,9 +147,7 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
 
-    def _steps(
-        self, pace: Pace, name: str | None, selection: SelectorTuple, spec: ArraySpec
-    ) -> Generator[Step, Any, NDBuffer | None]:
+    def _steps(self, place: Chunk, selection: SelectorTuple, spec: ArraySpec) -> Generator[Step, Any, NDBuffer | None]:
         """Read and decode a selection of a chunk; None stands for a chunk that is not in the store."""
         box, shifted = bounds(selection, spec.shape)
         codec = tile_codec(self.main_header, self.reduce)
@@ -161,7 +161,7 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             return _buffer(pixels[tuple(slice(*ends) for ends in box[:-2])][shifted], spec)
 
         tally = tally_of(self.main_header, self.reduce)
-        found: NDBuffer | None = yield from read_window(tally, pace, name, (box[-2], box[-1]), decoded)
+        found: NDBuffer | None = yield from read_window(tally, place, (box[-2], box[-1]), decoded)
         return found
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> NoReturn:
