@@ -159,8 +159,8 @@ def _parts(
     """Read the parts of a chunk; ``None`` where the whole is cheaper, or needed; none for a chunk that is missing."""
     chosen = reading()
     codec, box = tally.codec, (*window[0], *window[1])
-    whole = not tally.reduce and window == tuple((0, n) for n in codec.chunk_shape)
-    if whole or chosen == "fewest_requests" or place.size == 0:
+    # All of a chunk but a margin, as an edge tile is asked for, is all of it, too.
+    if tally.share(window) == 1 or chosen == "fewest_requests" or place.size == 0:
         return None
     pace, name = place.pace, place.name
     gap = 0 if chosen == "fewest_bytes" else pace.worth
