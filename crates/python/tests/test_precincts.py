@@ -35,7 +35,7 @@ class Counted(WrapperStore[Any]):
         self.asked = [] if asked is None else asked
 
     def _with_store(self, store: Any) -> Counted:
-        return Counted(store, self.asked)
+        return type(self)(store, self.asked)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         found = await super().get(key, prototype, byte_range)
@@ -97,6 +97,26 @@ def test_random_windows(made: Jp2, tmp_path: Path, place: str, reading: str) -> 
     np.testing.assert_array_equal(array[0], pixels)
     assert store.taken()[0] == len(made.tiles)
     assert not array[1, 3:9, 5:6].any()
+
+
+class Strict(Counted):
+    """Refuses ranges beyond the end, and does not tell what it wraps."""
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        found = await super().get(key, prototype, byte_range)
+        if found is not None and byte_range is not None and len(found) < byte_range.end - byte_range.start:
+            raise ValueError("out of bounds")
+        return found
+
+
+def test_stores_that_refuse_ranges_beyond_the_end(made: Jp2, tmp_path: Path) -> None:
+    store = Strict(LocalStore(write_array(tmp_path / "band", made)))
+    array = zarr.open_array(store, mode="r")
+    tally = _precincts.tally_of(made.main_header, 0)
+    tally.totals.append(1 << 20)
+    tally.leads.append(1 << 17)
+    np.testing.assert_array_equal(array[0, 3:5, 3:5], made.pixels()[3:5, 3:5])
+    assert [asked is None for asked, _ in store.asked] == [False, True]
 
 
 def test_lengths_of_packets_are_remembered(made: Jp2) -> None:

@@ -1,7 +1,7 @@
 """Reading the parts of a tile that a window needs, where that is cheaper than the tile.
 
 The steps are a generator, so that one text serves Zarr's asynchronous and its synchronous pipeline. It yields either
-ranges of the chunk, to be read at the same time, or a function to call; both are sent back as they were answered.
+ranges of the chunk, to be read at the same time, or a function to call; answers are sent back, and errors thrown.
 """
 
 from __future__ import annotations
@@ -176,7 +176,13 @@ def _parts(
         while isinstance(plan, int):
             # Icechunk refuses ranges that end beyond the chunk.
             asked = min(plan, place.size or plan)
-            (head,) = yield [(0, asked)]
+            try:
+                (head,) = yield [(0, asked)]
+            except Exception:
+                if place.size is not None:
+                    raise
+                # Other stores may do so, too; the whole chunk tells whether it can be read.
+                return None
             if head is None:
                 return []
             plan = codec.plan(head, box, gap)

@@ -116,7 +116,7 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
                         answer = await asyncio.gather(*map(get, step))
                     else:
                         answer = await asyncio.to_thread(step)
-                except CodecError as error:
+                except Exception as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(answer)
@@ -140,7 +140,7 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             while True:
                 try:
                     answer: Any = list(map(get, step)) if isinstance(step, list) else step()
-                except CodecError as error:
+                except Exception as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(answer)
