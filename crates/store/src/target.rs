@@ -288,13 +288,8 @@ async fn storage(
         }
         Scheme::Http | Scheme::Https => {
             // Icechunk puts a slash behind it; buckets take two for another key.
-            let address = url.prefix();
-            new_http_storage(
-                address.trim_end_matches('/'),
-                Some(HashMap::from([("allow_http".into(), "true".into())])),
-                None,
-            )
-            .map_err(text)
+            new_http_storage(&url.bare(), Some(HashMap::from([("allow_http".into(), "true".into())])), None)
+                .map_err(text)
         }
         Scheme::Local => Err("a local store without a folder".to_owned()),
     }

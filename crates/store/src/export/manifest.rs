@@ -64,8 +64,5 @@ pub async fn write(
 
 /// An address with all of it percent-encoded; one that leads nowhere stays as it is.
 fn encoded(address: String) -> String {
-    match SourceUrl::parse(&address) {
-        Ok(url) => url.prefix().trim_end_matches('/').to_owned(),
-        Err(_) => address,
-    }
+    SourceUrl::parse(&address).map_or(address, |url| url.bare())
 }

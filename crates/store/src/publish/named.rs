@@ -1,6 +1,6 @@
 //! The stores that are to be published: who each is, before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::StreamExt;
 use s2ice_manifest::ids::{Level, MgrsTile};
@@ -92,9 +92,13 @@ impl Looked<'_> {
 
 /// What a publication knows of stores before it looks at them.
 pub(super) struct Known<'a> {
-    pub(super) settings: &'a Publishing,
-    pub(super) zones: &'a BTreeMap<String, Ledger>,
-    pub(super) limits: &'a Limits,
+    settings: &'a Publishing,
+    limits: &'a Limits,
+    /// What was published, by name.
+    entries: HashMap<&'a str, &'a Entry>,
+    /// Names by what a store's documents are made of, and by its address.
+    made_of: HashMap<&'a str, &'a str>,
+    from: HashMap<&'a str, &'a str>,
 }
 
 enum Look<'a> {
@@ -103,7 +107,18 @@ enum Look<'a> {
     Unbuilt(String),
 }
 
-impl Known<'_> {
+impl<'k> Known<'k> {
+    pub(super) fn of(zones: &'k BTreeMap<String, Ledger>, settings: &'k Publishing, limits: &'k Limits) -> Self {
+        let entries = || zones.values().flat_map(|zone| &zone.stores).map(|(id, entry)| (id.as_str(), entry));
+        Self {
+            settings,
+            limits,
+            entries: entries().collect(),
+            made_of: entries().map(|(id, entry)| (entry.made_of.as_str(), id)).collect(),
+            from: entries().map(|(id, entry)| (entry.from.as_str(), id)).collect(),
+        }
+    }
+
     /// Looks at all stores.
     ///
     /// # Errors
@@ -136,12 +151,11 @@ impl Known<'_> {
             Ok(found) => Look::Found(Box::new(found)),
             Err(error) => {
                 let id = named.id.clone();
-                let is_published = id.as_ref().is_none_or(|id| self.entry(id).is_some());
+                let is_published = id.as_ref().is_none_or(|id| self.entries.contains_key(id.as_str()));
                 match (id, error) {
                     (Some(id), Error::NoStore { .. }) if !is_published => Look::Unbuilt(id),
                     (id, error) => {
-                        let id =
-                            id.or_else(|| self.entries().find(|(_, entry)| entry.from == from).map(|e| e.0.clone()));
+                        let id = id.or_else(|| self.from.get(from.as_str()).map(|&id| id.to_owned()));
                         Look::Failed(Failed { url: named.url.to_string(), id, error })
                     }
                 }
@@ -161,25 +175,18 @@ impl Known<'_> {
         };
         let last = read_last_run(store).await?;
         let made_of = self.fingerprint(store, &head, last.as_ref())?;
-        let known = self.entries().find(|(_, entry)| entry.made_of == made_of);
-        let is_settled = known.is_some_and(|(_, entry)| !entry.preview.is_due() || !self.limits.is_hopeful());
+        let known = self.made_of.get(made_of.as_str()).copied();
+        let entry = known.and_then(|id| self.entries.get(id));
+        let is_settled = entry.is_some_and(|entry| !entry.preview.is_due() || !self.limits.is_hopeful());
         let id = match known {
-            Some((id, _)) => id.clone(),
+            Some(id) => id.to_owned(),
             None => {
                 let opened = Opened::open(store).await?.ok_or_else(no_store)?;
                 let stamp = own_stamp(&opened.view, store.url())?;
-                format!("{}-{}", stamp.tile, stamp.level)
+                subject::name(stamp.tile, stamp.level)
             }
         };
         Ok(Found { store, id, made_of, from: from.to_owned(), last, is_settled })
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (&String, &Entry)> {
-        self.zones.values().flat_map(|zone| &zone.stores)
-    }
-
-    fn entry(&self, id: &str) -> Option<&Entry> {
-        self.zones.get(zone_of(id))?.stores.get(id)
     }
 
     /// All that the documents and the copy of a store are made of. When it was last looked at is none of it: that is told by

@@ -50,8 +50,7 @@ pub async fn publish(stores: &[Named], settings: &Publishing, progress: &dyn Pro
         work.restore().await?;
     }
     progress.begin(Phase::Stores, Some(stores.len() as u64));
-    let known = Known { settings, zones: &work.zones, limits: &work.limits };
-    let Looked { found, mut failed, unbuilt } = known.look(stores).await?;
+    let Looked { found, mut failed, unbuilt } = Known::of(&work.zones, settings, &work.limits).look(stores).await?;
     for id in found.iter().map(|found| &found.id) {
         let zone = zone_of(id);
         if !work.zones.contains_key(zone) {
@@ -133,11 +132,8 @@ impl Work<'_> {
         if root.zones.len() > known || root.claim.is_some() {
             root.put(&self.place).await?;
         }
-        for (zone, stores) in zones {
-            let before = match self.zones.remove(&zone) {
-                Some(ledger) => ledger,
-                None => Ledger::read(&self.place, &ledger_of(&zone)).await?,
-            };
+        for (zone, before) in &mut self.zones {
+            let Some(stores) = zones.remove(zone) else { continue };
             let mut ledger = before.clone();
             let (mut all, mut gone) = (Vec::new(), BTreeSet::new());
             for Made { id, made_of, from, last, new, .. } in stores {
@@ -156,9 +152,9 @@ impl Work<'_> {
                     entry.row.tell(last.as_ref());
                 }
             }
-            let (ledger, written) = ledger.write(&self.place, all, gone, &before).await?;
+            let (ledger, written) = ledger.write(&self.place, all, gone, before).await?;
             self.report.count(written);
-            self.zones.insert(zone, ledger);
+            *before = ledger;
         }
         Ok(())
     }

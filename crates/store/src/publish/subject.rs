@@ -1,6 +1,7 @@
 //! What a publication tells of a store.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use chrono::{DateTime, Utc};
 use icechunk::ObjectStoreConfig;
@@ -55,7 +56,7 @@ impl Reached {
 
     /// A store by the settings that it was opened with.
     pub(super) fn store(url: &SourceUrl, effective: &Effective) -> Self {
-        Self { url: url.prefix().trim_end_matches('/').to_owned(), ..Self::by(url, effective) }
+        Self { url: url.bare(), ..Self::by(url, effective) }
     }
 
     /// A place of a web server.
@@ -185,6 +186,6 @@ impl Subject {
 }
 
 /// The name of a store in a publication.
-pub(super) fn name(tile: MgrsTile, level: Level) -> String {
+pub(super) fn name(tile: impl Display, level: impl Display) -> String {
     format!("{tile}-{level}")
 }

@@ -207,6 +207,16 @@ impl SourceUrl {
         out
     }
 
+    /// The address without a slash at its end: what names a store. That of a whole host keeps its slash.
+    #[must_use]
+    pub fn bare(&self) -> String {
+        let mut out = self.prefix();
+        if !self.segments.is_empty() {
+            out.pop();
+        }
+        out
+    }
+
     /// The segments of a path of an index: its leading slash dropped, checked so that it stays below the prefix.
     ///
     /// # Errors
@@ -256,8 +266,7 @@ impl SourceUrl {
 
 impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = self.prefix();
-        f.write_str(if self.segments.is_empty() { &prefix } else { prefix.trim_end_matches('/') })
+        f.write_str(&self.bare())
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) enum Trouble {
 
 /// The file that a raster lies in.
 pub(super) struct File<'a> {
+    pub(super) source: Source,
     /// Full address, for messages.
     pub(super) address: &'a str,
     /// Name in its folder.
@@ -33,10 +34,10 @@ impl File<'_> {
     }
 
     /// The first bytes of a tile.
-    pub(super) async fn part(&self, source: &Source, held: &HeldReference, length: u64) -> Result<Bytes, Trouble> {
+    pub(super) async fn part(&self, held: &HeldReference, length: u64) -> Result<Bytes, Trouble> {
         let begin = held.reference.offset;
         let end = begin.checked_add(length).ok_or_else(|| self.trouble("a tile ends beyond any file"))?;
-        let fetched = source.get_range(self.path, begin..end).await?;
+        let fetched = self.source.get_range(self.path, begin..end).await?;
         self.checked(held, &fetched)?;
         if fetched.bytes.len() as u64 == length {
             Ok(fetched.bytes)

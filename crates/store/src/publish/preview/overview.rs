@@ -6,7 +6,6 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use s2ice_jpeg2000::{MainHeader, Scan, prefix_lengths_from_head, reduced_size};
-use s2ice_manifest::source::location::Source;
 
 use super::file::{File, Trouble};
 use super::limits::Limits;
@@ -38,30 +37,23 @@ pub(super) fn reduction(header: &MainHeader, (height, width): (u32, u32)) -> u8 
 
 /// The beginnings of all tiles, without the last `reduce` resolutions.
 pub(super) async fn beginnings(
-    source: &Source,
     file: &File<'_>,
     held: &[HeldReference],
     reduce: u8,
     limits: &Limits,
 ) -> Result<Vec<Bytes>, Trouble> {
-    let tiles = held.iter().map(|one| beginning(source, file, one, reduce, limits));
+    let tiles = held.iter().map(|one| beginning(file, one, reduce, limits));
     futures::stream::iter(tiles.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await
 }
 
-async fn beginning(
-    source: &Source,
-    file: &File<'_>,
-    held: &HeldReference,
-    reduce: u8,
-    limits: &Limits,
-) -> Result<Bytes, Trouble> {
+async fn beginning(file: &File<'_>, held: &HeldReference, reduce: u8, limits: &Limits) -> Result<Bytes, Trouble> {
     let length = held.reference.length;
     let mut upto = HEAD.min(length);
     loop {
         if !limits.take(upto) {
             return Err(Trouble::Spent);
         }
-        let bytes = file.part(source, held, upto).await?;
+        let bytes = file.part(held, upto).await?;
         if upto == length {
             return Ok(bytes);
         }

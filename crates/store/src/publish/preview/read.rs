@@ -75,9 +75,11 @@ pub(super) async fn band(cube: &Cube, raster: &Raster<'_>, limits: &Limits) -> R
         return Err(Unread::Place(format!("{place} is left alone, it answered nobody: {reason}")));
     }
     let (folder, path) = SourceUrl::parse_file(&address).map_err(|error| files(error.to_string()))?;
-    let file = File { address: &address, path: &path, header: &header };
     let read = match Source::open(&folder, &Reached::behind(container).options()) {
-        Ok(source) => tiles(&source, &file, &held, reduce, limits).await,
+        Ok(source) => {
+            let file = File { source, address: &address, path: &path, header: &header };
+            tiles(&file, &held, reduce, limits).await
+        }
         Err(error) => Err(error.into()),
     };
     let silence = read.as_ref().err().filter(|error| match error {
@@ -133,35 +135,23 @@ fn runs(ranges: &[(u64, u64)], most: u64) -> Result<Vec<Run>, String> {
 }
 
 /// What is needed of the tiles of a raster: neighbours in one request where they are small, else the beginning of each.
-async fn tiles(
-    source: &Source,
-    file: &File<'_>,
-    held: &[HeldReference],
-    reduce: u8,
-    limits: &Limits,
-) -> Result<Vec<Bytes>, Trouble> {
+async fn tiles(file: &File<'_>, held: &[HeldReference], reduce: u8, limits: &Limits) -> Result<Vec<Bytes>, Trouble> {
     let ranges: Vec<_> = held.iter().map(|one| (one.reference.offset, one.reference.length)).collect();
     match runs(&ranges, if reduce > 0 { SMALL_RASTER } else { RASTER }) {
-        Ok(runs) => joined(source, file, held, &runs, limits).await,
-        Err(_) if reduce > 0 => beginnings(source, file, held, reduce, limits).await,
+        Ok(runs) => joined(file, held, &runs, limits).await,
+        Err(_) if reduce > 0 => beginnings(file, held, reduce, limits).await,
         Err(reason) => Err(file.trouble(&reason)),
     }
 }
 
 /// Whole tiles, run by run.
-async fn joined(
-    source: &Source,
-    file: &File<'_>,
-    held: &[HeldReference],
-    runs: &[Run],
-    limits: &Limits,
-) -> Result<Vec<Bytes>, Trouble> {
+async fn joined(file: &File<'_>, held: &[HeldReference], runs: &[Run], limits: &Limits) -> Result<Vec<Bytes>, Trouble> {
     if !limits.take(runs.iter().map(|run| run.end - run.begin).sum()) {
         return Err(Trouble::Spent);
     }
     let mut tiles = vec![Bytes::new(); held.len()];
     for run in runs {
-        let fetched = source.get_range(file.path, run.begin..run.end).await?;
+        let fetched = file.source.get_range(file.path, run.begin..run.end).await?;
         for at in &run.tiles {
             let (Some(one), Some(tile)) = (held.get(*at), tiles.get_mut(*at)) else { continue };
             file.checked(one, &fetched)?;

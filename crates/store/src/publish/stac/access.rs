@@ -38,8 +38,9 @@ impl<'a> Access<'a> {
     /// Its address, percent-encoded; with a slash at its end where the place's has one.
     pub(super) fn href(&self) -> String {
         let url = &self.place.url;
-        let prefix = SourceUrl::parse(url).map_or_else(|_| url.clone(), |url| url.prefix());
-        if url.ends_with('/') { prefix } else { prefix.trim_end_matches('/').to_owned() }
+        let is_prefix = url.ends_with('/');
+        let address = |url: SourceUrl| if is_prefix { url.prefix() } else { url.bare() };
+        SourceUrl::parse(url).map_or_else(|_| url.clone(), address)
     }
 
     /// Names its schemes in an asset or link.
