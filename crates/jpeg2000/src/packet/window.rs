@@ -79,8 +79,12 @@ impl Needed {
     /// The ranges of the chunk to read beside its first `have` bytes. Those with up to `gap` bytes between them are one.
     pub(crate) fn ranges(&self, have: u64, gap: u64) -> Vec<Range<u64>> {
         let mut out: Vec<Range<u64>> = Vec::new();
-        for (_, place, _) in self.packets.iter().filter(|(_, place, needed)| *needed && place.end > have) {
+        for (_, place, _) in self.packets.iter().filter(|(.., needed)| *needed) {
             let start = place.start.max(have);
+            // Nor is anything read where PLT tells of a packet without bytes.
+            if start >= place.end {
+                continue;
+            }
             match out.last_mut() {
                 Some(last) if start.saturating_sub(last.end) <= gap => last.end = place.end,
                 _ => out.push(start..place.end),

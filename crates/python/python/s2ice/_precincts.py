@@ -173,9 +173,11 @@ def _parts(
             if pace.seconds(total) <= pace.seconds(max(first, tally.share(window) * total), rounds):
                 return None
         plan: Any = first
+        asked = 0
         while isinstance(plan, int):
-            # Icechunk refuses ranges that end beyond the chunk.
-            asked = min(plan, place.size or plan)
+            # At least doubled, so that no head takes many rounds. Icechunk refuses ranges that end beyond the chunk.
+            asked = max(plan, 2 * asked)
+            asked = min(asked, place.size or asked)
             try:
                 (head,) = yield [(0, asked)]
             except Exception:
