@@ -112,11 +112,12 @@ def what(
         "eras": str(folder / "eras"),
         "steps": 4,
     }
-    with hosts.serve(folder / "made") as (host,):
-        for built in sources:
+    with hosts.serve(folder / "made", *sources.values()) as (host, *archives):
+        for built, archive in zip(sources, archives, strict=True):
             place = ("--out", folder / "made" / built.name, "--base-url", f"{host.address}/{built.name}")
-            s2ice("publish", built, *place, "--no-look", "-q")
-        (folder / "what.json").write_text(json.dumps(asked | {"address": host.address}))
+            s2ice("publish", built, *place, "--source-url", archive.address, "--no-look", "-q")
+        addresses = [host.address, *(archive.address for archive in archives)]
+        (folder / "what.json").write_text(json.dumps(asked | {"address": host.address, "addresses": addresses}))
         yield folder / "what.json"
 
 
@@ -124,8 +125,8 @@ def what(
 def test_the_table_tells_what_readers_do(row: str, what: Path) -> None:
     command = [sys.executable, OPENERS, TRIED[row], what]
     asked = json.loads(what.read_text())
-    # What is published here refers to files of this machine, which only its owner can allow.
-    environment = os.environ | {"S2ICE_ALLOW": " ".join([asked["address"], *asked["sources"].values()])}
+    # What is read here lies on this machine, which only its owner can allow.
+    environment = os.environ | {"S2ICE_ALLOW": " ".join([*asked["addresses"], *asked["sources"].values()])}
     outcome = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert outcome.returncode == 0, outcome.stderr
     answers: dict[str, Any] = json.loads(outcome.stdout.splitlines()[-1])
