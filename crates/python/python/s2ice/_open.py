@@ -18,6 +18,7 @@ from s2ice import (
     _eras,
     _failure,
     _fork,
+    _levels,
     _listed,
     _pipeline,
     _places,
@@ -78,6 +79,8 @@ def open(
     eras: str | None = None,
     dtype: Any = "float32",
     catalogue: str | os.PathLike[str] | None = None,
+    resolution: float | None = None,
+    nearest: bool = False,
     **kwargs: Any,
 ) -> xr.DataTree | xr.Dataset:
     """Open a store with xarray, read-only and lazily.
@@ -142,6 +145,15 @@ def open(
         rounded once; or ``"float64"``.
     catalogue
         URL or folder of a publication, whose tile ids may then stand for a store: ``"33TVN"``, ``"33TVN-L1C"``.
+    resolution
+        Pixel size in metres, for a coarser view of the rasters that have it: 20, 40, 80 or 160 of those of 10 m, 40 to
+        320 of those of 20 m, 120 to 960 of those of 60 m. Of every tile only the lowest resolutions are read, about 1 %
+        of the bytes of 10 m bands at 160 m. Groups keep their names; rasters without this resolution are left out, and
+        so are rasters of classes. Pixels are weighted means of their surroundings, as the file's wavelet transform made
+        them, and lie where every second, fourth, ... pixel lies.
+    nearest
+        With `resolution`: take rasters of classes, too, and those that are no JPEG 2000, as every second, fourth, ...
+        pixel. Their tiles are read as a whole.
     **kwargs
         For `xarray.open_datatree` or `xarray.open_zarr`: ``mask_and_scale=False`` gives the digital numbers as stored
         (of one era where these have other offsets), ``drop_variables`` leaves arrays out, ...
@@ -163,7 +175,7 @@ def open(
     CredentialsError
         The store or its source asks for credentials.
     RequestError
-        Arguments contradict each other, or `as_of` has no time zone.
+        Arguments contradict each other, `as_of` has no time zone, or no raster has this resolution.
     SourceError
         The source cannot be used as asked.
     ForkError
@@ -184,8 +196,10 @@ def open(
     access = Access.told(credentials, anonymous, source, allow)
     store = _places.named(store, catalogue)
     session = connected(store, access, storage_options, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
+    levels = None if resolution is None else _levels.LevelStore(session.store, resolution, nearest=nearest)
     zarr_store: Any = _reading.wrapped(
         session,
+        levels or session.store,
         timeout=timeout,
         max_connections=max_connections,
         cache_bytes=cache_bytes,
@@ -193,6 +207,8 @@ def open(
         masked=kwargs.get("mask_and_scale") is not False,
     )
     root = root_of(zarr_store)
+    if levels is not None:
+        _check_resolution(root, levels)
     if ROOT_ATTRIBUTE not in root.attrs:
         warnings.warn(
             f"{session} was not written by s2ice: its root group has no attribute {ROOT_ATTRIBUTE}",
@@ -208,7 +224,8 @@ def open(
     indexes = kwargs.pop("create_default_indexes", True)
     # What is read to make indexes is read with the other coordinates, side by side.
     kwargs |= {"create_default_indexes": False, "consolidated": False}
-    finish = _Finish(kwargs, dtype, chunks, (session.snapshot_id if session.read_only else id(session), str(eras)))
+    version = session.snapshot_id if session.read_only else id(session)
+    finish = _Finish(kwargs, dtype, chunks, (version, str(eras), resolution, nearest))
     # The path of a group in an era is taken as it stands.
     in_era = path.partition("/")[0] == _eras.ERAS
     if len(trees) > 1 and not in_era:
@@ -289,6 +306,18 @@ def root_of(store: Any) -> zarr.Group:
         return zarr.open_group(store, mode="r")
     except FileNotFoundError:
         raise GroupNotFoundError("this version of the store is empty: it has no root group") from None
+
+
+def _check_resolution(root: zarr.Group, store: _levels.LevelStore) -> None:
+    """Refuse a resolution that no raster has."""
+    for _ in root.members(max_depth=None):
+        if store.shown:
+            return
+    sizes = ", ".join(f"{size:g}" for size in sorted(set(store.sizes.values())))
+    raise RequestError(
+        f"no raster of the store can be seen at {store.resolution:g} m: its pixels are of {sizes or 'unknown'} m, and "
+        "a view has 2, 4, 8 or 16 times that"
+    )
 
 
 def _groups(root: zarr.Group, base: str, **kwargs: Any) -> dict[str, xr.Dataset]:

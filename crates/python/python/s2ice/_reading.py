@@ -22,14 +22,14 @@ from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByt
 from zarr.core.config import config
 from zarr.storage import WrapperStore
 
-from s2ice import _budget, _copernicus, _failure, _fork, _missing
+from s2ice import _budget, _copernicus, _failure, _fork, _missing, _pace
 from s2ice._address import AddressError, of_container
 from s2ice._place import Places, split
 from s2ice._recent import recent
 from s2ice.errors import ChunkError, MissingChunksWarning, RequestError, S2iceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
@@ -61,6 +61,7 @@ class Terms(NamedTuple):
 
 def wrapped(
     session: icechunk.Session,
+    store: Store,
     *,
     timeout: float = TIMEOUT,
     max_connections: int | None = None,
@@ -68,7 +69,7 @@ def wrapped(
     on_error: OnError = "raise",
     masked: bool = True,
 ) -> ReadingStore:
-    """Wrap the store of a session; the arguments are those of `s2ice.open`.
+    """Wrap the store of a session, or a view of it; the arguments are those of `s2ice.open`.
 
     Raises
     ------
@@ -91,11 +92,9 @@ def wrapped(
     token = uuid.uuid4().hex
     if on_error == "nan":
         _missing.follow(token, made=True)
-    store = ReadingStore(
-        session.store, Terms(token, hosts, copernicus, timeout, max_connections, cache_bytes, on_error)
-    )
-    _stores[token] = store
-    return store
+    made = ReadingStore(store, Terms(token, hosts, copernicus, timeout, max_connections, cache_bytes, on_error))
+    _stores[token] = made
+    return made
 
 
 def _hosts(session: icechunk.Session) -> tuple[tuple[str, ...], bool]:
@@ -119,11 +118,14 @@ class ReadingStore(WrapperStore[Store]):
 
     # Zarr would otherwise be free to read through the wrapped store's synchronous methods.
     _supports_sync_io = False
+    measures = True
+    """It tells its pace what reads cost: the codec sees what is kept here as well, and pauses."""
 
     def __init__(self, store: Store, terms: Terms) -> None:
         super().__init__(store)
         self.terms = terms
         self.places = Places(store)
+        self._pace = _pace.pace_of(store)
         self._warned = False
         self._pickled: bytes | None = None
 
@@ -144,14 +146,14 @@ class ReadingStore(WrapperStore[Store]):
         _fork.guard()
         if split(key) is None:
             try:
-                return await self._fetched(key, prototype, byte_range, ())
+                return await self._tried(lambda: self._store.get(key, prototype, byte_range), ())
             except _Failed as failed:
-                raise S2iceError(f"cannot read {key} of the store: {failed}; {failed.failure.remedy}") from failed.cause
+                raise failed.of(key) from failed.cause
         kept = self._kept(key, byte_range)
         if kept is not None and isinstance(kept, prototype.buffer):
             return kept
         try:
-            value = await self._fetched(key, prototype, byte_range, self.terms.hosts)
+            value = await self._tried(lambda: self._timed(key, prototype, byte_range), self.terms.hosts)
         except _Failed as failed:
             raise await self.failed(key, failed.failure) from failed.cause
         if value is not None and self.terms.cache_bytes:
@@ -197,9 +199,14 @@ class ReadingStore(WrapperStore[Store]):
             return whole
         return recent.get((self.terms.token, key, byte_range)) if whole is None else _part(whole, byte_range)
 
-    async def _fetched(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None, hosts: tuple[str, ...]
-    ) -> Buffer | None:
+    async def _timed(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None) -> Buffer | None:
+        since = monotonic()
+        value = await self._store.get(key, prototype, byte_range)
+        if value is not None:
+            self._pace.learn(len(value), monotonic() - since)
+        return value
+
+    async def _tried[T](self, request: Callable[[], Awaitable[T]], hosts: tuple[str, ...]) -> T:
         budgets = [_budget.of(host) for host in hosts]
         spent, tries = 0.0, 0
         most = 1 if any(budget.failures >= _failure.FAILING for budget in budgets) else _failure.TRIES
@@ -208,7 +215,7 @@ class ReadingStore(WrapperStore[Store]):
                 since = monotonic()
                 try:
                     async with asyncio.timeout(min(self.terms.timeout * ATTEMPT, self.terms.timeout - spent)):
-                        value = await self._store.get(key, prototype, byte_range)
+                        value = await request()
                 except (icechunk.IcechunkError, OSError) as error:
                     cause, failure = error, _failure.of(error)
                 else:
@@ -243,6 +250,14 @@ class ReadingStore(WrapperStore[Store]):
                 await held.enter_async_context(_copernicus.connection(most))
             yield
 
+    async def getsize(self, key: str) -> int:
+        """Return the bytes of a value; 0 for a chunk that is not there."""
+        _fork.guard()
+        try:
+            return await self._tried(lambda: self._store.getsize(key), ())
+        except _Failed as failed:
+            raise failed.of(key) from failed.cause
+
     async def exists(self, key: str) -> bool:
         """Tell whether there is such a key."""
         _fork.guard()
@@ -269,6 +284,10 @@ class _Failed(Exception):
         super().__init__(failure.reason)
         self.failure = failure
         self.cause = cause
+
+    def of(self, key: str) -> S2iceError:
+        """Return the error of what is no chunk."""
+        return S2iceError(f"cannot read {key} of the store: {self}; {self.failure.remedy}")
 
 
 _stores: WeakValueDictionary[str, ReadingStore] = WeakValueDictionary()

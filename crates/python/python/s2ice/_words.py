@@ -69,7 +69,6 @@ _OF_CUBE = frozenset(
         "max_cloud_cover",
         "measurements",
         "resampling",
-        "resolution",
         "start",
         "time",
     ]
