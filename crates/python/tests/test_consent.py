@@ -282,7 +282,7 @@ def test_other_hosts_ask(
     prefix: str, options: Any, offered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("8.8.8.8", 0))])
-    monkeypatch.setattr("s2ice._open._root", opened)
+    monkeypatch.setattr("s2ice._open.root_of", opened)
     store = write(tmp_path / "s", prefix, options)
     with pytest.raises(ConsentError, match=f'{ELSEWHERE}.*allow="{re.escape(offered)}"$'):
         s2ice.open(store)
@@ -315,7 +315,7 @@ def opened(_: Any) -> Any:
 def test_known_sources_need_no_consent(
     prefix: str, options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("s2ice._open._root", opened)
+    monkeypatch.setattr("s2ice._open.root_of", opened)
     with pytest.raises(Opened):
         s2ice.open(write(tmp_path / "s", prefix, options))
 
@@ -368,7 +368,7 @@ def test_the_own_host_of_stores(store: str, options: dict[str, str], own: str, m
 
 
 def test_names_that_stand_for_private_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2ice._open._root", opened)
+    monkeypatch.setattr("s2ice._open.root_of", opened)
     answers = {
         "looks.public.org": ["8.8.8.8", "10.1.2.3"],
         "b.looks.public.org": ["8.8.8.8"],

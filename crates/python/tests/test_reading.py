@@ -174,12 +174,13 @@ def test_2000_chunks_from_a_source_that_fails(
 def test_a_limit_of_connections_is_found(
     place: tuple[Path, dict[str, Any]], well: faults.Faults, pixels: np.ndarray[Any, Any]
 ) -> None:
-    well.connections, well.delay = 4, 0.005
+    well.connections, well.delay = 4, 0.02
     read = opened(place, mask_and_scale=False).b04[:50].load()
     np.testing.assert_array_equal(read, pixels[:50])
     assert 0 < well.answered["429"] < 60
     (budget,) = [budget for budget in _budget._budgets.values() if budget.allowed < 100]
-    assert 1 <= budget.allowed < 6
+    # Below what Zarr would open, and with room to grow until the next refusal.
+    assert 1 <= budget.allowed < 10
 
 
 def test_connections_are_as_asked(place: tuple[Path, dict[str, Any]], well: faults.Faults) -> None:
@@ -188,7 +189,7 @@ def test_connections_are_as_asked(place: tuple[Path, dict[str, Any]], well: faul
     opened(place, max_connections=24).b04[:20].load()
     assert 10 < well.most <= 24
     well.forget()
-    both = [opened(place, max_connections=2, chunks={}) for _ in range(2)]
+    both = [opened(place, max_connections=2, chunks={"time": 1}) for _ in range(2)]
     xr.concat([dataset.b04[:4] for dataset in both], "time").compute(scheduler="threads", num_workers=4)
     assert well.most == 2
     for wrong in ({"max_connections": 0}, {"timeout": 0}, {"cache_bytes": -1}, {"on_error": "zero"}):

@@ -75,6 +75,10 @@ class LevelStore(WrapperStore[Store]):
                 return prototype.buffer.from_bytes(await self._sampled(chunk["path"], view, at))
         return await super().get(key, prototype, byte_range)
 
+    async def getsize(self, key: str) -> int:
+        """Return the bytes of a value; Zarr's own wrapper would read it."""
+        return await self._store.getsize(key)
+
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """List what is below a prefix and is not left out."""
         async for name in super().list_dir(prefix):

@@ -109,7 +109,10 @@ async def locate_async(getter: ByteGetter) -> Chunk:
         return locate(getter)
     path = getattr(getter, "path", "")
     name = f"{session.snapshot_id}/{path}" if store.read_only else None
-    return Chunk(pace_of(outer), name, await outer.getsize(path), getattr(outer, "measures", False))
+    measured = getattr(outer, "measures", False)
+    # Wrappers of others would read the chunk to tell its size.
+    size = await (outer if measured else store).getsize(path)
+    return Chunk(pace_of(outer), name, size, measured)
 
 
 def pace_of(store: Any) -> Pace:
