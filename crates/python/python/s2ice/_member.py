@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s2ice import _band, _bands, _bring, _eras, _grid, _mask, _open
+from s2ice import _band, _bands, _bring, _connect, _eras, _grid, _mask, _open
 from s2ice._source import Access
 from s2ice.errors import RequestError
 
@@ -32,9 +32,9 @@ class Tile:
         version = {name: given.pop(name) for name in _VERSION if name in given}
         access = Access.told(*(given.pop(name, None) for name in _ACCESS))
         options = given.pop("storage_options", None)
-        self.session: icechunk.Session = _open.connected(store, access, options, **version)
+        self.session: icechunk.Session = _connect.connected(store, access, options, **version)
         self.options: dict[str, Any] = {"eras": eras, "dtype": dtype, "mask_and_scale": scale} | given
-        self.root = _open.root_of(self.session.store)
+        self.root = _connect.root_of(self.session.store)
         self.eras = eras
         self.name = store if isinstance(store, str) else "the store"
         self.opened: dict[str, xr.Dataset] = {}
