@@ -65,10 +65,16 @@ def true_colour(dataset: xr.Dataset, *, brightest: float = 0.35, gamma: float = 
     if "time" in picture.dims and dates == 1:
         picture = picture.isel(time=0)
     if "time" in picture.dims:
+        days = picture["time"].dt.strftime("%Y-%m-%d").values
+        if len(set(days)) < dates:
+            days = picture["time"].dt.strftime("%Y-%m-%d %H:%M").values
+        picture = picture.assign_coords(time=days)
         options = {"col": "time", "col_wrap": min(4, dates)} | options
     elif "ax" not in options and not {"size", "figsize"} & set(options):
         options["size"] = 5
     drawn = picture.transpose(..., "y", "x", "colour").plot.imshow(rgb="colour", **options)
+    if hasattr(drawn, "set_titles"):
+        drawn.set_titles("{value}")
     for axes in np.ravel(drawn.axs if hasattr(drawn, "axs") else drawn.axes):
         axes.set_aspect("equal")
     return drawn
@@ -123,7 +129,7 @@ def calendar(store: Any, *, ax: Axes | None = None, **words: Any) -> Axes:
     ax.set_title(f"{times.size:,} products{longest}", loc="left")
     if (~known).any():
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
-    ax.figure.colorbar(drawn, ax=ax, label="cloud cover in %", pad=0.01)
+    ax.figure.colorbar(drawn, ax=ax, label="clouds, %", pad=0.01)
     return ax
 
 
