@@ -84,8 +84,8 @@ def test_the_real_product(real_store: tuple[Path, dict[str, Any]], safe: Path) -
     assert dataset.angle.to_numpy().tolist() == ["zenith", "azimuth"]
     assert dataset.band.to_numpy().tolist() == BANDS
     assert dataset.detector.to_numpy().tolist() == list(range(1, 13))
-    assert dataset.present_geometry.to_numpy().tolist() == [15]
-    assert dataset.present_geometry.attrs["flag_meanings"].split() == ARRAYS
+    assert dataset.present.to_numpy().tolist() == [15]
+    assert dataset.present.attrs["flag_meanings"].split() == ARRAYS
     # In October at noon the sun stands in the south, 58 degrees from the zenith; the instrument looks down.
     sun = dataset.sun_angles.isel(time=0)
     assert 56 < float(sun.sel(angle="zenith").mean()) < 59

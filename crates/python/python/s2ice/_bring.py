@@ -6,6 +6,7 @@ Everything else (other CRS, bilinear, sizes that do not divide) is GDAL's warper
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -185,7 +186,7 @@ class Layer:
         # Nothing is nodata in flags: what lies outside stays unset.
         fill = None if flags else self.fill
         out = np.full((len(values), *target.shape), 0 if flags else self.fill, dtype=given.dtype)
-        how = Resampling.nearest if flags else Resampling[self.how]
+        how = Resampling.max if flags else Resampling[self.how]
         for step, image in enumerate(given):
             reproject(
                 image,
@@ -243,7 +244,7 @@ def how_of(asked: Any, name: str, *, classes: bool, finer: bool) -> str:
     finer
         Whether the stored pixels are finer than those of the cube.
     """
-    word = asked.get(name) if isinstance(asked, dict) else asked
+    word = asked.get(name) if isinstance(asked, Mapping) else asked
     if word is not None and word not in HOWS:
         raise RequestError(f"resampling is one of {', '.join(map(repr, HOWS))}, or such by band, not {word!r}")
     if classes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 from xarray.core import indexing
 
-from s2ice import _bands, _chunks, _places, _scaled
+from s2ice import _bands, _chunks, _pixels, _places, _scaled
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from s2ice._band import Rasters
     from s2ice._mask import Array
 
+_NOT_OURS = frozenset(["create_default_indexes", "decode_cf", "decode_times", "drop_variables", "group", "use_cftime"])
 _KEPT = (
     *("long_name", "standard_name", "units", "radiation_wavelength", "radiation_wavelength_units"),
     *("flag_values", "flag_meanings", "scale_factor", "add_offset"),
@@ -126,6 +128,16 @@ def cube(
     asked = [bands] if isinstance(bands, str) else bands
     names = None if asked is None else {name: _bands.array_of(name) for name in asked}
     shape = None if geometry is None else _grid.shape_of(geometry, bounds_crs)
+    if isinstance(resampling, Mapping) and names is not None and (unknown := set(resampling) - set(names)):
+        raise RequestError(f"resampling names {', '.join(sorted(unknown))}; the bands asked for are {', '.join(names)}")
+    if not isinstance(resolution, int | float) or not resolution > 0:
+        raise RequestError(f"resolution is the size of a pixel, such as 10, not {resolution!r}")
+    if bounds is not None and not _is_box(bounds):
+        raise RequestError(f"bounds are four numbers, (left, bottom, right, top), not {bounds!r}")
+    if max_cloud_cover is not None and not isinstance(max_cloud_cover, int | float):
+        raise RequestError(f"max_cloud_cover is a percentage from 0 to 100, not {max_cloud_cover!r}")
+    if not_ours := sorted(_NOT_OURS & set(words)):
+        raise RequestError(f"cube takes no {', '.join(not_ours)}: it decodes and joins what it needs")
     stores = store if isinstance(store, list | tuple) else [store]
     if not stores:
         raise RequestError("no store is given")
@@ -143,6 +155,8 @@ def cube(
         geometry=shape,
         into=crs,
     )
+    if grid.crs.geographic and resolution >= 1:
+        raise RequestError(f"pixels of {resolution} degrees: in {crs} the resolution is in degrees, such as 0.0001")
     products = _days.products(tables, time, max_cloud_cover)
     days = _days.grouped(products, groupby, _longitude(grid))
     inside = None if shape is None else _grid.inside(grid, shape.to_crs(grid.crs, resolution="auto"))
@@ -151,7 +165,7 @@ def cube(
     for name, array in names.items():
         rasters = [tile.rasters(array, name, grid, resampling) for tile in tiles]
         out[name] = _variable(array, rasters, flags, days, inside, grid)
-    coords = _days.coordinates(days) | _grid.coordinates(grid)
+    coords = _pixels.with_indexes(_days.coordinates(days) | _grid.coordinates(grid))
     attrs = {"resolution": resolution} | ({"mask_classes": list(classes)} if classes else {})
     dataset = xr.Dataset(out, coords, attrs)
     token = ([tile.token for tile in tiles], str(grid), str(shape), str(days), classes, resampling, str(kind))
@@ -160,6 +174,13 @@ def cube(
         # Where a saved cube has its chunks is its own affair.
         variable.encoding.pop("chunks", None)
     return dataset
+
+
+def _is_box(bounds: Any) -> bool:
+    try:
+        return len([float(number) for number in bounds]) == 4
+    except (TypeError, ValueError):
+        return False
 
 
 def _check() -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import xarray as xr
 
 
 class Product(NamedTuple):
@@ -74,14 +74,26 @@ def _ends(time: Any) -> tuple[Any, Any]:
     elif isinstance(time, tuple | list) and len(time) == 2:
         ends = tuple(time)
     else:
-        ends = (time, time)
+        ends = (_day(time), _day(time))
     return _plain(ends[0]), _plain(ends[1])
+
+
+def _day(time: Any) -> Any:
+    """Return the day of one time at midnight."""
+    if isinstance(time, datetime) and time.tzinfo is None and time.time() == datetime.min.time():
+        return time.date()
+    return time
 
 
 def _plain(end: Any) -> Any:
     """Return an end as pandas takes it: open for nothing and ``..``, in UTC without saying so."""
-    if end in (None, "", ".."):
+    if end is None or (isinstance(end, str) and end in ("", "..")):
         return None
+    if isinstance(end, date) and not isinstance(end, datetime):
+        # All of the day: as an object it would be its midnight.
+        return end.isoformat()
+    if isinstance(end, np.datetime64) and np.datetime_data(end)[0] in ("Y", "M", "D"):
+        return str(end)
     if getattr(end, "tzinfo", None) is not None:
         import pandas as pd
 
@@ -106,11 +118,11 @@ def grouped(found: Sequence[Product], groupby: str | None, longitude: float) -> 
     return list(days.values())
 
 
-def coordinates(days: Sequence[Sequence[Product]]) -> dict[str, tuple[str, Any]]:
+def coordinates(days: Sequence[Sequence[Product]]) -> dict[str, xr.Variable]:
     """Return the time of each date's first product, and the mean cloud cover of its products."""
     clouds = [np.array([product.cloud_cover for product in day], dtype=np.float32) for day in days]
     means = [float(known.mean()) if (known := one[~np.isnan(one)]).size else np.nan for one in clouds]
     return {
-        "time": ("time", np.array([day[0].time for day in days])),
-        "cloud_cover": ("time", np.array(means, dtype=np.float32)),
+        "time": xr.Variable("time", np.array([day[0].time for day in days])),
+        "cloud_cover": xr.Variable("time", np.array(means, dtype=np.float32)),
     }

@@ -121,7 +121,8 @@ def coordinates(geobox: GeoBox) -> dict[str, Any]:
 
     known = pyproj.CRS.from_wkt(geobox.crs.wkt)
     a = geobox.affine
-    attrs = known.to_cf() | {"GeoTransform": " ".join(f"{value:.12g}" for value in (a.c, a.a, a.b, a.f, a.d, a.e))}
+    # No transform: that of x and y is never stale.
+    attrs = known.to_cf()
     attrs["spatial_ref"] = attrs["crs_wkt"]
     axes = {axis["axis"].lower(): axis for axis in known.cs_to_cf() if "axis" in axis}
     rows, columns = geobox.shape

@@ -39,7 +39,13 @@ class Tile:
         self.name = store if isinstance(store, str) else "the store"
         self.opened: dict[str, xr.Dataset] = {}
         self.found: dict[str, list[str]] = {}
-        self.token = (self.session.snapshot_id if self.session.read_only else id(self.session), eras)
+        self.token = (
+            self.session.snapshot_id if self.session.read_only else id(self.session),
+            eras,
+            # What is read elsewhere, or filled, is another thing.
+            str(words.get("source")),
+            str(words.get("on_error")),
+        )
 
     def groups(self, names: Sequence[str] | None) -> dict[str, list[str]]:
         """Return the groups that hold arrays, by name."""

@@ -215,7 +215,7 @@ def open(
     # What is read to make indexes is read with the other coordinates, side by side.
     kwargs |= {"create_default_indexes": False, "consolidated": False}
     version = session.snapshot_id if session.read_only else id(session)
-    finish = _Finish(kwargs, dtype, chunks, (version, str(eras), resolution, nearest))
+    finish = _Finish(kwargs, dtype, chunks, (version, str(eras), resolution, nearest, str(source), on_error))
     # The path of a group in an era is taken as it stands.
     in_era = path.partition("/")[0] == _eras.ERAS
     if len(trees) > 1 and not in_era:
