@@ -43,6 +43,7 @@ def store(s2ice: Command, make_samples: Callable[..., Samples], tmp_path_factory
     s2ice("index", "--source", samples.root, "-o", folder / "index.parquet", "-q")
     inputs = ("--index", folder / "index.parquet", "--source", samples.root, "--resolutions", "all")
     s2ice("build", "--tile", "33TVN", *inputs, "--store", folder / "33TVN", "--memory", "none", "-q")
+    (folder / "source").write_text(str(samples.root))
     return folder / "33TVN"
 
 
@@ -217,7 +218,8 @@ def test_a_repr_fits_a_screen(tree: xr.DataTree) -> None:
 
 
 def test_plain_xarray_gets_what_the_store_can_give(store: Path, tmp_path: Path) -> None:
-    plain = xr.open_zarr(stores.local(store).store, group=R60M, consolidated=False, chunks=None).isel(CROP)
+    session = stores.local_with_source(store, Path((store.parent / "source").read_text()))
+    plain = xr.open_zarr(session.store, group=R60M, consolidated=False, chunks=None).isel(CROP)
     for array in plain.data_vars.values():
         assert not {"valid_min", "valid_max", "spatial:transform", "zarr_conventions"} & set(array.attrs)
         assert not any(isinstance(value, dict) for value in array.attrs.values())

@@ -13,7 +13,7 @@ from s2ice import _bands, _chunks, _pixels, _places, _scaled
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from os import PathLike
 
     from odc.geo.geobox import GeoBox
