@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 import copy
 import os
 import pickle
@@ -23,7 +24,7 @@ from support import stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
 
     from conftest import Samples
     from support.command import Command
