@@ -36,6 +36,9 @@ const LASTING: [&str; 4] = ["chunks/", "manifests/", "snapshots/", "transactions
 /// The object of branches, tags and configuration.
 const REPO: &str = "repo";
 
+/// What helps where a copy cannot be read.
+pub(super) const REMEDY: &str = "what was lost of a copy is copied again by `--restore`";
+
 /// Objects copied at a time.
 const CONCURRENCY: usize = 8;
 
@@ -139,6 +142,10 @@ async fn held(to: &Target, mark: &str, is_known: bool) -> Result<Option<Arc<Repo
             let removed = place.store().delete(&place.join(REPO)?).await;
             removed.map_err(|error| failure("writing the copy", &place, &error))?;
             None
+        }
+        Err(Error::Icechunk { what, url, detail }) => {
+            let detail = format!("{detail}; {REMEDY}");
+            return Err(Error::Icechunk { what, url, detail });
         }
         opened => opened?,
     };
@@ -253,7 +260,8 @@ async fn objects(from: &Target, to: &Target, extent: Extent) -> Result<Copied> {
     let there: BTreeMap<String, u64> = to.files(MOST_OBJECTS).await?.into_iter().collect();
     // What a copy left that was interrupted is taken over.
     if extent == Extent::First && there.keys().any(|path| !original.contains_key(path)) {
-        return Err(Error::Occupied { url: to.url().to_string() });
+        let (url, reason) = (to.url(), "holds something else than a copy of a store");
+        return Err(Error::Input(format!("{url} {reason}: name another place for the publication; {REMEDY}")));
     }
     let mut lost = 0;
     original.retain(|path, size| {

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::files::fingerprint;
-use super::place::{Over, Place};
+use super::place::{Over, Place, TOLD};
 use super::preview::Preview;
 use super::row::Row;
 use crate::error::{Error, Result};
@@ -96,7 +96,7 @@ impl Ledger {
         let Some((bytes, etag)) = place.read(path).await? else { return Ok(new()) };
         let foreign = |detail: &str| {
             Error::Request(format!(
-                "{}: {path} {detail}: name another place for the publication, or remove it",
+                "{}: {path} {detail}: name another place for the publication, or remove it and {TOLD}",
                 place.url()
             ))
         };

@@ -15,6 +15,9 @@ const LARGEST: u64 = 1 << 28;
 /// Files of a publication that are listed at the most, without those of copies.
 const MOST_FILES: usize = 1 << 23;
 
+/// What has to go where a ledger went.
+pub(super) const TOLD: &str = "all that it told of but the folders `store`, which are taken over";
+
 /// What a file may be written over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over<'a> {
@@ -100,7 +103,7 @@ impl Place {
     fn in_the_way(&self, path: &str) -> Error {
         Error::Request(format!(
             "{} holds a file {path} that s2ice did not publish: name another place, or remove it (where publication.json or \
-             the ledger of a zone was lost, all that it told of but the folders `store`, which are taken over)",
+             the ledger of a zone was lost, {TOLD})",
             self.url()
         ))
     }

@@ -9,6 +9,7 @@ use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, Sourc
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::copy::REMEDY;
 use super::subject::Reached;
 use crate::error::one_line;
 use crate::export::{Cube, Selection};
@@ -67,7 +68,7 @@ pub(super) async fn look(base_url: &str, file: &str, bytes: &[u8], store: Option
     // What is wrong with the web server is told once.
     if let Some(store) = store.filter(|store| found.0.is_empty() || !store.url.starts_with(base_url)) {
         let broken = |error: crate::Error| match store.url.starts_with(base_url) {
-            true => format!("{error}; what was lost of a copy is copied again by `--restore`"),
+            true => format!("{error}; {REMEDY}"),
             false => error.to_string(),
         };
         if let Some(cube) = found.note(Trial::Open, opened(store, broken).await) {
