@@ -214,6 +214,7 @@ def test_the_context_is_documented() -> None:
     kinds: dict[str, Callable[[Any], bool]] = {
         "string": lambda value: isinstance(value, str),
         "integer": lambda value: isinstance(value, int),
+        "boolean": lambda value: isinstance(value, bool),
         "number": lambda value: isinstance(value, int | float),
         "list": lambda value: isinstance(value, list),
         "object": lambda value: isinstance(value, dict),

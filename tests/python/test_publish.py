@@ -23,6 +23,7 @@ from support.living import Living
 from support.publications import ID
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from xml.etree import ElementTree
 
@@ -164,13 +165,106 @@ def test_what_was_lost_comes_back(public: Public) -> None:
     (public.place / "zones/33/catalog.json").unlink()
     shutil.rmtree(public.place / ID / "store")
     report = public.publish("--restore")
-    assert (report["lost"], report["hindrances"]) == (5, [])
+    # Of the copy its lasting objects, and that of branches and tags.
+    assert (report["lost"], report["hindrances"]) == (4 + report["copied_objects"] + 1, [])
+    assert report["copied_objects"] > 3
     assert public.files().keys() == before.keys()
     documents = [path for path in before if "/store/" not in path and "ledger" not in path]
     assert [public.files()[path][0] for path in documents] == [before[path][0] for path in documents]
     public.is_as_built()
     report = public.publish("--restore")
     assert (report["lost"], report["files"], report["unchanged"]) == (0, 0, 1)
+
+
+def truncate(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:9])
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "manifests gone": lambda copy: shutil.rmtree(copy / "manifests"),
+    "snapshots cut": lambda copy: truncate(copy / "snapshots"),
+    "branches empty": lambda copy: (copy / "repo").write_bytes(b""),
+    "branches gone": lambda copy: (copy / "repo").unlink(),
+}
+
+
+def test_a_damaged_copy_is_made_whole(public: Public) -> None:
+    public.publish()
+    # So that the copy has what no original has: branches and tags as they were.
+    public.living.run([*public.living.archive.products, public.living.archive.add("2024-06-11")])
+    public.publish()
+    copy = public.place / ID / "store"
+    whole = {path: size for path, (size, _) in public.files().items() if not path.endswith("/repo")}
+    for how, damage in DAMAGES.items():
+        damage(copy)
+        if how != "manifests gone":
+            assert "--restore" in public.s2ice(*public.line("--title", how), code=1).sentence, how
+        report = public.publish("--restore")
+        assert (report["lost"] > 0, report["hindrances"]) == (True, []), how
+        public.is_as_built()
+        now = {path: size for path, (size, _) in public.files().items() if not path.endswith("/repo")}
+        lasting = [path for path in whole if "/store/" in path and "overwritten" not in path]
+        assert {path: now.get(path) for path in lasting} == {path: whole[path] for path in lasting}, how
+    assert public.publish("--restore")["lost"] == 0
+
+
+def test_a_state_that_was_rolled_back_is_told(public: Public) -> None:
+    public.living.run([*public.living.archive.products, public.living.archive.add("2024-06-11")])
+    public.publish()
+    public.s2ice("rollback", public.living.store)
+    public.publish()
+
+    def states() -> list[tuple[bool, str | None]]:
+        told = []
+        for path in sorted((public.place / ID / "states").iterdir()):
+            document = json.loads(path.read_text())
+            links = {link["rel"]: link["href"].rpartition("/")[2] for link in document["links"]}
+            told.append((document.get("deprecated", False), links.get("successor-version")))
+        return told
+
+    first, back = sorted(path.name for path in (public.place / ID / "states").iterdir())
+    collection = json.loads((public.place / ID / "collection.json").read_text())
+    assert [link["href"] for link in collection["links"] if link["rel"] == "memento"] == [
+        f"{public.url}{ID}/states/{first}"
+    ]
+    assert states() == [(False, None), (True, first)]
+    text = " ".join("".join(page(public, f"{ID}/index.html").itertext()).split())
+    assert f"present state, now published/{first.removesuffix('.json')}" in text
+    assert text.count(", taken back") == 1
+    assert public.cube().sizes["time"] == 2
+    public.living.run([*public.living.archive.products, public.living.archive.add("2024-06-16")])
+    public.publish()
+    now = max(path.name for path in (public.place / ID / "states").iterdir())
+    assert states() == [(True, now), (True, now), (False, None)]
+    assert back != now
+
+
+def test_a_publication_and_stores_lie_apart(public: Public, tmp_path: Path) -> None:
+    public.publish()
+    before = public.files()
+    store, place = public.living.store, public.line()[3]
+    holding = tmp_path / "holding"
+    shutil.copytree(store, holding / ID)
+    link = tmp_path / "link"
+    link.symlink_to(store)
+    for named, out, reason in [
+        (store, store, "lies in the store"),
+        (store, link, "lies in the store"),
+        (store, store / "refs/public", "lies in the store"),
+        (holding / ID, holding, f"in its folder {ID}"),
+        (public.place / ID / "store", place, "has its copy of a store"),
+        (f"{public.url}{ID}/store", place, "has its copy of a store"),
+    ]:
+        line = ["publish", named, "--out", out, "--base-url", public.url]
+        assert reason in public.s2ice(*line, code=2).sentence
+    assert public.files() == before
+    assert not (store / "refs/public").exists()
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        line = ["publish", store, "--out", out, "--base-url", public.url]
+        assert f"{file} is a file: name a folder" in public.s2ice(*line, code=2).sentence
 
 
 def test_how_a_source_is_reached_is_news(public: Public) -> None:
@@ -189,7 +283,8 @@ def test_a_ledger_without_a_byte_is_told(public: Public) -> None:
     public.publish()
     (public.place / "publication.json").write_text("")
     assert "publication.json is not what s2ice publishes: name another" in public.s2ice(*public.line(), code=2).sentence
-    # Its files are nobody's then; how they are taken over is said.
+    # Without it its files are nobody's; how they are taken over is said.
+    assert "remove it and all that it told of but the folders `store`" in public.s2ice(*public.line(), code=2).sentence
     (public.place / "publication.json").unlink()
     assert "all that it told of but the folders `store`" in public.s2ice(*public.line(), code=2).sentence
     for path in public.place.rglob("*"):
@@ -378,6 +473,7 @@ WRONG = {
     "base-url": ('base-url = "s3://bucket"', "`publish.base-url`: it is an address that browsers open"),
     "source-url": ('source-url = "ftp://x"', "`publish.source-url`: "),
     "unknown": ('where = "x"', "where"),
+    "secret": ('publisher = "We"\npublisher-url = "https://me:hunter2@host/"', "without user and password"),
     "publisher-url": ('publisher-url = "https://example.org"', "`publish.publisher-url`: it says nothing without"),
     "map-attribution": ('map-attribution = "They"', "`publish.map-attribution`: it says nothing without"),
     "map-tiles": ('map-tiles = "https://host/{z}/{x}/{y}{r}.png"', "and nothing else does"),
@@ -393,7 +489,7 @@ def test_what_is_wrong_in_a_file_is_told_with_its_line(public: Public, key: str)
     file.write_text("\n".join([*lines, line]) + "\n")
     sentence = public.s2ice("run", file, "--check", code=2).sentence
     assert reason in sentence
-    assert f"line {len(lines) + 1}" in sentence
+    assert f"line {len(lines) + len(line.splitlines())}" in sentence
 
 
 HINDRANCES = {
@@ -486,8 +582,10 @@ def test_requests_that_make_no_sense(public: Public, tmp_path: Path) -> None:
         assert "others follow it" in refused(store, *place, "--source-url", source)
     bucket = ("--out", "s3://bucket", "--base-url", "http://127.0.0.1:1")
     assert "others follow it" in refused(store, *bucket, "--source-url", tmp_path.as_uri())
-    for publisher in ("javascript:alert(1)", "not a url"):
+    secret = "https://user:hunter2@host/"
+    for publisher in ("javascript:alert(1)", "not a url", secret, "https://user@host/", "https://ho\tst/"):
         assert "browsers open" in refused(store, *place, "--publisher", "We", "--publisher-url", publisher)
+    assert "without user and password" in refused(store, *place, "--map-tiles", secret + "{z}/{x}/{y}.png")
     assert "--source-option: it says nothing" in refused(store, *place, "--source-option", "anonymous=true")
     assert not (tmp_path / "p").exists() or not list((tmp_path / "p").rglob("*.json"))
 

@@ -135,7 +135,10 @@ impl PublishTable {
             }
         }
         if self.publisher_url.as_deref().is_some_and(|text| !is_web(text)) {
-            return wrong("publisher-url", "it is an address that browsers open: https://...");
+            return wrong(
+                "publisher-url",
+                "it is published: an address that browsers open, without user and password: https://...",
+            );
         }
         Ok(())
     }
@@ -145,16 +148,19 @@ impl PublishTable {
         const PARTS: [&str; 3] = ["{z}", "{x}", "{y}"];
         let filled = PARTS.iter().fold(tiles.to_owned(), |text, part| text.replace(part, "0"));
         if !PARTS.iter().all(|part| tiles.contains(part)) || filled.contains(['{', '}']) || !is_web(&filled) {
-            return Err("it is a web address in which z, x and y stand in braces, and nothing else does".to_owned());
+            return Err("it is a web address without user and password in which z, x and y stand in braces, and nothing else does".to_owned());
         }
         let attribution = self.map_attribution.clone().unwrap_or_default();
         Ok(Background { tiles: tiles.to_owned(), attribution, max_zoom: self.map_max_zoom.unwrap_or(18).min(24) })
     }
 }
 
-/// True for an address that browsers open.
+/// True for an address that browsers open and everybody may read: without a user and a password.
 fn is_web(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    let is_open = |url: &Url| url.username().is_empty() && url.password().is_none();
+    // The parser drops some of these without a word.
+    !text.contains(|c: char| c.is_control() || c.is_whitespace())
+        && Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && is_open(&url))
 }
 
 /// Where others reach product files: no folder of this machine, but for a publication that is one, and by its whole address.

@@ -1,10 +1,12 @@
 //! What is in a store, from its metadata and manifests alone: no chunk of the source is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use futures::TryStreamExt;
 use icechunk::format::SnapshotId;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::snapshot::SnapshotProperties;
+use icechunk::repository::VersionInfo;
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use icechunk::{ObjectStoreConfig, Repository};
 use s2ice_manifest::era::Era;
@@ -55,6 +57,29 @@ impl Standing {
             Some(info) => of_info(info).map_err(|error| icechunk_error("reading tags", url, &error)),
             None => published(&self.repository, url).await,
         }
+    }
+
+    /// Those of its published states that `main` leads to: the present one, and those before it. A state that was rolled back
+    /// is none of them.
+    ///
+    /// # Errors
+    /// Its history cannot be read.
+    pub(crate) async fn lineage(&self, url: &SourceUrl, states: &[Published]) -> Result<HashSet<SnapshotId>> {
+        let failed = |error| icechunk_error("reading the history", url, &error);
+        let main = VersionInfo::SnapshotId(self.head.main.clone());
+        let mut history = std::pin::pin!(self.repository.ancestry(&main).await.map_err(failed)?);
+        let mut left: HashSet<SnapshotId> = states.iter().map(|state| state.snapshot.clone()).collect();
+        let mut found = HashSet::new();
+        while !left.is_empty()
+            && let Some(snapshot) = history.try_next().await.map_err(failed)?
+        {
+            found.extend(left.take(&snapshot.id));
+        }
+        // History that was cut short says nothing of what lies before the cut.
+        let older = states.iter().take_while(|state| !found.contains(&state.snapshot));
+        let older: Vec<SnapshotId> = older.map(|state| state.snapshot.clone()).collect();
+        found.extend(older);
+        Ok(found)
     }
 
     /// What the commit of a snapshot says; nothing in Icechunk's first format, which would have to read it.

@@ -267,7 +267,7 @@ const FEW: usize = 16;
 /// True where a place without a repository holds anything but the first files of one and what s2ice keeps beside it. A name
 /// alone proves nothing: somebody else may have folders of the same names.
 async fn holds_something_else(target: &Target) -> Result<bool> {
-    let files = target.files(FEW).await?;
+    let files: Vec<String> = target.files(FEW).await?.into_iter().map(|(path, _)| path).collect();
     let begun = files.iter().any(|file| file.strip_prefix(FIRST_FILES[0]).is_some_and(|name| name.starts_with(FIRST)));
     let ours = |file: &String| {
         let first = FIRST_FILES.iter().find_map(|folder| file.strip_prefix(folder));

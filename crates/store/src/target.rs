@@ -138,11 +138,11 @@ impl Target {
         }
     }
 
-    /// Paths of files below the place, `most` at the most; none where it is not there.
+    /// Paths and sizes, bytes, of files below the place, `most` at the most; none where it is not there.
     ///
     /// # Errors
     /// [`Error::Location`] or [`Error::Icechunk`] where it cannot be listed.
-    pub(crate) async fn files(&self, most: usize) -> Result<Vec<String>> {
+    pub(crate) async fn files(&self, most: usize) -> Result<Vec<(String, u64)>> {
         use futures::{StreamExt, TryStreamExt};
         if self.url.local_root().is_some_and(|root| !root.is_dir()) {
             return Ok(Vec::new());
@@ -150,17 +150,15 @@ impl Target {
         let source = Source::open(&self.url, &self.options)?;
         let prefix = object_store::path::Path::from_iter(self.url.segments().iter().map(String::as_str));
         let prefix = if self.url.local_root().is_some() { object_store::path::Path::default() } else { prefix };
-        let listed = source.store().list(Some(&prefix)).take(most).map_ok(|meta| meta.location);
-        let paths: Vec<object_store::path::Path> = listed.try_collect().await.map_err(|error| Error::Icechunk {
-            what: "listing the store",
-            url: self.url.to_string(),
-            detail: one_line(&error),
+        let listed = source.store().list(Some(&prefix)).take(most).map_ok(|meta| (meta.location, meta.size));
+        let found: Vec<(object_store::path::Path, u64)> = listed.try_collect().await.map_err(|error| {
+            Error::Icechunk { what: "listing the store", url: self.url.to_string(), detail: one_line(&error) }
         })?;
-        let below = |path: &object_store::path::Path| {
+        let below = |(path, size): &(object_store::path::Path, u64)| {
             let parts = path.prefix_match(&prefix)?.map(|part| part.as_ref().to_owned());
-            Some(parts.collect::<Vec<_>>().join("/"))
+            Some((parts.collect::<Vec<_>>().join("/"), *size))
         };
-        Ok(paths.iter().filter_map(below).collect())
+        Ok(found.iter().filter_map(below).collect())
     }
 
     /// Removes what an unfinished first build made in a local folder, and nothing that was there before, nor what it has

@@ -205,6 +205,7 @@ def rich() -> Context:
                 "time": f"{day}T03:12:00Z",
                 "count": count - 2 * number if number < 10 else None,
                 "snapshot": f"VY76P925PRY57WFEK{number:03}",
+                "stands": number != 2,
             }
             for number, day in enumerate(states)
         ],

@@ -55,7 +55,8 @@ pub struct PublishArgs {
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]
     pub prune: bool,
-    /// Look through the place first, and write again what was lost there: files that are gone or of another size, and copies.
+    /// Look through the place first, and write again what was lost there: files that are gone or of another size, those of copies
+    /// too.
     #[arg(long)]
     #[serde(skip_serializing_if = "Not::not")]
     pub restore: bool,

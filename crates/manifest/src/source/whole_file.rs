@@ -19,9 +19,7 @@ impl WholeFile {
     /// # Errors
     /// That of the file system; something else than a file is there.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        if path.file_name().is_none() {
-            return Err(ErrorKind::InvalidFilename.into());
-        }
+        has_place(path)?;
         // A device would be replaced by a file.
         if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
             return Err(Error::other("it is no file that can be written whole"));
@@ -64,6 +62,23 @@ impl Drop for WholeFile {
         if self.sink.take().is_some() {
             let _ = std::fs::remove_file(&self.temporary);
         }
+    }
+}
+
+/// Tells why no file can be made at a path: it is a folder, or lies in none.
+///
+/// # Errors
+/// [`ErrorKind::IsADirectory`], [`ErrorKind::NotFound`].
+pub fn has_place(path: &Path) -> Result<(), Error> {
+    if path.file_name().is_none() || path.is_dir() {
+        return Err(Error::new(ErrorKind::IsADirectory, "it is a folder: name a file in it"));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            let reason = format!("there is no folder {}: make it, or name another", folder.display());
+            Err(Error::new(ErrorKind::NotFound, reason))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -117,12 +132,14 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let nothing = |path: &Path| write_whole(path, |_| Ok::<_, Error>(()), |error| error).unwrap_err().kind();
-        assert_eq!(nothing(&folder.path().join("no/x")), ErrorKind::NotFound);
-        assert_eq!(nothing(Path::new("/")), ErrorKind::InvalidFilename);
-        // A folder is in the place.
+        let nothing = |path: &Path| write_whole(path, |_| Ok::<_, Error>(()), |error| error).unwrap_err();
+        let missing = nothing(&folder.path().join("no/x"));
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        assert!(missing.to_string().ends_with("no: make it, or name another"), "{missing}");
         std::fs::create_dir_all(folder.path().join("here/x")).unwrap();
-        nothing(&folder.path().join("here"));
+        for taken in [Path::new("/"), &folder.path().join("here")] {
+            assert_eq!(nothing(taken).to_string(), "it is a folder: name a file in it");
+        }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -4,14 +4,16 @@ use std::fs::File;
 use std::path::Path;
 
 use parquet::file::metadata::ParquetMetaDataReader;
+use s2ice_manifest::source::whole_file::has_place;
 
 use crate::error::{Error, Result};
 
 /// Refuses a file that is no table with this key in its metadata; `what` is the kind that has it.
 ///
 /// # Errors
-/// [`Error::Request`] where a file of another kind is there; [`Error::File`] where it cannot be read.
+/// [`Error::Request`] where a file of another kind is there, or a folder, or no folder for it; [`Error::File`] where it cannot be read.
 pub(super) fn check(path: &Path, key: &str, what: &str) -> Result<()> {
+    has_place(path).map_err(|error| Error::Request(format!("{}: {error}", path.display())))?;
     let failed = |source| Error::File { what: "writing", path: path.display().to_string(), source };
     let file = match File::open(path) {
         Ok(file) => file,

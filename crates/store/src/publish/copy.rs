@@ -4,7 +4,7 @@
 //! conditional write: a reader sees the former state or the whole new one. The copy has the states of the original that were
 //! published, a configuration for its own place, and no history of changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,6 +33,12 @@ use crate::target::Target;
 /// Folders of objects that never change once they are written.
 const LASTING: [&str; 4] = ["chunks/", "manifests/", "snapshots/", "transactions/"];
 
+/// The object of branches, tags and configuration.
+const REPO: &str = "repo";
+
+/// What helps where a copy cannot be read.
+pub(super) const REMEDY: &str = "what was lost of a copy is copied again by `--restore`";
+
 /// Objects copied at a time.
 const CONCURRENCY: usize = 8;
 
@@ -52,12 +58,15 @@ pub struct Copied {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Objects that were lost of the copy and are there again, that of branches and tags included.
+    pub lost: u64,
     /// True where the copy is in another state than before.
     pub moved: bool,
 }
 
 /// Brings the copy of a store up to date, or makes it. References lead through `container` where there is one, which must
 /// have the name that they use, else where they do in the original. The place is one that only this process writes.
+/// `known` is the state of a copy that was made there of this original: what was lost of it is copied again.
 ///
 /// # Errors
 /// There is no store of ours at `from`; `to` holds something that no copy made, or the copy of another store, whose address
@@ -66,6 +75,7 @@ pub async fn copy(
     from: &Target,
     to: &Target,
     container: Option<&VirtualChunkContainer>,
+    known: Option<&str>,
     clock: fn() -> DateTime<Utc>,
 ) -> Result<Copied> {
     let original = Opened::open(from).await?.ok_or_else(|| Error::NoStore { url: from.url().to_string() })?;
@@ -80,15 +90,25 @@ pub async fn copy(
     let mark = format!("{} {}", stamp.tile, stamp.level);
     let origin = fingerprint(from.url().to_string().as_bytes());
     let marks = [(MARK, mark.as_str()), (FROM, origin.as_str())];
-    let held = held(to, &mark).await?;
+    // Before the copy is opened, or it could not be.
+    let mended = match known {
+        Some(state) => {
+            Some(objects(from, to, Extent::Whole { is_same: state == original.head.main.to_string() }).await?)
+        }
+        None => None,
+    };
+    let held = held(to, &mark, known.is_some()).await?;
     if let Some(held) = &held {
         is_of(held, info, &origin, from, to)?;
     }
     let config = configuration(from, to, container).await?;
     if held.as_ref().is_some_and(|held| is_same(info, held, &config).unwrap_or(false)) {
-        return Ok(Copied::default());
+        return Ok(mended.unwrap_or_default());
     }
-    let mut copied = objects(from, to, held.is_none()).await?;
+    let mut copied = match mended {
+        Some(mended) => Copied { lost: mended.lost + u64::from(held.is_none()), ..mended },
+        None => objects(from, to, if held.is_some() { Extent::New } else { Extent::First }).await?,
+    };
     let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("writing the copy", to.url(), error);
     let change = |former: Option<&RepoInfo>, backup: Option<&str>| {
         renewed(info, former, backup, &config, marks, clock()).map(Arc::new).map_err(format)
@@ -112,9 +132,24 @@ pub async fn copy(
     Ok(copied)
 }
 
-/// The copy that is there; `None` where it has to be made.
-async fn held(to: &Target, mark: &str) -> Result<Option<Arc<RepoInfo>>> {
-    let Some(opened) = Opened::open(to).await? else { return Ok(None) };
+/// The copy that is there; `None` where it has to be made, as where it `is_known` for ours and cannot be opened.
+async fn held(to: &Target, mark: &str, is_known: bool) -> Result<Option<Arc<RepoInfo>>> {
+    let opened = match Opened::open(to).await {
+        Err(error) if is_known => {
+            let place = Source::open(to.url(), to.options())?;
+            // The place answers: it is the object itself.
+            place.stat(REPO).await.map_err(|_| error)?;
+            let removed = place.store().delete(&place.join(REPO)?).await;
+            removed.map_err(|error| failure("writing the copy", &place, &error))?;
+            None
+        }
+        Err(Error::Icechunk { what, url, detail }) => {
+            let detail = format!("{detail}; {REMEDY}");
+            return Err(Error::Icechunk { what, url, detail });
+        }
+        opened => opened?,
+    };
+    let Some(opened) = opened else { return Ok(None) };
     let foreign = || {
         Error::Request(format!(
             "{} holds a repository that `s2ice publish` did not copy there: name another place for the publication",
@@ -206,27 +241,47 @@ fn is_same(info: &RepoInfo, held: &RepoInfo, config: &RepositoryConfig) -> Icech
         && held.config()?.as_ref() == Some(config))
 }
 
+/// Which objects are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All, to a place that holds nothing else.
+    First,
+    /// Those that are not there.
+    New,
+    /// Those that are not there or of another size; what is not there was lost, where the copy `is_same` as the original.
+    Whole { is_same: bool },
+}
+
 /// Copies the lasting objects that the copy lacks.
-async fn objects(from: &Target, to: &Target, is_new: bool) -> Result<Copied> {
+async fn objects(from: &Target, to: &Target, extent: Extent) -> Result<Copied> {
     let lasting = |path: &String| LASTING.iter().any(|folder| path.starts_with(folder));
-    let original = from.files(MOST_OBJECTS).await?;
-    let there: BTreeSet<String> = to.files(MOST_OBJECTS).await?.into_iter().collect();
+    let mut original: BTreeMap<String, u64> = from.files(MOST_OBJECTS).await?.into_iter().collect();
+    original.retain(|path, _| lasting(path));
+    let there: BTreeMap<String, u64> = to.files(MOST_OBJECTS).await?.into_iter().collect();
     // What a copy left that was interrupted is taken over.
-    let known: BTreeSet<&String> = original.iter().filter(|path| lasting(path)).collect();
-    if is_new && there.iter().any(|path| !known.contains(path)) {
-        return Err(Error::Occupied { url: to.url().to_string() });
+    if extent == Extent::First && there.keys().any(|path| !original.contains_key(path)) {
+        let (url, reason) = (to.url(), "holds something else than a copy of a store");
+        return Err(Error::Input(format!("{url} {reason}: name another place for the publication; {REMEDY}")));
     }
+    let mut lost = 0;
+    original.retain(|path, size| {
+        let found = there.get(path);
+        let is_other = matches!(extent, Extent::Whole { .. }) && found.is_some_and(|found| found != size);
+        let is_gone = found.is_none() && extent == Extent::Whole { is_same: true };
+        lost += u64::from(is_other || is_gone);
+        is_other || found.is_none()
+    });
     let source = Source::open(from.url(), from.options())?;
     if let Some(root) = to.url().local_root() {
         let failed = |source| Error::File { what: "creating", path: root.display().to_string(), source };
         std::fs::create_dir_all(&root).map_err(failed)?;
     }
     let place = Source::open(to.url(), to.options())?;
-    let missing = known.into_iter().filter(|path| !there.contains(*path)).map(Ok::<_, Error>);
+    let missing = original.keys().map(Ok::<_, Error>);
     let copied = futures::stream::iter(missing).map_ok(|path| object(&source, &place, path));
     copied
         .try_buffer_unordered(CONCURRENCY)
-        .try_fold(Copied::default(), |sum, bytes| async move {
+        .try_fold(Copied { lost, ..Copied::default() }, |sum, bytes| async move {
             Ok(Copied { objects: sum.objects + 1, bytes: sum.bytes + bytes, ..sum })
         })
         .await
@@ -234,19 +289,18 @@ async fn objects(from: &Target, to: &Target, is_new: bool) -> Result<Copied> {
 
 /// Copies one object; gives its size.
 async fn object(from: &Source, to: &Source, path: &str) -> Result<u64> {
-    let failed = |what: &'static str, url: &Source, error: object_store::Error| Error::Icechunk {
-        what,
-        url: url.url().to_string(),
-        detail: one_line(&error),
-    };
     let (source, place): (Path, Path) = (from.join(path)?, to.join(path)?);
-    let got = from.store().get(&source).await.map_err(|error| failed("reading the store", from, error))?;
-    let bytes = got.bytes().await.map_err(|error| failed("reading the store", from, error))?;
+    let got = from.store().get(&source).await.map_err(|error| failure("reading the store", from, &error))?;
+    let bytes = got.bytes().await.map_err(|error| failure("reading the store", from, &error))?;
     let size = bytes.len() as u64;
     let options = PutOptions { mode: PutMode::Overwrite, ..PutOptions::default() };
     let put = to.store().put_opts(&place, bytes.into(), options).await;
-    put.map_err(|error| failed("writing the copy", to, error))?;
+    put.map_err(|error| failure("writing the copy", to, &error))?;
     Ok(size)
+}
+
+fn failure(what: &'static str, at: &Source, error: &object_store::Error) -> Error {
+    Error::Icechunk { what, url: at.url().to_string(), detail: one_line(error) }
 }
 
 async fn manager(to: &Target, config: &RepositoryConfig) -> Result<AssetManager> {

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::files::fingerprint;
-use super::place::{Over, Place};
+use super::place::{Over, Place, TOLD};
 use super::preview::Preview;
 use super::row::Row;
 use crate::error::{Error, Result};
@@ -96,7 +96,7 @@ impl Ledger {
         let Some((bytes, etag)) = place.read(path).await? else { return Ok(new()) };
         let foreign = |detail: &str| {
             Error::Request(format!(
-                "{}: {path} {detail}: name another place for the publication, or remove it",
+                "{}: {path} {detail}: name another place for the publication, or remove it and {TOLD}",
                 place.url()
             ))
         };
@@ -121,8 +121,8 @@ impl Ledger {
     }
 
     /// Forgets what files held that are not there any more, or of another size, so that they are written again; gives their
-    /// number. `there` has the sizes of those that are; `copy` tells the file by which the copy of a store is known.
-    pub(super) fn miss(&mut self, there: &BTreeMap<String, u64>, copy: impl Fn(&Entry) -> Option<String>) -> u64 {
+    /// number. `there` has the sizes of those that are.
+    pub(super) fn miss(&mut self, there: &BTreeMap<String, u64>) -> u64 {
         let is_lost =
             |path: &String, digest: &String| there.get(path).is_none_or(|size| !digest.ends_with(&sized(*size)));
         let mut lost = 0;
@@ -133,9 +133,7 @@ impl Ledger {
             }
         }
         for entry in self.stores.values_mut() {
-            let copy = copy(entry).filter(|path| !there.contains_key(path));
-            lost += u64::from(copy.is_some());
-            if copy.is_some() || entry.files.iter().any(|path| self.files.get(path).is_none_or(String::is_empty)) {
+            if entry.files.iter().any(|path| self.files.get(path).is_none_or(String::is_empty)) {
                 entry.made_of.clear();
             }
         }

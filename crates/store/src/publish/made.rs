@@ -19,7 +19,7 @@ use crate::runs::LastRun;
 use crate::target::Target;
 
 /// Where the copy of a store lies.
-pub(super) fn store_of(id: &str) -> String {
+fn store_of(id: &str) -> String {
     format!("{id}/store")
 }
 
@@ -76,7 +76,11 @@ impl Work<'_> {
         found: &Found<'_>,
         progress: &dyn Progress,
     ) -> Result<std::result::Result<Made, Failed>> {
-        let made = if found.is_settled { Ok(Made::of(found)) } else { self.anew(found).await };
+        let made = match (found.is_settled, self.settings.restore) {
+            (true, false) => Ok(Made::of(found)),
+            (true, true) => self.mended(found).await,
+            (false, _) => self.anew(found).await,
+        };
         progress.advance(1);
         match made {
             Err(error @ Error::Conflict { .. }) => Err(error),
@@ -105,7 +109,8 @@ impl Work<'_> {
         };
         let Outcome { preview, jpeg, reason: without_preview } = outcome;
         if entry.is_some_and(|entry| entry.made_of == *made_of && entry.preview == preview) {
-            return Ok(Made { without_preview, ..Made::of(found) });
+            let made = if self.settings.restore { self.mended(found).await? } else { Made::of(found) };
+            return Ok(Made { without_preview, ..made });
         }
         let copy = self.copy_of(&mut subject)?;
         let mut documents = documents::of_store(&subject, &preview, self.settings)?;
@@ -118,11 +123,23 @@ impl Work<'_> {
         }
         self.begin().await?;
         let copied = match copy {
-            Some(copy) => self.copied(store, copy).await?,
+            Some(copy) => self.copied(found, copy).await?,
             None => Copied::default(),
         };
         let new = Some(New { row: Row::of(&subject), documents, preview });
         Ok(Made { new, copied, without_preview, ..Made::of(found) })
+    }
+
+    /// A store that did not change: what was lost of its copy is copied again.
+    async fn mended(&self, found: &Found<'_>) -> Result<Made> {
+        let made = Made::of(found);
+        if found.store.url().local_root().is_none() {
+            return Ok(made);
+        }
+        let mut subject = Subject::read(found.store, self.settings.clock).await?;
+        let Some(copy) = self.copy_of(&mut subject)? else { return Ok(made) };
+        self.begin().await?;
+        Ok(Made { copied: self.copied(found, copy).await?, ..made })
     }
 
     /// Before the first store is copied or written: nothing is in the way of what tells of several, and of publications at
@@ -166,9 +183,12 @@ impl Work<'_> {
         Ok(Some(Copy { place, container }))
     }
 
-    async fn copied(&self, store: &Target, Copy { place, container }: Copy) -> Result<Copied> {
+    async fn copied(&self, found: &Found<'_>, Copy { place, container }: Copy) -> Result<Copied> {
         let target = Target::open(place, self.settings.options.clone()).await?;
-        copy(store, &target, container.as_ref(), self.settings.clock).await
+        let entry = self.zones.get(zone_of(&found.id)).and_then(|zone| zone.stores.get(&found.id));
+        let known = entry.filter(|entry| self.settings.restore && entry.from == found.from);
+        let known = known.map(|entry| entry.row.snapshot.as_str());
+        copy(found.store, &target, container.as_ref(), known, self.settings.clock).await
     }
 
     /// The container of a copy, where its product files are reached elsewhere.

@@ -1,5 +1,6 @@
 //! What makes stores public: copies where others reach them, and documents that tell of them.
 
+mod apart;
 mod copy;
 mod documents;
 mod files;

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::{Source, SourceUrl};
 
+use super::apart::apart;
 use super::files::fingerprint;
 use super::ledger::{Entry, Ledger};
 use super::preview::Limits;
@@ -37,6 +38,19 @@ impl Named {
     /// By a file, which says what lies there as soon as it is built.
     pub fn by_file(tile: MgrsTile, level: Level, url: SourceUrl, target: Option<Target>) -> Self {
         Self { url, id: Some(subject::name(tile, level)), target }
+    }
+
+    /// Refuses a store that lies where the publication is, as it is written or as it is read.
+    ///
+    /// # Errors
+    /// [`Error::Request`].
+    pub(super) fn is_apart(&self, settings: &Publishing) -> Result<()> {
+        let endpoint = self.target.as_ref().and_then(|target| target.options().endpoint.as_ref());
+        // Buckets of the same name may be others' at another service.
+        if self.url.local_root().is_some() || endpoint == settings.options.endpoint.as_ref() {
+            apart(&self.url, &settings.place)?;
+        }
+        apart(&self.url, &SourceUrl::parse(&settings.base_url)?)
     }
 }
 

@@ -15,6 +15,9 @@ const LARGEST: u64 = 1 << 28;
 /// Files of a publication that are listed at the most, without those of copies.
 const MOST_FILES: usize = 1 << 23;
 
+/// What has to go where a ledger went.
+pub(super) const TOLD: &str = "all that it told of but the folders `store`, which are taken over";
+
 /// What a file may be written over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over<'a> {
@@ -35,9 +38,13 @@ impl Place {
     /// Opens a place; a folder is made where there is none.
     ///
     /// # Errors
-    /// The address or the options cannot be used, or it is a web server.
+    /// The address or the options cannot be used, or it is a web server; [`Error::Request`] where it is a file.
     pub(super) fn open(url: &SourceUrl, options: &SourceOptions) -> Result<Self> {
         if let Some(root) = url.local_root() {
+            if let Some(file) = root.ancestors().find(|folder| folder.is_file()) {
+                let file = file.display();
+                return Err(Error::Request(format!("{file} is a file: name a folder or a bucket to publish in")));
+            }
             let failed = |source| Error::File { what: "creating", path: root.display().to_string(), source };
             std::fs::create_dir_all(&root).map_err(failed)?;
         }
@@ -71,15 +78,12 @@ impl Place {
         }
     }
 
-    /// The files that are there and their sizes, bytes; of copies of stores, that alone by which a repository is known.
+    /// The files that are there and their sizes, bytes, but for those of copies of stores.
     ///
     /// # Errors
     /// [`Error::Location`] where the place cannot be listed.
     pub(super) async fn files(&self) -> Result<BTreeMap<String, u64>> {
-        let wanted = |path: &str| match path.split_once('/').and_then(|(_, below)| below.strip_prefix("store/")) {
-            Some(of_copy) => of_copy == "repo",
-            None => true,
-        };
+        let wanted = |path: &str| !path.split_once('/').is_some_and(|(_, below)| below.starts_with("store/"));
         let listed = self.source.list_where("", MOST_FILES, wanted).await?;
         Ok(listed.into_iter().map(|file| (file.path.trim_start_matches('/').to_owned(), file.size)).collect())
     }
@@ -99,7 +103,7 @@ impl Place {
     fn in_the_way(&self, path: &str) -> Error {
         Error::Request(format!(
             "{} holds a file {path} that s2ice did not publish: name another place, or remove it (where publication.json or \
-             the ledger of a zone was lost, all that it told of but the folders `store`, which are taken over)",
+             the ledger of a zone was lost, {TOLD})",
             self.url()
         ))
     }

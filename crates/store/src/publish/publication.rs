@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use super::documents;
 use super::files;
 use super::ledger::{Entry, Ledger, Written};
-use super::made::{Made, New, store_of};
+use super::made::{Made, New};
 use super::named::{Failed, Known, Looked, Named, zone_of};
 use super::place::Place;
 use super::preview::{self, Limits, Preview};
@@ -33,9 +33,10 @@ const ROOT: &str = "publication.json";
 /// Publishes stores.
 ///
 /// # Errors
-/// Two are of the same tile and level, or the only one cannot be published; the place holds what was not published there, is
+/// Two are of the same tile and level, one lies where the publication is, or the only one cannot be published; the place holds what was not published there, is
 /// written by another publication, or cannot be written. Nothing is written where no store can be published.
 pub async fn publish(stores: &[Named], settings: &Publishing, progress: &dyn Progress) -> Result<PublishReport> {
+    stores.iter().try_for_each(|named| named.is_apart(settings))?;
     let place = Place::open(&settings.place, &settings.options)?;
     let _lock = place.lock()?;
     let root = Ledger::read(&place, ROOT).await?;
@@ -98,16 +99,11 @@ fn ledger_of(zone: &str) -> String {
 }
 
 impl Work<'_> {
-    /// Takes what was lost for unwritten.
+    /// Takes documents that were lost for unwritten; copies are looked through beside their originals.
     async fn restore(&mut self) -> Result<()> {
         let there = self.place.files().await?;
-        let base_url = &self.settings.base_url;
-        let copy = |entry: &Entry| {
-            let path = store_of(&entry.row.id);
-            (entry.row.store.url == format!("{base_url}{path}")).then(|| format!("{path}/repo"))
-        };
         let ledgers = self.zones.values_mut().chain([self.root.get_mut()]);
-        self.report.lost = ledgers.map(|ledger| ledger.miss(&there, copy)).sum();
+        self.report.lost = ledgers.map(|ledger| ledger.miss(&there)).sum();
         Ok(())
     }
 
@@ -117,6 +113,7 @@ impl Work<'_> {
         for one in made {
             self.report.copied_objects += one.copied.objects;
             self.report.copied_bytes += one.copied.bytes;
+            self.report.lost += one.copied.lost;
             let without = one.without_preview.clone().map(|reason| WithoutPreview { id: one.id.clone(), reason });
             self.report.without_preview.extend(without);
             match &one.new {

@@ -1,5 +1,7 @@
 //! A published state of a store.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use icechunk::format::SnapshotId;
 use serde_json::Value;
@@ -16,6 +18,8 @@ pub struct State {
     pub time: DateTime<Utc>,
     /// Its snapshot.
     pub snapshot: SnapshotId,
+    /// `main` leads to it: it was not rolled back.
+    pub stands: bool,
     /// What its commit says; nothing in Icechunk's first format.
     pub told: Option<Told>,
 }
@@ -31,14 +35,14 @@ pub struct Told {
 
 impl State {
     /// A published state of a store that was read.
-    pub(super) fn of(state: Published, standing: &Standing) -> Self {
+    pub(super) fn of(state: Published, lineage: &HashSet<SnapshotId>, standing: &Standing) -> Self {
         let Published { tag, time, snapshot } = state;
         let told = standing.properties(&snapshot).and_then(|properties| {
             let number = |name: &str| properties.get(name).and_then(Value::as_i64);
             let products = u64::try_from(number("s2ice:products")?).ok()?;
             Some(Told { products, times_ms: number("s2ice:first_time_ms").zip(number("s2ice:last_time_ms")) })
         });
-        Self { tag, time, snapshot, told }
+        Self { tag, time, stands: lineage.contains(&snapshot), snapshot, told }
     }
 
     /// Version of what it holds: the time in its tag, which stands in addresses as it is.

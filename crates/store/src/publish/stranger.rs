@@ -9,6 +9,7 @@ use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, Sourc
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::copy::REMEDY;
 use super::subject::Reached;
 use crate::error::one_line;
 use crate::export::{Cube, Selection};
@@ -65,10 +66,14 @@ pub(super) async fn look(base_url: &str, file: &str, bytes: &[u8], store: Option
         }
     }
     // What is wrong with the web server is told once.
-    if let Some(store) = store.filter(|store| found.0.is_empty() || !store.url.starts_with(base_url))
-        && let Some(cube) = found.note(Trial::Open, opened(store).await)
-    {
-        found.note(Trial::Tile, tile(&cube).await);
+    if let Some(store) = store.filter(|store| found.0.is_empty() || !store.url.starts_with(base_url)) {
+        let broken = |error: crate::Error| match store.url.starts_with(base_url) {
+            true => format!("{error}; {REMEDY}"),
+            false => error.to_string(),
+        };
+        if let Some(cube) = found.note(Trial::Open, opened(store, broken).await) {
+            found.note(Trial::Tile, tile(&cube, broken).await);
+        }
     }
     found.0
 }
@@ -177,8 +182,8 @@ impl Web<'_> {
     }
 }
 
-/// Opens a store as a stranger does.
-async fn opened(store: &Reached) -> Result<Cube, String> {
+/// Opens a store as a stranger does; `broken` is told of one that cannot be read.
+async fn opened(store: &Reached, broken: impl Fn(crate::Error) -> String) -> Result<Cube, String> {
     let url = SourceUrl::parse(&store.url).map_err(|error| error.to_string())?;
     let target = Target::open(url, options(store)).await.map_err(|error| error.to_string())?;
     // In a bucket whose files may not be listed, one that is not there is refused: Icechunk would not open the store.
@@ -199,7 +204,7 @@ async fn opened(store: &Reached) -> Result<Cube, String> {
         crate::Error::NoStore { url } => {
             format!("there is no store at {url}: check --base-url; a copy that was lost is made again by `--restore`")
         }
-        error => error.to_string(),
+        error => broken(error),
     })
 }
 
@@ -216,11 +221,10 @@ fn refused(url: &str, detail: &str) -> String {
 }
 
 /// Reads the beginning of the newest tile that a reference names, where no keys are needed.
-async fn tile(cube: &Cube) -> Result<(), String> {
-    let text = |error: crate::Error| error.to_string();
-    let rasters = cube.rasters(&Selection::default()).map_err(text)?;
+async fn tile(cube: &Cube, broken: impl Fn(crate::Error) -> String) -> Result<(), String> {
+    let rasters = cube.rasters(&Selection::default()).map_err(&broken)?;
     let Some(newest) = rasters.iter().max_by_key(|raster| raster.step.time_ms) else { return Ok(()) };
-    let references = cube.references(newest).await.map_err(text)?;
+    let references = cube.references(newest).await.map_err(broken)?;
     let Some(first) = references.first() else { return Ok(()) };
     let address = cube.address(first);
     let Some(reached) = cube.container_of(first).map(Reached::behind) else { return Ok(()) };

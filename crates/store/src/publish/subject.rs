@@ -156,6 +156,7 @@ impl Subject {
         let (standing, last, memory) = futures::try_join!(Standing::read(target), read_last_run(target), memory)?;
         let info = info::report(&standing, url).await?;
         let states = standing.published(url).await?;
+        let lineage = standing.lineage(url, &states).await?;
         let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
         let tile: MgrsTile = info.tile.parse().map_err(|error| damaged(format!("{error}")))?;
         let level: Level = info.level.parse().map_err(|error| damaged(format!("{error}")))?;
@@ -172,11 +173,27 @@ impl Subject {
             store: Reached::store(url, &effective),
             sources: sources.collect(),
             info,
-            states: states.into_iter().map(|state| State::of(state, &standing)).collect(),
+            states: states.into_iter().map(|state| State::of(state, &lineage, &standing)).collect(),
             last,
             left_out: memory.left_out(),
             state: standing.state,
         })
+    }
+
+    /// The state that the store is in; `None` where that was not published.
+    pub(super) fn current(&self) -> Option<&State> {
+        self.states.iter().rfind(|state| self.info.published.as_ref() == Some(&state.tag))
+    }
+
+    /// The state before one, that `main` leads to.
+    pub(super) fn before(&self, state: &State) -> Option<&State> {
+        self.states.iter().rfind(|other| other.stands && other.time < state.time)
+    }
+
+    /// The state that follows one: the next that `main` leads to, and the last of all after one that was rolled back.
+    pub(super) fn after(&self, state: &State) -> Option<&State> {
+        let mut standing = self.states.iter().filter(|other| other.stands);
+        if state.stands { standing.find(|other| other.time > state.time) } else { standing.next_back() }
     }
 
     /// Where its references lead; `None` where one of these places is only reached by the machine that publishes.

@@ -131,7 +131,7 @@ fn eras(subject: &Subject) -> Vec<Value> {
         .collect()
 }
 
-/// The newest state, and those that were published before.
+/// The present state, and all that were published.
 fn states(subject: &Subject, put: &mut impl FnMut(&str, Value) -> Option<Value>) {
     let info = &subject.info;
     let states = subject.states.iter().rev();
@@ -141,15 +141,15 @@ fn states(subject: &Subject, put: &mut impl FnMut(&str, Value) -> Option<Value>)
             json!({
                 "tag": state.tag, "href": format!("../{}", state.path(&subject.id)),
                 "time": rfc3339_ms(state.time.timestamp_millis()), "count": state.told.map(|told| told.products),
-                "snapshot": state.snapshot.to_string(),
+                "snapshot": state.snapshot.to_string(), "stands": state.stands,
             })
         })
         .collect();
-    let newest = subject.states.last().and_then(|state| snippets::pinned(subject, &state.tag));
+    let present = subject.current().or(subject.states.last()).and_then(|state| snippets::pinned(subject, &state.tag));
     put("latest", json!({ "tag": info.published, "time": info.last_commit.time }));
     put("states_left_out", json!(subject.states.len().saturating_sub(STATES)));
     put("states", json!(listed));
-    put("pin", newest.unwrap_or_default());
+    put("pin", present.unwrap_or_default());
 }
 
 fn container(name: &str, source: &Reached) -> Value {

@@ -145,10 +145,10 @@ pub(crate) fn collection(subject: &Subject, settings: &Publishing, beside: &[Str
             links.push(link(rel, &format!("{}{path}", settings.base_url), kind, title));
         }
     }
-    let current = subject.states.iter().position(|state| subject.info.published.as_ref() == Some(&state.tag));
-    if let Some((current, state)) = current.and_then(|current| Some((current, subject.states.get(current)?))) {
+    let current = subject.current();
+    if let Some(state) = current {
         links.push(link_to("memento", state, subject, settings));
-        let before = current.checked_sub(1).and_then(|before| subject.states.get(before));
+        let before = subject.before(state);
         links.extend(before.map(|state| link_to("predecessor-version", state, subject, settings)));
     }
     let mut assets = Map::new();
@@ -167,7 +167,7 @@ pub(crate) fn collection(subject: &Subject, settings: &Publishing, beside: &[Str
     document.insert("summaries".into(), summaries(subject).into());
     document.insert("icechunk:snapshot".into(), subject.info.last_commit.snapshot.as_str().into());
     document.insert("updated".into(), subject.info.last_commit.time.as_str().into());
-    if let Some(state) = current.and_then(|current| subject.states.get(current)) {
+    if let Some(state) = current {
         document.insert("version".into(), state.version().into());
     }
     frame.finish(document, links, assets)

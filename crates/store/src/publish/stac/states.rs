@@ -11,21 +11,11 @@ use crate::publish::subject::Subject;
 
 /// The collections of all states, by their paths.
 pub(crate) fn states(subject: &Subject, settings: &Publishing) -> Vec<(String, Value)> {
-    let states = &subject.states;
-    let of = |(place, state): (usize, &State)| {
-        let before = place.checked_sub(1).and_then(|place| states.get(place));
-        (state.path(&subject.id), collection(subject, settings, state, before, states.get(place + 1)))
-    };
-    states.iter().enumerate().map(of).collect()
+    let of = |state: &State| (state.path(&subject.id), collection(subject, settings, state));
+    subject.states.iter().map(of).collect()
 }
 
-fn collection(
-    subject: &Subject,
-    settings: &Publishing,
-    state: &State,
-    before: Option<&State>,
-    after: Option<&State>,
-) -> Value {
+fn collection(subject: &Subject, settings: &Publishing, state: &State) -> Value {
     let Subject { id, tile, level, .. } = subject;
     let published = state.time.to_rfc3339_opts(SecondsFormat::Secs, true);
     let title = format!("Sentinel-2 {level}, tile {tile}, as published at {published}");
@@ -36,16 +26,18 @@ fn collection(
         Some(products) => format!(" It holds {products} products."),
     };
     let description = format!(
-        "A state of the store {id} that stays as it is for as long as its publisher keeps the tag `{tag}`.{products} \
+        "A state of the store {id} that stays as it is for as long as its publisher keeps the tag `{tag}`.{products}{back} \
          `s2ice.open(\"{url}\", tag=\"{tag}\")` opens it.",
         tag = state.tag,
+        back = if state.stands { "" } else { " Its publisher went back to a state before it." },
         url = subject.store.url,
     );
     let frame = Frame::new(subject, settings, &state.path(id));
     let mut links = frame.links(&title);
-    let latest = format!("{}{id}/collection.json", settings.base_url);
-    links.push(link("latest-version", &latest, JSON, "The latest state"));
-    links.extend(before.map(|state| link_to("predecessor-version", state, subject, settings)));
+    let present = format!("{}{id}/collection.json", settings.base_url);
+    links.push(link("latest-version", &present, JSON, "The present state"));
+    let after = subject.after(state);
+    links.extend(subject.before(state).map(|state| link_to("predecessor-version", state, subject, settings)));
     links.extend(after.map(|state| link_to("successor-version", state, subject, settings)));
     let mut root = frame.icechunk(json!({ "engine": "s2ice", "tag": state.tag }));
     root.insert("icechunk:tag".into(), state.tag.as_str().into());
@@ -56,7 +48,7 @@ fn collection(
     let mut document = frame.document(&format!("{id}-{}", state.version()), &title, &description, interval(times));
     document.insert("icechunk:tag".into(), state.tag.as_str().into());
     document.insert("version".into(), state.version().into());
-    if after.is_some() {
+    if after.is_some() || !state.stands {
         document.insert("deprecated".into(), true.into());
     }
     frame.finish(document, links, assets)

@@ -114,6 +114,7 @@ fn of(products: Vec<ProductRecord>) -> Subject {
         tag: format!("published/{time}"),
         time: crate::housekeeping::published_at(&format!("published/{time}")).unwrap(),
         snapshot: SnapshotId::new([1; 12]),
+        stands: true,
         told: Some(Told {
             products: count as u64,
             times_ms: (count > 0).then_some((1_593_944_159_024, 1_746_093_961_024)),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::testing::{empty, row, settings, subject};
 use super::{catalog, collection, of_zone, states};
-use crate::publish::Reached;
+use crate::publish::{Reached, State, Subject};
 
 #[test]
 fn a_collection_is_as_reviewed() {
@@ -31,6 +31,39 @@ fn states_lead_to_each_other() {
     assert_eq!(to(&latest, "memento"), Some(at(paths[1])));
     assert_eq!(to(&latest, "predecessor-version"), Some(at(paths[0])));
     assert_eq!(states[1].1.get("deprecated"), None);
+}
+
+#[test]
+fn a_state_that_was_rolled_back_gives_way_to_the_present_one() {
+    let (mut subject, settings) = (subject(), settings());
+    let state = |time: &str, stands: bool| State {
+        tag: format!("published/{time}"),
+        time: crate::housekeeping::published_at(&format!("published/{time}")).unwrap(),
+        stands,
+        ..subject.states[0].clone()
+    };
+    let [old, back, now] = ["20240601T000000000Z", "20250601T000000000Z", "20260601T000000000Z"];
+    let told = |subject: &Subject| -> Vec<(bool, Option<String>, Option<String>)> {
+        let told = states(subject, &settings).into_iter().map(|(_, document)| {
+            let to = |rel: &str| {
+                let link = document["links"].as_array().unwrap().iter().find(|link| link["rel"] == rel)?;
+                Some(link["href"].as_str()?.rsplit_once('/')?.1.trim_end_matches(".json").to_owned())
+            };
+            (document["deprecated"] == true, to("predecessor-version"), to("successor-version"))
+        });
+        told.collect()
+    };
+    let to = |time: &str| Some(time.to_owned());
+    let (all, standing) = (state(now, true), [state(old, true), state(back, false)]);
+    // The store went back to the first one, and on from there.
+    subject.states = standing.to_vec();
+    subject.info.published = Some(standing[0].tag.clone());
+    assert_eq!(told(&subject), [(false, None, None), (true, to(old), to(old))]);
+    subject.states.push(all.clone());
+    subject.info.published = Some(all.tag.clone());
+    assert_eq!(told(&subject), [(true, None, to(now)), (true, to(old), to(now)), (false, to(old), None)]);
+    let latest = collection(&subject, &settings, &[]).to_string();
+    assert!(!latest.contains(&format!("states/{back}")), "{latest}");
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! Stores lie apart from what a publication writes: each would take the files of the other for its own.
+
+use s2ice_manifest::ids::{Level, MgrsTile};
+use s2ice_manifest::source::location::SourceUrl;
+
+use super::subject::name;
+use crate::error::{Error, Result};
+
+/// Folders of a publication that belong to no store.
+const FOLDERS: [&str; 2] = ["assets", "zones"];
+
+/// Refuses a publication that lies in a store, and a store that lies where the publication writes.
+///
+/// # Errors
+/// [`Error::Request`].
+pub(super) fn apart(store: &SourceUrl, place: &SourceUrl) -> Result<()> {
+    if (store.scheme(), store.authority()) != (place.scheme(), place.authority()) {
+        return Ok(());
+    }
+    if place.segments().starts_with(store.segments()) {
+        return Err(Error::Request(format!(
+            "{place} lies in the store {store}, among whose files nothing is published: name another place"
+        )));
+    }
+    match store.segments().strip_prefix(place.segments()) {
+        Some([id, copy]) if is_name(id) && copy == "store" => Err(Error::Request(format!(
+            "{store} is where {place} has its copy of a store: name the store itself, or publish in another place"
+        ))),
+        Some([first, ..]) if is_name(first) || FOLDERS.contains(&first.as_str()) => Err(Error::Request(format!(
+            "the store {store} lies where {place} has documents, in its folder {first}: publish in another place"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// True for a folder that a publication has of a store.
+fn is_name(folder: &str) -> bool {
+    let parsed = folder.split_once('-').and_then(|(tile, level)| {
+        let (tile, level): (MgrsTile, Level) = (tile.parse().ok()?, level.parse().ok()?);
+        Some(name(tile, level))
+    });
+    parsed.as_deref() == Some(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn stores_and_publications_lie_apart() {
+        let told = |store: &str, place: &str| {
+            let parse = |text: &str| SourceUrl::parse(text).unwrap();
+            apart(&parse(store), &parse(place)).map_err(|error| error.to_string())
+        };
+        for (store, place, reason) in [
+            ("/no/s", "/no/s", "lies in the store"),
+            ("/no/s", "/no/s/refs/public", "lies in the store"),
+            ("s3://b", "s3://b/public", "lies in the store"),
+            ("/no/p/33TVN-L2A", "/no/p", "in its folder 33TVN-L2A"),
+            ("/no/p/zones/33", "/no/p", "in its folder zones"),
+            ("/no/p/33TVN-L2A/states", "/no/p", "in its folder 33TVN-L2A"),
+            ("s3://b/p/33TVN-L2A/store", "s3://b/p", "has its copy of a store"),
+        ] {
+            let refused = told(store, place).unwrap_err();
+            assert!(refused.contains(reason), "{refused}");
+        }
+        for (store, place) in [
+            ("/no/p/stores/33TVN-L2A", "/no/p"),
+            ("/no/p/33TVN", "/no/p"),
+            ("/no/public", "/no/p"),
+            ("s3://a/33TVN-L2A", "s3://b"),
+            ("/b/33TVN-L2A", "s3://b"),
+        ] {
+            assert_eq!(told(store, place), Ok(()), "{store} {place}");
+        }
+    }
+}
