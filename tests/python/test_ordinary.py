@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 import copy
 import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import icechunk
@@ -24,7 +24,6 @@ from support import stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
 
     from conftest import Samples
     from support.command import Command
