@@ -131,9 +131,9 @@ def cube(
     if isinstance(resampling, Mapping) and names is not None and (unknown := set(resampling) - set(names)):
         raise RequestError(f"resampling names {', '.join(sorted(unknown))}; the bands asked for are {', '.join(names)}")
     if not isinstance(resolution, int | float) or not resolution > 0:
-        raise RequestError(f"resolution is the size of a pixel, such as 10, not {resolution!r}")
+        raise RequestError(f"resolution is a size of pixels, such as 10, not {resolution!r}")
     if bounds is not None and not _is_box(bounds):
-        raise RequestError(f"bounds are four numbers, (left, bottom, right, top), not {bounds!r}")
+        raise RequestError(f"bounds are (west, south, east, north), four numbers, not {bounds!r}")
     if max_cloud_cover is not None and not isinstance(max_cloud_cover, int | float):
         raise RequestError(f"max_cloud_cover is a percentage from 0 to 100, not {max_cloud_cover!r}")
     if not_ours := sorted(_NOT_OURS & set(words)):
