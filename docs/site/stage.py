@@ -24,7 +24,7 @@ LANGUAGES = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".service": "ini"
 # What stands where. The first page of a caption is what a newcomer of that kind reads first.
 NAVIGATION = {
     "Tutorial": ["tutorial"],
-    "Read stores": ["read", "gdal", "other-readers", "python", "readers"],
+    "Read stores": ["read", "recipes", "gdal", "other-readers", "python", "readers"],
     "Build stores": ["guide"],
     "Run them for years": ["operations", "publishing", "deploy"],
     "Reference": [
@@ -119,12 +119,13 @@ def python() -> str:
     """The page of what the package names as public: functions, the most used first, then classes, then errors."""
     import s2ice
 
-    public = set(s2ice.__all__) - {"__version__", "errors"}
+    public = set(s2ice.__all__) - {"__version__", "errors", "plot"}
     lines = ["# Python functions", "", "Told by example in [s2ice for Python](../python.md).", "", "```{eval-rst}"]
     for name in sorted(public, key=lambda name: (name[0].isupper(), name != "open", name)):
         found = getattr(s2ice, name)
         kind = "function" if not isinstance(found, type) else "exception" if issubclass(found, Exception) else "class"
         lines.append(f".. auto{kind}:: s2ice.{name}")
+    lines += ["", ".. automodule:: s2ice.plot", "   :members:"]
     return "\n".join([*lines, "", ".. automodule:: s2ice.errors", "   :members:", "   :show-inheritance:", "```", ""])
 
 

@@ -19,4 +19,9 @@ fi
 export CARGO_TARGET_DIR=target PYO3_BUILD_EXTENSION_MODULE=1 PYO3_NO_PYTHON=1
 "$PY" crates/python/develop.py --release --locked --features s2ice-tests/bench
 
+if [ "${1:-}" = readers ]; then
+    # `tests/bench/run.sh readers`: s2ice.cube beside odc-stac.
+    shift
+    exec "$PY" tests/bench/readers.py --bin target/release --work target/bench/readers "$@"
+fi
 exec "$PY" tests/bench/bench.py --bin target/release --work target/bench "$@"

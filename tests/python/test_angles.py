@@ -169,7 +169,7 @@ def test_damaged_angles_leave_the_product_in(living: Living, archive: Archive, c
     assert refused(report) == {(names[0], "MTD_TL angles", "metadata")}
     assert words in report["refused"][0]["reason"]
     dataset = package.open(living.store, GROUP)
-    assert dataset.present.to_numpy().tolist() == [0, 15]
+    assert dataset.present_geometry.to_numpy().tolist() == [0, 15]
     assert dataset.sun_angles[0].isnull().all()
     assert all(flags == (True, True) for flags in living.view().present.values())
     # It is tried again, and found mended.

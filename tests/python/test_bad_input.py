@@ -144,7 +144,7 @@ def test_broken_index_bytes(
     product = min(pair.products)
     assert (refused["product"], refused["raster"]) == (product, "B01_60m")
     assert reason in refused["reason"]
-    present = package.open(bench.store)["measurements/reflectance/r60m"]["present"]
+    present = package.open(bench.store)["measurements/reflectance/r60m"]["present_reflectance"]
     flags = dict(zip(present.attrs["flag_meanings"].split(), present.attrs["flag_masks"], strict=True))
     step = pair.products.index(product)
     assert [bool(v & flags["b01"]) for v in present.to_numpy()] == [i != step for i in range(2)]

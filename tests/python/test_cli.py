@@ -138,7 +138,7 @@ def test_reports_agree_with_the_store(bench: Bench) -> None:
         document = arrays[array["path"].strip("/")]
         assert array["shape"] == document["shape"]
         assert array["chunks"] == document["chunk_grid"]["configuration"]["chunk_shape"]
-        assert array["profile"] == document["attributes"]["s2ice"]["profile"]
+        assert array["profile"] == document["attributes"]["s2ice:profile"]
     assert info["references"] == report["references"] == sum(a["references"] for a in report["arrays"])
     assert info["references"] == len(stores.local(bench.store).all_virtual_chunk_locations())
     assert info["referenced_bytes"] == report["referenced_bytes"]

@@ -132,9 +132,9 @@ def test_scale_and_offset_are_those_of_the_item(built: Built) -> None:
     assert np.allclose(band.values, expected, equal_nan=True)
     tree = package.open(str(built.store))
     assert tree.products.metadata_source.values.tolist() == ["item"]
-    assert tree.attrs["s2ice"]["metadata"] == "item"
-    assert (tree.attrs["s2ice"]["source_kind"], tree.attrs["s2ice"]["headers"]) == ("cog", "verified")
-    assert tree.attrs["s2ice"]["codec"] == "s2ice.horizontal_differencing"
+    assert tree.attrs["s2ice:metadata"] == "item"
+    assert (tree.attrs["s2ice:source_kind"], tree.attrs["s2ice:headers"]) == ("cog", "verified")
+    assert tree.attrs["s2ice:codec"] == "s2ice.horizontal_differencing"
     assert str(tree.products.time.values[0]) == "2024-05-01T10:10:31.024000000"
     assert tree.products.cloud_cover.values.tolist() == [12.5]
 

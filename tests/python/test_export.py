@@ -94,12 +94,12 @@ def dataset(report: dict[str, Any], group: str | None = None, output: object = N
 
 
 def wanted(made: Made, group: str, **options: Any) -> xr.Dataset:
-    """The same group of the store itself."""
-    options = {"mask_and_scale": False, **options}
+    """The same group of the store itself, with its flags under the name that they have there."""
+    options = {"mask_and_scale": False, "eras": "main", **options}
     if group.startswith("eras/"):
-        _, era, group = group.split("/", 2)
-        return package.open(made.store, group, eras=era, **options)
-    return package.open(made.store, group, eras="main", **options)
+        _, options["eras"], group = group.split("/", 2)
+    found = package.open(made.store, group, **options)
+    return found.rename({name: "present" for name in found.variables if str(name).startswith("present_")})
 
 
 def same(found: xr.Dataset, expected: xr.Dataset, part: slice = slice(None)) -> None:

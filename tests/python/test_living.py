@@ -612,7 +612,7 @@ def test_pixels_move_with_their_time(living: Living, three: list[str], bases: Sa
     def pixels() -> dict[int, Any]:
         tree = package.open(str(living.store), source={"local": str(living.archive.root)}, mask_and_scale=False)
         leaf = tree[B01.rpartition("/")[0]]
-        assert leaf.present.to_numpy().tolist() == [3] * leaf.sizes["time"]
+        assert leaf.present_reflectance.to_numpy().tolist() == [3] * leaf.sizes["time"]
         times = leaf.time.to_numpy()
         assert times.tolist() == sorted(set(times.tolist()))
         return {time: leaf.b01[step].to_numpy() for step, time in enumerate(times.tolist())}
@@ -664,7 +664,7 @@ def test_another_layout_is_refused(living: Living, three: list[str]) -> None:
     living.run(three)
     stamped(living.store, layout=99, writer="s2ice 9.9.9", news={"of": "later"})
     sentence = living.fails(three)
-    assert "layout version 99, this program knows 3" in sentence
+    assert "layout version 99, this program knows 4" in sentence
     assert "s2ice 9.9.9" in sentence
     for older in (1, 2):
         stamped(living.store, layout=older)

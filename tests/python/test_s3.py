@@ -15,7 +15,7 @@ import zarr
 from icechunk import credentials as access_to
 
 import s2ice as package
-from s2ice.errors import CredentialsError
+from s2ice.errors import ChunkError, CredentialsError
 from support import s3
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ def test_a_changed_object(cloud: Cloud, s2ice: Command, samples: Samples, checks
         credentials=s3.KEYS,
         storage_options={"endpoint_url": cloud.service.endpoint, **s3.KEYS},
         mask_and_scale=False,
+        cache_bytes=0,
     )
     array = tree[R60M].b01
     assert array[0, 0, 0].load().size == 1
@@ -203,7 +204,7 @@ def test_a_changed_object(cloud: Cloud, s2ice: Command, samples: Samples, checks
     if checksum == "none":
         assert array[0, 0, 0].load().size == 1
     else:
-        with pytest.raises(icechunk.IcechunkError, match=r"modified|checksum|changed|precondition"):
+        with pytest.raises(ChunkError, match=r"modified|checksum|changed|precondition"):
             array[0, 0, 0].load()
     assert array[1, 0, 0].load().size == 1, "the other files are still read"
 

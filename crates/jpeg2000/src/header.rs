@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, Scan};
 use crate::grid::{Geometry, TileGrid};
 use crate::marker::Marker;
-use crate::segment::cod::{Coc, Cod, Coding};
+use crate::segment::cod::{Coc, Cod, Coding, Transform};
 use crate::segment::qcd::{Qcc, Qcd, Rgn};
 use crate::segment::siz::Siz;
 use crate::segment::tlm::{TlmSegment, TlmTable};
@@ -165,6 +165,12 @@ impl MainHeader {
     #[must_use]
     pub fn coding(&self, component: u16) -> &Coding {
         self.coc.iter().find(|c| c.component == component).map_or(&self.cod.coding, |c| &c.coding)
+    }
+
+    /// Whether all components are of the 5-3 transform, which loses nothing.
+    #[must_use]
+    pub fn reversible(&self) -> bool {
+        (0..self.siz.component_count()).all(|c| self.coding(c).transform == Transform::Reversible53)
     }
 
     /// Fewest decomposition levels of any component: the most resolutions that can be left out.

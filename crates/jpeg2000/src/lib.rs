@@ -32,7 +32,7 @@ pub mod uniform;
 
 pub use config::{CODEC_NAME, CodecConfig, codec_schema};
 #[cfg(feature = "decode")]
-pub use decode::{SampleType, TileCodec, TileDecoder, Window};
+pub use decode::{Plan, SampleType, TileCodec, TileDecoder, Window};
 pub use error::{Error, Part, Result, Scan};
 pub use file::{FileHead, scan_file_head};
 pub use grid::{Geometry, Rect, TileGrid, reduced_size};

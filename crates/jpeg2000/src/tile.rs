@@ -122,20 +122,8 @@ impl<'a> Chunk<'a> {
     /// # Errors
     /// [`Error::Invalid`] when a length does not fit Psot.
     pub fn standalone(&self, header: &MainHeader) -> Result<Vec<u8>> {
-        let mut siz = header.siz().clone();
-        let r = self.rect;
-        (siz.x0, siz.y0, siz.x1, siz.y1) = (r.x0, r.y0, r.x1, r.y1);
-        (siz.tile_x0, siz.tile_y0, siz.tile_width, siz.tile_height) = (r.x0, r.y0, r.width(), r.height());
-        let total: usize = self.parts.iter().map(|(_, head, body)| head.len() + body.len()).sum();
-        let mut out = Vec::with_capacity(total + 512);
-        out.extend(Marker::SOC.bytes());
-        for (marker, bytes) in header.segments() {
-            if *marker == Marker::SIZ {
-                out.extend(siz.write());
-            } else {
-                out.extend_from_slice(bytes);
-            }
-        }
+        let mut out = one_tile_header(header, self.rect);
+        out.reserve(self.parts.iter().map(|(_, head, body)| head.len() + body.len()).sum());
         let count = u8::try_from(self.parts.len()).unwrap_or(0);
         let padding = empty_packets(header, self.missing_packets);
         for (index, (part, head, body)) in self.parts.iter().enumerate() {
@@ -152,8 +140,24 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// The main header of a codestream that has this one tile.
+pub(crate) fn one_tile_header(header: &MainHeader, tile: Rect) -> Vec<u8> {
+    let mut siz = header.siz().clone();
+    (siz.x0, siz.y0, siz.x1, siz.y1) = (tile.x0, tile.y0, tile.x1, tile.y1);
+    (siz.tile_x0, siz.tile_y0, siz.tile_width, siz.tile_height) = (tile.x0, tile.y0, tile.width(), tile.height());
+    let mut out = Marker::SOC.bytes().to_vec();
+    for (marker, bytes) in header.segments() {
+        if *marker == Marker::SIZ {
+            out.extend(siz.write());
+        } else {
+            out.extend_from_slice(bytes);
+        }
+    }
+    out
+}
+
 /// Packets without content, as the header's coding style wants them.
-fn empty_packets(header: &MainHeader, count: u64) -> Vec<u8> {
+pub(crate) fn empty_packets(header: &MainHeader, count: u64) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..count {
         if header.cod().sop {

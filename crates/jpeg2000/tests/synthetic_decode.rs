@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use s2ice_jpeg2000::decode::{OpenJpeg, TileJob};
 use s2ice_jpeg2000::packet::prefix_lengths_by_walking;
 use s2ice_jpeg2000::{
-    CodecConfig, Error, MainHeader, Rect, TileCodec, TileDecoder, TlmEntry, TlmTable, Window, prefix_lengths,
+    CodecConfig, Error, MainHeader, Rect, Scan, TileCodec, TileDecoder, TlmEntry, TlmTable, Window, prefix_lengths,
     reduced_size,
 };
 
@@ -43,6 +43,23 @@ fn chunks(bytes: &[u8], first_sot: u64, end: u64, tiles: u32) -> Vec<Vec<u8>> {
     let entries = parts.iter().map(|(_, s)| TlmEntry { tile: s.tile, length: s.psot }).collect();
     let spans = TlmTable { entries }.tile_spans(first_sot, end, tiles).unwrap();
     spans.iter().map(|s| bytes[s.offset as usize..][..s.length as usize].to_vec()).collect()
+}
+
+/// A window from the parts that it needs, where these can be told, is that of the whole chunk.
+fn compare_parts(codec: &TileCodec, chunk: &[u8], window: &Window, recipe: &Recipe) {
+    let head = chunk.len().min(1 << 12);
+    let Scan::Done(plan) = codec.plan(&chunk[..head], Some(window), 0).unwrap() else { panic!("a long head") };
+    // How many tile-parts the encoder makes is its own matter.
+    assert!(recipe.tile_parts || plan.is_some() == (recipe.plt && !recipe.irreversible), "{recipe:?}");
+    let Some(plan) = plan else { return };
+    let mut parts = vec![(0, &chunk[..plan.head as usize])];
+    let Scan::Done(Some(plan)) = codec.plan(parts[0].1, Some(window), 0).unwrap() else { panic!("the head is one") };
+    parts.extend(plan.ranges.iter().map(|r| (r.start, &chunk[r.start as usize..r.end as usize])));
+    let mut expected = vec![0; codec.output_bytes(Some(window)).unwrap()];
+    let mut out = expected.clone();
+    codec.decode(chunk, 1, Some(window), &mut expected).unwrap();
+    codec.decode_parts(&parts, 1, Some(window), &mut out).unwrap_or_else(|e| panic!("{e}: {recipe:?}"));
+    assert!(out == expected, "{recipe:?}");
 }
 
 fn check(recipe: &Recipe) -> bool {
@@ -100,7 +117,9 @@ fn check(recipe: &Recipe) -> bool {
                 }
             };
             compare(chunk, None);
-            compare(chunk, Some(Window { y: h / 4..h / 2 + 1, x: w / 3..w }));
+            let window = Window { y: h / 4..h / 2 + 1, x: w / 3..w };
+            compare(chunk, Some(window.clone()));
+            compare_parts(&codec, chunk, &window, recipe);
             match prefix_lengths(header, chunk) {
                 Ok(lengths) => {
                     assert!(recipe.progression < 2 && recipe.layers == 1);

@@ -12,7 +12,6 @@ mod run;
 #[pymodule]
 fn _s2ice(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add("CodecError", module.py().get_type::<codec::CodecError>())?;
     module.add_class::<codec::TileCodec>()?;
     module.add_function(wrap_pyfunction!(build::build, module)?)?;
     module.add_function(wrap_pyfunction!(build::info, module)?)?;

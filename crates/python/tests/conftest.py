@@ -68,11 +68,19 @@ def write_jp2(path: Path, components: int = 1, dtype: str = "uint16", seed: int 
     return jp2
 
 
+CUT = {"PRECINCTS": "{32,32},{32,32},{16,16}", "CODEBLOCK_WIDTH": "16"}
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Jp2:
     """A file of one 16-bit component; its tiles do not start at precincts, as those of 20 m and 60 m bands do not."""
-    precincts = "{32,32},{32,32},{16,16}"
-    return write_jp2(tmp_path_factory.mktemp("made") / "band.jp2", PRECINCTS=precincts, CODEBLOCK_WIDTH="16")
+    return write_jp2(tmp_path_factory.mktemp("made") / "band.jp2", **CUT)
+
+
+@pytest.fixture(scope="session")
+def made_again(tmp_path_factory: pytest.TempPathFactory) -> Jp2:
+    """Another file with the header of `made`."""
+    return write_jp2(tmp_path_factory.mktemp("made") / "again.jp2", seed=5, **CUT)
 
 
 @pytest.fixture(scope="session")

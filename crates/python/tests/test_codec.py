@@ -182,7 +182,7 @@ def test_damaged_chunk_is_an_error(damage: str, made: Jp2, tmp_path: Path, pipel
     with pytest.raises(s2ice.CodecError):
         array[0, :80, :80]
     with pytest.raises(s2ice.CodecError):
-        array[0, 5, 5]
+        array[0, 75, 75]
     np.testing.assert_array_equal(array[0, 80:, :], made.pixels()[80:])
 
 

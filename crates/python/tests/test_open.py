@@ -24,6 +24,7 @@ import planted
 import s2ice
 import servers
 from s2ice.errors import (
+    ChunkError,
     ConsentError,
     CredentialsError,
     GroupNotFoundError,
@@ -225,7 +226,7 @@ def test_remote_store_may_not_read_local_files(web: str, archive: Path, made: Jp
 def test_repository_object_may_not_read_local_files_unasked(local: Path) -> None:
     repository = ic.Repository.open(ic.local_filesystem_storage(str(local)))
     tree = s2ice.open(repository)
-    with pytest.raises(ic.IcechunkError, match="authorize"):
+    with pytest.raises(ChunkError, match="authorise its containers"):
         tree[f"{R10M}/b04"][0].load()
     with pytest.raises(ConsentError, match='allow="file:///'):
         s2ice.open(repository, anonymous=True)
@@ -246,7 +247,7 @@ def test_only_the_prefixes_of_the_store_are_authorised(local: Path, archive: Pat
     session.commit("point elsewhere")
     dataset = s2ice.open(copy, R10M)
     assert np.isfinite(dataset.b04[0, 100, 100])
-    with pytest.raises(ic.IcechunkError):
+    with pytest.raises(ChunkError):
         dataset.b04[0, 0, 0].load()
 
 
@@ -264,7 +265,7 @@ def test_mirror(local: Path, archive: Path, web: str, made: Jp2, tmp_path: Path)
     # What is read is the mirror, not the original.
     pixels[made.tiles[0][0] + 30 :] = 0
     pixels.tofile(mirror / "archive/band.jp2")
-    with pytest.raises(s2ice.CodecError):
+    with pytest.raises(ChunkError, match=r"the bytes are not those that were referenced, or are damaged"):
         s2ice.open(local, R10M, source=mirror).b04[0].load()
 
 
@@ -294,7 +295,7 @@ def test_copies_of_a_bucket_on_a_disk(
         if is_read:
             check(s2ice.open(tmp_path / "s", source=copied), made)
             continue
-        with pytest.raises(ic.IcechunkError, match="the checksum of the object owning the virtual chunk has changed"):
+        with pytest.raises(ChunkError, match="the checksum of the object owning the virtual chunk has changed"):
             s2ice.open(tmp_path / "s", R10M, source=copied).b04[0].load()
 
 
@@ -434,7 +435,8 @@ def test_one_request_per_chunk(s3: str, made: Jp2, monkeypatch: pytest.MonkeyPat
         dataset.b04[0, 100, 100].load()
         assert requests() == 1
         dataset.b04[0, 100:200, 100:200].load()
-        assert requests() == 1 + 4
+        # One of the four is that of the pixel.
+        assert requests() == 4
     finally:
         urlopen(f"{s3}/moto-api/recorder/stop-recording", data=b"").close()
 
@@ -449,6 +451,8 @@ def test_max_connections(local: Path, made: Jp2, monkeypatch: pytest.MonkeyPatch
 
     async def counted(self: Any, key: str, *args: Any, **kwargs: Any) -> Any:
         nonlocal now, most
+        if "/c/" not in key:
+            return await original(self, key, *args, **kwargs)
         now += 1
         most = max(most, now)
         try:
@@ -473,7 +477,7 @@ def test_max_connections(local: Path, made: Jp2, monkeypatch: pytest.MonkeyPatch
 def test_dask(local: Path, made: Jp2) -> None:
     for options in ({}, {"max_connections": 3}):
         dataset = s2ice.open(local, R10M, chunks={}, mask_and_scale=False, **options)
-        assert dataset.b04.chunks == ((1, 1), (80, 80, 80, 60), (80, 80, 70))
+        assert dataset.b04.chunks == ((2,), (80, 80, 80, 60), (80, 80, 70))
         scheduler = "processes" if options else "threads"
         pixels = dataset.b04[0, 60:].compute(scheduler=scheduler, num_workers=2)
         np.testing.assert_array_equal(pixels, made.pixels()[60:])

@@ -18,7 +18,7 @@ use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::manifest::ChunkManifest;
 use s2ice_manifest::product::MetadataSource;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use self::tree::Tree;
 use crate::layout::document::ArrayDocument;
@@ -27,10 +27,24 @@ use crate::layout::time::{self, StepFacts};
 use crate::layout::{attributes, codecs, geometry, multiscale, place};
 
 /// Version of the store layout; raised when a reader or writer of the old one could go wrong.
-pub const LAYOUT_VERSION: u64 = 3;
+pub const LAYOUT_VERSION: u64 = 4;
 
-/// Name of the attribute of the root group (and of each data array) that belongs to s2ice.
+/// Name of the attribute of the root group that belongs to s2ice.
 pub const STAMP: &str = "s2ice";
+
+/// Attributes of each array of references, flat so that readers can save them: its raster.
+pub const ASSET: &str = "s2ice:asset";
+
+/// Whether its main header was read from each file: `verified` or `unverified`.
+pub const HEADER: &str = "s2ice:header";
+
+/// The fingerprint of its main header.
+pub const PROFILE: &str = "s2ice:profile";
+
+/// The raster that an array of references says it is of.
+pub(crate) fn asset_of(document: &Value) -> Option<&str> {
+    document.get("attributes")?.get(ASSET)?.as_str()
+}
 
 /// Keys of it that say how a store came to be and nothing of what is in it: a difference in these alone is none.
 pub(crate) const BOOKKEEPING: [&str; 2] = ["writer", "catalogue"];
@@ -327,7 +341,7 @@ fn tree(desired: &Desired, level: Level, geocoding: TileGeocoding) -> std::io::R
     }
     tree.parents(geocoding, &groups);
     for (kind, manifest) in &placed {
-        let document = data_array(kind, manifest, level, assembly.radiometry, geocoding);
+        let document = data_array(kind, manifest, level, assembly.radiometry);
         tree.nodes.insert(kind.place.path().trim_start_matches('/').to_owned(), document);
     }
     Ok(tree)
@@ -391,23 +405,15 @@ fn stamp(context: &PlanContext, trees: &[Desired]) -> StoreStamp {
     }
 }
 
-fn data_array(
-    kind: &ArrayKind,
-    manifest: &ChunkManifest,
-    level: Level,
-    radiometry: Option<Radiometry>,
-    geocoding: TileGeocoding,
-) -> Value {
+fn data_array(kind: &ArrayKind, manifest: &ChunkManifest, level: Level, radiometry: Option<Radiometry>) -> Value {
     let header = &manifest.header;
     let mut attributes = attributes::of_asset(manifest.asset, level, radiometry);
     attributes.insert("grid_mapping".into(), "spatial_ref".into());
     attributes.insert("coordinates".into(), attributes::LEAF_COORDINATES.into());
-    attributes.append(&mut multiscale::array(geocoding, manifest.asset.resolution));
     let status = if manifest.verified() { "verified" } else { "unverified" };
-    attributes.insert(
-        STAMP.into(),
-        json!({ "asset": manifest.asset.name(), "header": status, "profile": header.fingerprint }),
-    );
+    attributes.insert(ASSET.into(), manifest.asset.name().into());
+    attributes.insert(HEADER.into(), status.into());
+    attributes.insert(PROFILE.into(), header.fingerprint.clone().into());
 
     let mut dimensions = vec!["time".to_owned(), "y".to_owned(), "x".to_owned()];
     if let Some(name) = kind.component_dimension {

@@ -27,7 +27,7 @@ use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, de
 use crate::layout::eopf::array_kind;
 use crate::layout::place;
 use crate::layout::time::{StepFacts, headers};
-use crate::plan::{Desired, StoreStamp, stamp_of};
+use crate::plan::{Desired, HEADER, StoreStamp, asset_of};
 use crate::view::View;
 
 /// Where eras stand in the main tree.
@@ -223,7 +223,7 @@ impl Columns<'_> {
         let quantification = radiometry.map_or(QUANTIFICATION, |r| r.quantification);
         let table = self.table(level, tile, quantification);
         let arrays = self.arrays(documents, references, level);
-        let ((steps, facts), arrays, angles) = futures::try_join!(table, arrays, self.angles(documents, tile))?;
+        let ((steps, facts), arrays, angles) = futures::try_join!(table, arrays, self.angles(documents))?;
         Ok(TreeState { era, radiometry, steps, facts, arrays, angles })
     }
 
@@ -328,12 +328,9 @@ impl Columns<'_> {
         for (path, document) in documents {
             let inside = path.strip_prefix(&base).filter(|path| !path.starts_with(ERAS_FOLDER));
             let Some(inside) = inside else { continue };
-            let Some(ours) = stamp_of(document) else { continue };
-            if document.get("node_type").and_then(Value::as_str) != Some("array") {
-                continue;
-            }
+            let Some(asset) = asset_of(document) else { continue };
             let (asset, array) =
-                held_array(path, inside, document, ours, level).map_err(|e| self.damaged(format!("/{path}: {e}")))?;
+                held_array(path, inside, document, asset, level).map_err(|e| self.damaged(format!("/{path}: {e}")))?;
             leaves.extend(path.rsplit_once('/').map(|(group, _)| group.to_owned()));
             let references = references.get(path).copied().unwrap_or_default();
             arrays.insert(asset, HeldArray { references, ..array });
@@ -373,13 +370,10 @@ fn held_array(
     path: &str,
     inside: &str,
     document: &Value,
-    ours: &Value,
+    asset: &str,
     level: Level,
 ) -> std::result::Result<(Asset, HeldArray), String> {
-    let text = |value: Option<&Value>, what: &str| {
-        value.and_then(Value::as_str).map(str::to_owned).ok_or_else(|| format!("it does not say its {what}"))
-    };
-    let asset: Asset = text(ours.get("asset"), "raster")?.parse().map_err(|e| format!("{e}"))?;
+    let asset: Asset = asset.parse().map_err(|e| format!("{e}"))?;
     let kind = array_kind(asset, level).ok_or_else(|| format!("{asset} has no place at level {level}"))?;
     if kind.place.path().trim_start_matches('/') != inside {
         return Err(format!("the place of {asset} is {}", kind.place.path()));
@@ -393,7 +387,7 @@ fn held_array(
         has_components: kind.component_dimension.is_some(),
         header,
         present: Vec::new(),
-        verified: ours.get("header").and_then(Value::as_str) == Some("verified"),
+        verified: document.pointer("/attributes").and_then(|own| own.get(HEADER)?.as_str()) == Some("verified"),
         references: 0,
     };
     Ok((asset, array))

@@ -23,7 +23,7 @@ async def _documents(session: icechunk.Session) -> dict[str, dict[str, Any]]:
 
 
 def _is_data(document: dict[str, Any]) -> bool:
-    return document["node_type"] == "array" and "s2ice" in document["attributes"]
+    return document["node_type"] == "array" and "s2ice:asset" in document["attributes"]
 
 
 def documents(session: icechunk.Session) -> dict[str, dict[str, Any]]:

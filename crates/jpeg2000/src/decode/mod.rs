@@ -1,8 +1,10 @@
 //! From a chunk to samples.
 
 pub(crate) mod openjpeg;
+mod parts;
 
 pub use openjpeg::OpenJpeg;
+pub use parts::Plan;
 
 use crate::config::CodecConfig;
 use crate::error::{Error, Part, Result};
@@ -195,19 +197,10 @@ impl TileCodec {
     /// A chunk that is not whole, damaged, or of another grid; a window outside the chunk; `out` of another size than
     /// [`TileCodec::output_bytes`]; a fill value that the sample type cannot hold. `out` is then unspecified.
     pub fn decode(&self, chunk: &[u8], fill: i64, window: Option<&Window>, out: &mut [u8]) -> Result<()> {
-        let needed = self.output_bytes(window)?;
-        if out.len() != needed {
-            let reason = format!("{} bytes for {needed} bytes of samples", out.len());
-            return Err(Error::invalid(Part::Field("out"), 0, reason));
-        }
-        let (low, high) = self.dtype().range();
-        if fill < low || fill > high {
-            return Err(Error::invalid(Part::Field("fill"), 0, format!("{fill} is not between {low} and {high}")));
-        }
-        let window = self.window(window)?;
+        let window = self.checked(fill, window, out)?;
         let chunk = Chunk::parse(&self.header, chunk, self.reduce)?;
         let codestream = chunk.standalone(&self.header)?;
-        self.decode_tile(&chunk, &codestream, fill, &window, out)
+        self.decode_tile((chunk.tile, chunk.rect), &codestream, fill, &window, out)
     }
 
     /// The value of every sample of every component, if they are all the same.
@@ -231,13 +224,27 @@ impl TileCodec {
     fn constant_at(&self, chunk: &Chunk<'_>, codestream: &[u8], reduce: u8) -> Result<Option<i64>> {
         let mut value = None;
         let mut same = true;
-        let job = self.job(chunk, codestream, chunk.rect, reduce);
-        self.run(chunk, &job, &mut |_, samples| {
+        let job = self.job(chunk.rect, codestream, chunk.rect, reduce);
+        self.run(chunk.tile, &job, &mut |_, samples| {
             for sample in samples {
                 same &= *sample == *value.get_or_insert(*sample);
             }
         })?;
         Ok(value.filter(|_| same).map(i64::from))
+    }
+
+    /// The window in full, for arguments that fit each other.
+    fn checked(&self, fill: i64, window: Option<&Window>, out: &[u8]) -> Result<Window> {
+        let needed = self.output_bytes(window)?;
+        if out.len() != needed {
+            let reason = format!("{} bytes for {needed} bytes of samples", out.len());
+            return Err(Error::invalid(Part::Field("out"), 0, reason));
+        }
+        let (low, high) = self.dtype().range();
+        if fill < low || fill > high {
+            return Err(Error::invalid(Part::Field("fill"), 0, format!("{fill} is not between {low} and {high}")));
+        }
+        self.window(window)
     }
 
     fn window(&self, window: Option<&Window>) -> Result<Window> {
@@ -252,27 +259,26 @@ impl TileCodec {
         Ok(window.clone())
     }
 
-    fn job<'a>(&self, chunk: &Chunk<'_>, codestream: &'a [u8], area: Rect, reduce: u8) -> TileJob<'a> {
-        TileJob { codestream, tile: chunk.rect, area, reduce, components: self.components() }
+    fn job<'a>(&self, tile: Rect, codestream: &'a [u8], area: Rect, reduce: u8) -> TileJob<'a> {
+        TileJob { codestream, tile, area, reduce, components: self.components() }
     }
 
-    fn run(&self, chunk: &Chunk<'_>, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> Result<()> {
-        self.decoder.decode(job, take).map_err(|reason| Self::failed(chunk, reason))
+    fn run(&self, tile: u16, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> Result<()> {
+        self.decoder.decode(job, take).map_err(|reason| Self::failed(tile, reason))
     }
 
-    fn failed(chunk: &Chunk<'_>, reason: String) -> Error {
-        Error::Decode { part: Marker::SOT.into(), offset: 0, tile: u32::from(chunk.tile), reason }
+    fn failed(tile: u16, reason: String) -> Error {
+        Error::Decode { part: Marker::SOT.into(), offset: 0, tile: u32::from(tile), reason }
     }
 
     fn decode_tile(
         &self,
-        chunk: &Chunk<'_>,
+        (tile, rect): (u16, Rect),
         codestream: &[u8],
         fill: i64,
         window: &Window,
         out: &mut [u8],
     ) -> Result<()> {
-        let rect = chunk.rect;
         let reduced = |n| reduced_size(n, self.reduce);
         let (left, top) = (reduced(rect.x0), reduced(rect.y0));
         // What of the window lies in the image, in samples of the chunk.
@@ -292,32 +298,38 @@ impl TileCodec {
             let at = (u64::from(k) << self.reduce.min(32)).min(u64::from(high));
             u32::try_from(at).unwrap_or(high)
         };
-        let area = Rect {
+        let mut area = Rect {
             x0: grid(left + x.start, rect.x1),
             x1: grid(left + x.end, rect.x1),
             y0: grid(top + y.start, rect.y1),
             y1: grid(top + y.end, rect.y1),
         };
-        let job = self.job(chunk, codestream, area, self.reduce);
+        // OpenJPEG decodes windows of the 9-7 transform to other samples than the whole: those are cut out of it.
+        let (mut skip, mut size) = ((0, 0), (y.len(), x.len()));
+        if !self.header.reversible() {
+            area = rect;
+            skip = (y.start as usize, x.start as usize);
+            size = ((reduced(rect.y1) - top) as usize, (reduced(rect.x1) - left) as usize);
+        }
+        let job = self.job(rect, codestream, area, self.reduce);
         // Neither is empty, and all planes together are `out`.
         let plane = wh * ww * bytes;
         let mut due = 0..self.components();
         let mut stray = false;
-        self.run(chunk, &job, &mut |component, samples| {
+        self.run(tile, &job, &mut |component, samples| {
             let place = out.chunks_exact_mut(plane).nth(component as usize);
-            let Some(out) = place.filter(|_| due.next() == Some(component) && samples.len() == y.len() * x.len())
-            else {
+            let Some(out) = place.filter(|_| due.next() == Some(component) && samples.len() == size.0 * size.1) else {
                 stray = true;
                 return;
             };
-            let rows = out.chunks_exact_mut(ww * bytes).zip(samples.chunks_exact(x.len()));
-            for (row, samples) in rows {
-                store(&mut row[..x.len() * bytes], samples, bytes);
+            let rows = out.chunks_exact_mut(ww * bytes).zip(samples.chunks_exact(size.1).skip(skip.0));
+            for (row, samples) in rows.take(y.len()) {
+                store(&mut row[..x.len() * bytes], &samples[skip.1..][..x.len()], bytes);
             }
         })?;
         if stray || !due.is_empty() {
             let reason = "the decoder did not hand over the samples of every component, in order";
-            return Err(Self::failed(chunk, reason.into()));
+            return Err(Self::failed(tile, reason.into()));
         }
         Ok(())
     }

@@ -6,6 +6,8 @@
 mod bits;
 mod layout;
 mod walk;
+#[cfg(feature = "decode")]
+pub(crate) mod window;
 
 use crate::error::{Error, Result, Scan};
 use crate::grid::Rect;

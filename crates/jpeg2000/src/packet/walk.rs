@@ -56,6 +56,12 @@ impl<'a> Walker<'a> {
         Walker { layout, header, body, base, state: HashMap::new() }
     }
 
+    /// Goes on in other bytes of the tile, which stand at `base`.
+    #[cfg(feature = "decode")]
+    pub(super) fn turn_to(&mut self, body: &'a [u8], base: u64) {
+        (self.body, self.base) = (body, base);
+    }
+
     /// Reads the packet at `start`.
     pub(super) fn packet(&mut self, packet: Packet, start: usize) -> Result<Seen> {
         let resolution = &self.layout.resolutions[packet.slot];

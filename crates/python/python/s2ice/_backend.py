@@ -11,12 +11,9 @@ from s2ice import _eras, _open
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import xarray as xr
-
-# The names of fsspec, which catalogues use, and those of `s2ice.open`.
-_NAMES = {"anon": "anonymous", "region_name": "region", "account_name": "account"}
 
 
 class Backend(BackendEntrypoint):
@@ -47,7 +44,7 @@ class Backend(BackendEntrypoint):
                 "use xarray.open_datatree"
             )
         store = _store(filename_or_obj, path, options.get("eras"))
-        return _open.open(store, path, drop_variables=drop_variables, **_own(options))
+        return _open.open(store, path, drop_variables=drop_variables, **options)
 
     def open_datatree(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
@@ -56,7 +53,7 @@ class Backend(BackendEntrypoint):
         if options.pop("group", None):
             raise RequestError("open_datatree opens a whole store: use xarray.open_dataset for a group")
         store = _store(filename_or_obj, None, options.get("eras"))
-        tree: xr.DataTree = _open.open(store, None, drop_variables=drop_variables, **_own(options))
+        tree: xr.DataTree = _open.open(store, None, drop_variables=drop_variables, **options)
         return tree
 
 
@@ -69,16 +66,3 @@ def _store(place: Any, group: str | None, eras: str | None) -> Any:
         if path and url.endswith(f"/{path}"):
             return url.removesuffix(f"/{path}")
     return url
-
-
-def _own(options: dict[str, Any]) -> dict[str, Any]:
-    """Say what is for the store in the words of `s2ice.open`."""
-    given: Mapping[str, Any] | None = options.get("storage_options")
-    if given is None:
-        return options
-    flat = {name: value for name, value in given.items() if name != "client_kwargs"} | dict(
-        given.get("client_kwargs") or {}
-    )
-    if flat.pop("token", None) == "anon":
-        flat["anon"] = True
-    return options | {"storage_options": {_NAMES.get(name, name): value for name, value in flat.items()}}

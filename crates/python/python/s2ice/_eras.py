@@ -6,7 +6,6 @@ Reflectance of all of them is on one scale once it is decoded, so here they beco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,10 +14,11 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from s2ice._scaled import run, slabs
 from s2ice.errors import S2iceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import zarr
 
@@ -47,7 +47,7 @@ def base_of(era: str) -> str:
 
 def within(base: str, path: str) -> str:
     """Return the path in the store of a path in a tree."""
-    return f"{base}/{path}".strip("/")
+    return f"{base}/{path.strip('/')}".strip("/")
 
 
 class Axis(NamedTuple):
@@ -139,7 +139,7 @@ class _JoinedFlags(BackendArray):
         return xr.Variable(TIME, indexing.LazilyIndexedArray(self), attrs, like.encoding)
 
 
-class _Joined(BackendArray):
+class Joined(BackendArray):
     """An array along the joined time axis, read lazily from the trees that have it.
 
     Nothing is read before it is indexed, and then only what is asked for: one request per chunk, as from one tree.
@@ -173,31 +173,42 @@ class _Joined(BackendArray):
         times = np.atleast_1d(wanted)
         rest = tuple(key[1:])
         all_sources, all_steps = self.where
+        sources = all_sources[times]
         out: np.ndarray[Any, Any] | None = None
         for number, part in enumerate(self.parts):
-            (at,) = np.nonzero(all_sources[times] == number)
+            (at,) = np.nonzero(sources == number)
             if part is None or at.size == 0:
                 continue
-            steps = all_steps[times[at]]
-            chosen = dict(zip(part.dims, (_slice(steps), *rest), strict=True))
-            values = part.isel(chosen).values
+            chosen = self.inner(part, all_steps[times[at]], rest)
+            if at.size == times.size and out is None:
+                out = chosen.values
+                continue
             if out is None:
-                out = np.full((len(times), *values.shape[1:]), self.fill, dtype=self.dtype)
-            out[at] = values
+                out = np.full((len(times), *chosen.shape[1:]), self.fill, dtype=self.dtype)
+            for some in slabs(at.size, chosen.nbytes / at.size):
+                out[at[some]] = chosen[some].values
         if out is None:
             empty = [np.arange(size)[index] for size, index in zip(self.shape[1:], rest, strict=True)]
             shape = [values.size for values in empty if values.ndim]
             out = np.full((len(times), *shape), self.fill, dtype=self.dtype)
         return out if np.ndim(wanted) else out[0]
 
+    def read_of(self, key: tuple[Any, ...]) -> Iterator[xr.Variable]:
+        """Say what a selection reads, tree by tree, without reading it."""
+        times = np.atleast_1d(np.arange(self.shape[0])[key[0]])
+        sources, steps = self.where
+        for number, part in enumerate(self.parts):
+            (at,) = np.nonzero(sources[times] == number)
+            if part is not None and at.size:
+                yield self.inner(part, steps[times[at]], tuple(key[1:]))
 
-def _slice(steps: np.ndarray[Any, Any]) -> Any:
-    """Return a slice where the steps follow each other: Zarr reads it with less ado than a list."""
-    first = int(steps[0])
-    return slice(first, first + len(steps)) if np.array_equal(steps, first + np.arange(len(steps))) else steps
+    @staticmethod
+    def inner(part: xr.Variable, steps: np.ndarray[Any, Any], rest: tuple[Any, ...]) -> xr.Variable:
+        """Return a selection of one tree, still lazy."""
+        return part.isel(dict(zip(part.dims, (run(steps), *rest), strict=True)))
 
 
-def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis, *, indexes: bool = True) -> xr.Dataset:
+def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis) -> xr.Dataset:
     """Join one group of several trees, the main one first; ``None`` where a tree does not have it.
 
     The datasets are without ``time``, which is the axis, and without indexes, since making these reads coordinates: the
@@ -218,7 +229,7 @@ def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis, *, indexes: bo
             variables[name] = _JoinedFlags(flags).variable(first)
         elif TIME in first.dims:
             flag = flags if flags is not None and name in flags.names else None
-            lazy = indexing.LazilyIndexedArray(_Joined(name, parts, axis.places, flag))
+            lazy = indexing.LazilyIndexedArray(Joined(name, parts, axis.places, flag))
             # Not the packing: the trees have different ones, and these values are unpacked.
             encoding = {key: first.encoding[key] for key in ("chunks", "preferred_chunks") if key in first.encoding}
             variables[name] = xr.Variable(first.dims, lazy, first.attrs, encoding)
@@ -226,7 +237,7 @@ def join_group(datasets: Sequence[xr.Dataset | None], axis: Axis, *, indexes: bo
             variables[name] = first
     coords = {name: variable for name, variable in variables.items() if name in coordinates}
     data = {name: variable for name, variable in variables.items() if name not in coordinates}
-    return xr.Dataset(data, coords if indexes else xr.Coordinates(coords, indexes={}), dict(there[0].attrs))
+    return xr.Dataset(data, xr.Coordinates(coords, indexes={}), dict(there[0].attrs))
 
 
 def _names(datasets: Iterable[xr.Dataset]) -> list[str]:
@@ -262,26 +273,7 @@ def _fill(variable: xr.Variable) -> Any:
     return 0 if value is None else value
 
 
-def join_trees(trees: Sequence[Mapping[str, xr.Dataset]], axis: Axis, *, indexes: bool = True) -> dict[str, xr.Dataset]:
+def join_trees(trees: Sequence[Mapping[str, xr.Dataset]], axis: Axis) -> dict[str, xr.Dataset]:
     """Join all groups of several trees, by path."""
     paths = list(dict.fromkeys(path for groups in trees for path in groups))
-    return {path: join_group([groups.get(path) for groups in trees], axis, indexes=indexes) for path in paths}
-
-
-def with_chunks(dataset: xr.Dataset, chunks: Any) -> xr.Dataset:
-    """Return dask arrays where they are asked for, in the stored chunks unless `chunks` says otherwise."""
-    if chunks is None:
-        return dataset
-    if chunks != {} and not isinstance(chunks, Mapping):
-        return dataset.chunk(chunks)
-
-    def of(array: xr.DataArray) -> dict[Any, Any]:
-        stored = dict(zip(array.dims, array.encoding.get("chunks") or array.shape, strict=True))
-        return stored | {name: size for name, size in chunks.items() if name in array.dims}
-
-    return dataset.assign({name: array.chunk(of(array)) for name, array in dataset.data_vars.items()})
-
-
-def finished(dataset: xr.Dataset, dropped: Sequence[str], chunks: Any) -> xr.Dataset:
-    """Return what was asked for of a joined group."""
-    return with_chunks(dataset.drop_vars(dropped, errors="ignore"), chunks)
+    return {path: join_group([groups.get(path) for groups in trees], axis) for path in paths}

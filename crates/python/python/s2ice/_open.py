@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import os
 import warnings
+from inspect import signature
 from typing import TYPE_CHECKING, Any, overload
 
 import icechunk
 import xarray as xr
 import zarr
 
-from s2ice import _eras
-from s2ice._limit import LimitedStore
-from s2ice._source import Access, Credentials, Source, authorise
-from s2ice._storage import Options, Place, locate
+from s2ice import (
+    _chunks,
+    _eras,
+    _fork,
+    _levels,
+    _listed,
+    _pipeline,
+    _places,
+    _reading,
+    _scaled,
+    _tidy,
+    _words,
+)
+from s2ice._connect import StoreLike, connected, located, opened, root_of
+from s2ice._source import Access, Credentials, Source
 from s2ice.errors import (
-    CredentialsError,
     GroupNotFoundError,
     NotAnS2iceStoreWarning,
-    RefNotFoundError,
     RequestError,
     S2iceError,
-    SourceError,
-    StoreNotFoundError,
 )
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
     from datetime import datetime
 
     from s2ice._consent import Allow
-
-type StoreLike = str | os.PathLike[str] | icechunk.Storage | icechunk.Repository | icechunk.Session
+    from s2ice._storage import Options
 
 ROOT_ATTRIBUTE = "s2ice"
 
@@ -40,6 +47,7 @@ ROOT_ATTRIBUTE = "s2ice"
 def open(store: StoreLike, group: None = None, **kwargs: Any) -> xr.DataTree: ...
 @overload
 def open(store: StoreLike, group: str, **kwargs: Any) -> xr.Dataset: ...
+@_pipeline.opens
 def open(
     store: StoreLike,
     group: str | None = None,
@@ -54,8 +62,15 @@ def open(
     source: Source | Mapping[str, Source] | None = None,
     allow: Allow | None = None,
     max_connections: int | None = None,
+    timeout: float = _reading.TIMEOUT,
+    cache_bytes: int = _reading.CACHE_BYTES,
+    on_error: _reading.OnError = "raise",
     chunks: Any = None,
     eras: str | None = None,
+    dtype: Any = "float32",
+    catalogue: str | os.PathLike[str] | None = None,
+    resolution: float | None = None,
+    nearest: bool = False,
     **kwargs: Any,
 ) -> xr.DataTree | xr.Dataset:
     """Open a store with xarray, read-only and lazily.
@@ -65,7 +80,8 @@ def open(
     store
         A path, a ``file://``, ``s3://``, ``gs://``, ``az://``, ``http://`` or ``https://`` URL, or an Icechunk storage,
         repository or session. A session is used as it is. A repository keeps its own access to the source unless one of
-        `credentials`, `anonymous`, `source` or `allow` is given.
+        `credentials`, `anonymous`, `source` or `allow` is given. A STAC collection or item as ``s2ice publish`` writes
+        them may stand for a store: its address or path (``.json``), a dict, or an object of pystac.
     group
         Path of one group, such as ``"measurements/reflectance/r10m"``, to open it as a Dataset. The whole store is
         opened as a DataTree by default.
@@ -96,14 +112,38 @@ def open(
         address of your network, allow that as well: ``"10.1.2.3"`` or ``"10.0.0.0/8"``. What `source` names is
         allowed. The environment variable ``S2ICE_ALLOW`` holds further addresses, with spaces between.
     max_connections
-        Most chunks to fetch at a time; the Copernicus Data Space allows 4 connections per user. By default Zarr's
-        setting ``async.concurrency`` decides.
+        Most chunks to fetch from a host at a time, in this process. By default Zarr's setting ``async.concurrency``
+        decides for each read, and a host that answers "too many requests" is asked for fewer. The Copernicus Data Space
+        allows a user 4: all processes of this machine together never have more, or than this number.
+    timeout
+        Longest time for a chunk in all, seconds; each try gets two fifths of it. What may pass is tried again.
+    cache_bytes
+        Size of the chunks read last that are kept in this process, as they came; 0 keeps none.
+    on_error
+        ``"raise"``: a chunk that cannot be read is a `ChunkError`. ``"nan"``: it is as nodata (NaN, or the class for no
+        data), a warning says so, and `s2ice.missing` lists it. Arrays that have no value for nodata raise.
     chunks
-        As in `xarray.open_zarr`. ``None`` reads lazily without dask; ``{}`` makes dask arrays with one task per tile.
+        ``None`` reads lazily without dask. ``"auto"`` or ``{}`` makes dask arrays whose chunks are a tile of the files
+        wide and as many dates long as 64 MiB of values hold; sizes such as ``{"time": 10}`` go first. Else as in
+        `xarray.open_zarr`.
     eras
         Products before baseline 04.00 have another radiometric offset, and some rasters another main header, so they
         stand in trees of their own, the eras, which `eras` lists. Without, all of them are one cube, decoded to one
         scale; ``"main"`` opens the main tree alone and a name such as ``"offset-0"`` that era alone.
+    dtype
+        Of decoded values: ``"float32"``, which tells all digital numbers apart and is the value in double precision,
+        rounded once; or ``"float64"``.
+    catalogue
+        URL or folder of a publication, whose tile ids may then stand for a store: ``"33TVN"``, ``"33TVN-L1C"``.
+    resolution
+        Pixel size in metres, for a coarser view of the rasters that have it: 20, 40, 80 or 160 of those of 10 m, 40 to
+        320 of those of 20 m, 120 to 960 of those of 60 m. Of every tile only the lowest resolutions are read, about 1 %
+        of the bytes of 10 m bands at 160 m. Groups keep their names; rasters without this resolution are left out, and
+        so are rasters of classes. Pixels are weighted means of their surroundings, as the file's wavelet transform made
+        them, and lie where every second, fourth, ... pixel lies.
+    nearest
+        With `resolution`: take rasters of classes, too, and those that are no JPEG 2000, as every second, fourth, ...
+        pixel. Their tiles are read as a whole.
     **kwargs
         For `xarray.open_datatree` or `xarray.open_zarr`: ``mask_and_scale=False`` gives the digital numbers as stored
         (of one era where these have other offsets), ``drop_variables`` leaves arrays out, ...
@@ -125,9 +165,11 @@ def open(
     CredentialsError
         The store or its source asks for credentials.
     RequestError
-        Arguments contradict each other, or `as_of` has no time zone.
+        Arguments contradict each other, `as_of` has no time zone, or no raster has this resolution.
     SourceError
         The source cannot be used as asked.
+    ForkError
+        This process is a fork of one that has opened a store.
     S2iceError
         Anything else that keeps the store from being opened.
 
@@ -137,21 +179,26 @@ def open(
     >>> r10m = tree["measurements/reflectance/r10m"]  # doctest: +SKIP
     >>> r10m.b04.sel(time="2025-07-01", method="nearest").load()  # doctest: +SKIP
     """
-    access = Access(credentials, anonymous, source, allow)
-    if as_of is not None and as_of.tzinfo is None:
-        raise RequestError(f"as_of has no time zone, {as_of!r}: give it one, such as tzinfo=datetime.UTC")
-    if max_connections is not None and max_connections < 1:
-        raise RequestError(f"max_connections must be 1 or more, not {max_connections}")
-    if isinstance(store, icechunk.Session):
-        _refuse("a session", access, branch, tag, snapshot, as_of, storage_options)
-        session = store
-    else:
-        repository = _repository(store, access, storage_options)
-        session = _session(repository, branch, tag, snapshot, as_of)
-    zarr_store: Any = session.store
-    if max_connections is not None:
-        zarr_store = LimitedStore(zarr_store, max_connections)
-    root = _root(zarr_store)
+    _fork.guard()
+    if chunks is not None:
+        _chunks.check()
+    _words.check(kwargs, signature(open).parameters)
+    access = Access.told(credentials, anonymous, source, allow)
+    store = _places.named(store, catalogue)
+    session = connected(store, access, storage_options, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
+    levels = None if resolution is None else _levels.LevelStore(session.store, resolution, nearest=nearest)
+    zarr_store: Any = _reading.wrapped(
+        session,
+        levels or session.store,
+        timeout=timeout,
+        max_connections=max_connections,
+        cache_bytes=cache_bytes,
+        on_error=on_error,
+        masked=kwargs.get("mask_and_scale") is not False,
+    )
+    root = root_of(zarr_store)
+    if levels is not None:
+        _check_resolution(root, levels)
     if ROOT_ATTRIBUTE not in root.attrs:
         warnings.warn(
             f"{session} was not written by s2ice: its root group has no attribute {ROOT_ATTRIBUTE}",
@@ -164,17 +211,40 @@ def open(
         listed = ", ".join(map(repr, (_eras.MAIN, *named)))
         raise GroupNotFoundError(f"the store has no era {eras!r}; eras is one of {listed}, or None for all of them")
     trees = [_eras.MAIN, *named] if eras is None else [eras]
+    indexes = kwargs.pop("create_default_indexes", True)
+    # What is read to make indexes is read with the other coordinates, side by side.
+    kwargs |= {"create_default_indexes": False, "consolidated": False}
+    version = session.snapshot_id if session.read_only else id(session)
+    finish = _Finish(kwargs, dtype, chunks, (version, str(eras), resolution, nearest, str(source), on_error))
     # The path of a group in an era is taken as it stands.
-    if len(trees) > 1 and path.partition("/")[0] != _eras.ERAS:
-        return _joined(root, trees, path, chunks, kwargs)
-    base = _eras.base_of(trees[0])
-    if path == "" and named:
-        return xr.DataTree.from_dict(_groups(root, base, chunks=chunks, **kwargs))
-    if path == "":
-        return xr.open_datatree(zarr_store, engine="zarr", consolidated=False, chunks=chunks, **kwargs)
-    path = _eras.within(base, _existing(root, [base], path))
-    dataset: xr.Dataset = xr.open_zarr(zarr_store, group=path, consolidated=False, chunks=chunks, **kwargs)
-    return dataset
+    in_era = path.partition("/")[0] == _eras.ERAS
+    if len(trees) > 1 and not in_era:
+        groups = _joined(root, trees, path, finish, kwargs)
+    else:
+        groups = _single(root, _eras.base_of(trees[0]), path, finish, kwargs)
+    stamp: Any = root.attrs.get(ROOT_ATTRIBUTE) or {}
+    told = _tidy.Told(stamp, [path.split("/")[1]] if in_era else trees)
+    groups = _tidy.tidied(groups, told, indexes=indexes)
+    return groups[path] if path else _listed.StoreTree.from_dict(groups)
+
+
+class _Finish:
+    """What becomes of a group that xarray has opened: values, and dask arrays where they are asked for."""
+
+    def __init__(self, kwargs: dict[str, Any], dtype: Any, chunks: Any, token: tuple[Any, ...]) -> None:
+        self.dtype = _scaled.checked(dtype)
+        self.chunks = chunks
+        # What is given for single arrays is left to xarray.
+        self.decodes = kwargs.get("mask_and_scale", True) is True and kwargs.get("decode_cf", True) is not False
+        if self.decodes:
+            kwargs["mask_and_scale"] = False
+        self.token = (*token, str(self.dtype), sorted((key, str(value)) for key, value in kwargs.items()))
+
+    def decoded(self, dataset: xr.Dataset) -> xr.Dataset:
+        return _scaled.decoded(dataset, self.dtype) if self.decodes else dataset
+
+    def chunked(self, dataset: xr.Dataset, path: str) -> xr.Dataset:
+        return _chunks.chunked(dataset, self.chunks, (*self.token, path))
 
 
 def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[str, list[str]]:
@@ -191,59 +261,78 @@ def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[st
         Sentences by name; `open` takes the name as `eras`.
     """
     if isinstance(store, icechunk.Session):
-        return _eras.names(_root(store.store))
+        return _eras.names(root_of(store.store))
     if not isinstance(store, icechunk.Repository):
-        store = _opened(_located(store, storage_options, None))
-    return _eras.names(_root(store.readonly_session("main").store))
+        store = opened(located(store, storage_options, None))
+    return _eras.names(root_of(store.readonly_session("main").store))
 
 
-def _root(store: Any) -> zarr.Group:
-    try:
-        return zarr.open_group(store, mode="r")
-    except FileNotFoundError:
-        raise GroupNotFoundError("this version of the store is empty: it has no root group") from None
+def _check_resolution(root: zarr.Group, store: _levels.LevelStore) -> None:
+    """Refuse a resolution that no raster has."""
+    for _ in root.members(max_depth=None):
+        if store.shown:
+            return
+    sizes = ", ".join(f"{size:g}" for size in sorted(set(store.sizes.values())))
+    raise RequestError(
+        f"no raster of the store can be seen at {store.resolution:g} m: its pixels are of {sizes or 'unknown'} m, and "
+        "a view has 2, 4, 8 or 16 times that"
+    )
 
 
 def _groups(root: zarr.Group, base: str, **kwargs: Any) -> dict[str, xr.Dataset]:
     """Open the groups of one tree, by their paths in it; those of eras are not in the main one."""
     tree = _tree(root, base)
-    out = {"/": xr.Dataset(attrs=tree.attrs.asdict())}
+    names = sorted(tree.group_keys())
+    apart = base == "" and _eras.ERAS in names
+    out = {"/": xr.Dataset(attrs=tree.attrs.asdict())} if apart else {}
     store: Any = root.store
-    for name in sorted(tree.group_keys()):
-        if (base, name) != ("", _eras.ERAS):
-            group = _eras.within(base, name)
-            opened = xr.open_datatree(store, engine="zarr", consolidated=False, group=group, **kwargs)
-            out |= {f"/{name}{node.path}".rstrip("/"): node.to_dataset(inherit=False) for node in opened.subtree}
+    for name in [name for name in names if name != _eras.ERAS] if apart else [""]:
+        group = _eras.within(base, name)
+        opened = xr.open_datatree(store, engine="zarr", group=group or None, **kwargs)
+        out |= {f"/{_eras.within(name, node.path)}": node.to_dataset(inherit=False) for node in opened.subtree}
     return out
 
 
+def _single(root: zarr.Group, base: str, path: str, finish: _Finish, kwargs: dict[str, Any]) -> dict[str, xr.Dataset]:
+    """Open a group, or everything, of one tree."""
+    kwargs = {"chunks": None, **kwargs}
+    if path:
+        dataset = xr.open_zarr(root.store, group=_eras.within(base, _existing(root, [base], path)), **kwargs)
+        return {path: finish.chunked(finish.decoded(dataset), path)}
+    groups = _groups(root, base, **kwargs)
+    return {at: finish.chunked(finish.decoded(group), at) for at, group in groups.items()}
+
+
 def _joined(
-    root: zarr.Group, trees: list[str], path: str, chunks: Any, kwargs: dict[str, Any]
-) -> xr.DataTree | xr.Dataset:
+    root: zarr.Group, trees: list[str], path: str, finish: _Finish, kwargs: dict[str, Any]
+) -> dict[str, xr.Dataset]:
     """Open a group, or everything, of several trees as one."""
     for option in ("decode_times", "decode_cf"):
         if kwargs.get(option) is False:
-            raise ValueError(f'several eras are joined by decoded values: leave {option}=False out, or say eras="main"')
+            raise RequestError(
+                f'several eras are joined by decoded values: leave {option}=False out, or say eras="main"'
+            )
     dropped = kwargs.pop("drop_variables", None) or []
     dropped = [dropped] if isinstance(dropped, str) else list(dropped)
-    indexes = kwargs.pop("create_default_indexes", True)
     # What tells where a product has data is needed here, whoever drops it; times come from the products.
     wanted = [_eras.TIME, *(name for name in dropped if name != _eras.PRESENT)]
-    lazily: dict[str, Any] = {"drop_variables": wanted, "create_default_indexes": False, "chunks": None}
+    lazily: dict[str, Any] = {"chunks": None, **kwargs, "drop_variables": wanted}
     bases = [_eras.base_of(tree) for tree in trees]
     times: dict[str, Any] = {name: kwargs[name] for name in ("decode_times", "use_cftime") if name in kwargs}
     axis = _eras.axis_of({tree: _products(root, base, times) for tree, base in zip(trees, bases, strict=True)})
     if path == "":
-        groups = _eras.join_trees([_groups(root, base, **kwargs, **lazily) for base in bases], axis, indexes=indexes)
-        return xr.DataTree.from_dict({at: _eras.finished(group, dropped, chunks) for at, group in groups.items()})
-    path = _existing(root, bases, path)
-    datasets = [
-        xr.open_zarr(root.store, group=_eras.within(base, path), consolidated=False, **kwargs, **lazily)
-        if isinstance(_tree(root, base).get(path), zarr.Group)
-        else None
-        for base in bases
-    ]
-    return _eras.finished(_eras.join_group(datasets, axis, indexes=indexes), dropped, chunks)
+        opened = [{at: finish.decoded(group) for at, group in _groups(root, base, **lazily).items()} for base in bases]
+        groups = _eras.join_trees(opened, axis)
+    else:
+        _existing(root, bases, path)
+        datasets = [
+            finish.decoded(xr.open_zarr(root.store, group=_eras.within(base, path), **lazily))
+            if isinstance(_tree(root, base).get(path), zarr.Group)
+            else None
+            for base in bases
+        ]
+        groups = {path: _eras.join_group(datasets, axis)}
+    return {at: finish.chunked(group.drop_vars(dropped, errors="ignore"), at) for at, group in groups.items()}
 
 
 def _products(root: zarr.Group, base: str, times: dict[str, Any]) -> xr.Dataset:
@@ -260,57 +349,6 @@ def _tree(root: zarr.Group, base: str) -> zarr.Group:
     if not isinstance(tree, zarr.Group):
         raise S2iceError(f"the store names an era, but has no group {base}")
     return tree
-
-
-def _repository(store: Any, access: Access, options: Options | None) -> icechunk.Repository:
-    if isinstance(store, icechunk.Repository):
-        _refuse("a repository", Access(), storage_options=options)
-        return authorise(store, access) if access != Access() else store
-    place = _located(store, options, access.anonymous)
-    return authorise(_opened(place), access, own=place.own, local=place.local)
-
-
-def _located(store: Any, options: Options | None, anonymous: bool | None) -> Place:
-    if isinstance(store, icechunk.Storage):
-        _refuse("an Icechunk storage", Access(), storage_options=options)
-        return Place(store, str(store))
-    return locate(store, options, anonymous)
-
-
-def _opened(place: Place) -> icechunk.Repository:
-    try:
-        return icechunk.Repository.open(place.storage)
-    except icechunk.RepositoryNotFoundError:
-        raise StoreNotFoundError(f"there is no Icechunk store at {place.name}") from None
-    except icechunk.IcechunkError as error:
-        raise _unopened(place.name, error) from error
-
-
-def _unopened(name: str, error: icechunk.IcechunkError) -> S2iceError:
-    reason = error.message.partition("\n\ncontext:")[0].strip()
-    if any(sign in reason for sign in ("403", "Forbidden", "AccessDenied", "InvalidAccessKeyId", "credentials")):
-        return CredentialsError(
-            f"the store {name} refuses access: {reason}. Pass anonymous=True if it is public, or its credentials in "
-            "storage_options"
-        )
-    return S2iceError(f"cannot open the store {name}: {reason}")
-
-
-def _session(
-    repository: icechunk.Repository, branch: str | None, tag: str | None, snapshot: str | None, as_of: datetime | None
-) -> icechunk.Session:
-    if sum(ref is not None for ref in (branch, tag, snapshot)) > 1:
-        raise RequestError("branch, tag and snapshot exclude each other")
-    if tag is None and snapshot is None:
-        branch = branch or "main"
-    try:
-        return repository.readonly_session(branch, tag=tag, snapshot_id=snapshot, as_of=as_of)
-    except (icechunk.NotFoundError, icechunk.InvalidInputError) as error:
-        there = ", ".join(f"branch {name}" for name in sorted(repository.list_branches()))
-        tags = ", ".join(f"tag {name}" for name in sorted(repository.list_tags()))
-        raise RefNotFoundError(
-            f"{error.message.partition('\n')[0]}; the store has {there}{', ' if tags else ''}{tags}"
-        ) from None
 
 
 def _existing(root: zarr.Group, bases: list[str], path: str) -> str:
@@ -331,8 +369,3 @@ def _existing(root: zarr.Group, bases: list[str], path: str) -> str:
         inside = {name.rpartition("/")[0] for name in arrays if base or not name.startswith(f"{_eras.ERAS}/")}
         leaves |= inside - {""}
     raise GroupNotFoundError(f"{reason}. The groups with arrays are: {', '.join(sorted(leaves)) or 'none'}")
-
-
-def _refuse(what: str, access: Access, *refs: Any, storage_options: Options | None = None) -> None:
-    if access != Access() or storage_options is not None or any(ref is not None for ref in refs):
-        raise SourceError(f"{what} already has its storage, version and access; open it without these arguments")

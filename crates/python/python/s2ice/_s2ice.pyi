@@ -3,13 +3,10 @@
 from collections.abc import Buffer, Callable
 from typing import final
 
-__all__ = ["CodecError", "TileCodec", "__version__", "build", "gdal_raster", "info"]
+__all__ = ["TileCodec", "__version__", "build", "gdal_raster", "info"]
 
 __version__: str
 """Version of the wheel."""
-
-class CodecError(ValueError):
-    """A codec configuration or a chunk that cannot be decoded right; the text says where and why."""
 
 @final
 class TileCodec:
@@ -45,6 +42,46 @@ class TileCodec:
     @property
     def dtype(self) -> str:
         """Name of the sample type: ``uint8``, ``int8``, ``uint16`` or ``int16``."""
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes at the start of a chunk that mostly hold the lengths of its packets."""
+
+    def plan(
+        self, head: Buffer, window: tuple[int, int, int, int] | None = None, gap: int = 0
+    ) -> int | tuple[int, int, int, list[tuple[int, int]]] | None:
+        """Tell what decoding a window needs.
+
+        Parameters
+        ----------
+        head
+            The first bytes of the chunk.
+        window
+            As in `decode`.
+        gap
+            Bytes between two ranges up to which they are read as one.
+
+        Returns
+        -------
+        tuple
+            Bytes of the chunk, of its head (SOT to SOD), up to the first packet that is not needed, and the ranges to
+            read beside `head`. Or the number of first bytes to ask with again; or ``None``, where only the whole chunk
+            will do.
+
+        Raises
+        ------
+        CodecError
+            The head is damaged, or of another grid.
+        """
+
+    def decode_parts(
+        self,
+        parts: list[tuple[int, Buffer]],
+        out: Buffer,
+        fill: int = 0,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> None:
+        """Decode a window as `decode` does, from its parts with their offsets: the head, and the ranges of the plan."""
 
     def decode(
         self,

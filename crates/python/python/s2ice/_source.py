@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import icechunk
 from icechunk import credentials as access_to
 
+from s2ice import _copernicus, _keys, _words
 from s2ice._address import Address, AddressError, of_container
 from s2ice._consent import Allow, allowed, check
 from s2ice._storage import local_path, scheme_of, with_endpoint
@@ -27,7 +28,9 @@ from s2ice.errors import ConsentError, CredentialsError, SourceError
 type Credentials = str | Mapping[str, Any] | Any
 type Source = str | os.PathLike[str] | Mapping[str, Any]
 
-_S3_KEYS = {"access_key_id", "secret_access_key", "session_token", "expires_after"}
+_WHOLE = 64 << 20
+"""Bytes that are asked for in one request."""
+_S3_KEYS = {"access_key_id", "secret_access_key", "session_token", "expires_after", "anonymous", "from_env"}
 _S3_OPTIONS = {
     "allow_http",
     "anonymous",
@@ -46,6 +49,18 @@ class Access(NamedTuple):
     anonymous: bool | None = None
     source: Source | Mapping[str, Source] | None = None
     allow: Allow | None = None
+
+    @classmethod
+    def told(
+        cls,
+        credentials: Credentials | None = None,
+        anonymous: bool | None = None,
+        source: Source | Mapping[str, Source] | None = None,
+        allow: Allow | None = None,
+    ) -> Access:
+        """Return what is said in the words of this or of other packages."""
+        source, credentials = _words.source(source, _words.credentials(credentials))
+        return cls(credentials, anonymous, source, allow)
 
 
 def authorise(
@@ -79,15 +94,24 @@ def authorise(
     config.clear_virtual_chunk_containers()
     for name, container in containers:
         if name in moved:
-            container = _moved(container, moved[name])
+            container = _moved(container, moved[name], _for(access.credentials, name))
         else:
             check(_address(container, name), name, own, consent, local=local)
         credentials = _credentials(container, name, _for(access.credentials, name), access)
         container = _confined(container, name, absolute=absolute)
         config.set_virtual_chunk_container(container)
         granted[container.url_prefix] = credentials
+    config.storage = _once(config.storage)
     # What is authorised is what was looked at: the configuration is not read from the store again.
     return repository.reopen(config=config, authorize_virtual_chunk_access=granted)
+
+
+def _once(settings: icechunk.StorageSettings | None) -> icechunk.StorageSettings:
+    """Let Icechunk ask once for each object: `s2ice._reading` asks again, and tries are not to multiply."""
+    settings = settings or icechunk.StorageSettings()
+    settings.retries = icechunk.StorageRetriesSettings(max_tries=1)
+    settings.concurrency = icechunk.StorageConcurrencySettings(1, _WHOLE)
+    return settings
 
 
 def _address(container: icechunk.VirtualChunkContainer, name: str) -> Address:
@@ -143,7 +167,9 @@ def _moves(access: Access, names: list[str]) -> dict[str, Source]:
     return dict(source)
 
 
-def _moved(container: icechunk.VirtualChunkContainer, target: Source) -> icechunk.VirtualChunkContainer:
+def _moved(
+    container: icechunk.VirtualChunkContainer, target: Source, credentials: Credentials | None
+) -> icechunk.VirtualChunkContainer:
     """Return the container under the same name at another place."""
     options: dict[str, Any] = dict(target) if isinstance(target, Mapping) else {"url": target}
     try:
@@ -172,6 +198,8 @@ def _moved(container: icechunk.VirtualChunkContainer, target: Source) -> icechun
         case "file":
             store = icechunk.ObjectStoreConfig.LocalFileSystem(str(path))
         case "s3":
+            if credentials == _keys.CDSE:
+                options.setdefault("endpoint_url", _copernicus.ENDPOINT)
             full = with_endpoint(options)
             s3 = icechunk.ObjectStoreConfig.S3Compatible if full.get("endpoint_url") else icechunk.ObjectStoreConfig.S3
             store = s3(icechunk.S3Options(**full))
@@ -199,8 +227,10 @@ def _credentials(
     container: icechunk.VirtualChunkContainer, name: str, given: Any, access: Access
 ) -> icechunk.AnyCredential | None:
     url = container.url_prefix
-    if isinstance(given, str) and given != "env":
-        raise CredentialsError(f"credentials are 'env', a mapping or credentials of Icechunk, not {given!r}")
+    if isinstance(given, str) and given not in ("env", _keys.CDSE):
+        raise CredentialsError(f"credentials are 'env', 'cdse', a mapping or credentials of Icechunk, not {given!r}")
+    if given == _keys.CDSE:
+        given = _keys.cdse() if any(map(_copernicus.owns, _address(container, name).names)) else None
     match scheme_of(url):
         case "file":
             return access_to.LocalFileSystemAccess
@@ -230,7 +260,7 @@ def _s3(container: icechunk.VirtualChunkContainer, name: str, given: Any, access
     if given is not None:
         if given == "env":
             return access_to.s3_from_env_credentials()
-        return access_to.s3_credentials(**given) if isinstance(given, Mapping) else given
+        return _keys.once(access_to.s3_credentials(**given) if isinstance(given, Mapping) else given)
     if access.anonymous or (access.anonymous is None and getattr(options, "anonymous", False)):
         return access_to.s3_anonymous_credentials()
     endpoint = getattr(options, "endpoint_url", None)

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import icechunk
 
+from s2ice import _words
 from s2ice._address import Address, AddressError, in_bucket, on_azure, parse
 from s2ice.errors import SourceError
 
@@ -79,7 +80,7 @@ def locate(store: str | os.PathLike[str], options: Options | None, anonymous: bo
     if separator and not rest.startswith("/") and head.lower() in _SCHEMES:
         slashes = ":///" if head.lower() == "file" else "://"
         raise SourceError(f"{url}: a slash is missing; it should look like {head}{slashes}{rest}")
-    given = dict(options or {})
+    given = _words.options(options)
     scheme = scheme_of(url)
     if anonymous is not None and scheme in {"s3", "gs", "az"} and not _has_credentials(given):
         given.setdefault("anonymous", anonymous)
@@ -137,5 +138,6 @@ def _call(make: Callable[..., icechunk.Storage], options: Options, url: str, **f
     unknown = sorted(set(options) - known)
     if unknown:
         allowed = f"known are {', '.join(sorted(known))}" if known else "it takes none"
-        raise SourceError(f"{url}: unknown storage_options {', '.join(unknown)}; {allowed}")
+        hint = _words.meant(unknown[0], known)
+        raise SourceError(f"{url}: unknown storage_options {', '.join(unknown)}{hint or ';'} {allowed}")
     return make(**fixed, **options)

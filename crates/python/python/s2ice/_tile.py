@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s2ice._s2ice import CodecError, TileCodec
+from s2ice._s2ice import TileCodec
+from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Buffer, Mapping, Sequence
@@ -84,14 +85,18 @@ def check_array(codec: TileCodec, chunk_shape: Sequence[int], dtype: np.dtype[An
 
 
 def decode(
-    codec: TileCodec, chunk: Buffer, shape: Sequence[int], fill: int, window: tuple[Range, Range] | None = None
+    codec: TileCodec,
+    chunk: Buffer | list[tuple[int, Buffer]],
+    shape: Sequence[int],
+    fill: int,
+    window: tuple[Range, Range] | None = None,
 ) -> np.ndarray[Any, Any]:
     """Decode a chunk, or a window of its rows and columns.
 
     Parameters
     ----------
     chunk
-        The bytes of the chunk.
+        The bytes of the chunk, or the parts of it that the window needs, each with its offset.
     shape
         Shape of the whole chunk, which has been checked against the header.
     fill
@@ -107,5 +112,9 @@ def decode(
     rows, columns = window or ((0, shape[-2]), (0, shape[-1]))
     out = np.empty((*shape[:-2], rows[1] - rows[0], columns[1] - columns[0]), dtype=codec.dtype)
     whole = window is None or (rows == (0, shape[-2]) and columns == (0, shape[-1]))
-    codec.decode(chunk, out.view(np.uint8), fill, None if whole else (*rows, *columns))
+    cut = None if whole else (*rows, *columns)
+    if isinstance(chunk, list):
+        codec.decode_parts(chunk, out.view(np.uint8), fill, cut)
+    else:
+        codec.decode(chunk, out.view(np.uint8), fill, cut)
     return out

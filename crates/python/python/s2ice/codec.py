@@ -5,6 +5,8 @@ metadata carries what decoding needs beside those bytes, the main header of the 
 
     {"name": "s2ice.jpeg2000", "configuration": {"main_header": "<base64>", "reduce": 0}}
 
+Of a selection smaller than a tile only the packets that it needs are read, where that is cheaper; see `_precincts`.
+
 zarr-python finds the codec by its name through the entry point, so no import of `s2ice` is needed to read a store. It
 must be the only codec of its array: any other in the chain would make Zarr decode whole tiles for single pixels.
 """
@@ -13,21 +15,31 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
+from zarr.abc.store import RangeByteRequest
 
-from s2ice._s2ice import CodecError
+from s2ice._pace import locate, locate_async
+from s2ice._precincts import read_window, tally_of
+from s2ice._progress import count
 from s2ice._selection import bounds
 from s2ice._tile import CODEC_NAME, READ_ONLY, check_array, decode, parse_configuration, tile_codec
+from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from zarr.abc.store import ByteGetter, SyncByteGetter
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
     from zarr.core.common import JSON
     from zarr.core.indexing import SelectorTuple
+
+    from s2ice._pace import Chunk
+    from s2ice._precincts import Span, Step
 
 __all__ = ["CodecError", "Jpeg2000Codec"]
 
@@ -78,7 +90,9 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         raise NotImplementedError("compressed tiles have no fixed size")
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        return self._decode_window(chunk_data, (), chunk_spec)
+        codec = tile_codec(self.main_header, self.reduce)
+        check_array(codec, chunk_spec.shape, chunk_spec.dtype.to_native_dtype())
+        return _buffer(decode(codec, chunk_data.as_numpy_array(), chunk_spec.shape, _fill(chunk_spec)), chunk_spec)
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
@@ -86,30 +100,70 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     async def _decode_partial_single(
         self, byte_getter: ByteGetter, selection: SelectorTuple, chunk_spec: ArraySpec
     ) -> NDBuffer | None:
-        # None stands for a chunk that is not in the store; the pipeline writes the fill value for it.
-        chunk = await byte_getter.get(prototype=chunk_spec.prototype)
-        if chunk is None:
-            return None
-        return await asyncio.to_thread(self._decode_window, chunk, selection, chunk_spec)
+        place = await locate_async(byte_getter)
+
+        async def get(span: Span) -> Any:
+            begin = perf_counter()
+            chunk = await byte_getter.get(chunk_spec.prototype, _request(span))
+            return _taken(chunk, place, begin)
+
+        steps = self._steps(place, selection, chunk_spec)
+        try:
+            step = next(steps)
+            while True:
+                answer: Any
+                try:
+                    if isinstance(step, list):
+                        answer = await asyncio.gather(*map(get, step))
+                    else:
+                        answer = await asyncio.to_thread(step)
+                except Exception as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
 
     def _decode_partial_sync(
         self, byte_getter: SyncByteGetter, selection: SelectorTuple, chunk_spec: ArraySpec
     ) -> NDBuffer | None:
-        chunk = byte_getter.get_sync(prototype=chunk_spec.prototype)
-        return None if chunk is None else self._decode_window(chunk, selection, chunk_spec)
+        place = locate(byte_getter)
 
-    def _decode_window(self, chunk: Buffer, selection: SelectorTuple, spec: ArraySpec) -> NDBuffer:
-        codec = tile_codec(self.main_header, self.reduce)
-        dtype = spec.dtype.to_native_dtype()
-        check_array(codec, spec.shape, dtype)
+        def get(span: Span) -> Any:
+            begin = perf_counter()
+            chunk = byte_getter.get_sync(prototype=chunk_spec.prototype, byte_range=_request(span))
+            return _taken(chunk, place, begin)
+
+        steps = self._steps(place, selection, chunk_spec)
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer: Any = list(map(get, step)) if isinstance(step, list) else step()
+                except Exception as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+    def _steps(self, place: Chunk, selection: SelectorTuple, spec: ArraySpec) -> Generator[Step, Any, NDBuffer | None]:
+        """Read and decode a selection of a chunk; None stands for a chunk that is not in the store."""
         box, shifted = bounds(selection, spec.shape)
-        if all(low < high for low, high in box):
-            pixels = decode(codec, chunk.as_numpy_array(), spec.shape, _fill(spec), (box[-2], box[-1]))
+        codec = tile_codec(self.main_header, self.reduce)
+        check_array(codec, spec.shape, spec.dtype.to_native_dtype())
+        if any(low >= high for low, high in box):
+            return _buffer(np.empty([high - low for low, high in box], dtype=codec.dtype)[shifted], spec)
+
+        def decoded(data: Any) -> NDBuffer:
+            count()
+            pixels = decode(codec, data, spec.shape, _fill(spec), (box[-2], box[-1]))
             # Rows and columns were cut by the decoder; what is left are components and axes of length 1.
-            pixels = pixels[tuple(slice(*ends) for ends in box[:-2])][shifted]
-        else:
-            pixels = np.empty([high - low for low, high in box], dtype=codec.dtype)[shifted]
-        return spec.prototype.nd_buffer.from_numpy_array(np.asarray(pixels).astype(dtype, copy=False))
+            return _buffer(pixels[tuple(slice(*ends) for ends in box[:-2])][shifted], spec)
+
+        tally = tally_of(self.main_header, self.reduce)
+        found: NDBuffer | None = yield from read_window(tally, place, (box[-2], box[-1]), decoded)
+        return found
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> NoReturn:
         raise CodecError(READ_ONLY)
@@ -120,3 +174,20 @@ class Jpeg2000Codec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
 
 def _fill(spec: ArraySpec) -> int:
     return 0 if spec.fill_value is None else int(spec.fill_value)
+
+
+def _buffer(pixels: np.ndarray[Any, Any], spec: ArraySpec) -> NDBuffer:
+    dtype = spec.dtype.to_native_dtype()
+    return spec.prototype.nd_buffer.from_numpy_array(np.asarray(pixels).astype(dtype, copy=False))
+
+
+def _request(span: Span) -> RangeByteRequest | None:
+    return None if span is None else RangeByteRequest(*span)
+
+
+def _taken(chunk: Buffer | None, place: Chunk, begin: float) -> Any:
+    if chunk is None:
+        return None
+    if not place.measured:
+        place.pace.learn(len(chunk), perf_counter() - begin)
+    return chunk.as_numpy_array()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from zarr.abc.codec import ArrayArrayCodec
 
-from s2ice._s2ice import CodecError
+from s2ice._progress import count
+from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -69,6 +70,7 @@ class HorizontalDifferencing(ArrayArrayCodec):
         return input_byte_length
 
     def _decode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> NDBuffer:
+        count()
         differences = chunk_data.as_numpy_array()
         # In the type of the array, so that sums wrap around as differences did.
         dtype = differences.dtype.newbyteorder("=")

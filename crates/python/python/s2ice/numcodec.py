@@ -21,9 +21,9 @@ import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_contiguous_ndarray_like, ndarray_copy
 
-from s2ice._s2ice import CodecError
 from s2ice._tile import CODEC_NAME, READ_ONLY, decode, parse_configuration, tile_codec
 from s2ice.differencing import FILTER_NAME
+from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ use tokio::sync::RwLock;
 use super::column::Form;
 use super::report::NodeKind;
 use crate::error::{Error, Result, failure};
-use crate::plan::{LAYOUT_VERSION, root_stamp, stamp_of};
+use crate::plan::{LAYOUT_VERSION, asset_of, root_stamp};
 
 /// One state of a store.
 pub(super) struct Side {
@@ -59,7 +59,7 @@ impl Node {
     pub(super) fn kind(&self) -> NodeKind {
         match &self.snapshot.node_data {
             NodeData::Group => NodeKind::Group,
-            NodeData::Array { .. } if stamp_of(&self.document).is_some() => NodeKind::DataArray,
+            NodeData::Array { .. } if asset_of(&self.document).is_some() => NodeKind::DataArray,
             NodeData::Array { .. } => NodeKind::Array,
         }
     }

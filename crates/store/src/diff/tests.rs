@@ -102,7 +102,7 @@ impl Model {
         out.push(("r60m/x".into(), x.json(), vec![("r60m/x/c/0".into(), encode_f64(&[30.0, 90.0]).unwrap())]));
         let steps = self.steps.len() as u64;
         let mut band = array(&["time", "y", "x"], vec![steps, 2, 2], vec![1, 1, 1], "uint16");
-        band.attributes.insert("s2ice".into(), json!({ "asset": "B01_60m" }));
+        band.attributes.insert("s2ice:asset".into(), "B01_60m".into());
         out.push((BAND[1..].into(), band.json(), Vec::new()));
         if !self.angles.is_empty() {
             let angles = array(&["time", "angle", "y"], vec![steps, 2, 2], vec![1, 2, 2], "float64");

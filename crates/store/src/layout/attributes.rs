@@ -49,8 +49,6 @@ pub fn of_asset(asset: Asset, level: Level, radiometry: Option<Radiometry>) -> M
                 put("add_offset", json!(f64::from(radiometry.add_offset) / radiometry.quantification));
             }
             put("_FillValue", 0.into());
-            put("valid_min", 1.into());
-            put("valid_max", 65_535.into());
         }
         Quantity::Aot => {
             put("long_name", "aerosol optical thickness at 550 nm".into());
@@ -81,8 +79,6 @@ pub fn of_asset(asset: Asset, level: Level, radiometry: Option<Radiometry>) -> M
             put("long_name", format!("{what} probability").into());
             put("units", "percent".into());
             put("_FillValue", 255.into());
-            put("valid_min", 0.into());
-            put("valid_max", 100.into());
         }
         Quantity::Detfoo(band) => {
             put("long_name", format!("detector footprint, band {band}").into());
@@ -112,8 +108,6 @@ fn scaled(put: &mut impl FnMut(&str, Value)) {
     put("scale_factor", json!(0.001));
     put("add_offset", json!(0.0));
     put("_FillValue", 0.into());
-    put("valid_min", 1.into());
-    put("valid_max", 65_535.into());
 }
 
 /// Attributes of the time axis and the per-time columns.

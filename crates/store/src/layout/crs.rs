@@ -49,26 +49,9 @@ pub fn wkt(geocoding: TileGeocoding) -> String {
     )
 }
 
-/// Attributes of the `spatial_ref` variable: CF grid mapping (CF 1.11, appendix F, transverse Mercator) and the
-/// attributes that GDAL and rioxarray read.
-pub fn grid_mapping(geocoding: TileGeocoding, resolution: Resolution) -> Value {
-    let mut value = crs_attributes(geocoding);
-    let metres = resolution.metres();
-    value["GeoTransform"] = format!("{} {metres} 0 {} 0 -{metres}", geocoding.ulx, geocoding.uly).into();
-    value
-}
-
-/// As [`grid_mapping`], for nodes `spacing` metres apart that begin at the tile's corner. GDAL and rioxarray count from the
-/// corner of a pixel around the first node.
-pub fn grid_mapping_of_nodes(geocoding: TileGeocoding, spacing: u32) -> Value {
-    let mut value = crs_attributes(geocoding);
-    let half = f64::from(spacing) / 2.0;
-    let (x, y) = (geocoding.ulx as f64 - half, geocoding.uly as f64 + half);
-    value["GeoTransform"] = format!("{x} {spacing} 0 {y} 0 -{spacing}").into();
-    value
-}
-
-fn crs_attributes(geocoding: TileGeocoding) -> Value {
+/// Attributes of the `spatial_ref` variable: CF grid mapping (CF 1.11, appendix F, transverse Mercator) and the WKT that
+/// GDAL and rioxarray read. No `GeoTransform`: it would go along with what readers cut and coarsen, and win over `x` and `y`.
+pub fn grid_mapping(geocoding: TileGeocoding) -> Value {
     let wkt = wkt(geocoding);
     json!({
         "crs_wkt": wkt,

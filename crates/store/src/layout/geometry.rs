@@ -1,12 +1,11 @@
 //! The group of sun and viewing angles: EOPF's `/conditions/geometry`.
 
 use s2ice_manifest::geometry::{AngleArray, DETECTORS, SPACING_M};
-use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::Band;
 use serde_json::{Map, Value, json};
 
+use super::attributes;
 use super::document::{ArrayDocument, numeric_codecs};
-use super::{attributes, multiscale};
 
 /// Path of the group, without a leading slash.
 pub const GROUP: &str = "conditions/geometry";
@@ -31,7 +30,7 @@ fn is_gridded(array: AngleArray) -> bool {
 }
 
 /// `zarr.json` of an array of `steps` time steps; one chunk is one time.
-pub fn document(array: AngleArray, steps: usize, geocoding: TileGeocoding) -> Value {
+pub fn document(array: AngleArray, steps: usize) -> Value {
     let extents = |first: u64| -> Vec<u64> {
         std::iter::once(first).chain(array.dimensions().iter().map(|(_, length)| *length as u64)).collect()
     };
@@ -42,7 +41,7 @@ pub fn document(array: AngleArray, steps: usize, geocoding: TileGeocoding) -> Va
         fill_value: "NaN".into(),
         codecs: numeric_codecs(),
         dimensions: dimensions(array),
-        attributes: of_array(array, geocoding),
+        attributes: of_array(array),
     }
     .json()
 }
@@ -57,7 +56,7 @@ pub fn long_name(array: AngleArray) -> &'static str {
     }
 }
 
-fn of_array(array: AngleArray, geocoding: TileGeocoding) -> Map<String, Value> {
+fn of_array(array: AngleArray) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("long_name".into(), long_name(array).into());
     map.insert("units".into(), "degree".into());
@@ -69,7 +68,6 @@ fn of_array(array: AngleArray, geocoding: TileGeocoding) -> Map<String, Value> {
     map.insert("angle_standard_names".into(), names.into());
     if is_gridded(array) {
         map.insert("grid_mapping".into(), "spatial_ref".into());
-        map.append(&mut multiscale::angles(geocoding));
     }
     map.insert("coordinates".into(), attributes::LEAF_COORDINATES.into());
     map
@@ -113,7 +111,7 @@ mod tests {
         let shapes: Vec<String> = AngleArray::ALL
             .into_iter()
             .map(|array| {
-                let document = document(array, 9, TileGeocoding::of("33TVN".parse().unwrap()));
+                let document = document(array, 9);
                 format!("{} {} {}", path(array), document["shape"], document["dimension_names"])
             })
             .collect();

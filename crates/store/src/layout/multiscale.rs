@@ -1,4 +1,4 @@
-//! The three zarr-conventions used: `proj:`, `spatial:` and `multiscales`, at their tag v0.1.
+//! The three zarr-conventions used: `proj`, `spatial` and `multiscales`, at their tag v0.1.
 
 use s2ice_manifest::geometry::{NODES, SPACING_M};
 use s2ice_manifest::grid::TileGeocoding;
@@ -7,19 +7,20 @@ use serde_json::{Map, Value, json};
 
 use super::crs;
 
+/// A convention as its schema asks it to be declared, word for word.
 fn convention(name: &str) -> Value {
     let (uuid, description) = match name {
-        "proj:" => ("f17cb550-5864-4468-aeb7-f3180cfb622f", "CRS information"),
-        "spatial:" => ("689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "Spatial coordinate information"),
-        _ => ("d35379db-88df-4056-af3a-620245f8e347", "Multiscale layout"),
+        "proj" => {
+            ("f17cb550-5864-4468-aeb7-f3180cfb622f", "Coordinate reference system information for geospatial data")
+        }
+        "spatial" => ("689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "Spatial coordinate information"),
+        _ => ("d35379db-88df-4056-af3a-620245f8e347", "Multiscale layout of zarr datasets"),
     };
-    let repository = name.trim_end_matches(':');
     json!({
         "uuid": uuid,
         "name": name,
-        "schema_url":
-            format!("https://raw.githubusercontent.com/zarr-conventions/{repository}/refs/tags/v0.1/schema.json"),
-        "spec_url": format!("https://github.com/zarr-conventions/{repository}/blob/v0.1/README.md"),
+        "schema_url": format!("https://raw.githubusercontent.com/zarr-conventions/{name}/refs/tags/v0.1/schema.json"),
+        "spec_url": format!("https://github.com/zarr-conventions/{name}/blob/v0.1/README.md"),
         "description": description,
     })
 }
@@ -28,29 +29,21 @@ fn base(geocoding: TileGeocoding, conventions: &[&str]) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("zarr_conventions".into(), conventions.iter().map(|name| convention(name)).collect());
     map.insert("proj:code".into(), crs::code(geocoding).into());
-    // Kept beside the convention because many readers still look for it.
-    map.insert("proj:epsg".into(), geocoding.epsg.into());
     map.insert("spatial:dimensions".into(), json!(["y", "x"]));
     map
 }
 
 /// Attributes of the root group.
 pub fn root(geocoding: TileGeocoding) -> Map<String, Value> {
-    let mut map = base(geocoding, &["proj:", "spatial:"]);
+    let mut map = base(geocoding, &["proj", "spatial"]);
     map.insert("spatial:bbox".into(), json!(crs::bbox(geocoding)));
     map
 }
 
-/// Attributes of a leaf group, whose arrays share one resolution.
+/// Attributes of a leaf group, whose arrays share one resolution. The arrays themselves say nothing of their grid: what a
+/// reader cuts out of one would go on saying it.
 pub fn leaf(geocoding: TileGeocoding, resolution: Resolution) -> Map<String, Value> {
     let mut map = root(geocoding);
-    insert_grid(&mut map, geocoding, resolution);
-    map
-}
-
-/// Attributes of an array.
-pub fn array(geocoding: TileGeocoding, resolution: Resolution) -> Map<String, Value> {
-    let mut map = base(geocoding, &["proj:", "spatial:"]);
     insert_grid(&mut map, geocoding, resolution);
     map
 }
@@ -62,9 +55,9 @@ fn insert_grid(map: &mut Map<String, Value>, geocoding: TileGeocoding, resolutio
     map.insert("spatial:registration".into(), "pixel".into());
 }
 
-/// Attributes of the group of angles and of its arrays on the grid of nodes.
+/// Attributes of the group of angles, on the grid of nodes.
 pub fn angles(geocoding: TileGeocoding) -> Map<String, Value> {
-    let mut map = base(geocoding, &["proj:", "spatial:"]);
+    let mut map = base(geocoding, &["proj", "spatial"]);
     let spacing = i64::from(SPACING_M);
     map.insert("spatial:shape".into(), json!([NODES, NODES]));
     map.insert("spatial:transform".into(), json!([spacing, 0, geocoding.ulx, 0, -spacing, geocoding.uly]));
@@ -72,29 +65,26 @@ pub fn angles(geocoding: TileGeocoding) -> Map<String, Value> {
     map
 }
 
-/// Attributes of a group whose children are the same quantities at several resolutions.
+/// Attributes of a group whose children are the same quantities at several resolutions. Which level was made from which, and
+/// how, differs between the arrays of a group and is the ground segment's to say, so no `derived_from` and no
+/// `resampling_method`: `scale` is that to the finest level.
 pub fn pyramid(geocoding: TileGeocoding, resolutions: &[Resolution]) -> Map<String, Value> {
-    let mut map = base(geocoding, &["proj:", "spatial:", "multiscales"]);
+    let mut map = base(geocoding, &["proj", "spatial", "multiscales"]);
     map.insert("spatial:bbox".into(), json!(crs::bbox(geocoding)));
-    let finest = resolutions.iter().min().copied();
+    let Some(finest) = resolutions.iter().min().copied() else { return map };
     let layout: Vec<Value> = resolutions
         .iter()
         .map(|resolution| {
-            let base = finest.map_or(resolution.metres(), Resolution::metres);
-            let scale = f64::from(resolution.metres()) / f64::from(base);
+            let scale = f64::from(resolution.metres()) / f64::from(finest.metres());
             let pixels = TileGeocoding::pixels(*resolution);
-            let mut level = json!({
+            json!({
                 "asset": resolution.group(),
                 "transform": { "scale": [scale, scale], "translation": [0.0, 0.0] },
                 "spatial:shape": [pixels, pixels],
                 "spatial:transform": crs::transform(geocoding, *resolution),
-            });
-            if let (Some(finest), Some(level)) = (finest.filter(|f| f != resolution), level.as_object_mut()) {
-                level.insert("derived_from".into(), finest.group().into());
-            }
-            level
+            })
         })
         .collect();
-    map.insert("multiscales".into(), json!({ "layout": layout, "resampling_method": "average" }));
+    map.insert("multiscales".into(), json!({ "layout": layout }));
     map
 }

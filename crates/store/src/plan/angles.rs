@@ -1,7 +1,7 @@
 //! The group of sun and viewing angles in the planned tree.
 
 use s2ice_manifest::assemble::Step;
-use s2ice_manifest::geometry::{SPACING_M, x_nodes, y_nodes};
+use s2ice_manifest::geometry::{x_nodes, y_nodes};
 use s2ice_manifest::grid::TileGeocoding;
 
 use super::AngleReferences;
@@ -38,9 +38,9 @@ impl Tree {
             self.numbered(GROUP, "detector", &detector_labels(), of_coordinate("detector"))?;
         }
         for member in members {
-            self.nodes.insert(join(GROUP, member.array.name()), document(member.array, steps.len(), geocoding));
+            self.nodes.insert(join(GROUP, member.array.name()), document(member.array, steps.len()));
         }
-        self.grid_mapping(GROUP, crs::grid_mapping_of_nodes(geocoding, SPACING_M))
+        self.grid_mapping(GROUP, crs::grid_mapping(geocoding))
     }
 
     fn labels(&mut self, name: &str, labels: &[String]) -> std::io::Result<()> {

@@ -86,7 +86,7 @@ impl Tree {
         for (kind, manifest) in members {
             self.components(path, kind, manifest.header.components)?;
         }
-        self.grid_mapping(path, crs::grid_mapping(geocoding, resolution))
+        self.grid_mapping(path, crs::grid_mapping(geocoding))
     }
 
     /// The flags that say which of the arrays of a group (`names`) have data at a time.

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
-use s2ice_manifest::grid::TileGeocoding;
-use s2ice_manifest::ids::MgrsTile;
 use serde_json::Value;
 
 use super::{Columns, TreeState};
@@ -34,7 +32,7 @@ impl Columns<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Damaged`] where one is not in the form in which it is written.
-    pub(super) async fn angles(&self, documents: &BTreeMap<String, Value>, tile: MgrsTile) -> Result<HeldAngles> {
+    pub(super) async fn angles(&self, documents: &BTreeMap<String, Value>) -> Result<HeldAngles> {
         let there = AngleArray::ALL
             .into_iter()
             .filter_map(|array| Some((array, documents.get(&self.path(&geometry::path(array)))?)));
@@ -43,10 +41,9 @@ impl Columns<'_> {
             return Ok(HeldAngles::new());
         }
         let present = self.present(&self.path(geometry::GROUP), documents).await?;
-        let geocoding = TileGeocoding::of(tile);
         let mut out = HeldAngles::new();
         for (array, found) in there {
-            let wanted = geometry::document(array, self.steps, geocoding);
+            let wanted = geometry::document(array, self.steps);
             let form = ["shape", "data_type", "chunk_grid", "codecs", "fill_value"];
             if let Some(key) =
                 form.iter().find(|key| !matches!((found.get(*key), wanted.get(*key)), (Some(a), Some(b)) if same(a, b)))

@@ -51,7 +51,8 @@ impl Assets<'_> {
                 groups.entry(group).or_default().push((name, document));
             }
         }
-        groups.into_iter().map(|(path, arrays)| Group { path, arrays }).collect()
+        let of = |(path, arrays)| Group { path, document: self.subject.state.documents.get(path), arrays };
+        groups.into_iter().map(of).collect()
     }
 
     /// A group of rasters, of angles, or the table of products.

@@ -1,5 +1,4 @@
-//! Dimensions and variables of a group, in the words of the datacube and projection extensions, read from the documents of
-//! its arrays.
+//! Dimensions and variables of a group, in the words of the datacube and projection extensions, read from its documents.
 
 use serde_json::{Map, Value, json};
 
@@ -11,6 +10,8 @@ use crate::state::TreeState;
 pub(super) struct Group<'a> {
     /// Path in the store, without slashes at its ends.
     pub(super) path: &'a str,
+    /// `zarr.json` of the group.
+    pub(super) document: Option<&'a Value>,
     /// `zarr.json` of each array, by name.
     pub(super) arrays: Vec<(&'a str, &'a Value)>,
 }
@@ -63,9 +64,12 @@ impl Group<'_> {
 
     /// Its grid, where it has one.
     pub(super) fn grid(&self) -> Option<Grid> {
-        let text = attribute(self.array("spatial_ref")?, "GeoTransform")?.as_str()?;
-        let numbers: Vec<f64> = text.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
-        let [c, a, b, f, d, e] = numbers.try_into().ok()?;
+        let document = self.document?;
+        let numbers = attribute(document, "spatial:transform")?.as_array()?.iter().map(Value::as_f64);
+        let [a, b, mut c, d, e, mut f] = numbers.collect::<Option<Vec<f64>>>()?.try_into().ok()?;
+        if attribute(document, "spatial:registration").and_then(Value::as_str) == Some("node") {
+            (c, f) = (c - a / 2.0, f - e / 2.0);
+        }
         let length = |name: &str| self.array(name)?.pointer("/shape/0")?.as_u64();
         Some(Grid { transform: [a, b, c, d, e, f], rows: length("y")?, columns: length("x")? })
     }

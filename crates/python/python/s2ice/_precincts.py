@@ -1,0 +1,219 @@
+"""Reading the parts of a tile that a window needs, where that is cheaper than the tile.
+
+The steps are a generator, so that one text serves Zarr's asynchronous and its synchronous pipeline. It yields either
+ranges of the chunk, to be read at the same time, or a function to call; answers are sent back, and errors thrown.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from s2ice._pace import reading
+from s2ice._tile import tile_codec
+from s2ice.errors import CodecError
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer, Callable, Generator
+
+    from s2ice._pace import Chunk
+    from s2ice._s2ice import TileCodec
+    from s2ice._selection import Range
+
+type Span = tuple[int, int] | None
+"""Half-open range of a chunk; ``None`` for all of it."""
+
+type Step = list[Span] | Callable[[], Any]
+type Decode = Callable[[Buffer | list[tuple[int, Buffer]]], Any]
+
+SHARES = (0.08, 0.3, 0.09, 0.027, 0.01)
+"""Of a tile of reflectances, the share of its bytes that a first read asks for, by the resolutions left out. Where none
+is, the packets of the lowest resolutions, which every window needs."""
+
+
+class Heads:
+    """The heads of chunks that were read, SOT to PLT: about 100 bytes each, the latest ones."""
+
+    def __init__(self, most: int = 1 << 14) -> None:
+        self._heads: OrderedDict[str, bytes] = OrderedDict()
+        self._most = most
+        self._lock = Lock()
+
+    def get(self, name: str | None) -> bytes | None:
+        """Return the head of a chunk, if it is known."""
+        with self._lock:
+            head = self._heads.get(name or "")
+            if head is not None:
+                self._heads.move_to_end(name or "")
+            return head
+
+    def put(self, name: str | None, head: bytes) -> None:
+        """Remember a head; that of a chunk without a name is not kept."""
+        if name is not None:
+            with self._lock:
+                self._heads[name] = head
+                if len(self._heads) > self._most:
+                    self._heads.popitem(last=False)
+
+    def drop(self, name: str | None) -> None:
+        """Forget a head."""
+        with self._lock:
+            self._heads.pop(name or "", None)
+
+
+heads = Heads()
+
+
+@dataclass
+class Tally:
+    """Sizes of the tiles of one kind, as they were met."""
+
+    codec: TileCodec
+    reduce: int
+    totals: deque[int] = field(default_factory=lambda: deque(maxlen=32))
+    leads: deque[int] = field(default_factory=lambda: deque(maxlen=32))
+
+    @property
+    def samples(self) -> int:
+        """Samples of a whole tile, before resolutions are left out."""
+        height, width = self.codec.chunk_shape
+        return self.codec.components * height * width << 2 * self.reduce
+
+    @property
+    def total(self) -> float:
+        """Bytes of a tile, on average; of reflectances, as long as none is known."""
+        if self.totals:
+            return sum(self.totals) / len(self.totals)
+        return self.samples * (0.8 if self.codec.dtype.endswith("16") else 0.2)
+
+    @property
+    def first(self) -> int:
+        """Bytes to ask for first."""
+        if self.leads:
+            # What nine of ten tiles need, where the rest is cheap; else a second request for every other one.
+            lead = sorted(self.leads)[len(self.leads) * 9 // 10]
+        else:
+            lead = int(self.total * SHARES[min(self.reduce, len(SHARES) - 1)])
+        return max(self.codec.head_bytes, lead)
+
+    def share(self, window: tuple[Range, Range]) -> float:
+        """Tell about which part of a tile's bytes a window needs."""
+        if self.reduce:
+            return SHARES[min(self.reduce, len(SHARES) - 1)]
+        # Precincts are about a quarter of a tile wide; what comes first is needed in any case.
+        lengths = zip(window, self.codec.chunk_shape, strict=True)
+        rows, columns = (min(1, (high - low) / size + 0.25) for (low, high), size in lengths)
+        return min(1, SHARES[0] + rows * columns)
+
+
+@lru_cache(maxsize=512)
+def tally_of(main_header: str, reduce: int) -> Tally:
+    """Return what is known of the tiles of a configuration."""
+    return Tally(tile_codec(main_header, reduce), reduce)
+
+
+def read_window(tally: Tally, place: Chunk, window: tuple[Range, Range], decode: Decode) -> Generator[Step, Any, Any]:
+    """Read what a window needs and decode it.
+
+    Parameters
+    ----------
+    tally
+        What is known of tiles of this kind.
+    place
+        Where the chunk lies.
+    window
+        Rows and columns of the chunk.
+    decode
+        Decodes the window from the whole chunk, or from parts with their offsets.
+
+    Returns
+    -------
+    Any
+        What `decode` returned; ``None`` for a chunk that is not in the store.
+    """
+    parts = None
+    try:
+        parts = yield from _parts(tally, place, window)
+        if parts == []:
+            return None
+        if parts:
+            return (yield partial(decode, parts))
+    except CodecError:
+        # The whole chunk tells what is wrong with it, or that only its packet lengths are.
+        heads.drop(place.name)
+    (chunk,) = yield [None]
+    if chunk is None:
+        return None
+    decoded = yield partial(decode, chunk)
+    tally.totals.append(len(chunk))
+    _remember(tally, place.name, chunk, window)
+    return decoded
+
+
+def _parts(
+    tally: Tally, place: Chunk, window: tuple[Range, Range]
+) -> Generator[Step, Any, list[tuple[int, Buffer]] | None]:
+    """Read the parts of a chunk; ``None`` where the whole is cheaper, or needed; none for a chunk that is missing."""
+    chosen = reading()
+    codec, box = tally.codec, (*window[0], *window[1])
+    # All of a chunk but a margin, as an edge tile is asked for, is all of it, too.
+    if tally.share(window) == 1 or chosen == "fewest_requests" or place.size == 0:
+        return None
+    pace, name = place.pace, place.name
+    gap = 0 if chosen == "fewest_bytes" else pace.worth
+    head: Any = heads.get(name)
+    if head is None:
+        total = place.size or tally.total
+        first = codec.head_bytes if chosen == "fewest_bytes" else tally.first
+        if chosen == "auto":
+            rounds = 1 if tally.reduce else 2
+            if pace.seconds(total) <= pace.seconds(max(first, tally.share(window) * total), rounds):
+                return None
+        plan: Any = first
+        asked = 0
+        while isinstance(plan, int):
+            # At least doubled, so that no head takes many rounds. Icechunk refuses ranges that end beyond the chunk.
+            asked = max(plan, 2 * asked)
+            asked = min(asked, place.size or asked)
+            try:
+                (head,) = yield [(0, asked)]
+            except Exception:
+                if place.size is not None:
+                    raise
+                # Other stores may do so, too; the whole chunk tells whether it can be read.
+                return None
+            if head is None:
+                return []
+            plan = codec.plan(head, box, gap)
+            if isinstance(plan, int) and (len(head) < asked or asked == place.size):
+                # The chunk ends inside its head.
+                return None
+        if plan is None:
+            return None
+        heads.put(name, bytes(memoryview(head)[: plan[1]]))
+    else:
+        plan = codec.plan(head, box, gap)
+    total, _, lead, ranges = plan
+    tally.totals.append(total)
+    tally.leads.append(lead)
+    if any(end > (place.size or end) for _, end in ranges):
+        return None
+    rest = sum(end - start for start, end in ranges)
+    # Requests at the same time are an eighth each of one after the other, as for the gaps between ranges.
+    if chosen == "auto" and pace.seconds(total) <= pace.seconds(rest, 1 + (len(ranges) - 1) / 8):
+        return None
+    read = yield list(ranges)
+    if any(part is None for part in read):
+        return None
+    return [(0, head), *((start, part) for (start, _), part in zip(ranges, read, strict=True))]
+
+
+def _remember(tally: Tally, name: str | None, chunk: Buffer, window: tuple[Range, Range]) -> None:
+    if name is not None:
+        head = memoryview(chunk)[: tally.codec.head_bytes]
+        plan = tally.codec.plan(head, (*window[0], *window[1]))
+        if isinstance(plan, tuple):
+            heads.put(name, bytes(head[: plan[1]]))
