@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,14 @@ from rasterio.transform import from_origin
 import s2ice
 import tiles
 from s2ice import _bring
-from s2ice.errors import ConsentError, RequestError, SourceError, StoreNotFoundError
+from s2ice.errors import (
+    ConsentError,
+    GridError,
+    GroupNotFoundError,
+    RequestError,
+    SourceError,
+    StoreNotFoundError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,6 +146,16 @@ def test_boxes_times_and_clouds(store: Path, pixels: dict[str, Array]) -> None:
         "2024-05-06",
     ):
         assert whole(store, "b04", time=time).sizes["time"] == 2
+    # A day is all of it, and an offset counts.
+    for one in (
+        date(2024, 6, 5),
+        datetime(2024, 6, 5),
+        np.datetime64("2024-06-05"),
+        "2024-06-05T09:00:00+02:00/2024-06-05T12:00:00+02:00",
+        (datetime(2024, 6, 5, 12, tzinfo=timezone(timedelta(hours=2))), None),
+        "2024-06-05/2024-06",
+    ):
+        assert whole(store, "b04", time=one).sizes["time"] == 1
     assert whole(store, "b04", time="2024-06-01/..").sizes["time"] == 1
     assert whole(store, "b04", max_cloud_cover=20).sizes["time"] == 2
 
@@ -232,6 +250,26 @@ def test_another_reference_system_is_warped_by_gdal(store: Path, pixels: dict[st
     np.testing.assert_allclose(part.b04[0], wanted[40:60, 30:70], rtol=1e-4)
 
 
+def test_a_pixel_of_another_system_is_off_where_any_below_it_is(store: Path, pixels: dict[str, Array]) -> None:
+    """The classification of one pixel alone is off: whatever touches it is."""
+    cube = whole(store, "b04", crs="EPSG:3035", resolution=100, mask=[4], time="2024-05-01").load()
+    grid = GeoBox((cube.sizes["y"], cube.sizes["x"]), cube.rio.transform(), "EPSG:3035")
+    flags = np.zeros(grid.shape, "u1")
+    rasterio.warp.reproject(
+        (pixels["scl/20"][0] == 4).astype("u1"),
+        flags,
+        src_transform=from_origin(*tiles.CORNER, 20, 20),
+        src_crs=UTM,
+        dst_transform=grid.affine,
+        dst_crs="EPSG:3035",
+        resampling=rasterio.warp.Resampling.max,
+        tolerance=0.0,
+    )
+    assert flags.mean() > 0.5
+    assert np.isnan(cube.b04.values[0][flags == 1]).all()
+    assert not np.isnan(cube.b04.values[0]).all()
+
+
 def test_tiles_of_another_zone_are_warped_to_the_first(store: Path, tmp_path: Path) -> None:
     mine = tiles.numbers(9, 1, 10)
     corner = rasterio.warp.transform(UTM, "EPSG:32632", [WEST + 1000], [NORTH])
@@ -298,6 +336,15 @@ def test_stac_stands_for_a_store(store: Path, pixels: dict[str, Array], tmp_path
         ({"resampling": "cubic"}, "resampling is one of 'nearest'"),
         ({"time": "2030"}, "has no product with time '2030'; it has 4 from 2024-05-01 to 2024-06-05"),
         ({"time": "last May"}, "time is a date such as"),
+        ({"time": "2024-06/2024-05"}, "time '2024-06/2024-05' ends before it begins"),
+        ({"time": "2024-05-01T10:00:00+99:00"}, "'2024-05-01T10:00:00+99:00' is no time"),
+        ({"geometry": {"type": "Polygon"}}, "geometry is no valid GeoJSON geometry, with type and coordinates"),
+        ({"geometry": {"type": "Feature", "geometry": None}}, "geometry is no valid GeoJSON geometry"),
+        ({"geometry": {"type": "FeatureCollection"}}, "geometry is no valid GeoJSON geometry"),
+        ({"geometry": {"type": "Polygon", "coordinates": []}}, "geometry is empty"),
+        ({"resampling": {"b05": "nearest"}}, "resampling names b05; the bands asked for are b04"),
+        ({"crs": "EPSG:4326", "resolution": 10}, "pixels of 10 degrees"),
+        ({"decode_cf": False, "group": "x"}, "cube takes no decode_cf, group: it decodes and joins"),
         ({"max_cloud_cover": 200}, "max_cloud_cover is a percentage"),
         ({"dtype": "int16"}, "dtype is 'float32' or 'float64'"),
     ],
@@ -306,6 +353,29 @@ def test_what_cannot_be_is_told_in_a_sentence(store: Path, words: dict[str, Any]
     with pytest.raises(RequestError) as caught:
         s2ice.cube(store, **({"bands": "b04", "chunks": None} | words))
     assert told in str(caught.value)
+
+
+def test_an_era_that_is_not_there(store: Path) -> None:
+    with pytest.raises(GroupNotFoundError, match="no era 'nix'; eras is one of 'main', or None for all"):
+        s2ice.cube(store, "b04", eras="nix")
+
+
+def test_a_cube_is_of_pixels_and_saved_as_such(store: Path, tmp_path: Path) -> None:
+    """Other pixels are refused, and files hold what was in memory."""
+    cube = whole(store, "b04", "scl", "b11", resolution=20, mask="scl")
+    with pytest.raises(GridError, match="pixels of 20 m and of 60 m"):
+        _ = cube.b04 - whole(store, "b09", resolution=60).b09
+    assert "GeoTransform" not in cube.spatial_ref.attrs
+    cube.isel(y=slice(None, None, 3), x=slice(None, None, 3)).to_netcdf(tmp_path / "coarse.nc")
+    assert xr.open_dataset(tmp_path / "coarse.nc", decode_coords="all").rio.resolution() == (60, -60)
+    for scaled in (True, False):
+        one = whole(store, "b04", "scl", resolution=20, mask_and_scale=scaled).isel(time=0)
+        one.rio.to_raster(tmp_path / "one.tif")
+        with rasterio.open(tmp_path / "one.tif") as file:
+            np.testing.assert_array_equal(file.read(1), one.b04)
+            np.testing.assert_array_equal(file.read(2), one.scl)
+            assert file.crs.to_epsg() == 32633
+            assert file.bounds == one.rio.bounds()
 
 
 def test_without_a_classification_there_is_no_mask(tmp_path: Path) -> None:

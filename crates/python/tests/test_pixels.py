@@ -49,6 +49,7 @@ MIXED: dict[str, Callable[[xr.Dataset, xr.Dataset], object]] = {
     "another's labels": lambda a, b: a.reindex_like(b),
     "coarse": lambda a, b: a.b - a.b.coarsen(x=2, y=2).mean(),
     "coarse first": lambda a, b: a.b.coarsen(x=2, y=2).mean() - a.b,
+    "coarse first, with centres in common": lambda a, b: b.b.coarsen(x=3, y=3).mean() - b.b,
     "concat": lambda a, b: xr.concat([a.b, b.b], "n", join="outer"),
     "apart": lambda a, b: a.b[:, :20] - a.b[:, 40:],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -221,6 +222,21 @@ def test_a_source_that_is_down(fault: str, place: tuple[Path, dict[str, Any]], w
         assert 1 < sum(well.asked.values()) <= 2 * _failure.TRIES
     # After some of these, further chunks are not waited for as long.
     assert "at fault" in told or fault not in ("503", "reset")
+
+
+def test_a_local_file_that_was_cut_or_is_gone(archive: Path, tmp_path: Path) -> None:
+    """What cannot pass is said at once, and in the words of a reader."""
+    copy = tmp_path / "archive"
+    shutil.copytree(archive, copy)
+    folder = store(tmp_path / "store", f"{copy.as_uri()}/", ic.local_filesystem_store(str(copy)))
+    (copy / "3.bin").write_bytes((copy / "3.bin").read_bytes()[:40])
+    (copy / "4.bin").unlink()
+    dataset = s2ice.open(folder, GROUP, allow=copy)
+    for step, remedy in ((3, "the file is shorter than the one that was referenced"), (4, "the file is gone")):
+        told = rf"S2B_00{step}.*chunk {step}/1/1 from .*/{step}\.bin.*{remedy}"
+        with pytest.raises(ChunkError, match=told) as caught:
+            dataset.b04[step, 5, 5].load()
+        assert "times in" not in str(caught.value)
 
 
 def test_bytes_that_do_not_decode(place: tuple[Path, dict[str, Any]], well: faults.Faults) -> None:

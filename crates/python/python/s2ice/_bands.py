@@ -66,7 +66,7 @@ def array_of(name: str) -> str:
 
 def groups(root: zarr.Group, eras: str | None, wanted: Sequence[str] | None) -> dict[str, list[str]]:
     """Return the groups of each wanted array that a store has, in any of its trees; of all reflectance by default."""
-    trees = [_eras.MAIN, *_eras.names(root)] if eras is None else [eras]
+    trees = _eras.trees(root, eras)
     arrays = _REFLECTANCE if wanted is None else wanted
     found: dict[str, list[str]] = {name: [] for name in arrays}
     for folder in sorted({_FOLDERS[name] for name in arrays}):

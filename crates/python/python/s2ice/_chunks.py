@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from s2ice.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     import xarray as xr
 
@@ -18,10 +18,22 @@ GOAL = 64 << 20
 """Most bytes of decoded values in a chunk, unless one tile of one date has more: see `tests/bench/readers.py`."""
 
 
-def check() -> None:
-    """Refuse chunks where dask is not installed."""
+def check(chunks: Any) -> None:
+    """Refuse chunks where dask is not installed, and words that are none."""
+    if chunks is None:
+        return
     if find_spec("dask") is None:
         raise RequestError("chunks needs dask: pip install 's2ice[dask]', or leave chunks out (chunks=None)")
+    if isinstance(chunks, str) and chunks != "auto":
+        raise RequestError(f'chunks is "auto", sizes such as {{"time": 10}}, or None for no dask, not {chunks!r}')
+
+
+def check_names(chunks: Any, datasets: Iterable[xr.Dataset]) -> None:
+    """Refuse sizes along dimensions that nothing has."""
+    if isinstance(chunks, Mapping):
+        dims = sorted({str(name) for dataset in datasets for name in dataset.dims})
+        if unknown := sorted(str(name) for name in chunks if name not in dims):
+            raise RequestError(f"chunks names {', '.join(unknown)}; the dimensions are {', '.join(dims)}")
 
 
 def is_default(chunks: Any) -> bool:
@@ -48,14 +60,11 @@ def chunked(dataset: xr.Dataset, chunks: Any, token: Sequence[Any]) -> xr.Datase
     """
     if chunks is None:
         return dataset
-    check()
     sizes = chunks if not isinstance(chunks, str | Mapping) else _sizes(dataset, chunks)
     return dataset.assign({name: lazily(array, sizes, (*token, name)) for name, array in dataset.data_vars.items()})
 
 
 def _sizes(dataset: xr.Dataset, chunks: Any) -> Any:
-    if isinstance(chunks, str) and not is_default(chunks):
-        return chunks
     stored: dict[Hashable, int] = {}
     for array in dataset.data_vars.values():
         for name, size in zip(array.dims, array.encoding.get("chunks") or array.shape, strict=True):

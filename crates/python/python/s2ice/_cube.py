@@ -76,7 +76,8 @@ def cube(
     mask
         ``"scl"`` turns clouds, their shadows, cirrus, defective pixels and nodata off: classes 0, 1, 3, 8, 9 and 10
         of the scene classification. A list names other classes, ``None`` turns nothing off. Coarser pixels are
-        off where any pixel of the classification below them is. Nothing is turned off in ``scl``, ``cld`` and ``snw``.
+        off where any pixel of the classification below them is, and so are pixels of another `crs`. Nothing is turned
+        off in ``scl``, ``cld`` and ``snw``.
     max_cloud_cover
         Of products, in percent. Those of which it is not known are left out.
     groupby
@@ -87,13 +88,14 @@ def cube(
         ``"average"`` or ``"bilinear"``, for all bands or by band. By default averages are taken of finer pixels, and
         coarser ones are repeated. ``scl`` is always the nearest. Each band's attribute ``resampling`` tells.
     crs
-        Of the grid; that of the first store by default. Tiles of another one are warped by GDAL.
+        Of the grid; that of the first store by default. Tiles of another one are warped by GDAL, as `resampling` says.
     chunks
         As in `open`; ``None`` reads lazily without dask.
     catalogue
         URL or folder of a publication, whose tile ids may then stand for stores: ``"33TVN"``, ``"33TVN-L1C"``.
     mask_and_scale
-        ``False`` gives the digital numbers, with 0 for nodata and for what is off.
+        ``False`` gives the digital numbers, with ``_FillValue`` for nodata and for what is off: 0, and 255 of ``cld``
+        and ``snw``.
     eras
         As in `open`.
     **words
@@ -123,8 +125,7 @@ def cube(
 
     classes = _mask.classes_of(mask)
     kind = _scaled.checked(dtype)
-    if chunks is not None:
-        _chunks.check()
+    _chunks.check(chunks)
     asked = [bands] if isinstance(bands, str) else bands
     names = None if asked is None else {name: _bands.array_of(name) for name in asked}
     shape = None if geometry is None else _grid.shape_of(geometry, bounds_crs)
@@ -164,11 +165,12 @@ def cube(
     out = {}
     for name, array in names.items():
         rasters = [tile.rasters(array, name, grid, resampling) for tile in tiles]
-        out[name] = _variable(array, rasters, flags, days, inside, grid)
+        out[name] = _variable(array, rasters, flags, days, inside, grid, scaled=mask_and_scale)
     coords = _pixels.with_indexes(_days.coordinates(days) | _grid.coordinates(grid))
     attrs = {"resolution": resolution} | ({"mask_classes": list(classes)} if classes else {})
     dataset = xr.Dataset(out, coords, attrs)
     token = ([tile.token for tile in tiles], str(grid), str(shape), str(days), classes, resampling, str(kind))
+    _chunks.check_names(chunks, [dataset])
     dataset = _chunks.chunked(dataset, chunks, (*token, mask_and_scale))
     for variable in dataset.variables.values():
         # Where a saved cube has its chunks is its own affair.
@@ -201,7 +203,7 @@ def _longitude(grid: GeoBox) -> float:
 
 
 def _variable(
-    array: str, rasters: list[Rasters], flags: Any, days: Any, inside: Array | None, grid: GeoBox
+    array: str, rasters: list[Rasters], flags: Any, days: Any, inside: Array | None, grid: GeoBox, *, scaled: bool
 ) -> xr.Variable:
     from s2ice import _band
 
@@ -213,7 +215,7 @@ def _variable(
     told = dict.fromkeys(layer.told for one in rasters for layer in one.layers)
     attrs = {key: like.attrs[key] for key in _KEPT if key in like.attrs}
     attrs |= {"grid_mapping": "spatial_ref", "resampling": "; else ".join(told)}
-    if band.dtype.kind != "f" and array not in _bands.CLASSES:
+    if band.dtype.kind != "f" and (array not in _bands.CLASSES or not scaled):
         attrs["_FillValue"] = first.fill
     encoding = {"chunks": (1, *_tiles(first, grid))}
     return xr.Variable(("time", "y", "x"), indexing.LazilyIndexedArray(band), attrs, encoding)

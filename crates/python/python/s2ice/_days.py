@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,11 +59,24 @@ def _when(table: xr.Dataset, time: Any) -> Any:
         return slice(None)
     first, last = _ends(time)
     try:
-        return table.indexes["time"].slice_indexer(first, last)
+        reversed_ = _reversed(first, last)
+        chosen = table.indexes["time"].slice_indexer(first, last)
     except (TypeError, ValueError, KeyError):
         raise RequestError(
             f"time is a date such as '2024-05', '2024-05-01/2024-09-30', or two of them, not {time!r}"
         ) from None
+    if reversed_:
+        raise RequestError(f"time {time!r} ends before it begins")
+    return chosen
+
+
+def _reversed(first: Any, last: Any) -> bool:
+    import pandas as pd
+
+    if first is None or last is None:
+        return False
+    # The end is all of the month or day that it names.
+    return bool(pd.Timestamp(first) > (pd.Period(last).end_time if isinstance(last, str) else pd.Timestamp(last)))
 
 
 def _ends(time: Any) -> tuple[Any, Any]:
@@ -94,10 +108,14 @@ def _plain(end: Any) -> Any:
         return end.isoformat()
     if isinstance(end, np.datetime64) and np.datetime_data(end)[0] in ("Y", "M", "D"):
         return str(end)
-    if getattr(end, "tzinfo", None) is not None:
+    offset = isinstance(end, str) and re.search(r"[Tt ].*[+-]\d\d:?\d\d$", end)
+    if offset or getattr(end, "tzinfo", None) is not None:
         import pandas as pd
 
-        return pd.Timestamp(end).tz_convert("UTC").tz_localize(None)
+        try:
+            return pd.Timestamp(end).tz_convert("UTC").tz_localize(None)
+        except ValueError:
+            raise RequestError(f"{end!r} is no time") from None
     return end.removesuffix("Z") if isinstance(end, str) else end
 
 

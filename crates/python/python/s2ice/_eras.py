@@ -15,7 +15,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from s2ice._scaled import run, slabs
-from s2ice.errors import S2iceError
+from s2ice.errors import GroupNotFoundError, S2iceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,6 +38,23 @@ def names(root: zarr.Group) -> dict[str, list[str]]:
         raise S2iceError("the store's list of eras cannot be understood")
     differs = {name: era.get("differs", []) if isinstance(era, dict) else [] for name, era in listed.items()}
     return {name: [str(text) for text in texts] for name, texts in differs.items()}
+
+
+def trees(root: zarr.Group, asked: str | None) -> list[str]:
+    """Return the trees that are asked for, the main one first: all by default.
+
+    Raises
+    ------
+    GroupNotFoundError
+        The store has no such era.
+    """
+    there = [MAIN, *names(root)]
+    if asked is None:
+        return there
+    if asked not in there:
+        listed = ", ".join(map(repr, there))
+        raise GroupNotFoundError(f"the store has no era {asked!r}; eras is one of {listed}, or None for all of them")
+    return [asked]
 
 
 def base_of(era: str) -> str:

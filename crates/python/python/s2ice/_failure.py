@@ -68,6 +68,11 @@ _RULES: tuple[tuple[str, Kind, str], ...] = (
         Kind.FINAL,
         "the file is gone from there: read a copy with source=, or have the store built again",
     ),
+    (
+        "Requested range was invalid",
+        Kind.FINAL,
+        "the file is shorter than the one that was referenced: read a copy with source=, or have the store built again",
+    ),
     ("status code: 429|SlowDown|Too Many Requests|Throttl|TooManyRequests", Kind.BUSY, "lower max_connections="),
     ("status code: 503|Service Unavailable|ServerBusy", Kind.BUSY, _AGAIN),
     ("unhandled error: Error", Kind.BUSY, _AGAIN),

@@ -49,10 +49,20 @@ def shape_of(given: Any, bounds_crs: Any) -> Geometry:
     if not isinstance(mapping, dict):
         raise RequestError(f"geometry is GeoJSON or an object of shapely, geopandas or odc-geo, not {type(given)}")
     if mapping.get("type") == "Feature":
-        mapping = mapping["geometry"]
+        mapping = mapping.get("geometry") or {}
     if mapping.get("type") == "FeatureCollection":
-        mapping = {"type": "GeometryCollection", "geometries": [one["geometry"] for one in mapping["features"]]}
-    return Geometry(mapping, crs(bounds_crs or (str(own) if own is not None else LONLAT)))
+        parts = [one.get("geometry") for one in mapping.get("features") or () if isinstance(one, dict)]
+        mapping = {"type": "GeometryCollection", "geometries": [part for part in parts if part]}
+    system = crs(bounds_crs or (str(own) if own is not None else LONLAT))
+    try:
+        shape = Geometry(mapping, system)
+        empty = shape.is_empty
+    except Exception as error:  # whatever shapely says
+        told = f"geometry is no valid GeoJSON geometry, with type and coordinates: {error}"
+        raise RequestError(told.rstrip(": ")) from None
+    if empty:
+        raise RequestError("geometry is empty: it covers no pixel")
+    return shape
 
 
 def target(

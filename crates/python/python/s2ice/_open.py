@@ -180,8 +180,7 @@ def open(
     >>> r10m.b04.sel(time="2025-07-01", method="nearest").load()  # doctest: +SKIP
     """
     _fork.guard()
-    if chunks is not None:
-        _chunks.check()
+    _chunks.check(chunks)
     _words.check(kwargs, signature(open).parameters)
     access = Access.told(credentials, anonymous, source, allow)
     store = _places.named(store, catalogue)
@@ -206,11 +205,7 @@ def open(
             stacklevel=2,
         )
     path = (group or "").strip("/")
-    named = _eras.names(root)
-    if eras not in (None, _eras.MAIN, *named):
-        listed = ", ".join(map(repr, (_eras.MAIN, *named)))
-        raise GroupNotFoundError(f"the store has no era {eras!r}; eras is one of {listed}, or None for all of them")
-    trees = [_eras.MAIN, *named] if eras is None else [eras]
+    trees = _eras.trees(root, eras)
     indexes = kwargs.pop("create_default_indexes", True)
     # What is read to make indexes is read with the other coordinates, side by side.
     kwargs |= {"create_default_indexes": False, "consolidated": False}
@@ -222,6 +217,7 @@ def open(
         groups = _joined(root, trees, path, finish, kwargs)
     else:
         groups = _single(root, _eras.base_of(trees[0]), path, finish, kwargs)
+    _chunks.check_names(chunks, groups.values())
     stamp: Any = root.attrs.get(ROOT_ATTRIBUTE) or {}
     told = _tidy.Told(stamp, [path.split("/")[1]] if in_era else trees)
     groups = _tidy.tidied(groups, told, indexes=indexes)

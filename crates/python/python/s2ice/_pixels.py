@@ -81,6 +81,9 @@ class PixelIndex(PandasIndex, metaclass=_Kind):
         elif method is None and other.index.empty and not self.index.empty:
             # What xarray has joined with a plain index in front is left here.
             raise GridError(f"{_APART} along {self.dim}. {_REMEDY}")
+        elif method is None and other.index.isin(self.index).all():
+            # So are the few centres that pixels of 20 m have in common with ones of 60 m.
+            _check(self, other)
         found: dict[Hashable, Any] = super().reindex_like(other, method=method, tolerance=tolerance)
         return found
 
