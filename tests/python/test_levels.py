@@ -90,3 +90,49 @@ def test_views_can_be_pickled_and_read_by_dask(store: Path) -> None:
     seen = package.open(store, group, resolution=960, chunks={})
     again = pickle.loads(pickle.dumps(seen))
     np.testing.assert_array_equal(again.b01, package.open(store, group, resolution=960).b01)
+
+
+def test_a_cube_is_of_views(store: Path, rasters: dict[str, tuple[str, Path]]) -> None:
+    """From four pixels for one on, or where asked; on the grid that these lie on."""
+    words: dict[str, Any] = {"mask": None, "mask_and_scale": False, "chunks": None}
+    cube = package.cube(store, ["aot", "b09"], resolution=160, **words)
+    with rasterio.open(rasters["AOT_10m"][1], OVERVIEW_LEVEL=3) as overview:
+        np.testing.assert_array_equal(cube.aot[0], overview.read(1))
+    seen = package.open(store, "quality/atmosphere/r10m", resolution=160)
+    for axis in ("x", "y"):
+        np.testing.assert_array_equal(cube[axis], seen[axis])
+    assert cube.aot.attrs["resampling"].startswith("overview: every 16 x 16 pixels of 10 m")
+    assert cube.b09.attrs["resampling"] == "average of pixels of 60 m, by GDAL"
+    part = package.cube(store, ["aot"], resolution=160, bounds=(-8.5, 52.5, -8.3, 52.7), **words)
+    np.testing.assert_array_equal(part.aot, cube.aot.sel(x=part.x, y=part.y))
+    asked = package.cube(store, ["aot"], resolution=20, resampling="overview", **words)
+    with rasterio.open(rasters["AOT_10m"][1], OVERVIEW_LEVEL=0) as overview:
+        np.testing.assert_array_equal(asked.aot[0], overview.read(1))
+    for other in ({"resampling": "average"}, {"resolution": 20}):
+        means = package.cube(store, ["aot"], **({"resolution": 160} | words | other))
+        assert "overview" not in means.aot.attrs["resampling"]
+    with pytest.raises(package.errors.RequestError, match="no overview of aot at 100 m"):
+        package.cube(store, ["aot"], resolution=100, resampling="overview", **words)
+    assert package.estimate(cube[["aot"]]).bytes < package.estimate(means).bytes / 50
+
+
+def test_classes_of_a_cube_of_views_are_the_pixels_that_lie_there(store: Path) -> None:
+    """And any class below a pixel turns it off, wherever its edges lie."""
+    cube = package.cube(store, ["aot", "scl"], resolution=160, mask=None, chunks=None)
+    full = package.open(store, CLASSES.replace("20m", "60m")).scl[0].to_numpy()
+    # Of a store that has 20 and 60 m, those of 60 m; pixel k has its centre 160 k + 5 m from the edge.
+    centres = (160 * np.arange(687) + 5) // 60
+    np.testing.assert_array_equal(cube.scl[0], full[np.ix_(centres, centres)])
+    masked = package.cube(store, ["aot"], resolution=160, mask=[4], chunks=None).aot[0].to_numpy()
+    there = ~np.isnan(cube.aot[0].to_numpy())
+    off = np.isnan(masked) & there
+    marked = full == 4
+    for row, column in np.random.default_rng(1).integers(2, 680, (500, 2)):
+        # Pixel edges lie 75 m before and 85 m behind every 160 m.
+        inner, outer = (
+            marked[tuple(slice((160 * at - 75) // 60 + less, (160 * at + 84) // 60 + 1 - less) for at in (row, column))]
+            for less in (1, 0)
+        )
+        assert off[row, column] or not inner.any() or not there[row, column]
+        assert not off[row, column] or outer.any()
+    assert 0.001 < off.mean() < 0.999

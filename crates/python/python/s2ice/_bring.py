@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 type Array = np.ndarray[Any, Any]
 
-HOWS = ("nearest", "average", "bilinear")
+HOWS = ("nearest", "average", "bilinear", "overview")
 ANY = "any"
 """Of flags: set where any pixel below is set."""
 _TOLERANCE = 1e-6
+_VIEWED = 0.13
+"""Of a pixel: views of 10 and of 20 m lie 5 m apart, at 40 m an eighth. What is further off is interpolated."""
 
 
 class Window(NamedTuple):
@@ -46,13 +48,17 @@ class Layer:
     source, target
         The grids.
     how
-        ``"nearest"``, ``"average"``, ``"bilinear"``, or `ANY`.
+        ``"nearest"``, ``"average"``, ``"bilinear"``, `ANY`, or ``"overview"`` for an array that is seen at the
+        resolution of the target already.
     fill
         What stands for nodata: NaN, 0, or False for flags.
+    every
+        Of an overview: of how many stored pixels there is one, along an axis.
     """
 
-    def __init__(self, fetch: Plain, source: GeoBox, target: GeoBox, how: str, fill: Any) -> None:
+    def __init__(self, fetch: Plain, source: GeoBox, target: GeoBox, how: str, fill: Any, every: int = 1) -> None:
         self.fetch, self.source, self.target, self.how, self.fill = fetch, source, target, how, fill
+        self.every = every
 
     @cached_property
     def relation(self) -> tuple[str, int, int, int]:
@@ -68,7 +74,8 @@ class Layer:
         times = max(mine.a, other.a) / finer
         offsets = ((other.f - mine.f) / finer, (mine.c - other.c) / finer)
         numbers = [round(value) for value in (times, *offsets)]
-        if any(abs(value - number) > _TOLERANCE for value, number in zip((times, *offsets), numbers, strict=True)):
+        off = _VIEWED if self.how == "overview" else _TOLERANCE
+        if any(abs(value - number) > off for value, number in zip((times, *offsets), numbers, strict=True)):
             return "warp", 1, 0, 0
         if self.how == "bilinear" and numbers[0] > 1:
             return "warp", 1, 0, 0
@@ -79,6 +86,10 @@ class Layer:
         """What is done, for the attributes of a band."""
         kind, times, *_ = self.relation
         metres = f"{abs(self.source.affine.a):g} m"
+        if self.how == "overview":
+            each = f"{self.every} x {self.every} pixels of {abs(self.source.affine.a) / self.every:g} m"
+            view = f"overview: every {each}, as the file's wavelet transform has them"
+            return view + (", interpolated by GDAL" if kind == "warp" else "")
         if kind == "warp":
             same = self.source.crs == self.target.crs
             return f"{self.how} of pixels of {metres}" + ("" if same else f" in {self.source.crs}") + ", by GDAL"
@@ -186,7 +197,8 @@ class Layer:
         # Nothing is nodata in flags: what lies outside stays unset.
         fill = None if flags else self.fill
         out = np.full((len(values), *target.shape), 0 if flags else self.fill, dtype=given.dtype)
-        how = Resampling.max if flags else Resampling[self.how]
+        # An overview that lies between the pixels of the target is interpolated.
+        how = Resampling.max if flags else Resampling["bilinear" if self.how == "overview" else self.how]
         for step, image in enumerate(given):
             reproject(
                 image,
@@ -249,4 +261,7 @@ def how_of(asked: Any, name: str, *, classes: bool, finer: bool) -> str:
         raise RequestError(f"resampling is one of {', '.join(map(repr, HOWS))}, or such by band, not {word!r}")
     if classes:
         return "nearest"
+    if word == "overview":
+        # Of what has no view.
+        word = None
     return word or ("average" if finer else "nearest")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from s2ice._band import Rasters
     from s2ice._mask import Array
+    from s2ice._member import Tile, View
 
 _NOT_OURS = frozenset(["create_default_indexes", "decode_cf", "decode_times", "drop_variables", "group", "use_cftime"])
 _KEPT = (
@@ -27,6 +28,8 @@ _KEPT = (
     *("flag_values", "flag_meanings", "scale_factor", "add_offset"),
 )
 """Attributes of the store's arrays that hold for a cube as well."""
+SEEN = 4
+"""From so many pixels for one on, along an axis, bands are read of their views, unless another way is asked for."""
 
 
 def cube(
@@ -70,7 +73,8 @@ def cube(
     time
         A date such as ``"2024-05"``, an interval ``"2024-05-01/2024-09-30"``, or two ends; in UTC, both included.
     resolution
-        Size of pixels, in metres, or in the units of `crs`. Pixel edges are multiples of it.
+        Size of pixels, in metres, or in the units of `crs`. Pixel edges are multiples of it, but where bands are
+        overviews: 40, 80 or 160 of bands of 10 m, 80, 160, 320 of 20 m, 240, 480 and 960 of 60 m.
     dtype
         As in `open`.
     mask
@@ -85,8 +89,11 @@ def cube(
         first one that has a value goes first. ``"time"`` leaves each product alone.
     resampling
         How bands of another resolution are brought to the grid where the store has no copy at it: ``"nearest"``,
-        ``"average"`` or ``"bilinear"``, for all bands or by band. By default averages are taken of finer pixels, and
-        coarser ones are repeated. ``scl`` is always the nearest. Each band's attribute ``resampling`` tells.
+        ``"average"``, ``"bilinear"`` or ``"overview"``, for all bands or by band. An overview is read of the lowest
+        resolutions of the files, at 160 m about 1 % of the bytes of a band of 10 m: weighted means that lie where every
+        16th pixel lies, as in `open`. By default finer pixels are read as overviews where there is one that is 4 times
+        as coarse or more, else averages are taken of them, and coarser ones are repeated. ``scl`` is always the
+        nearest. Each band's attribute ``resampling`` tells.
     crs
         Of the grid; that of the first store by default. Tiles of another one are warped by GDAL, as `resampling` says.
     chunks
@@ -148,13 +155,19 @@ def cube(
     for tile in tiles:
         tile.find([*names.values()], scl=classes is not None)
     tables = [tile.table for tile in tiles]
+    views = {
+        name: [_views(tile, array, name, resolution, resampling) for tile in tiles] for name, array in names.items()
+    }
+    # Where a tile is seen, what it covers is what its pixels do there.
+    seen = [next((of[at][0].group for of in views.values() if of[at]), None) for at in range(len(tiles))]
     grid = _grid.target(
-        [_grid.of(table) for table in tables],
+        [_grid.of(table if group is None else group) for table, group in zip(tables, seen, strict=True)],
         resolution,
         bounds=bounds,
         bounds_crs=bounds_crs,
         geometry=shape,
         into=crs,
+        like=None if seen[0] is None else _grid.of(seen[0]),
     )
     if grid.crs.geographic and resolution >= 1:
         raise RequestError(f"pixels of {resolution} degrees: in {crs} the resolution is in degrees, such as 0.0001")
@@ -164,7 +177,7 @@ def cube(
     flags = None if classes is None else [tile.flags(classes, grid) for tile in tiles]
     out = {}
     for name, array in names.items():
-        rasters = [tile.rasters(array, name, grid, resampling) for tile in tiles]
+        rasters = [tile.rasters(array, name, grid, resampling, of) for tile, of in zip(tiles, views[name], strict=True)]
         out[name] = _variable(array, rasters, flags, days, inside, grid, scaled=mask_and_scale)
     coords = _pixels.with_indexes(_days.coordinates(days) | _grid.coordinates(grid))
     attrs = {"resolution": resolution} | ({"mask_classes": list(classes)} if classes else {})
@@ -196,6 +209,19 @@ def _there(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _views(tile: Tile, array: str, name: str, resolution: float, resampling: Any) -> list[View]:
+    """Return the views of a band, where it is to be read of such."""
+    word = resampling.get(name) if isinstance(resampling, Mapping) else resampling
+    if word not in (None, "overview") or array in _bands.CLASSES:
+        return []
+    views = tile.views(array, resolution, 2 if word else SEEN)
+    if word and not views:
+        raise RequestError(
+            f"{tile.name} has no overview of {name} at {resolution:g} m: there is one at 2, 4, 8 or 16 times its pixels"
+        )
+    return views
 
 
 def _longitude(grid: GeoBox) -> float:

@@ -16,6 +16,7 @@ from zarr.core.sync import sync
 
 from s2ice._band import Band
 from s2ice._eras import Joined
+from s2ice._precincts import SHARES
 from s2ice._scaled import Scaled
 from s2ice.errors import RequestError
 
@@ -188,15 +189,22 @@ def _measured(chunks: list[tuple[zarr.Array[Any], tuple[int, ...]]], memory: int
     return Estimate(len(chunks), round(there * len(chunks)), round(total), memory, share)
 
 
+def _share(array: zarr.Array[Any]) -> float:
+    """Return the share of a tile that is read: of an overview, its lowest resolutions."""
+    reduce = max((getattr(codec, "reduce", 0) for codec in getattr(array.metadata, "codecs", ())), default=0)
+    return SHARES[min(reduce, len(SHARES) - 1)] if reduce else 1.0
+
+
 async def _sizes(chunks: list[tuple[zarr.Array[Any], tuple[int, ...]]]) -> list[int | None]:
     """Return the sizes that the manifests tell: 0 for what is not there, ``None`` where it is not told."""
 
     async def size(array: zarr.Array[Any], place: tuple[int, ...]) -> int | None:
         try:
-            return int(await array.store.getsize(f"{array.path}/{array.metadata.encode_chunk_key(place)}"))
+            whole = int(await array.store.getsize(f"{array.path}/{array.metadata.encode_chunk_key(place)}"))
         except FileNotFoundError:
             return 0
         except NotImplementedError:
             return None
+        return round(whole * _share(array))
 
     return list(await asyncio.gather(*(size(array, place) for array, place in chunks)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
+from odc.geo import xy_
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox, Geometry, bbox_union, box
@@ -73,6 +74,7 @@ def target(
     bounds_crs: Any,
     geometry: Geometry | None,
     into: Any,
+    like: GeoBox | None = None,
 ) -> GeoBox:
     """Return the grid of a cube: its pixel edges are multiples of the resolution, as those of all tiles are.
 
@@ -82,6 +84,8 @@ def target(
         Grids of the stores; the first one's CRS is taken, unless `into` says another.
     bounds, bounds_crs, geometry, into
         As in `s2ice.cube`: without bounds and geometry, all that the tiles cover.
+    like
+        A grid of this resolution that pixels are to be those of.
     """
     if not resolution > 0:
         raise RequestError(f"resolution is a size of pixels, more than 0, not {resolution}")
@@ -98,7 +102,10 @@ def target(
     if not any(_meet(area, one) for one in there):
         lonlat = [round(float(value), 4) for value in bbox_union(t.extent.to_crs(LONLAT).boundingbox for t in tiles)]
         raise RequestError(f"bounds or geometry lie outside of the store, which covers {lonlat} in degrees ({LONLAT})")
-    return GeoBox.from_bbox(area, resolution=resolution, anchor="edge", tol=1e-6)
+    anchor = xy_(0.0, 0.0)
+    if like is not None and like.crs == system:
+        anchor = xy_(like.affine.c / resolution % 1, like.affine.f / resolution % 1)
+    return GeoBox.from_bbox(area, resolution=resolution, anchor=anchor, tol=1e-6)
 
 
 def _bounds(bounds: Sequence[float], bounds_crs: Any, system: CRS | None) -> BoundingBox:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from s2ice import _band, _bands, _bring, _connect, _eras, _grid, _mask, _open
 from s2ice._source import Access
-from s2ice.errors import RequestError
+from s2ice.errors import GroupNotFoundError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import icechunk
     import xarray as xr
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 _VERSION = ("branch", "tag", "snapshot", "as_of")
 _ACCESS = ("credentials", "anonymous", "source", "allow")
+
+
+class View(NamedTuple):
+    """A group of which rasters are seen at a coarser resolution."""
+
+    group: xr.Dataset
+    every: int
+    """Of how many stored pixels there is one, along an axis."""
 
 
 class Tile:
@@ -37,7 +46,7 @@ class Tile:
         self.root = _connect.root_of(self.session.store)
         self.eras = eras
         self.name = store if isinstance(store, str) else "the store"
-        self.opened: dict[str, xr.Dataset] = {}
+        self.opened: dict[tuple[str, float | None], xr.Dataset] = {}
         self.found: dict[str, list[str]] = {}
         self.token = (
             self.session.snapshot_id if self.session.read_only else id(self.session),
@@ -61,29 +70,64 @@ class Tile:
             every = [name for name, paths in self.groups(_bands.EVERY).items() if paths]
             raise RequestError(f"{self.name} has no {', '.join(lacking)}; it has {', '.join(every)}")
 
-    def group(self, path: str) -> xr.Dataset:
-        """Open a group."""
-        if path not in self.opened:
-            self.opened[path] = _open.open(self.session, path, **self.options)
-        return self.opened[path]
+    def group(self, path: str, resolution: float | None = None) -> xr.Dataset:
+        """Open a group, or a view of it."""
+        if (path, resolution) not in self.opened:
+            self.opened[path, resolution] = _open.open(self.session, path, resolution=resolution, **self.options)
+        return self.opened[path, resolution]
+
+    def views(self, array: str, resolution: float, least: int) -> list[View]:
+        """Return the views of a raster at a resolution, that of the finest pixels first.
+
+        Parameters
+        ----------
+        array, resolution
+            The raster, and the pixel size in metres.
+        least
+            How much coarser it must be.
+        """
+        out = []
+        for path in sorted(self.found[array], key=_metres):
+            every = resolution / _metres(path)
+            if every >= least and math.log2(every).is_integer():
+                try:
+                    group = self.group(path, resolution)
+                except (GroupNotFoundError, RequestError):
+                    # None of its rasters has so many levels.
+                    continue
+                if array in group:
+                    out.append(View(group, int(every)))
+        return out
 
     @property
     def table(self) -> xr.Dataset:
         """A group with the times of all products, and the grid of the tile."""
         return self.group(next(path for paths in self.found.values() for path in paths))
 
-    def rasters(self, array: str, name: str, grid: GeoBox, resampling: Any) -> Rasters:
-        """Return the copies of a band, the best for this grid first."""
-        layers, has = [], []
+    def rasters(self, array: str, name: str, grid: GeoBox, resampling: Any, views: Sequence[View]) -> Rasters:
+        """Return the copies of a band, the best for this grid first: views where these are wanted."""
+        layers: list[_bring.Layer] = []
+        has: list[Array] = []
+        for group, every, how in self._copies(array, name, grid, resampling, views):
+            variable = group[array].variable
+            layers.append(_bring.Layer(_mask.Plain(variable), _grid.of(group), grid, how, _fill(variable), every))
+            has.append(_present(group, array))
+            if np.any(has, axis=0).all():
+                # All products are there: no further copy is opened.
+                break
+        return _band.Rasters(layers, np.array(has))
+
+    def _copies(
+        self, array: str, name: str, grid: GeoBox, resampling: Any, views: Sequence[View]
+    ) -> Iterator[tuple[xr.Dataset, int, str]]:
+        """Open the copies of a band one after the other, and tell how each is brought to the grid."""
+        for group, every in views:
+            yield group, every, "overview"
         for path in self._ranked(array, grid):
             group = self.group(path)
-            variable = group[array].variable
             source = _grid.of(group)
             finer = abs(source.affine.a) < abs(grid.affine.a) and source.crs == grid.crs
-            how = _bring.how_of(resampling, name, classes=array in _bands.CLASSES, finer=finer)
-            layers.append(_bring.Layer(_mask.Plain(variable), source, grid, how, _fill(variable)))
-            has.append(_present(group, array))
-        return _band.Rasters(layers, np.array(has))
+            yield group, 1, _bring.how_of(resampling, name, classes=array in _bands.CLASSES, finer=finer)
 
     def flags(self, classes: tuple[int, ...], grid: GeoBox) -> Rasters:
         """Return where pixels are off."""
@@ -96,7 +140,7 @@ class Tile:
 
     def _ranked(self, array: str, grid: GeoBox) -> list[str]:
         """Return the groups of an array: at the resolution of the grid, then finer ones, then coarser ones."""
-        metres = {path: float(path.rpartition("/r")[2].removesuffix("m")) for path in self.found[array]}
+        metres = {path: _metres(path) for path in self.found[array]}
         size = abs(grid.affine.a) if grid.crs is not None and grid.crs.projected else abs(grid.affine.a) * 111_320
 
         def rank(path: str) -> tuple[bool, float]:
@@ -104,6 +148,10 @@ class Tile:
             return coarser, metres[path] if coarser else -metres[path]
 
         return sorted(metres, key=rank)
+
+
+def _metres(path: str) -> float:
+    return float(path.rpartition("/r")[2].removesuffix("m"))
 
 
 def _present(group: xr.Dataset, array: str) -> Array:

@@ -196,8 +196,6 @@ def open(
         masked=kwargs.get("mask_and_scale") is not False,
     )
     root = root_of(zarr_store)
-    if levels is not None:
-        _check_resolution(root, levels)
     if ROOT_ATTRIBUTE not in root.attrs:
         warnings.warn(
             f"{session} was not written by s2ice: its root group has no attribute {ROOT_ATTRIBUTE}",
@@ -213,10 +211,17 @@ def open(
     finish = _Finish(kwargs, dtype, chunks, (version, str(eras), resolution, nearest, str(source), on_error))
     # The path of a group in an era is taken as it stands.
     in_era = path.partition("/")[0] == _eras.ERAS
-    if len(trees) > 1 and not in_era:
-        groups = _joined(root, trees, path, finish, kwargs)
-    else:
-        groups = _single(root, _eras.base_of(trees[0]), path, finish, kwargs)
+    try:
+        if len(trees) > 1 and not in_era:
+            groups = _joined(root, trees, path, finish, kwargs)
+        else:
+            groups = _single(root, _eras.base_of(trees[0]), path, finish, kwargs)
+    except GroupNotFoundError:
+        if levels is not None:
+            _check_resolution(root, levels)
+        raise
+    if levels is not None and not path:
+        _check_resolution(root, levels)
     _chunks.check_names(chunks, groups.values())
     stamp: Any = root.attrs.get(ROOT_ATTRIBUTE) or {}
     told = _tidy.Told(stamp, [path.split("/")[1]] if in_era else trees)
@@ -264,10 +269,9 @@ def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[st
 
 
 def _check_resolution(root: zarr.Group, store: _levels.LevelStore) -> None:
-    """Refuse a resolution that no raster has."""
-    for _ in root.members(max_depth=None):
-        if store.shown:
-            return
+    """Refuse a resolution that no raster has; what was met already is not looked for again."""
+    if store.shown or any(store.shown for _ in root.members(max_depth=None)):
+        return
     sizes = ", ".join(f"{size:g}" for size in sorted(set(store.sizes.values())))
     raise RequestError(
         f"no raster of the store can be seen at {store.resolution:g} m: its pixels are of {sizes or 'unknown'} m, and "
