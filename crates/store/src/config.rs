@@ -17,8 +17,9 @@ use s2ice_manifest::source::location::{Effective, Scheme, SourceUrl};
 use crate::error::{Error, Result};
 use crate::target::s3_options;
 
-/// Time steps in one manifest: an append rewrites at most one half-full window, a time series of ten years reads few.
-pub const MANIFEST_SPLIT: u32 = 100;
+/// Time steps in one manifest: the first pixel of a 10 m band reads less than 100 kB of references, an append rewrites at most one
+/// half-full window, and a time series of ten years reads some thirty, side by side.
+pub const MANIFEST_SPLIT: u32 = 48;
 
 /// Coordinates up to this size stand inside the manifest: no request of their own when a store is opened.
 pub(crate) const INLINE_BYTES: u16 = 32 * 1024;

@@ -6,7 +6,7 @@
 mod log;
 mod publish;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -174,18 +174,22 @@ impl Draft {
     }
 
     /// Writes all chunks of several small arrays into one manifest, given by their keys; large ones become objects of their
-    /// own.
+    /// own. The log of the transaction tells those that are `new`.
     ///
     /// # Errors
     /// [`Error::Damaged`] where there is no such array; [`Error::Icechunk`].
-    pub(crate) async fn share(&mut self, chunks: &[(&str, &[u8])]) -> Result<()> {
+    pub(crate) async fn share(&mut self, chunks: &[(&str, &[u8])], new: &HashSet<&str>) -> Result<()> {
         let mut all = Vec::with_capacity(chunks.len());
         let mut places: BTreeMap<&str, Vec<ChunkIndices>> = BTreeMap::new();
+        let mut told: HashMap<&str, Vec<ChunkIndices>> = HashMap::new();
         for (key, bytes) in chunks {
             let (path, coord) = small_chunk(key);
             let node = self.nodes.get(path).ok_or_else(|| self.damaged(format!("there is no array /{path}")))?;
             let payload = self.stored(path, &coord, Bytes::copy_from_slice(bytes), usize::from(INLINE_BYTES)).await?;
             all.push(ChunkInfo { node: node.id.clone(), coord: coord.clone(), payload });
+            if new.contains(key) {
+                told.entry(path).or_default().push(coord.clone());
+            }
             places.entry(path).or_default().push(coord);
         }
         if all.is_empty() {
@@ -196,8 +200,8 @@ impl Draft {
         let file = self.write(label, all).await?;
         for (path, chunks) in places {
             let manifest = ManifestRef { object_id: file.id.clone(), extents: extents(chunks.iter()) };
-            let (path, files) = (path.to_owned(), Vec::new());
-            self.take(Rewritten { path, manifests: vec![manifest], files, chunks });
+            let chunks = told.remove(path).unwrap_or_default();
+            self.take(Rewritten { path: path.to_owned(), manifests: vec![manifest], files: Vec::new(), chunks });
         }
         self.files.insert(file.id.clone(), file);
         Ok(())

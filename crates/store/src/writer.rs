@@ -1,6 +1,6 @@
 //! The commits of one run: on a branch of its own, read back there, then one step of `main`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use icechunk::format::SnapshotId;
 use icechunk::format::snapshot::SnapshotProperties;
@@ -127,11 +127,12 @@ impl Writer<'_> {
             let (tree, shared) = shared(path, documents.get(path).copied().unwrap_or(&Value::Null));
             (tree.to_owned(), shared)
         };
-        let changed: BTreeSet<_> = update.chunks.iter().map(|(key, _)| of(key)).collect();
+        let new: HashSet<&str> = update.chunks.iter().map(|(key, _)| key.as_str()).collect();
+        let changed: BTreeSet<_> = new.iter().map(|key| of(key)).collect();
         for manifest in changed {
             let chunks = plan.chunks.iter().filter(|(key, _)| of(key) == manifest);
             let chunks: Vec<(&str, &[u8])> = chunks.map(|(key, bytes)| (key.as_str(), bytes.as_slice())).collect();
-            draft.share(&chunks).await?;
+            draft.share(&chunks, &new).await?;
         }
         Ok(())
     }

@@ -161,7 +161,7 @@ async fn every_reference_of_every_window_arrives() {
         let written = put(&target, plan, options).await.unwrap().expect("something to write");
         assert_eq!(written.references, wanted.len() as u64);
         assert!(written.gate.references_compared >= 98, "{:?}", written.gate);
-        assert_eq!(written.commits, u64::from(days.div_ceil(100)));
+        assert_eq!(written.commits, u64::from(days.div_ceil(48)));
         assert_eq!(bytes, wanted.values().map(|(_, _, length)| length).sum::<u64>());
         assert_eq!(stored(&target, &arrays).await, wanted, "{days} days");
     }

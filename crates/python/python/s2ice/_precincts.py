@@ -33,6 +33,9 @@ SHARES = (0.08, 0.3, 0.09, 0.027, 0.01)
 """Of a tile of reflectances, the share of its bytes that a first read asks for, by the resolutions left out. Where none
 is, the packets of the lowest resolutions, which every window needs."""
 
+AT_MOST = 2
+"""Requests beside the first one, unless the fewest bytes are asked for: requests are paid for, too."""
+
 
 class Heads:
     """The heads of chunks that were read, SOT to PLT: about 100 bytes each, the latest ones."""
@@ -199,6 +202,8 @@ def _parts(
     total, _, lead, ranges = plan
     tally.totals.append(total)
     tally.leads.append(lead)
+    if chosen == "auto":
+        ranges = _merged(ranges)
     if any(end > (place.size or end) for _, end in ranges):
         return None
     rest = sum(end - start for start, end in ranges)
@@ -209,6 +214,15 @@ def _parts(
     if any(part is None for part in read):
         return None
     return [(0, head), *((start, part) for (start, _), part in zip(ranges, read, strict=True))]
+
+
+def _merged(ranges: list[Range]) -> list[Range]:
+    """Read over the smallest gaps, so that no window takes many requests."""
+    out = list(ranges)
+    while len(out) > AT_MOST:
+        at = min(range(1, len(out)), key=lambda at: out[at][0] - out[at - 1][1])
+        out[at - 1 : at + 1] = [(out[at - 1][0], out[at][1])]
+    return out
 
 
 def _remember(tally: Tally, name: str | None, chunk: Buffer, window: tuple[Range, Range]) -> None:

@@ -7,10 +7,8 @@ use super::place::{self, ERAS};
 /// The manifests of small arrays in each tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shared {
-    /// What does not change with time: x, y, grid mappings, labels.
-    Axes,
-    /// The time axes and columns that stand beside the arrays.
-    Times,
+    /// All coordinates beside the arrays: a reader of a group needs those of one, and they are small.
+    Coordinates,
     /// The table of products.
     Table,
 }
@@ -20,12 +18,7 @@ pub fn shared<'a>(path: &'a str, document: &Value) -> (&'a str, Shared) {
     let (tree, inside) = split(path);
     let along_time = document.pointer("/dimension_names/0").and_then(Value::as_str) == Some("time");
     let is_table = inside.split('/').next() == Some(place::PRODUCTS);
-    let shared = match (along_time, is_table) {
-        (false, _) => Shared::Axes,
-        (true, false) => Shared::Times,
-        (true, true) => Shared::Table,
-    };
-    (tree, shared)
+    (tree, if along_time && is_table { Shared::Table } else { Shared::Coordinates })
 }
 
 /// The path of a tree, and a path in it.
@@ -45,10 +38,11 @@ mod tests {
     fn arrays_share_by_tree_and_by_what_changes_them() {
         let (time, x) = (json!({ "dimension_names": ["time"] }), json!({ "dimension_names": ["x"] }));
         assert_eq!(shared("products/time", &time), ("", Shared::Table));
-        assert_eq!(shared("measurements/r10m/time", &time), ("", Shared::Times));
-        assert_eq!(shared("measurements/r10m/x", &x), ("", Shared::Axes));
-        assert_eq!(shared("measurements/r10m/spatial_ref", &json!({ "dimension_names": [] })), ("", Shared::Axes));
+        assert_eq!(shared("measurements/r10m/time", &time), ("", Shared::Coordinates));
+        assert_eq!(shared("measurements/r10m/x", &x), ("", Shared::Coordinates));
+        let none = json!({ "dimension_names": [] });
+        assert_eq!(shared("measurements/r10m/spatial_ref", &none), ("", Shared::Coordinates));
         assert_eq!(shared("eras/offset-0/products/time", &time), ("eras/offset-0", Shared::Table));
-        assert_eq!(shared("eras/offset-0/a/time", &time), ("eras/offset-0", Shared::Times));
+        assert_eq!(shared("eras/offset-0/a/time", &time), ("eras/offset-0", Shared::Coordinates));
     }
 }
