@@ -1,10 +1,11 @@
 """What a 64 x 64 window of many dates, and a whole date at a sixteenth of its resolution, take of tiles of real size.
 
-Bands as the ground segment codes them (tiles, precincts, code-blocks, 15 bits), with a surface rough enough to give
-about 0.9 MB per tile of 10 m, in an Icechunk store in memory. A wrapper around the store waits as a network would: so
-long for an answer, so many bytes per second over one link that all requests share. It counts what is asked of chunks.
+Bands of a sample with real texture (`s2ice-samples --realistic`, about 0.9 MB per tile of 10 m), in an Icechunk store
+in memory. A wrapper around the store waits as a network would: so long for an answer, so many bytes per second over one
+link that all requests share. It counts what is asked of chunks. Beside it GDAL reads the same windows, of the file and
+of a COG of the same pixels, from a server that counts.
 
-Usage: precincts.py --work FOLDER [--dates 90]
+Usage: precincts.py --bin target/release --work FOLDER [--dates 90]
 
 Prints a table and writes precincts.json to the working folder.
 """
@@ -14,14 +15,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import icechunk
 import numpy as np
 import rasterio
+import rasterio.shutil
 import zarr
 from bench import table
 from zarr.core.buffer import default_buffer_prototype
@@ -36,11 +41,24 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-BANDS = {"10 m": (1024, 256, 64), "20 m": (640, 128, 8)}
-"""Sides of tiles, precincts and code-blocks."""
-NETWORKS = ((0.0, 1e12), (0.001, 100e6), (0.03, 50e6), (0.1, 10e6))
+BANDS = {"10 m": "B04_10m", "20 m": "B11_20m"}
+NETWORKS = ((0.0, 1e12), (0.001, 100e6), (0.05, 50e6), (0.1, 10e6))
 """Seconds to an answer, and bytes per second."""
 WAYS = ("fewest_requests", "fewest_bytes", "auto")
+SIDE = 64
+"""Of a window, in pixels."""
+GDALS = 20
+"""Windows that GDAL reads."""
+HERE = Path(__file__).resolve().parent
+GDAL = """import sys, time, warnings
+import rasterio
+warnings.simplefilter("ignore")
+top, bottom, left, right = map(int, sys.argv[2:])
+begin = time.perf_counter()
+with rasterio.open(sys.argv[1]) as file:
+    file.read(1, window=((top, bottom), (left, right)))
+print(time.perf_counter() - begin)
+"""
 
 
 class Network(WrapperStore[Any]):
@@ -68,38 +86,28 @@ class Network(WrapperStore[Any]):
         return found
 
 
-def band(path: Path, tile: int, precinct: int, block: int) -> Jp2:
-    """Three by three tiles: hills of all sizes under noise."""
-    if not path.exists():
-        size, rng = tile * 3, np.random.default_rng(tile)
-        waves = np.fft.rfft2(rng.normal(size=(size, size)))
-        y, x = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
-        surface = np.fft.irfft2(waves / np.maximum(np.hypot(y, x), 1 / size) ** 1.5, s=(size, size))
-        pixels = 2500 + 700 * surface / surface.std() + rng.normal(0, 25, (size, size))
-        profile = {"driver": "JP2OpenJPEG", "height": size, "width": size, "count": 1, "dtype": "uint16"}
-        options = {"TILED": "YES", "QUALITY": "100", "REVERSIBLE": "YES", "RESOLUTIONS": "5", "PROGRESSION": "LRCP"}
-        options |= {"BLOCKXSIZE": str(tile), "BLOCKYSIZE": str(tile), "PLT": "YES", "NBITS": "15"}
-        options |= {"PRECINCTS": ",".join([f"{{{precinct},{precinct}}}"] * 5)}
-        options |= {"CODEBLOCK_WIDTH": str(block), "CODEBLOCK_HEIGHT": str(block)}
-        with rasterio.open(path, "w", **profile, **options) as file:
-            file.write(pixels.clip(1, 32767).astype("uint16"), 1)
-    return read_jp2(path)
+def sample(binaries: Path, work: Path) -> dict[str, Jp2]:
+    """The bands of one realistic product."""
+    if not (work / "sample").exists():
+        words = ["--dates", "1", "--no-swath-edge", "--realistic", "--assets", ",".join(BANDS.values())]
+        subprocess.run([binaries / "s2ice-samples", work / "sample", *words], check=True)
+    return {name: read_jp2(next((work / "sample").rglob(f"*_{asset}.jp2"))) for name, asset in BANDS.items()}
 
 
-def stored(jp2: Jp2, dates: int, **kwargs: Any) -> icechunk.Session:
-    """An array of so many dates, whose tiles turn from date to date."""
+def stored(jp2: Jp2, places: list[tuple[int, int, int]], **kwargs: Any) -> icechunk.Session:
+    """An array of which each date has the tile that is looked at, and the first one all."""
     repository = icechunk.Repository.create(icechunk.in_memory_storage())
     session = repository.writable_session("main")
     buffer = default_buffer_prototype().buffer
+    across = jp2.grid[1]
 
     async def write() -> None:
-        await session.store.set(
-            "zarr.json", buffer.from_bytes(json.dumps(metadata(jp2, times=dates, **kwargs)).encode())
-        )
-        for tile in jp2.tiles:
-            for date in range(dates if tile == 4 else 1):
-                row, column = divmod(tile, 3)
-                await session.store.set(f"c/{date}/{row}/{column}", buffer.from_bytes(jp2.chunk(tile)))
+        described = json.dumps(metadata(jp2, times=len(places), **kwargs)).encode()
+        await session.store.set("zarr.json", buffer.from_bytes(described))
+        for date, (tile, _, _) in enumerate(places):
+            for one in [tile] if date else jp2.tiles:
+                key = f"c/{date}/{one // across}/{one % across}"
+                await session.store.set(key, buffer.from_bytes(jp2.chunk(one)))
 
     asyncio.run(write())
     session.commit("tiles")
@@ -121,29 +129,89 @@ def cost(session: icechunk.Session, network: tuple[float, float], way: str, wind
     return {"requests": store.requests, "bytes": store.bytes, "seconds": seconds}
 
 
-def measured(work: Path, dates: int) -> list[dict[str, Any]]:
+def windows(jp2: Jp2, places: list[tuple[int, int, int]]) -> list[tuple[slice, slice]]:
+    """Rows and columns of windows, given by their tiles and their places therein."""
     out = []
-    for name, (tile, precinct, block) in BANDS.items():
-        jp2 = band(work / f"{tile}.jp2", tile, precinct, block)
-        inner = jp2.tiles[4][1]
+    for tile, y, x in places:
+        top, left = tile // jp2.grid[1] * jp2.tile_height + y, tile % jp2.grid[1] * jp2.tile_width + x
+        out.append((slice(top, top + SIDE), slice(left, left + SIDE)))
+    return out
+
+
+def measured(bands: dict[str, Jp2], dates: int) -> list[dict[str, Any]]:
+    out = []
+    for name, jp2 in bands.items():
         rng = np.random.default_rng(1)
-        places = [(int(y), int(x)) for y, x in tile + rng.integers(tile - 64, size=(8, 2))]
-        session, coarse = stored(jp2, dates), stored(jp2, dates, reduce=4)
+        inner = [row * jp2.grid[1] + column for row in range(1, 5) for column in range(1, 5)]
+        room = jp2.tile_height - SIDE
+        places = [(int(rng.choice(inner)), *map(int, rng.integers(room, size=2))) for _ in range(dates)]
+        field, looks = [places[0]] * dates, [(at, *one) for at, one in enumerate(windows(jp2, places))]
+        everywhere, here = stored(jp2, places), stored(jp2, field)
+        coarse = stored(jp2, places, reduce=4)
         for network in NETWORKS:
             for way in WAYS:
-                y, x = places[0]
-                field = [(slice(None), slice(y, y + 64), slice(x, x + 64))]
-                looks = [(date, slice(y, y + 64), slice(x, x + 64)) for date, (y, x) in enumerate(places)]
-                for what, windows, tiles in (("a field", field, dates), ("windows", looks, len(looks))):
-                    found = cost(session, network, way, windows)
-                    out.append({"band": name, "what": what, "network": network, "way": way, "tiles": tiles} | found)
-                    out[-1]["share"] = found["bytes"] / tiles / inner
+                of_field = [(slice(None), *windows(jp2, field)[0])]
+                for what, session, read, of in (
+                    ("a field", here, of_field, field),
+                    ("windows", everywhere, looks, places),
+                ):
+                    found = cost(session, network, way, read)
+                    out.append({"band": name, "what": what, "network": network, "way": way, "tiles": dates} | found)
+                    out[-1]["share"] = found["bytes"] / sum(jp2.tiles[tile][1] for tile, _, _ in of)
             found = cost(coarse, network, "auto", [(0,)])
             whole = sum(length for _, length in jp2.tiles.values())
-            row = {"band": name, "what": "1/16", "network": network, "way": "auto", "tiles": 9} | found
+            row = {"band": name, "what": "1/16", "network": network, "way": "auto", "tiles": len(jp2.tiles)} | found
             out.append(row | {"share": found["bytes"] / whole})
-        print(f"{name}: tiles of {inner / 1e6:.2f} MB", file=sys.stderr)
+        print(f"{name}: tiles of {whole / len(jp2.tiles) / 1e6:.2f} MB", file=sys.stderr)
+        out += by_gdal(name, jp2, places)
     return out
+
+
+def by_gdal(name: str, jp2: Jp2, places: list[tuple[int, int, int]]) -> list[dict[str, Any]]:
+    """Read the windows with GDAL by HTTP, each by a process that has read nothing: at once, as of many dates."""
+    cog = jp2.path.with_name(f"{jp2.path.stem}.cog.tif")
+    if not cog.exists():
+        words = {"driver": "COG", "compress": "DEFLATE", "predictor": "2", "blocksize": 1024, "overviews": "NONE"}
+        rasterio.shutil.copy(jp2.path, cog, **words)
+    out = []
+    some = windows(jp2, places)[:GDALS]
+    whole = sum(jp2.tiles[tile][1] for tile, _, _ in places[:GDALS])
+    for latency in (0, 50):
+        command = [sys.executable, str(HERE / "range_server.py"), str(jp2.path.parent), "--latency-ms", str(latency)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            for way, file in (("GDAL, JP2", jp2.path), ("GDAL, COG", cog)):
+                urllib.request.urlopen(f"{url}__reset").close()
+                seconds = sum(gdal_once(f"/vsicurl/{url}{file.name}", window) for window in some)
+                with urllib.request.urlopen(f"{url}__paths") as answer:
+                    asked = json.loads(answer.read())[f"/{file.name}"]
+                row = {
+                    "band": name,
+                    "what": "windows",
+                    "network": (latency / 1000, 1e12),
+                    "way": way,
+                    "tiles": len(some),
+                }
+                out.append(row | asked | {"seconds": seconds, "share": asked["bytes"] / whole})
+            server.kill()
+    return out
+
+
+def gdal_once(place: str, window: tuple[slice, slice]) -> float:
+    """Return the seconds from opening to pixels, in a process of its own."""
+    environment = os.environ | {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".jp2,.tif",
+    }
+    rows, columns = window
+    done = subprocess.run(
+        [sys.executable, "-c", GDAL, place, *map(str, (rows.start, rows.stop, columns.start, columns.stop))],
+        check=True,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    return float(done.stdout)
 
 
 def render(found: list[dict[str, Any]]) -> str:
@@ -158,11 +226,12 @@ def render(found: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=Path, required=True, dest="binaries")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--dates", type=int, default=90)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    found = measured(args.work, args.dates)
+    found = measured(sample(args.binaries, args.work), args.dates)
     (args.work / "precincts.json").write_text(json.dumps(found, indent=1) + "\n")
     print(render(found))
 

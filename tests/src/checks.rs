@@ -126,6 +126,16 @@ fn every_pixel_is_the_one_expected() {
 }
 
 #[test]
+fn realistic_bands_are_exact_and_large() {
+    let [plain, rough] = [false, true].map(|realistic| {
+        let (_dir, products) = make(&SampleSpec { realistic, ..spec(&["B09_60m", "SCL_60m"]) });
+        products[0].assets.iter().for_each(|asset| assert_exact(&products[0], asset));
+        products[0].assets.iter().map(|asset| asset.layout.size).collect::<Vec<_>>()
+    });
+    assert!(rough[0] > 4 * plain[0], "{plain:?} {rough:?}");
+    assert_eq!(rough[1], plain[1], "classes are as they were");
+}
+#[test]
 fn level_1c_is_exact_and_named_as_such() {
     let small = SampleSpec { dates: 2, ..SampleSpec::small_l1c() };
     let (_dir, products) = make(&small);

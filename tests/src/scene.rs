@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::coding::Coding;
 use crate::grid::{SIDE, TileGrid};
 use crate::landscape::{CELL, CLOUD, CellRect, Cells, Land, Weather, material, material_of};
-use crate::noise::hash;
+use crate::noise::{add_row, hash};
 use crate::raster::{Kind, Raster};
 use crate::spec::{Identity, SampleSpec};
 use crate::spectra::{Table, stretch};
@@ -20,6 +20,8 @@ pub struct Scene {
     offset: i64,
     /// Nodata where 4 x (metres from the west edge) + (metres from the north edge) is more: an edge slanted as orbits are.
     swath_end: Option<i64>,
+    /// Every pixel of a band differs from its neighbours, as the ground and the instrument make it.
+    realistic: bool,
 }
 
 /// Shares of the image in percent, by scene class 0..=11.
@@ -37,6 +39,7 @@ impl Scene {
             season: identity.season(),
             offset: identity.baseline.offset(),
             swath_end: (spec.swath_edge && index % 3 == 1).then_some(4 * 75_000),
+            realistic: spec.realistic,
         }
     }
 
@@ -119,6 +122,11 @@ impl Scene {
                 let noise = hash(0, eastings[x], northing) & u32::from(table.texture);
                 out[start + x] = (out[start + x] + u16::try_from(noise).unwrap_or(0)).min(table.top);
             }
+            if self.realistic && table.texture > 0 {
+                // Another noise in each band and on each day, wherever the rectangle begins.
+                let seed = u64::from(table.value(0)) << 16 | u64::try_from(self.season).unwrap_or(0);
+                roughen(seed, column, y, table.top, &mut out[start..]);
+            }
             if let Some(end) = self.swath_end {
                 let seen = (end - (self.grid.uly - northing)) / 4 + self.grid.ulx;
                 out[start + eastings.partition_point(|e| *e <= seen)..].fill(0);
@@ -164,5 +172,19 @@ impl Scene {
         }
         let total = f64::from(counts.iter().sum::<u32>().max(1));
         counts.map(|n| f64::from(n) * 100.0 / total)
+    }
+}
+
+/// Texture of the ground and noise of the instrument, stronger where it is bright: some 6 bits of a pixel are its own, so
+/// that tiles of bands have the sizes of real ones.
+fn roughen(seed: u64, column: i64, row: i64, top: u16, line: &mut [u16]) {
+    let mut texture = vec![0; line.len()];
+    add_row(seed, &[(1, 1), (2, 1), (3, 1), (5, 1)], column, row, &mut texture);
+    for ((x, pixel), texture) in (column..).zip(line).zip(texture) {
+        let random = hash(seed, x, row);
+        let noise: i64 =
+            (0..4).map(|at| i64::from(random >> (8 * at) & 63) - 32).sum::<i64>() + i64::from(texture >> 9) - 128;
+        let value = i64::from(*pixel);
+        *pixel = u16::try_from((value + noise * (value + 500) / 5_000).clamp(1, i64::from(top))).unwrap_or(top);
     }
 }

@@ -136,6 +136,8 @@ pub struct SampleSpec {
     pub tile_parts: TileParts,
     /// Let the swath end inside the tile on the second of every three dates.
     pub swath_edge: bool,
+    /// Give bands the texture and noise of real ones, and so tiles of real sizes.
+    pub realistic: bool,
     /// Which made-up country.
     pub seed: u64,
     /// Threads to work with; the bytes do not depend on it.
@@ -159,6 +161,7 @@ impl Default for SampleSpec {
             headers: Headers::GroundSegment,
             tile_parts: TileParts::One,
             swath_edge: true,
+            realistic: false,
             seed: 1,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
         }

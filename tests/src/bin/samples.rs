@@ -56,6 +56,9 @@ struct Args {
     /// Never end the swath inside the tile.
     #[arg(long)]
     no_swath_edge: bool,
+    /// Bands with the texture and noise of real ones, so that tiles have real sizes, ten times larger.
+    #[arg(long)]
+    realistic: bool,
     /// Another country.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -126,6 +129,7 @@ impl Args {
                 Kind::Usual | Kind::Early | Kind::Unknown => TileParts::One,
             },
             swath_edge: !self.no_swath_edge,
+            realistic: self.realistic,
             seed: self.seed,
             threads: self.threads.unwrap_or(base.threads),
             ..base
