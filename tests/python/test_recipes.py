@@ -33,6 +33,7 @@ assert european.red.attrs["resampling"].startswith("bilinear") and bool(european
 assert bool(day.notnull().any())
 assert batch.shape == (4, 2, 64, 64) and batch.any()
 assert grid.shape == (cube.sizes["y"], cube.sizes["x"])
+assert image.array.count() > 0 and png.startswith(b"\\x89PNG")
 """
 
 

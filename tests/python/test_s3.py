@@ -116,10 +116,13 @@ def test_a_build_asks_for_each_header_and_metadata_once(cloud: Cloud, samples: S
 
 
 def test_one_get_per_chunk(cloud: Cloud, samples: Samples) -> None:
-    """Reading whole arrays costs one ranged GET for each chunk of each file, and nothing else at the source."""
+    """Reading whole arrays costs one ranged GET for each chunk of each file, and nothing else at the source.
+
+    Where bytes are dear, the last packets of a tile at the edge may be left out: they are empty.
+    """
     for group, name, chunk in ((R60M, "b09", 192), (R20M_SCL, "scl", 640)):
         array = dataset(cloud, group, mask_and_scale=False)[name]
-        with cloud.service.recorded() as requests:
+        with cloud.service.recorded() as requests, zarr.config.set({"s2ice.reading": "fewest_requests"}):
             array[:2].load()
         asked = [r for r in requests if r.bucket == "eodata"]
         grid = math.ceil(array.sizes["y"] / chunk) ** 2
