@@ -98,6 +98,20 @@ pub fn group(name: &str, reduce: u8) -> String {
     if reduce == 0 { name.to_owned() } else { format!("{name}_x{}", factor(reduce)) }
 }
 
+/// Path of the overview of the array at a path.
+pub fn path(array: &str, reduce: u8) -> String {
+    match array.rsplit_once('/') {
+        Some((leaf, name)) => format!("{}/{name}", group(leaf, reduce)),
+        None => array.to_owned(),
+    }
+}
+
+/// The group of whole rasters beside which a group of overviews stands, and their factor; `None` for any other group.
+pub fn beside(group: &str) -> Option<(&str, u64)> {
+    let (whole, factor) = group.rsplit_once("_x")?;
+    Some((whole, factor.parse().ok()?))
+}
+
 /// What readers have to know of such a group; nothing of a group of whole rasters.
 pub fn comment(reduce: u8) -> Option<String> {
     let every = factor(reduce);
