@@ -281,10 +281,12 @@ impl StorePlan {
         let lacks = |reduce: &u8| !self.arrays().any(|array| array.reduce == *reduce);
         let Some(reduce) = self.stamp.overviews.reduces().find(lacks) else { return Ok(()) };
         let can = |reduce: &u8| {
-            self.arrays().any(|array| overview::reduced(array.manifest.asset, &array.manifest.header, *reduce).is_some())
+            self.arrays()
+                .any(|array| overview::reduced(array.manifest.asset, &array.manifest.header, *reduce).is_some())
         };
         let most = (1..reduce).rev().find(can);
-        let most = most.map_or("none of them has any".to_owned(), |most| format!("{} is the most", overview::factor(most)));
+        let most =
+            most.map_or("none of them has any".to_owned(), |most| format!("{} is the most", overview::factor(most)));
         Err(format!("--overviews {}: no raster of the store has such an overview, {most}", overview::factor(reduce)))
     }
 
@@ -360,7 +362,12 @@ fn placed(manifests: Vec<ChunkManifest>, level: Level, overviews: &Overviews) ->
 }
 
 /// Nodes and small chunks of one tree, by paths in it.
-fn tree(desired: &Desired, placed: &[Placed], context: &PlanContext, geocoding: TileGeocoding) -> std::io::Result<Tree> {
+fn tree(
+    desired: &Desired,
+    placed: &[Placed],
+    context: &PlanContext,
+    geocoding: TileGeocoding,
+) -> std::io::Result<Tree> {
     let Desired { assembly, facts, .. } = desired;
     let mut tree = Tree::default();
     tree.group(place::PRODUCTS, Map::from_iter([("title".to_owned(), "the products of each time".into())]));

@@ -13,8 +13,8 @@ use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
-use s2ice_store::layout::time::StepFacts;
 use s2ice_store::layout::overview::Overviews;
+use s2ice_store::layout::time::StepFacts;
 use s2ice_store::plan::{Desired, PlanContext, StorePlan, plan};
 use serde_json::Value;
 

@@ -71,7 +71,8 @@ pub fn profile(document: &Value, has_components: bool) -> Result<HeaderProfile, 
             [Endian::Little, Endian::Big].map(|endian| TiffEncoding { compression, predictor, endian })
         })
     });
-    let same = |encoding: &TiffEncoding| chain(&Encoding::Tiff(*encoding), has_components, 0).as_array() == Some(codecs);
+    let same =
+        |encoding: &TiffEncoding| chain(&Encoding::Tiff(*encoding), has_components, 0).as_array() == Some(codecs);
     let encoding = encodings.into_iter().find(same).ok_or("its codecs are none that s2ice writes")?;
     let numbers = |pointer: &str| -> Option<Vec<u64>> {
         document.pointer(pointer)?.as_array()?.iter().map(Value::as_u64).collect()

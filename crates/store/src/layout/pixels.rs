@@ -127,6 +127,9 @@ mod tests {
         assert_eq!(pixels.transform(), [40, 0, 399_945, 0, -40, 5_300_055]);
         assert_eq!(pixels.bbox(), [399_945, 5_190_255, 509_745, 5_300_055]);
         let level = pixels.level(10);
-        assert_eq!((level["derived_from"].as_str(), &level["transform"]["translation"][0]), (Some("r10m"), &json!(-1.5)));
+        assert_eq!(
+            (level["derived_from"].as_str(), &level["transform"]["translation"][0]),
+            (Some("r10m"), &json!(-1.5))
+        );
     }
 }
