@@ -1,9 +1,9 @@
 """What stored overviews cost, and what reading them takes with references to whole tiles and to their beginnings.
 
-A store of sixteen rasters per product is built without overviews, with those by 2 and 4, and without and then with them;
-opening it is counted over HTTP. Then tiles of real size are read at a half and a quarter from chunks that are whole
-tiles and from chunks that end with the last packet needed, by Zarr with the codec, which fetches parts of chunks, and as
-a reader does that fetches whole chunks.
+A store of sixteen rasters per product is built without overviews, with those by 2 and 4, and without and then with
+them; opening it is counted over HTTP. Then tiles of real size are read at a half and a quarter from chunks that are
+whole tiles and from chunks that end with the last packet needed, by Zarr with the codec, which fetches parts of chunks,
+and as a reader does that fetches whole chunks.
 
 Usage: overviews.py --bin target/release --work FOLDER [--products 1000]
 
@@ -71,7 +71,9 @@ def build(binaries: Path, work: Path, products: int) -> Iterator[dict[str, Any]]
         shutil.rmtree(store, ignore_errors=True)
         for run in runs:
             begin = time.perf_counter()
-            subprocess.run([*line, "--store", store, *(word for one in run for word in ("--overviews", one))], check=True)
+            subprocess.run(
+                [*line, "--store", store, *(word for one in run for word in ("--overviews", one))], check=True
+            )
             seconds = time.perf_counter() - begin
         told = json.loads(subprocess.check_output([binaries / "s2ice", "info", store, "--json"]))
         snapshot = max(file.stat().st_size for file in (store / "snapshots").iterdir())
