@@ -15,6 +15,7 @@ import zarr
 import s2ice as package
 from support import stores
 from support.living import B01, Living, changes
+from support.publications import ID, Public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,19 +163,23 @@ def test_kerchunk_has_them(s2ice: Command, made: Made, tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.x, own.x)
 
 
-def test_what_is_told_of_them(s2ice: Command, made: Made, tmp_path: Path) -> None:
-    """`info`, `diff` and a publication."""
+def test_what_is_told_of_them(s2ice: Command, made: Made) -> None:
     told = {array["path"]: array for array in s2ice("info", made.store, "--json").json["arrays"]}
     assert told[f"/{X2}"]["references"] == told[f"/{B01}"]["references"] > 100
     assert set(told) == {array["path"] for array in made.report["arrays"]}
     s2ice("diff", made.store, made.store)
-    s2ice("publish", made.store, "--out", tmp_path / "site", "--base-url", "https://a.example/s2", "--no-preview", "-q")
-    (path,) = (tmp_path / "site").glob("**/33TVN-L2A/collection.json")
-    assets = json.loads(path.read_text())["assets"]
+
+
+def test_a_publication_lists_them(public: Public) -> None:
+    public.living.run(overviews="2")
+    public.publish()
+    assets = json.loads((public.place / ID / "collection.json").read_text())["assets"]
     asset = assets["measurements-reflectance-r60m_x2"]
     assert (asset["title"], asset["roles"][-1]) == ("Reflectance, 60 m, overview by 2", "overview")
     assert [band["name"] for band in asset["bands"]] == ["b01", "b09"]
     assert asset["raster:spatial_resolution"] == 120
+    view = package.open(public.living.store, resolution=120, mask_and_scale=False)
+    np.testing.assert_array_equal(public.cube(f"{R60M}_x2").b01, view[R60M].b01)
 
 
 # A store that lives.
