@@ -35,6 +35,7 @@ type Documents = dict[str, dict[str, Any]]
 
 REFLECTANCE = "measurements/reflectance"
 SCL = "conditions/mask/l2a_classification"
+LEVEL = re.compile(r"r(\d+)m(?:_x(\d+))?")
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,20 @@ def pyramid_store(
     s2ice: Command, make_samples: Callable[..., Samples], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """One sample date with copies at 20 m and 60 m, a quicklook and probabilities."""
+    return pyramids(s2ice, make_samples, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def overview_store(
+    s2ice: Command, make_samples: Callable[..., Samples], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same with overviews."""
+    return pyramids(s2ice, make_samples, tmp_path_factory, "--overviews", "2,4")
+
+
+def pyramids(
+    s2ice: Command, make_samples: Callable[..., Samples], tmp_path_factory: pytest.TempPathFactory, *options: str
+) -> Path:
     assets = "B02_20m,B02_60m,B01_60m,SCL_20m,SCL_60m,TCI_60m,AOT_60m,MSK_CLDPRB_20m,MSK_CLDPRB_60m"
     samples = make_samples("--dates", "1", "--resolutions", "all", "--assets", assets)
     folder = tmp_path_factory.mktemp("pyramids")
@@ -51,18 +66,19 @@ def pyramid_store(
     s2ice(
         *("build", "--tile", "33TVN", "--index", index, "--source", samples.root, "--store", store),
         *("--resolutions", "all", "--memory", "none", "-q"),
+        *options,
     )
     return store
 
 
-@pytest.fixture(scope="module", params=["samples", "real"])
+@pytest.fixture(scope="module", params=["samples", "overviews", "real"])
 def documents(request: pytest.FixtureRequest) -> Documents:
-    store = (
-        request.getfixturevalue("real_store")[0]
-        if request.param == "real"
-        else request.getfixturevalue("pyramid_store")
-    )
-    return stores.documents(stores.local(store))
+    return stores.documents(stores.local(store_of(request, request.param)))
+
+
+def store_of(request: pytest.FixtureRequest, name: str) -> Path:
+    found = request.getfixturevalue({"real": "real_store", "overviews": "overview_store"}.get(name, "pyramid_store"))
+    return found[0] if name == "real" else found
 
 
 @pytest.fixture(scope="session")
@@ -118,8 +134,8 @@ def kinds(documents: Documents) -> dict[str, list[str]]:
             out["data" if has_data(document) else "coordinate"].append(path)
         elif path:
             holds_data = any(p.rpartition("/")[0] == path and has_data(d) for p, d in documents.items())
-            levels = [p for p in documents if p.rpartition("/")[0] == path and p.rpartition("/")[2].startswith("r")]
-            levels = [p for p in levels if documents[p]["node_type"] == "group" and p.endswith("m")]
+            levels = [p for p, d in documents.items() if p.rpartition("/")[0] == path and d["node_type"] == "group"]
+            levels = [p for p in levels if LEVEL.fullmatch(p.rpartition("/")[2])]
             out["leaf" if holds_data else "pyramid" if len(levels) > 1 else "group"].append(path)
     return out
 
@@ -178,15 +194,27 @@ def test_pyramids_tell_the_truth(documents: Documents) -> None:
     for path in kinds(documents)["pyramid"]:
         layout = documents[path]["attributes"]["multiscales"]["layout"]
         levels = [level["asset"] for level in layout]
-        assert levels == sorted(levels, key=lambda name: int(name.strip("rm")))
+        assert levels == sorted(levels, key=lambda name: [int(n or 1) for n in LEVEL.fullmatch(name).groups()])  # type: ignore[union-attr]
         for level in layout:
             leaf = documents[f"{path}/{level['asset']}"]["attributes"]
             assert leaf["spatial:transform"] == level["spatial:transform"]
             assert leaf["spatial:shape"] == level["spatial:shape"]
-            # Bands of a group come to it in different ways.
-            assert not {"derived_from", "resampling_method"} & set(level)
-            scale = leaf["spatial:transform"][0] / layout[0]["spatial:transform"][0]
+            whole, _, factor = level["asset"].partition("_x")
+            # Bands of a group come to it in different ways; an overview is of one group.
+            told = {"derived_from", "resampling_method"} & set(level)
+            assert len(told) == (2 if factor else 0)
+            of = documents[f"{path}/{level['derived_from']}"]["attributes"] if factor else layout[0]
+            assert not factor or level["derived_from"] == whole
+            left, top = (of["spatial:transform"][at] for at in (2, 5))
+            scale = leaf["spatial:transform"][0] / of["spatial:transform"][0]
             assert level["transform"]["scale"] == [scale, scale]
+            # Pixel (0, 0) of the level begins at the translation, in pixels of what it is of.
+            moved = level["transform"]["translation"]
+            size = of["spatial:transform"][0]
+            assert (left + moved[1] * size, top - moved[0] * size) == (
+                leaf["spatial:transform"][2],
+                leaf["spatial:transform"][5],
+            )
 
 
 def test_grids_tell_the_truth(documents: Documents) -> None:
@@ -295,9 +323,8 @@ def test_crs_by_gdal(documents: Documents, request: pytest.FixtureRequest, tmp_p
     names no codec and leaves out the chunks of the data arrays.
     """
     name = request.node.callspec.params["documents"]
-    store = request.getfixturevalue("real_store")[0] if name == "real" else request.getfixturevalue("pyramid_store")
-    export(stores.local(store), documents, tmp_path)
-    code = {"real": 32629, "samples": 32633}[name]
+    export(stores.local(store_of(request, name)), documents, tmp_path)
+    code = 32629 if name == "real" else 32633
     for path in kinds(documents)["data"]:
         document = documents[path]
         index = "".join(":0" for _ in document["shape"][:-2])

@@ -305,7 +305,7 @@ def test_an_index_that_was_interrupted_goes_on(many: Index, kinds: dict[str, Sam
 
 
 def test_requests_of_an_index(many: Index, kinds: dict[str, Samples]) -> None:
-    """One for the head, and at most one per tile; prefix lengths come with them."""
+    """One for the head, and at most one per tile."""
     report, requests = many()
     for file in kinds["walked"].files():
         mine = [r for r in requests if r.path.endswith(file.relative_to(kinds["walked"].root).as_posix())]
@@ -316,7 +316,6 @@ def test_requests_of_an_index(many: Index, kinds: dict[str, Samples]) -> None:
         assert all(256 <= hop <= 256 * 1024 for hop in hops)
         assert sum(hops) <= file.stat().st_size
     assert report["requests"] == len(requests) + 1
-    assert all(len(row) > 0 for row in pq.read_table(many.output)["prefixes"].to_pylist())
 
 
 def test_an_update_reads_what_is_new_or_changed(

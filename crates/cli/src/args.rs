@@ -246,6 +246,8 @@ pub struct BuildArgs {
     pub container: Option<String>,
     #[arg(long)]
     pub on_mismatch: Option<String>,
+    #[arg(long, value_name = "FACTORS")]
+    pub overviews: Option<String>,
     /// How a store that is there already is brought up to date.
     #[command(flatten)]
     #[serde(flatten)]

@@ -18,7 +18,7 @@ pub struct CodecConfig {
     /// order, in standard base64 with padding. SIZ is that of the whole image.
     #[schemars(extend("contentEncoding" = "base64", "pattern" = "^[A-Za-z0-9+/]+={0,2}$"))]
     pub main_header: String,
-    /// Number of resolutions left out. At 0 a chunk is the whole tile-parts of one tile; above 0 it is a prefix of them
+    /// Number of resolutions left out. A chunk is the whole tile-parts of one tile; above 0 it may be a prefix of them
     /// that ends with the last packet of the lowest resolutions.
     #[serde(default)]
     #[schemars(range(max = 32))]

@@ -66,8 +66,6 @@ columns! {
     MAIN_HEADER "main_header" Binary false "The codestream from SOC to the byte in front of the first SOT.";
     ETAG "etag" Utf8 false "ETag of the response that gave the main header.";
     LAST_MODIFIED "last_modified" TimestampMs false "Last-Modified of that response.";
-    PREFIXES "prefixes" ListUInt32 false
-        "Tile after tile in raster order, bytes up to and including resolution 0, 1, .. levels-1; null values for a tile where unknown.";
     NODATA "nodata" ListUInt32 false
         "Tiles in raster order that were decoded and hold nothing but 0; null where none was looked at.";
 }

@@ -15,7 +15,6 @@ pub mod ids;
 pub mod index_columns;
 pub mod join;
 pub mod manifest;
-pub mod prefixes;
 pub mod product;
 pub mod profile;
 pub mod proof;

@@ -278,21 +278,6 @@ pub struct ChunkManifest {
 }
 
 impl ChunkManifest {
-    /// Shape of the array: time, height, width; with components time, components, height, width.
-    pub fn shape(&self, has_components: bool) -> Vec<u64> {
-        self.extents(has_components, self.rasters.len() as u64, self.header.image)
-    }
-
-    /// Shape of a chunk, which is one tile at one time.
-    pub fn chunk_shape(&self, has_components: bool) -> Vec<u64> {
-        self.extents(has_components, 1, self.header.tile)
-    }
-
-    fn extents(&self, has_components: bool, times: u64, (height, width): (u32, u32)) -> Vec<u64> {
-        let components = has_components.then(|| u64::from(self.header.components));
-        [Some(times), components, Some(u64::from(height)), Some(u64::from(width))].into_iter().flatten().collect()
-    }
-
     /// The raster of a time step, where there is one.
     pub fn at(&self, step: usize) -> Option<&Placement> {
         self.rasters.get(step).and_then(Option::as_ref)

@@ -83,6 +83,21 @@ impl HeaderProfile {
         }
     }
 
+    /// Shape of an array of such rasters: time, height, width; with components time, components, height, width.
+    pub fn shape(&self, has_components: bool, times: usize) -> Vec<u64> {
+        self.extents(has_components, times as u64, self.image)
+    }
+
+    /// Shape of its chunks, each of which is one tile at one time.
+    pub fn chunk_shape(&self, has_components: bool) -> Vec<u64> {
+        self.extents(has_components, 1, self.tile)
+    }
+
+    fn extents(&self, has_components: bool, times: u64, (height, width): (u32, u32)) -> Vec<u64> {
+        let components = has_components.then(|| u64::from(self.components));
+        [Some(times), components, Some(u64::from(height)), Some(u64::from(width))].into_iter().flatten().collect()
+    }
+
     /// Rows and columns of the tile grid.
     pub fn grid(&self) -> (u32, u32) {
         (self.image.0.div_ceil(self.tile.0.max(1)), self.image.1.div_ceil(self.tile.1.max(1)))

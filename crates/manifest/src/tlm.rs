@@ -7,7 +7,6 @@
 use chrono::{DateTime, Utc};
 use s2ice_jpeg2000::{Error as CodestreamError, TileSpan, TlmTable};
 
-use crate::prefixes::TilePrefixes;
 use crate::product::ProductId;
 use crate::raster::Asset;
 
@@ -176,8 +175,6 @@ pub struct IndexRow {
     pub etag: Option<String>,
     /// Last-Modified of that response.
     pub last_modified: Option<DateTime<Utc>>,
-    /// Prefix lengths for overviews.
-    pub prefixes: Option<TilePrefixes>,
     /// Tiles, in raster order, that were decoded and hold nothing but 0; `None` where none was looked at.
     pub nodata: Option<Vec<u32>>,
 }
@@ -243,7 +240,6 @@ mod tests {
             main_header: None,
             etag: None,
             last_modified: None,
-            prefixes: None,
             nodata: None,
         }
     }

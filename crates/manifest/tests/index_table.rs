@@ -11,7 +11,6 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use s2ice_jpeg2000::{TlmEntry, TlmTable};
-use s2ice_manifest::prefixes::TilePrefixes;
 use s2ice_manifest::source::index_writer::{encode_index, write_index};
 use s2ice_manifest::source::location::{SourceError, SourceOptions};
 use s2ice_manifest::source::tlm_parquet::{IndexError, IndexFilter, IndexReadReport, read_index};
@@ -35,7 +34,6 @@ fn row(product: &str, asset: &str, seed: u32) -> IndexRow {
         main_header: None,
         etag: None,
         last_modified: None,
-        prefixes: None,
         nodata: None,
     }
 }
@@ -64,17 +62,14 @@ async fn what_is_written_is_read_back_sorted() {
     full.main_header = Some(header());
     full.etag = Some("\"abc\"".to_owned());
     full.last_modified = Some("2022-10-06T01:02:03.456Z".parse().unwrap());
-    full.prefixes = TilePrefixes::new(2, &[Some(vec![10, 20]), None, Some(vec![1, 2]), Some(vec![3, 4])]);
     full.nodata = Some(vec![1, 3]);
     let mut in_file = row(A, "SCL_20m", 0);
     in_file.index = TileIndex::InFile;
     let rows = [row(B, "B02_10m", 9), row(A, "MSK_DETFOO_B02", 4), in_file.clone(), full.clone(), row(A, "B02_10m", 2)];
     write_index(&file, &rows, false).unwrap();
-    let (back, report) = read(&file, &IndexFilter { prefixes: true, ..IndexFilter::default() }).await.unwrap();
-    assert_eq!(back, [row(A, "B02_10m", 2), full.clone(), row(A, "MSK_DETFOO_B02", 4), in_file, row(B, "B02_10m", 9)]);
+    let (back, report) = read(&file, &IndexFilter::default()).await.unwrap();
+    assert_eq!(back, [row(A, "B02_10m", 2), full, row(A, "MSK_DETFOO_B02", 4), in_file, row(B, "B02_10m", 9)]);
     assert_eq!((report.rows, report.taken, report.rejected), (5, 5, 0));
-    let (back, _) = read(&file, &IndexFilter::default()).await.unwrap();
-    assert_eq!(back[1], IndexRow { prefixes: None, ..full });
 
     write_index(&file, &rows[..1], true).unwrap();
     let (back, _) = read(&file, &IndexFilter::default()).await.unwrap();
@@ -339,7 +334,6 @@ fn pyarrow_reads_what_we_write() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("index.parquet");
     let mut full = row(A, "B02_10m", 1);
-    full.prefixes = TilePrefixes::new(2, &[Some(vec![10, 20]), None]);
     full.last_modified = Some("2022-10-06T01:02:03.456Z".parse().unwrap());
     write_index(&file, &[full], false).unwrap();
     let script = "import sys, pyarrow.parquet as pq\n\
@@ -348,12 +342,12 @@ fn pyarrow_reads_what_we_write() {
         f = pq.ParquetFile(sys.argv[1])\n\
         print(f.schema_arrow.names, f.metadata.metadata[b's2ice:index_layout'].decode())\n\
         r = pq.read_table(sys.argv[1]).to_pylist()[0]\n\
-        print(r['prefixes'], r['last_modified'].isoformat(), r['nodata'])\n";
+        print(r['last_modified'].isoformat(), r['nodata'])\n";
     let output = std::process::Command::new(&python).args(["-c", script]).arg(&file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
         "1 B02 38\n['product_id', 'band_id', 'path', 'index', 'asset', 'resolution', 'main_header', 'etag', 'last_modified', \
-         'prefixes', 'nodata'] 1\n[10, 20, None, None] 2022-10-06T01:02:03.456000+00:00 None\n"
+         'nodata'] 1\n2022-10-06T01:02:03.456000+00:00 None\n"
     );
 }

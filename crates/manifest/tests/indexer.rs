@@ -61,7 +61,7 @@ async fn the_real_product_is_indexed_however_it_is_named() {
         let (size, first_sot) = row.head().unwrap().unwrap();
         assert_eq!(size, std::fs::metadata(safe.join(&row.path[1..])).unwrap().len());
         assert!(row.main_header.as_ref().unwrap().starts_with(&[0xFF, 0x4F]) && first_sot > 2000);
-        assert!(row.etag.is_some() && row.last_modified.is_some() && row.prefixes.is_some());
+        assert!(row.etag.is_some() && row.last_modified.is_some());
         assert_eq!(row.nodata.is_some(), row.asset.zero_is_nodata());
     }
     // Best resolution of a band first.
@@ -91,7 +91,7 @@ async fn the_real_product_is_indexed_however_it_is_named() {
     let file = tempfile::tempdir().unwrap();
     let file = file.path().join("index.parquet");
     write_index(&file, &rows, false).unwrap();
-    let filter = IndexFilter { prefixes: true, ..IndexFilter::default() };
+    let filter = IndexFilter::default();
     let (back, _) = read_index(&[file.to_str().unwrap().to_owned()], &SourceOptions::default(), &filter).await.unwrap();
     let millis = |rows: &[IndexRow]| -> Vec<IndexRow> {
         let cut = |t: chrono::DateTime<chrono::Utc>| chrono::DateTime::from_timestamp_millis(t.timestamp_millis());

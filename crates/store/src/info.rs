@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result, icechunk_error};
 use crate::housekeeping::{Published, of_info, published, published_at, tags};
-use crate::layout::{geometry, place};
+use crate::layout::{geometry, overview, place};
 use crate::plan::EraStamp;
 use crate::report::{
     AngleReport, Commit, Container, InfoArray, InfoEra, InfoReport, REPORT_VERSION, Times, rfc3339_ms,
@@ -168,10 +168,12 @@ pub(crate) async fn report(standing: &Standing, url: &SourceUrl) -> Result<InfoR
     })
 }
 
-/// The data arrays of all trees, by path.
+/// The data arrays of all trees and their overviews, by path.
 fn arrays(state: &StoreState) -> Vec<InfoArray> {
     let arrays = state.trees.values().flat_map(|tree| tree.arrays.values());
-    let mut arrays: Vec<InfoArray> = arrays.map(|array| described(state, array)).collect();
+    let reduces = || state.stamp.overviews.with_whole();
+    let described = |array| reduces().filter_map(move |reduce| described(state, array, reduce));
+    let mut arrays: Vec<InfoArray> = arrays.flat_map(described).collect();
     arrays.sort_by(|a, b| a.path.cmp(&b.path));
     arrays
 }
@@ -201,19 +203,21 @@ fn times(tree: &TreeState) -> Times {
     }
 }
 
-fn described(state: &StoreState, array: &HeldArray) -> InfoArray {
-    let document = state.documents.get(array.path.trim_start_matches('/'));
+/// An array or, where so many resolutions are left out, its overview; `None` where it has none.
+fn described(state: &StoreState, array: &HeldArray, reduce: u8) -> Option<InfoArray> {
+    let path = overview::path(&array.path, reduce);
+    let document = state.documents.get(path.trim_start_matches('/'))?;
     let numbers = |pointer: &str| -> Vec<u64> {
-        let list = document.and_then(|d| d.pointer(pointer)).and_then(Value::as_array);
+        let list = document.pointer(pointer).and_then(Value::as_array);
         list.map(|list| list.iter().filter_map(Value::as_u64).collect()).unwrap_or_default()
     };
-    InfoArray {
-        data_type: document.and_then(|d| d.get("data_type")?.as_str()).unwrap_or_default().to_owned(),
+    Some(InfoArray {
+        data_type: document.get("data_type").and_then(Value::as_str).unwrap_or_default().to_owned(),
         shape: numbers("/shape"),
         chunks: numbers("/chunk_grid/configuration/chunk_shape"),
         references: array.references,
         present: array.present.iter().filter(|present| **present).count(),
         header: if array.verified { "verified" } else { "unverified" }.to_owned(),
-        path: array.path.clone(),
-    }
+        path,
+    })
 }

@@ -6,6 +6,7 @@ mod angles;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use s2ice_manifest::assemble::{Assembly, Step};
 use s2ice_manifest::decide::{Accepted, Resolutions};
@@ -17,12 +18,14 @@ use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::manifest::ChunkManifest;
 use s2ice_manifest::product::MetadataSource;
+use s2ice_manifest::profile::HeaderProfile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::tree::Tree;
 use crate::layout::document::ArrayDocument;
 use crate::layout::eopf::{ArrayKind, array_kind};
+use crate::layout::overview::{self, Overviews};
 use crate::layout::time::{self, StepFacts};
 use crate::layout::{attributes, codecs, geometry, multiscale, place};
 
@@ -94,6 +97,9 @@ pub struct StoreStamp {
     /// Which copies of a raster the store takes.
     #[serde(default)]
     pub resolutions: Resolutions,
+    /// The overviews that stand beside the arrays of rasters, by factor.
+    #[serde(default, skip_serializing_if = "Overviews::is_empty")]
+    pub overviews: Overviews,
     /// Up to when the catalogue was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueStamp>,
@@ -142,6 +148,8 @@ pub struct PlanContext {
     pub sources: BTreeMap<String, String>,
     /// Which copies of a raster were taken.
     pub resolutions: Resolutions,
+    /// The overviews of its rasters.
+    pub overviews: Overviews,
     /// Up to when the catalogue was read.
     pub catalogue: Option<CatalogueStamp>,
     /// The header profiles in use.
@@ -184,8 +192,12 @@ pub struct ArrayReferences {
     pub path: String,
     /// True for arrays with a component dimension: chunk indices are (time, 0, row, column).
     pub has_components: bool,
-    /// Where the chunks lie.
-    pub manifest: ChunkManifest,
+    /// What its chunks have in common; of an overview with the image and tiles that are left.
+    pub header: Arc<HeaderProfile>,
+    /// How many resolutions it leaves out: more than none for an overview.
+    pub reduce: u8,
+    /// Where the chunks lie. An overview has those of the whole raster: its tiles begin with what is read of them.
+    pub manifest: Arc<ChunkManifest>,
 }
 
 /// The angles of one array.
@@ -261,6 +273,23 @@ impl StorePlan {
         self.arrays().map(|a| a.manifest.references()).sum()
     }
 
+    /// Refuses overviews that no raster has; in words.
+    ///
+    /// # Errors
+    /// The files have fewer resolutions, or there are only rasters without.
+    pub(crate) fn check_overviews(&self) -> Result<(), String> {
+        let lacks = |reduce: &u8| !self.arrays().any(|array| array.reduce == *reduce);
+        let Some(reduce) = self.stamp.overviews.reduces().find(lacks) else { return Ok(()) };
+        let can = |reduce: &u8| {
+            self.arrays()
+                .any(|array| overview::reduced(array.manifest.asset, &array.manifest.header, *reduce).is_some())
+        };
+        let most = (1..reduce).rev().find(can);
+        let most =
+            most.map_or("none of them has any".to_owned(), |most| format!("{} is the most", overview::factor(most)));
+        Err(format!("--overviews {}: no raster of the store has such an overview, {most}", overview::factor(reduce)))
+    }
+
     /// Bytes that all references stand for.
     pub fn referenced_bytes(&self) -> u64 {
         self.trees.iter().map(TreePlan::referenced_bytes).fold(0, u64::saturating_add)
@@ -293,8 +322,9 @@ pub fn plan(trees: Vec<Desired>, context: &PlanContext) -> std::io::Result<Store
         store.group(place::ERAS, Map::from_iter([("title".to_owned(), title.into())]));
     }
     let mut planned = Vec::with_capacity(trees.len());
-    for desired in trees {
-        let (tree, era) = (tree(&desired, level, geocoding)?, desired.era.as_ref());
+    for mut desired in trees {
+        let placed = placed(std::mem::take(&mut desired.assembly.manifests), level, &context.overviews);
+        let (tree, era) = (tree(&desired, &placed, context, geocoding)?, desired.era.as_ref());
         store.join(&place::root(era), tree);
         if let Some(era) = era {
             let mut group = multiscale::root(geocoding);
@@ -302,33 +332,52 @@ pub fn plan(trees: Vec<Desired>, context: &PlanContext) -> std::io::Result<Store
             group.insert("title".into(), title.into());
             store.group(&place::root(Some(era)), group);
         }
-        planned.push(tree_plan(desired, level));
+        planned.push(tree_plan(desired, placed));
     }
     let nodes = store.nodes.into_iter().map(|(path, document)| Node { path, document }).collect();
     Ok(StorePlan { tile: context.tile, level, trees: planned, nodes, chunks: store.chunks, stamp, goes_back: false })
 }
 
+/// An array of rasters, or an overview of one.
+struct Placed {
+    kind: ArrayKind,
+    header: Arc<HeaderProfile>,
+    manifest: Arc<ChunkManifest>,
+}
+
 /// The arrays of a tree in the order of their places.
-fn placed(assembly: &Assembly, level: Level) -> Vec<(ArrayKind, &ChunkManifest)> {
-    let kind = |manifest: &ChunkManifest| array_kind(manifest.asset, level);
-    let mut placed: Vec<_> = assembly.manifests.iter().filter_map(|m| Some((kind(m)?, m))).collect();
-    placed.sort_by(|a, b| a.0.place.cmp(&b.0.place));
+fn placed(manifests: Vec<ChunkManifest>, level: Level, overviews: &Overviews) -> Vec<Placed> {
+    let mut placed = Vec::new();
+    for manifest in manifests.into_iter().map(Arc::new) {
+        let Some(kind) = array_kind(manifest.asset, level) else { continue };
+        for reduce in overviews.reduces() {
+            let header = overview::reduced(manifest.asset, &manifest.header, reduce).map(Arc::new);
+            let of = |header| Placed { kind: kind.clone().reduced(reduce), header, manifest: Arc::clone(&manifest) };
+            placed.extend(header.map(of));
+        }
+        placed.push(Placed { kind, header: Arc::clone(&manifest.header), manifest });
+    }
+    placed.sort_by(|a, b| a.kind.place.cmp(&b.kind.place));
     placed
 }
 
 /// Nodes and small chunks of one tree, by paths in it.
-fn tree(desired: &Desired, level: Level, geocoding: TileGeocoding) -> std::io::Result<Tree> {
+fn tree(
+    desired: &Desired,
+    placed: &[Placed],
+    context: &PlanContext,
+    geocoding: TileGeocoding,
+) -> std::io::Result<Tree> {
     let Desired { assembly, facts, .. } = desired;
-    let placed = placed(assembly, level);
     let mut tree = Tree::default();
     tree.group(place::PRODUCTS, Map::from_iter([("title".to_owned(), "the products of each time".into())]));
     tree.column(place::PRODUCTS, time::axis(&assembly.steps))?;
     for column in time::leaf(&assembly.steps).into_iter().chain(time::table(&assembly.steps, facts)) {
         tree.column(place::PRODUCTS, column)?;
     }
-    let mut leaves: BTreeMap<&str, Vec<&(ArrayKind, &ChunkManifest)>> = BTreeMap::new();
-    for entry in &placed {
-        leaves.entry(&entry.0.place.group).or_default().push(entry);
+    let mut leaves: BTreeMap<&str, Vec<&Placed>> = BTreeMap::new();
+    for entry in placed {
+        leaves.entry(&entry.kind.place.group).or_default().push(entry);
     }
     for (path, members) in &leaves {
         tree.leaf(path.trim_start_matches('/'), members, &assembly.steps, geocoding)?;
@@ -339,10 +388,10 @@ fn tree(desired: &Desired, level: Level, geocoding: TileGeocoding) -> std::io::R
         tree.geometry(&angles, &assembly.steps, geocoding)?;
         groups.insert(geometry::GROUP);
     }
-    tree.parents(geocoding, &groups);
-    for (kind, manifest) in &placed {
-        let document = data_array(kind, manifest, level, assembly.radiometry);
-        tree.nodes.insert(kind.place.path().trim_start_matches('/').to_owned(), document);
+    tree.parents(geocoding, &groups, &context.overviews);
+    for array in placed {
+        let document = data_array(array, context.level, assembly.radiometry);
+        tree.nodes.insert(array.kind.place.path().trim_start_matches('/').to_owned(), document);
     }
     Ok(tree)
 }
@@ -357,15 +406,14 @@ fn angles(desired: &Desired) -> Vec<AngleReferences> {
     desired.assembly.angles.iter().map(of).filter(|angles| angles.present() > 0).collect()
 }
 
-fn tree_plan(desired: Desired, level: Level) -> TreePlan {
+fn tree_plan(desired: Desired, placed: Vec<Placed>) -> TreePlan {
     let angles = angles(&desired);
     let Desired { era, assembly, facts, .. } = desired;
-    let mut placed: Vec<_> =
-        assembly.manifests.into_iter().filter_map(|m| Some((array_kind(m.asset, level)?, m))).collect();
-    placed.sort_by(|a, b| a.0.place.cmp(&b.0.place));
-    let array = |(kind, manifest): (ArrayKind, ChunkManifest)| ArrayReferences {
+    let array = |Placed { kind, header, manifest }: Placed| ArrayReferences {
         path: format!("/{}", place::within(era.as_ref(), &kind.place.path())),
         has_components: kind.component_dimension.is_some(),
+        header,
+        reduce: kind.reduce,
         manifest,
     };
     let arrays = placed.into_iter().map(array).collect();
@@ -399,14 +447,16 @@ fn stamp(context: &PlanContext, trees: &[Desired]) -> StoreStamp {
         metadata: metadata.unwrap_or(MetadataSource::Name).to_string(),
         radiometry: main.and_then(|tree| tree.assembly.radiometry),
         resolutions: context.resolutions,
+        overviews: context.overviews.clone(),
         catalogue: context.catalogue.clone(),
         accepted: context.accepted.clone(),
         eras: eras.collect(),
     }
 }
 
-fn data_array(kind: &ArrayKind, manifest: &ChunkManifest, level: Level, radiometry: Option<Radiometry>) -> Value {
-    let header = &manifest.header;
+fn data_array(array: &Placed, level: Level, radiometry: Option<Radiometry>) -> Value {
+    let Placed { kind, header, manifest } = array;
+    let has_components = kind.component_dimension.is_some();
     let mut attributes = attributes::of_asset(manifest.asset, level, radiometry);
     attributes.insert("grid_mapping".into(), "spatial_ref".into());
     attributes.insert("coordinates".into(), attributes::LEAF_COORDINATES.into());
@@ -420,11 +470,11 @@ fn data_array(kind: &ArrayKind, manifest: &ChunkManifest, level: Level, radiomet
         dimensions.insert(1, name.to_owned());
     }
     ArrayDocument {
-        shape: manifest.shape(kind.component_dimension.is_some()),
-        chunks: manifest.chunk_shape(kind.component_dimension.is_some()),
+        shape: header.shape(has_components, manifest.rasters.len()),
+        chunks: header.chunk_shape(has_components),
         data_type: kind.sample.name(),
         fill_value: kind.fill.into(),
-        codecs: codecs::chain(&header.encoding, kind.component_dimension.is_some()),
+        codecs: codecs::chain(&header.encoding, has_components, kind.reduce),
         dimensions,
         attributes,
     }

@@ -25,6 +25,7 @@ use crate::error::{Error, Result, icechunk_error};
 use crate::layout::codecs;
 use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, decode_text, decode_u16, decode_u32};
 use crate::layout::eopf::array_kind;
+use crate::layout::overview::{self, Overviews};
 use crate::layout::place;
 use crate::layout::time::{StepFacts, headers};
 use crate::plan::{Desired, HEADER, StoreStamp, asset_of};
@@ -328,7 +329,8 @@ impl Columns<'_> {
         for (path, document) in documents {
             let inside = path.strip_prefix(&base).filter(|path| !path.starts_with(ERAS_FOLDER));
             let Some(inside) = inside else { continue };
-            let Some(asset) = asset_of(document) else { continue };
+            // An overview holds what the array of the whole raster holds.
+            let Some(asset) = asset_of(document).filter(|_| overview::reduce_of(document) == 0) else { continue };
             let (asset, array) =
                 held_array(path, inside, document, asset, level).map_err(|e| self.damaged(format!("/{path}: {e}")))?;
             leaves.extend(path.rsplit_once('/').map(|(group, _)| group.to_owned()));
@@ -391,6 +393,11 @@ fn held_array(
         references: 0,
     };
     Ok((asset, array))
+}
+
+/// The overviews that a store shall have: those that are asked for, else those that it has.
+pub(crate) fn overviews(state: Option<&StoreState>, wanted: Option<&Overviews>) -> Overviews {
+    wanted.or(state.map(|state| &state.stamp.overviews)).cloned().unwrap_or_default()
 }
 
 /// What a run takes over of a store's selection: a store that took every copy goes on doing so.

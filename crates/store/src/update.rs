@@ -256,6 +256,7 @@ fn context(state: &StoreState, wanted: &StorePlan) -> PlanContext {
         writer: String::new(),
         sources: BTreeMap::new(),
         resolutions: state.stamp.resolutions,
+        overviews: state.stamp.overviews.clone(),
         catalogue: None,
         accepted: BTreeMap::new(),
     }

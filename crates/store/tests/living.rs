@@ -89,7 +89,6 @@ impl Version {
             main_header: Some(header.into()),
             etag: Some(format!("\"{}-{bit}\"", self.id())),
             last_modified: chrono::DateTime::from_timestamp(1_600_000_000, 0),
-            prefixes: None,
             nodata: self.day.is_multiple_of(3).then(|| vec![1, 5]),
         }
     }

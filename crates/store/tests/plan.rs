@@ -13,6 +13,7 @@ use s2ice_manifest::manifest::{RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
+use s2ice_store::layout::overview::Overviews;
 use s2ice_store::layout::time::StepFacts;
 use s2ice_store::plan::{Desired, PlanContext, StorePlan, plan};
 use serde_json::Value;
@@ -67,6 +68,7 @@ fn sample() -> StorePlan {
         writer: "s2ice test".into(),
         sources: BTreeMap::new(),
         resolutions: Resolutions::Best,
+        overviews: Overviews::default(),
         catalogue: None,
         accepted: BTreeMap::new(),
     };

@@ -20,6 +20,7 @@ use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::{Effective, SourceOptions, SourceUrl};
 use s2ice_store::commit::{load, write};
+use s2ice_store::layout::overview::Overviews;
 use s2ice_store::layout::time::StepFacts;
 use s2ice_store::options::{Spec, WriteOptions};
 use s2ice_store::plan::{Desired, PlanContext, StorePlan, plan};
@@ -83,6 +84,7 @@ fn planned(days: u32) -> StorePlan {
         writer: "s2ice test".into(),
         sources: BTreeMap::new(),
         resolutions: Resolutions::Best,
+        overviews: Overviews::default(),
         catalogue: None,
         accepted: BTreeMap::new(),
     };

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::prefixes::TilePrefixes;
 use crate::product::ProductId;
 use crate::raster::Asset;
 use crate::tlm::{IndexRow, TileIndex};
@@ -52,15 +51,7 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     last_modified: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    prefixes: Option<Prefixes>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     nodata: Option<Vec<u32>>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Prefixes {
-    tiles: u32,
-    lengths: Vec<Option<u32>>,
 }
 
 /// What is known of a file beside its row.
@@ -156,9 +147,6 @@ impl Partial {
     /// # Errors
     /// [`IndexWriteError::Io`].
     pub fn push(&mut self, row: &IndexRow, facts: Facts) -> Result<(), IndexWriteError> {
-        let prefixes = row.prefixes.as_ref().and_then(|prefixes| {
-            Some(Prefixes { tiles: u32::try_from(prefixes.tiles()).ok()?, lengths: prefixes.cell() })
-        });
         let line = Line {
             product: row.product,
             asset: row.asset.name(),
@@ -168,7 +156,6 @@ impl Partial {
             main_header: row.main_header.as_deref().map(Arc::from),
             etag: row.etag.clone(),
             last_modified: row.last_modified,
-            prefixes,
             nodata: row.nodata.clone(),
         };
         let offset = self.append(&line)?;
@@ -217,7 +204,6 @@ impl Partial {
             Ok(serde_json::from_slice::<Line>(&bytes)?)
         };
         let line = read().map_err(|error| self.io(error))?;
-        let prefixes = line.prefixes.and_then(|p| TilePrefixes::from_cell(p.tiles, &p.lengths));
         Ok(IndexRow {
             product: line.product,
             asset: entry.asset,
@@ -226,7 +212,6 @@ impl Partial {
             main_header: line.main_header.map(|bytes| bytes.as_ref().into()),
             etag: line.etag,
             last_modified: line.last_modified,
-            prefixes,
             nodata: line.nodata,
         })
     }
@@ -273,7 +258,6 @@ mod tests {
             main_header: Some([0xFF, 0x4F].into()),
             etag: Some("\"e\"".to_owned()),
             last_modified: DateTime::from_timestamp_millis(1_700_000_000_123),
-            prefixes: TilePrefixes::new(2, &[Some(vec![10, 20]), None]),
             nodata: Some(vec![1]),
         }
     }

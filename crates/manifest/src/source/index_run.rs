@@ -139,10 +139,10 @@ async fn keep_unchanged(
         })
     };
     let identities: HashSet<_> = rasters.iter().map(|raster| (raster.product, raster.asset)).collect();
-    let filter = IndexFilter { prefixes: true, ..IndexFilter::default() };
     let location = run.output.display().to_string();
-    let mut reader =
-        IndexReader::open(&location, &SourceOptions::default(), &filter).await.map_err(IndexWriteError::from)?;
+    let mut reader = IndexReader::open(&location, &SourceOptions::default(), &IndexFilter::default())
+        .await
+        .map_err(IndexWriteError::from)?;
     while let Some(rows) = reader.next_rows().await.map_err(IndexWriteError::from)? {
         for (_, row) in rows {
             if spool.known.contains(&row.path) {
@@ -279,7 +279,6 @@ mod tests {
             main_header: None,
             etag: etag.map(str::to_owned),
             last_modified: time,
-            prefixes: None,
             nodata: None,
         }
     }

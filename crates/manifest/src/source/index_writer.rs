@@ -19,8 +19,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-use crate::index_columns::{COLUMNS, INDEX, NODATA, PREFIXES};
-use crate::prefixes::TilePrefixes;
+use crate::index_columns::{COLUMNS, INDEX, NODATA};
 use crate::tlm::IndexRow;
 
 use super::location::SourceOptions;
@@ -110,7 +109,7 @@ fn encode_sorted<'a, W: Write + Send>(
         .set_data_page_row_count_limit(512)
         .set_write_batch_size(256);
     // Every value is its own: a dictionary would only be built to be thrown away.
-    for column in [vec![INDEX], vec![PREFIXES, "list", "item"], vec![NODATA, "list", "item"]] {
+    for column in [vec![INDEX], vec![NODATA, "list", "item"]] {
         let path: Vec<String> = column.into_iter().map(str::to_owned).collect();
         properties = properties.set_column_dictionary_enabled(path.into(), false);
     }
@@ -175,8 +174,7 @@ pub async fn merge_index(path: &Path, rows: Vec<IndexRow>) -> Result<u64, IndexW
     }
     let mut all = rows;
     if path.exists() {
-        let filter = IndexFilter { prefixes: true, ..IndexFilter::default() };
-        let (old, report) = read_index(&[shown()], &SourceOptions::default(), &filter).await?;
+        let (old, report) = read_index(&[shown()], &SourceOptions::default(), &IndexFilter::default()).await?;
         let lost = report.rejected + report.conflicting;
         if lost > 0 {
             return Err(IndexWriteError::Damaged { path: shown(), rows: lost });
@@ -221,7 +219,6 @@ fn batch(schema: &SchemaRef, rows: &[&IndexRow]) -> Result<RecordBatch, ParquetE
         binary(&|row| row.main_header.as_deref()),
         text(&|row| row.etag.clone()),
         Arc::new(times.finish()),
-        list(&|row| row.prefixes.as_ref().map(TilePrefixes::cell)),
         list(&|row| row.nodata.as_ref().map(|tiles| tiles.iter().copied().map(Some).collect())),
     ];
     // The public columns come first, so a shorter schema takes a prefix of the arrays.

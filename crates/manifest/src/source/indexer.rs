@@ -168,10 +168,10 @@ pub async fn index_file(source: &Source, raster: &FoundRaster, options: IndexOpt
     let refuse = |reason: String| FileError::Refused { path: path.to_owned(), reason };
     let own_tlm = facts.index.is_some();
     let tiles = facts.head.header.grid().map_err(|e| refuse(e.to_string()))?.tiles();
-    let Walked { entry, prefixes, nodata } = match facts.index.clone() {
+    let Walked { entry, nodata } = match facts.index.clone() {
         Some(entry) => {
             entry.tile_spans(tiles).map_err(|e| refuse(e.to_string()))?;
-            Walked { entry, prefixes: None, nodata: None }
+            Walked { entry, nodata: None }
         }
         None => walk(source, path, &facts, raster.asset.zero_is_nodata()).await?,
     };
@@ -195,7 +195,6 @@ pub async fn index_file(source: &Source, raster: &FoundRaster, options: IndexOpt
         main_header: Some(facts.head.header_bytes.into()),
         etag: facts.etag,
         last_modified: facts.last_modified,
-        prefixes,
         nodata,
     };
     Ok(Indexed { row, own_tlm, tiles: u64::from(tiles), record })

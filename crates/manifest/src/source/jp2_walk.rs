@@ -1,17 +1,14 @@
 //! Finding the tiles of a file without TLM: from SOT to SOT (ISO/IEC 15444-1, clause A.4.2).
 //!
-//! Each hop reads a tile-part's header. In Sentinel-2 files it holds the packet lengths (PLT), hence the prefix lengths of
-//! the lower resolutions, and a small tile-part arrives whole, so that it can be decoded to prove that it is nodata.
+//! Each hop reads a tile-part's header. A small tile-part arrives whole, so that it can be decoded to prove that it is nodata.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use s2ice_jpeg2000::{
-    CodecConfig, Error as CodestreamError, MainHeader, Marker, Scan, Sot, TileCodec, TilePartHeader, TlmEntry,
-    TlmTable, prefix_lengths_from_head,
+    CodecConfig, Error as CodestreamError, MainHeader, Marker, Scan, Sot, TileCodec, TilePartHeader, TlmEntry, TlmTable,
 };
 
-use crate::prefixes::TilePrefixes;
 use crate::tlm::IndexEntry;
 
 use super::blocking::blocking;
@@ -36,8 +33,6 @@ pub const NODATA_BYTES: u64 = 512;
 pub struct Walked {
     /// The lengths of all tile-parts.
     pub entry: IndexEntry,
-    /// Prefix lengths, where packets are sorted by resolution and PLT is there.
-    pub prefixes: Option<TilePrefixes>,
     /// Tiles proven to hold nothing but 0, sorted; `None` where that was not asked.
     pub nodata: Option<Vec<u32>>,
 }
@@ -69,9 +64,6 @@ struct Walker<'a> {
     entries: Vec<TlmEntry>,
     /// Per tile: tile-parts seen, and how many there are where a SOT said.
     parts: HashMap<u32, (u8, u8)>,
-    /// False once the packets turn out not to be sorted by resolution.
-    prefixable: bool,
-    prefixes: Vec<Option<Vec<u32>>>,
     small: Option<Vec<(u32, Bytes)>>,
 }
 
@@ -90,8 +82,6 @@ impl<'a> Walker<'a> {
             window: (0, facts.prefix.clone()),
             entries: Vec::new(),
             parts: HashMap::new(),
-            prefixable: true,
-            prefixes: Vec::new(),
             small: None,
         })
     }
@@ -175,34 +165,20 @@ impl<'a> Walker<'a> {
         }
         // Sot::parse holds TPsot below 255.
         self.parts.insert(tile, (seen + 1, total.max(tnsot)));
-        self.learn(&part, &bytes, length, prove_nodata);
+        if prove_nodata {
+            self.keep_small(&part, &bytes, length);
+        }
         self.entries.push(TlmEntry { tile: part.sot.tile, length: part.sot.psot });
         self.at += length;
         Ok(true)
     }
 
-    /// Prefix lengths and, of small tile-parts, the bytes.
-    fn learn(&mut self, part: &TilePartHeader, bytes: &Bytes, length: u64, prove_nodata: bool) {
-        let tile = usize::from(part.sot.tile);
+    /// The bytes of a small tile-part.
+    fn keep_small(&mut self, part: &TilePartHeader, bytes: &Bytes, length: u64) {
         let whole = usize::try_from(length).ok().filter(|n| *n <= bytes.len()).map(|n| bytes.slice(..n));
-        if self.prefixable {
-            match prefix_lengths_from_head(self.header, bytes) {
-                Ok(Scan::Done(lengths)) => {
-                    if self.prefixes.len() <= tile {
-                        self.prefixes.resize(tile + 1, None);
-                    }
-                    self.prefixes[tile] = lengths;
-                }
-                // What is no prefix can still be referenced as a whole.
-                _ => self.prefixable = false,
-            }
-        }
-        if prove_nodata {
-            let small = self.small.get_or_insert_default();
-            if let Some(whole) = whole.filter(|_| length <= NODATA_BYTES && part.sot.tnsot <= 1 && part.sot.tpsot == 0)
-            {
-                small.push((u32::from(part.sot.tile), whole));
-            }
+        let small = self.small.get_or_insert_default();
+        if let Some(whole) = whole.filter(|_| length <= NODATA_BYTES && part.sot.tnsot <= 1 && part.sot.tpsot == 0) {
+            small.push((u32::from(part.sot.tile), whole));
         }
     }
 
@@ -216,12 +192,6 @@ impl<'a> Walker<'a> {
             return Err(self.refuse(format!("tile {tile} has {total} tile-parts, {seen} of them are there")));
         }
 
-        let levels = self.header.cod().coding.levels;
-        let known = self.prefixable && self.prefixes.iter().any(Option::is_some);
-        let prefixes = known.then(|| {
-            self.prefixes.resize(usize::try_from(self.tiles).unwrap_or_default(), None);
-            TilePrefixes::new(levels, &self.prefixes)
-        });
         let nodata = match self.small.take() {
             Some(mut small) => {
                 // A tile with further tile-parts is not all in its first one.
@@ -230,7 +200,7 @@ impl<'a> Walker<'a> {
             }
             None => None,
         };
-        Ok(Walked { entry, prefixes: prefixes.flatten(), nodata })
+        Ok(Walked { entry, nodata })
     }
 }
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 METADATA = "zarr.json"
 RASTERS = re.compile(r"(.*/)?r\d+m")
 """Path of a group of rasters; its pixel size stands in its attributes."""
+OVERVIEWS = re.compile(r"(.*/)?r\d+m_x\d+")
+"""Path of a group of their overviews that are stored: a view is made of the rasters themselves."""
 CHUNK = re.compile(r"(?P<path>.*)/c(?P<at>(/\d+)+)")
 PLANE = ["y", "x"]
 
@@ -100,6 +102,8 @@ class LevelStore(WrapperStore[Store]):
     async def _made(self, path: str) -> View:
         metadata = await self._inner(path)
         group = path if metadata is not None and metadata["node_type"] == "group" else path.rpartition("/")[0]
+        if OVERVIEWS.fullmatch(group):
+            return View(None)
         if metadata is None or RASTERS.fullmatch(group) is None:
             return View(metadata)
         around = metadata if group == path else await self._inner(group)

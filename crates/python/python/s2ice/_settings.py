@@ -30,6 +30,7 @@ class Settings(TypedDict, total=False):
     arrays: str | Sequence[str]
     angles: bool
     resolutions: Literal["best", "all"]
+    overviews: str | Sequence[int]
     on_mismatch: Literal["auto", "era", "refuse"]
     headers: Literal["read", "index", "assume"]
     memory: PathLike | Literal[False]
@@ -89,6 +90,10 @@ angles
     read, some 0.5 MB each, instead of its first kilobytes.
 resolutions
     Which copies of a raster to take. One of "best", "all". By default "best".
+overviews
+    Write overviews of the rasters, factors such as 2 and 4, for readers that are not s2ice's: arrays of coarser
+    pixels in groups like `r10m_x2`, of the files' own resolutions. Classes have none. A store keeps those that
+    it has unless others are asked for; `none` takes them away.
 on_mismatch
     What becomes of products with another radiometric offset, and of rasters with another main header, than the
     store's. One of "auto", "era", "refuse". By default "auto".

@@ -57,7 +57,7 @@ def present_of(group: str) -> str:
 
     ``measurements/reflectance/r10m`` has ``present_reflectance``.
     """
-    parts = [part for part in group.split("/") if part and not re.fullmatch(r"r\d+m", part)]
+    parts = [part for part in group.split("/") if part and not re.fullmatch(r"r\d+m(_x\d+)?", part)]
     return f"{PRESENT}_{parts[-1]}" if parts else PRESENT
 
 

@@ -120,7 +120,6 @@ fn row(cube: &Cube, raster: &Raster<'_>, held: &[HeldReference]) -> std::result:
         main_header: None,
         etag,
         last_modified: None,
-        prefixes: None,
         nodata: (!nodata.is_empty()).then_some(nodata),
     })
 }

@@ -26,6 +26,7 @@ use tokio::sync::RwLock;
 use super::{GateReport, check};
 use crate::commit::{load, write};
 use crate::error::Result;
+use crate::layout::overview::Overviews;
 use crate::layout::time::StepFacts;
 use crate::options::{Spec, WriteOptions};
 use crate::plan::{Desired, PlanContext, StorePlan, plan};
@@ -121,6 +122,7 @@ pub(super) fn planned(days: &[u32], state: Option<&StoreState>, anew: &[u32]) ->
         writer: "s2ice test".into(),
         sources: BTreeMap::new(),
         resolutions: Resolutions::Best,
+        overviews: Overviews::default(),
         catalogue: None,
         accepted: BTreeMap::new(),
     };

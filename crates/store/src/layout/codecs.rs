@@ -28,12 +28,13 @@ pub fn own_codec(kind: SourceKind) -> &'static str {
     }
 }
 
-/// Codec chain of an array. `has_components`: chunks are (1, components, height, width), else (1, height, width).
-pub fn chain(encoding: &Encoding, has_components: bool) -> Value {
+/// Codec chain of an array that leaves out so many resolutions, where its rasters have any. `has_components`: chunks are
+/// (1, components, height, width), else (1, height, width).
+pub fn chain(encoding: &Encoding, has_components: bool, reduce: u8) -> Value {
     match encoding {
         Encoding::Jpeg2000 { codec_header } => {
             let main_header = STANDARD.encode(codec_header);
-            json!([{ "name": CODEC_NAME, "configuration": { "main_header": main_header, "reduce": 0 } }])
+            json!([{ "name": CODEC_NAME, "configuration": { "main_header": main_header, "reduce": reduce } }])
         }
         Encoding::Tiff(tiff) => {
             let mut chain = Vec::new();
@@ -70,7 +71,8 @@ pub fn profile(document: &Value, has_components: bool) -> Result<HeaderProfile, 
             [Endian::Little, Endian::Big].map(|endian| TiffEncoding { compression, predictor, endian })
         })
     });
-    let same = |encoding: &TiffEncoding| chain(&Encoding::Tiff(*encoding), has_components).as_array() == Some(codecs);
+    let same =
+        |encoding: &TiffEncoding| chain(&Encoding::Tiff(*encoding), has_components, 0).as_array() == Some(codecs);
     let encoding = encodings.into_iter().find(same).ok_or("its codecs are none that s2ice writes")?;
     let numbers = |pointer: &str| -> Option<Vec<u64>> {
         document.pointer(pointer)?.as_array()?.iter().map(Value::as_u64).collect()
@@ -114,7 +116,7 @@ mod tests {
         json!({
             "shape": dims(7, profile.image), "data_type": if profile.bit_depth == 8 { "uint8" } else { "uint16" },
             "chunk_grid": { "name": "regular", "configuration": { "chunk_shape": dims(1, profile.tile) } },
-            "codecs": chain(&profile.encoding, has_components),
+            "codecs": chain(&profile.encoding, has_components, 0),
         })
     }
 

@@ -1,7 +1,6 @@
 //! The coordinate reference system of a tile: CF grid mapping, WKT and the `proj:` convention.
 
 use s2ice_manifest::grid::{TILE_EDGE_M, TileGeocoding};
-use s2ice_manifest::ids::Resolution;
 use serde_json::{Value, json};
 
 /// EPSG code as text: `EPSG:32633`.
@@ -80,27 +79,6 @@ pub fn bbox(geocoding: TileGeocoding) -> [i64; 4] {
     [geocoding.ulx, geocoding.uly - edge, geocoding.ulx + edge, geocoding.uly]
 }
 
-/// Affine transform `[a, b, c, d, e, f]` from pixel to metres (upper-left corner of the pixel).
-pub fn transform(geocoding: TileGeocoding, resolution: Resolution) -> [i64; 6] {
-    let metres = i64::from(resolution.metres());
-    [metres, 0, geocoding.ulx, 0, -metres, geocoding.uly]
-}
-
-/// Pixel centres along x, west to east, metres.
-pub fn x_centres(geocoding: TileGeocoding, resolution: Resolution) -> Vec<f64> {
-    centres(geocoding.ulx, i64::from(resolution.metres()), resolution)
-}
-
-/// Pixel centres along y, north to south, metres.
-pub fn y_centres(geocoding: TileGeocoding, resolution: Resolution) -> Vec<f64> {
-    centres(geocoding.uly, -i64::from(resolution.metres()), resolution)
-}
-
-fn centres(origin: i64, step: i64, resolution: Resolution) -> Vec<f64> {
-    let first = origin as f64 + step as f64 / 2.0;
-    (0..TileGeocoding::pixels(resolution)).map(|i| first + f64::from(i) * step as f64).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -112,8 +90,6 @@ mod tests {
         assert!(wkt(south).contains("UTM zone 1S") && wkt(south).contains("10000000"));
         assert!(wkt(south).ends_with("ID[\"EPSG\",32701]]"));
         let north = TileGeocoding::of("33TVN".parse().unwrap());
-        assert_eq!(x_centres(north, Resolution::R10)[0], 399_965.0);
-        assert_eq!(y_centres(north, Resolution::R60)[1], 5_300_040.0 - 90.0);
         assert_eq!(bbox(north), [399_960, 5_190_240, 509_760, 5_300_040]);
     }
 }

@@ -5,6 +5,8 @@
 use s2ice_manifest::ids::{Level, Resolution};
 use s2ice_manifest::raster::{Asset, Quantity};
 
+use super::overview;
+
 /// The place of a raster's array.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -51,6 +53,17 @@ pub struct ArrayKind {
     pub fill: u16,
     /// Name of the component dimension, for rasters of several components.
     pub component_dimension: Option<&'static str>,
+    /// How many resolutions of the raster are left out.
+    pub reduce: u8,
+}
+
+impl ArrayKind {
+    /// The array of the raster without so many resolutions.
+    #[must_use]
+    pub fn reduced(mut self, reduce: u8) -> Self {
+        self.place.group = overview::group(&self.place.group, reduce);
+        Self { reduce, ..self }
+    }
 }
 
 /// The array of an asset at a processing level; `None` where products of the level have no such raster.
@@ -83,7 +96,7 @@ pub fn array_kind(asset: Asset, level: Level) -> Option<ArrayKind> {
         Quantity::Qualit(_) | Quantity::Classi => Some("component"),
         _ => None,
     };
-    Some(ArrayKind { place: Place { group, array }, sample, fill, component_dimension })
+    Some(ArrayKind { place: Place { group, array }, sample, fill, component_dimension, reduce: 0 })
 }
 
 /// Every raster a product of a level can have, in the order of the tree.

@@ -7,6 +7,8 @@ pub mod document;
 pub mod eopf;
 pub mod geometry;
 pub mod multiscale;
+pub mod overview;
+pub mod pixels;
 pub mod place;
 pub mod shared;
 pub mod table;

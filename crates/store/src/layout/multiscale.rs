@@ -2,10 +2,10 @@
 
 use s2ice_manifest::geometry::{NODES, SPACING_M};
 use s2ice_manifest::grid::TileGeocoding;
-use s2ice_manifest::ids::Resolution;
 use serde_json::{Map, Value, json};
 
 use super::crs;
+use super::pixels::Pixels;
 
 /// A convention as its schema asks it to be declared, word for word.
 fn convention(name: &str) -> Value {
@@ -42,17 +42,13 @@ pub fn root(geocoding: TileGeocoding) -> Map<String, Value> {
 
 /// Attributes of a leaf group, whose arrays share one resolution. The arrays themselves say nothing of their grid: what a
 /// reader cuts out of one would go on saying it.
-pub fn leaf(geocoding: TileGeocoding, resolution: Resolution) -> Map<String, Value> {
+pub fn leaf(geocoding: TileGeocoding, pixels: Pixels) -> Map<String, Value> {
     let mut map = root(geocoding);
-    insert_grid(&mut map, geocoding, resolution);
-    map
-}
-
-fn insert_grid(map: &mut Map<String, Value>, geocoding: TileGeocoding, resolution: Resolution) {
-    let pixels = TileGeocoding::pixels(resolution);
-    map.insert("spatial:shape".into(), json!([pixels, pixels]));
-    map.insert("spatial:transform".into(), json!(crs::transform(geocoding, resolution)));
+    map.insert("spatial:bbox".into(), json!(pixels.bbox()));
+    map.insert("spatial:shape".into(), json!([pixels.count(), pixels.count()]));
+    map.insert("spatial:transform".into(), json!(pixels.transform()));
     map.insert("spatial:registration".into(), "pixel".into());
+    map
 }
 
 /// Attributes of the group of angles, on the grid of nodes.
@@ -65,26 +61,14 @@ pub fn angles(geocoding: TileGeocoding) -> Map<String, Value> {
     map
 }
 
-/// Attributes of a group whose children are the same quantities at several resolutions. Which level was made from which, and
-/// how, differs between the arrays of a group and is the ground segment's to say, so no `derived_from` and no
-/// `resampling_method`: `scale` is that to the finest level.
-pub fn pyramid(geocoding: TileGeocoding, resolutions: &[Resolution]) -> Map<String, Value> {
+/// Attributes of a group whose children are the same quantities at several resolutions. Which level of the product was made
+/// from which, and how, differs between the arrays of a group and is the ground segment's to say, so no `derived_from` and no
+/// `resampling_method`: `scale` is that to the finest level. Of an overview both are known.
+pub fn pyramid(geocoding: TileGeocoding, levels: &[Pixels]) -> Map<String, Value> {
     let mut map = base(geocoding, &["proj", "spatial", "multiscales"]);
     map.insert("spatial:bbox".into(), json!(crs::bbox(geocoding)));
-    let Some(finest) = resolutions.iter().min().copied() else { return map };
-    let layout: Vec<Value> = resolutions
-        .iter()
-        .map(|resolution| {
-            let scale = f64::from(resolution.metres()) / f64::from(finest.metres());
-            let pixels = TileGeocoding::pixels(*resolution);
-            json!({
-                "asset": resolution.group(),
-                "transform": { "scale": [scale, scale], "translation": [0.0, 0.0] },
-                "spatial:shape": [pixels, pixels],
-                "spatial:transform": crs::transform(geocoding, *resolution),
-            })
-        })
-        .collect();
+    let finest = levels.iter().map(Pixels::metres).min().unwrap_or(1);
+    let layout: Vec<Value> = levels.iter().map(|level| level.level(finest)).collect();
     map.insert("multiscales".into(), json!({ "layout": layout }));
     map
 }

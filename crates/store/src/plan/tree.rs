@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use s2ice_manifest::assemble::Step;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::Resolution;
-use s2ice_manifest::manifest::ChunkManifest;
 use serde_json::{Map, Value, json};
+
+use super::Placed;
 
 use crate::layout::document::{ArrayDocument, TIME_CHUNK, encode_f64, encode_i64, group, numeric_codecs};
 use crate::layout::eopf::ArrayKind;
+use crate::layout::overview::{self, Overviews};
+use crate::layout::pixels::Pixels;
 use crate::layout::place::join;
 use crate::layout::time::{self, Column, TimeColumn};
 use crate::layout::{attributes, crs, multiscale};
@@ -61,21 +64,22 @@ impl Tree {
     pub(super) fn leaf(
         &mut self,
         path: &str,
-        members: &[&(ArrayKind, &ChunkManifest)],
+        members: &[&Placed],
         steps: &[Step],
         geocoding: TileGeocoding,
     ) -> std::io::Result<()> {
-        let Some(resolution) = members.first().map(|(_, manifest)| manifest.asset.resolution) else { return Ok(()) };
-        self.group(path, multiscale::leaf(geocoding, resolution));
+        let Some(Placed { kind, manifest, .. }) = members.first() else { return Ok(()) };
+        let pixels = Pixels::whole(geocoding, manifest.asset.resolution).reduced(kind.reduce);
+        let mut attributes = multiscale::leaf(geocoding, pixels);
+        attributes.extend(overview::comment(kind.reduce).map(|comment| ("comment".to_owned(), comment.into())));
+        self.group(path, attributes);
         self.column(path, time::axis(steps))?;
         for column in time::leaf(steps) {
             self.column(path, column)?;
         }
-        let names: Vec<&str> = members.iter().map(|(kind, _)| kind.place.array.as_str()).collect();
-        self.present(path, steps.len(), &names, |member, step| members[member].1.at(step).is_some())?;
-        for (name, values) in
-            [("x", crs::x_centres(geocoding, resolution)), ("y", crs::y_centres(geocoding, resolution))]
-        {
+        let names: Vec<&str> = members.iter().map(|member| member.kind.place.array.as_str()).collect();
+        self.present(path, steps.len(), &names, |member, step| members[member].manifest.at(step).is_some())?;
+        for (name, values) in [("x", pixels.x_centres()), ("y", pixels.y_centres())] {
             let attributes = json!({
                 "units": "m", "axis": name.to_ascii_uppercase(),
                 "standard_name": format!("projection_{name}_coordinate"),
@@ -83,8 +87,8 @@ impl Tree {
             });
             self.axis(path, name, &values, attributes.as_object().cloned().unwrap_or_default())?;
         }
-        for (kind, manifest) in members {
-            self.components(path, kind, manifest.header.components)?;
+        for Placed { kind, header, .. } in members {
+            self.components(path, kind, header.components)?;
         }
         self.grid_mapping(path, crs::grid_mapping(geocoding))
     }
@@ -184,17 +188,17 @@ impl Tree {
     }
 
     /// Groups between the root and the leaves; one that holds several resolutions of the same thing is a pyramid.
-    pub(super) fn parents(&mut self, geocoding: TileGeocoding, leaves: &BTreeSet<&str>) {
+    pub(super) fn parents(&mut self, geocoding: TileGeocoding, leaves: &BTreeSet<&str>, overviews: &Overviews) {
+        let whole = Resolution::ALL.map(|resolution| Pixels::whole(geocoding, resolution));
+        let levels = || whole.iter().flat_map(|whole| overviews.with_whole().map(|reduce| whole.reduced(reduce)));
         for leaf in leaves {
             let mut path = *leaf;
             while let Some((parent, _)) = path.rsplit_once('/') {
                 if !self.nodes.contains_key(parent) {
-                    let resolutions: Vec<Resolution> = Resolution::ALL
-                        .into_iter()
-                        .filter(|r| leaves.contains(join(parent, r.group()).as_str()))
-                        .collect();
+                    let there = |level: &Pixels| leaves.contains(join(parent, &level.group()).as_str());
+                    let levels: Vec<Pixels> = levels().filter(there).collect();
                     let attributes =
-                        if resolutions.len() > 1 { multiscale::pyramid(geocoding, &resolutions) } else { Map::new() };
+                        if levels.len() > 1 { multiscale::pyramid(geocoding, &levels) } else { Map::new() };
                     self.group(parent, attributes);
                 }
                 path = parent;

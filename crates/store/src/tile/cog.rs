@@ -191,7 +191,6 @@ fn product(item: StacItem, source: &SourceUrl, wanted: &Wanted, refused: &mut Ve
             main_header: None,
             etag: None,
             last_modified: None,
-            prefixes: None,
             nodata: None,
         });
     }

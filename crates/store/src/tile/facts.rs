@@ -147,7 +147,6 @@ mod tests {
             main_header: None,
             etag: etag.map(str::to_owned),
             last_modified: None,
-            prefixes: None,
             nodata: Some(vec![2, 0, 2, 1, 9]),
         }
     }

@@ -32,7 +32,7 @@ pub async fn gather(
     check_request(settings)?;
     let wanted = Wanted::of(settings)?;
     progress.begin(Phase::Index, None);
-    let filter = IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None, prefixes: false };
+    let filter = IndexFilter { tile: Some(settings.tile), level: Some(settings.level), wanted: None };
     settings.index.iter().try_for_each(|index| is_a_file(index))?;
     let index_options = settings.reach_index();
     let read = read_index(&index_locations(settings), &index_options, &filter).await;

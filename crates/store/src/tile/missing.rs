@@ -238,9 +238,7 @@ impl Job<'_> {
 
     async fn row(&self, raster: &FoundRaster) -> std::result::Result<(IndexRow, Origin), Trouble> {
         let key = self.source.cache_key(&raster.path)?;
-        // An index that others shall use also has what the memory does not keep (prefix lengths).
-        if self.settings.write_index.is_none()
-            && let Some(known) = self.memory.file(&key)
+        if let Some(known) = self.memory.file(&key)
             && let Some(cell) = &known.index
             && raster.listed.as_ref().is_none_or(|listed| listed.size == known.size)
             && self.source.is_unchanged(&raster.path, known.etag.as_deref()).await
@@ -253,7 +251,6 @@ impl Job<'_> {
                 main_header: Some(known.header.as_ref().into()),
                 etag: known.etag.clone(),
                 last_modified: known.last_modified,
-                prefixes: None,
                 nodata: known.nodata.clone(),
             };
             return Ok((row, Origin::Cache));
@@ -287,7 +284,6 @@ fn unread(raster: FoundRaster) -> IndexRow {
         main_header: None,
         etag: raster.listed.and_then(|listed| listed.etag),
         last_modified: None,
-        prefixes: None,
         nodata: None,
     }
 }

@@ -239,10 +239,14 @@ async fn work_out(
         writer: settings.occasion.writer.clone(),
         sources: state.map(|state| state.stamp.sources.clone()).unwrap_or_default(),
         resolutions,
+        overviews: state::overviews(state, settings.overviews.as_ref()),
         catalogue: stamp,
         accepted,
     };
     let plan = StorePlan { goes_back, ..plan(trees, &context).map_err(Error::Encode)? };
+    if settings.overviews.is_some() {
+        plan.check_overviews().map_err(Error::Request)?;
+    }
     let references = changes::references(loaded, target, &plan).await?;
 
     // Report.

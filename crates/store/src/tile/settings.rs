@@ -29,6 +29,7 @@ pub use self::check::{Wrong, without_value};
 pub use self::classes::{Bearing, definition, schema};
 pub use self::values::{HeaderPolicy, MemoryPlace, Recheck};
 use crate::duration::Span;
+use crate::layout::overview::Overviews;
 use crate::options::Spec;
 use crate::reference::ChecksumPolicy;
 
@@ -119,6 +120,13 @@ pub struct BuildSettings {
     #[serde(default)]
     #[schemars(extend("x-bears-on" = ["question", "references", "refusals"]))]
     pub resolutions: Resolutions,
+
+    /// Write overviews of the rasters, factors such as 2 and 4, for readers that are not s2ice's: arrays of coarser pixels in
+    /// groups like `r10m_x2`, of the files' own resolutions. Classes have none. A store keeps those that it has unless
+    /// others are asked for; `none` takes them away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-bears-on" = ["outcome"]))]
+    pub overviews: Option<Overviews>,
 
     /// What becomes of products with another radiometric offset, and of rasters with another main header, than the store's.
     #[serde(default)]
@@ -316,5 +324,5 @@ fn is_beside(one: &str, other: &str) -> bool {
 
 /// The settings of `s2ice manifest`: a table holds one store's references, and has no place for values.
 pub(super) fn one_store(settings: &BuildSettings) -> BuildSettings {
-    BuildSettings { on_mismatch: OnMismatch::Refuse, angles: false, ..settings.clone() }
+    BuildSettings { on_mismatch: OnMismatch::Refuse, angles: false, overviews: None, ..settings.clone() }
 }

@@ -195,8 +195,8 @@ fn array_report(array: &ArrayReferences, references: &BTreeMap<String, u64>) -> 
     ArrayReport {
         path: array.path.clone(),
         asset: manifest.asset.name(),
-        shape: manifest.shape(array.has_components),
-        chunks: manifest.chunk_shape(array.has_components),
+        shape: array.header.shape(array.has_components, manifest.rasters.len()),
+        chunks: array.header.chunk_shape(array.has_components),
         present,
         references,
         nodata_chunks: (manifest.header.tiles() * present as u64).saturating_sub(references),

@@ -6,7 +6,11 @@ use s2ice_store::tile::{settings_definition as definition, settings_schema};
 use serde_json::Value;
 
 /// Settings that Python takes in words of its own.
-const OWN_TYPES: [(&str, &str); 2] = [("memory", "PathLike | Literal[False]"), ("recheck", "bool | Sequence[str]")];
+const OWN_TYPES: [(&str, &str); 3] = [
+    ("memory", "PathLike | Literal[False]"),
+    ("overviews", "str | Sequence[int]"),
+    ("recheck", "bool | Sequence[str]"),
+];
 
 /// Settings that are places.
 const PLACES: [&str; 5] = ["index", "write-index", "stac", "source", "store"];

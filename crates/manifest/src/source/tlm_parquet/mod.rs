@@ -21,7 +21,7 @@ use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchS
 use parquet::errors::ParquetError;
 
 use crate::ids::{Level, MgrsTile};
-use crate::index_columns::{PREFIXES, PRODUCT_ID};
+use crate::index_columns::PRODUCT_ID;
 use crate::product::ProductId;
 use crate::raster::Asset;
 use crate::tlm::IndexRow;
@@ -50,8 +50,6 @@ pub struct IndexFilter {
     pub level: Option<Level>,
     /// Only products for which this is true.
     pub wanted: Option<ProductPredicate>,
-    /// Read the prefix lengths too (several times the size of the rest).
-    pub prefixes: bool,
 }
 
 impl IndexFilter {
@@ -141,8 +139,7 @@ impl IndexReader {
         // What the writer had in memory decides nothing, and is not always true of the file.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchStreamBuilder::new_with_options(file, options).await.map_err(bad)?;
-        let mut columns = find(location, builder.schema())?;
-        columns.retain(|found| filter.prefixes || found.column.name != PREFIXES);
+        let columns = find(location, builder.schema())?;
         check_compression(location, builder.metadata(), &columns)?;
         let names: Vec<Found> = columns.iter().copied().filter(|found| found.column.name == PRODUCT_ID).collect();
         let seen = Arc::new(Mutex::new(Seen::default()));

@@ -1,12 +1,7 @@
 //! From the cells of a row to an [`IndexRow`], refusing what contradicts itself.
 
-use s2ice_jpeg2000::MainHeader;
-
 use crate::ids::Resolution;
-use crate::index_columns::{
-    ASSET, BAND_ID, ETAG, INDEX, LAST_MODIFIED, MAIN_HEADER, NODATA, PATH, PREFIXES, RESOLUTION,
-};
-use crate::prefixes::TilePrefixes;
+use crate::index_columns::{ASSET, BAND_ID, ETAG, INDEX, LAST_MODIFIED, MAIN_HEADER, NODATA, PATH, RESOLUTION};
 use crate::product::ProductId;
 use crate::raster::Asset;
 use crate::tlm::{IndexRow, TileIndex};
@@ -34,10 +29,6 @@ pub(super) fn read(columns: &Columns, at: usize, product: ProductId) -> Result<I
     }
     let index = TileIndex::from_cell(columns.binary(INDEX, at).unwrap_or_default());
     let main_header: Option<Box<[u8]>> = columns.binary(MAIN_HEADER, at).filter(|b| !b.is_empty()).map(Box::from);
-    let prefixes = columns.list(PREFIXES, at).and_then(|values| {
-        let header = MainHeader::parse(main_header.as_deref()?).ok()?;
-        TilePrefixes::from_cell(header.grid().ok()?.tiles(), &values)
-    });
     Ok(IndexRow {
         product,
         asset,
@@ -46,7 +37,6 @@ pub(super) fn read(columns: &Columns, at: usize, product: ProductId) -> Result<I
         main_header,
         etag: columns.text(ETAG, at).filter(|etag| !etag.is_empty()).map(str::to_owned),
         last_modified: columns.time(LAST_MODIFIED, at),
-        prefixes,
         nodata: columns.list(NODATA, at).and_then(|tiles| tiles.into_iter().collect()),
     })
 }
@@ -91,7 +81,6 @@ pub(super) fn merge(row: &mut IndexRow, other: &IndexRow) -> Result<(), String> 
     fill(&mut row.main_header, &other.main_header, "main headers", &row.path)?;
     fill(&mut row.etag, &other.etag, "ETags", &row.path)?;
     fill(&mut row.last_modified, &other.last_modified, "modification times", &row.path)?;
-    fill(&mut row.prefixes, &other.prefixes, "prefix lengths", &row.path)?;
     fill(&mut row.nodata, &other.nodata, "lists of nodata tiles", &row.path)
 }
 

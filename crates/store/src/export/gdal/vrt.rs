@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::xml::escape;
 use crate::layout::crs;
+use crate::layout::pixels::Pixels;
 
 /// An array of a product, and the file that GDAL opens for it.
 pub struct Source<'a> {
@@ -99,7 +100,7 @@ impl Source<'_> {
 pub fn write(step: &Step, geocoding: TileGeocoding, sources: &[Source<'_>]) -> String {
     let Some(first) = sources.first() else { return String::new() };
     let (height, width) = first.header.image;
-    let [a, b, c, d, e, f] = crs::transform(geocoding, first.asset.resolution);
+    let [a, b, c, d, e, f] = Pixels::whole(geocoding, first.asset.resolution).transform();
     let mut out = format!("<VRTDataset rasterXSize=\"{width}\" rasterYSize=\"{height}\">\n");
     out += &format!("  <SRS dataAxisToSRSAxisMapping=\"1,2\">{}</SRS>\n", escape(&crs::wkt(geocoding)));
     out += &format!("  <GeoTransform>{c}, {a}, {b}, {f}, {d}, {e}</GeoTransform>\n");

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::cube::{Cube, Selection};
 use super::zarr2::{self, Chunks};
 use crate::error::{Error, Result};
-use crate::layout::{geometry, place};
+use crate::layout::{geometry, overview, place};
 use crate::plan::STAMP;
 use crate::state::{HeldArray, TreeState};
 
@@ -84,9 +84,17 @@ pub(super) fn choose<'a>(cube: &'a Cube, selection: &Selection, root: &str, step
     for tree in cube.state.trees.values() {
         let Some(steps) = steps.get(&tree.era).filter(|steps| !steps.is_empty()) else { continue };
         let has = |present: &[bool]| steps.iter().any(|step| present.get(*step) == Some(&true));
-        let rasters = tree.arrays.iter().map(|(asset, array)| {
-            let taken = wanted.admits(*asset) && has(&array.present);
-            (array.path.trim_start_matches('/').to_owned(), Part::Raster(*asset, array), taken)
+        let base = place::root(tree.era.as_ref());
+        let rasters = tree.arrays.iter().flat_map(|(asset, array)| {
+            let overviews = cube.state.stamp.overviews.with_whole().map(|reduce| overview::path(&array.path, reduce));
+            let there = overviews.filter(|path| documents.contains_key(path.trim_start_matches('/')));
+            let (base, wanted) = (&base, &wanted);
+            there.map(move |path| {
+                let path = path.trim_start_matches('/');
+                let inside = path.strip_prefix(base.as_str()).unwrap_or(path).trim_start_matches('/');
+                let taken = wanted.admits_path(&format!("/{inside}")) && has(&array.present);
+                (path.to_owned(), Part::Raster(*asset, array), taken)
+            })
         });
         let angles = tree.angles.iter().map(|(array, present)| {
             let path = geometry::path(*array);

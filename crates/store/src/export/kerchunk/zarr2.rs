@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::layout::codecs::DIFFERENCING_NAME;
 use crate::layout::document::{numeric_codecs, text_codecs};
+use crate::layout::overview;
 
 /// Dimensions of the references in an array; every reader of format 2 that knows names knows them from here.
 const DIMENSIONS: &str = "_ARRAY_DIMENSIONS";
@@ -119,7 +120,7 @@ fn tiles(document: &Value, header: &HeaderProfile, chunk: &[u64]) -> (Endian, Va
             let compressor = json!({
                 "id": CODEC_NAME,
                 "main_header": STANDARD.encode(codec_header),
-                "reduce": 0,
+                "reduce": overview::reduce_of(document),
                 "fill_value": document.get("fill_value"),
             });
             return (Endian::Little, compressor, Value::Null);
@@ -197,7 +198,7 @@ mod tests {
         json!({
             "shape": dims(7, header.image), "data_type": if header.bit_depth == 8 { "uint8" } else { "uint16" },
             "chunk_grid": { "configuration": { "chunk_shape": dims(1, header.tile) } },
-            "codecs": chain(&header.encoding, middle.is_some()), "fill_value": 0,
+            "codecs": chain(&header.encoding, middle.is_some(), 0), "fill_value": 0,
             "attributes": attributes, "dimension_names": names, "storage_transformers": [],
         })
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{calendar, common, health, refused, render, snippets, time};
 use crate::error::Result;
-use crate::layout::crs;
+use crate::layout::{crs, overview};
 use crate::publish::ledger::Document;
 use crate::publish::preview::Preview;
 use crate::publish::settings::Publishing;
@@ -99,7 +99,11 @@ fn groups(subject: &Subject) -> Vec<Value> {
             arrays.push(array_of(subject, array, name));
         }
     }
-    let metres = |group: &str| group.rsplit_once("/r")?.1.strip_suffix('m')?.parse::<u32>().ok();
+    let metres = |group: &str| {
+        let (whole, factor) = overview::beside(group).unwrap_or((group, 1));
+        let metres: u64 = whole.rsplit_once("/r")?.1.strip_suffix('m')?.parse().ok()?;
+        metres.checked_mul(factor)
+    };
     let told =
         groups.into_iter().map(|(group, arrays)| json!({ "path": group, "metres": metres(&group), "arrays": arrays }));
     told.collect()

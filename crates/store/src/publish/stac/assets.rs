@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::access::{Access, parts};
 use super::cube::{Group, attribute, data_type, time};
 use super::{ZARR, spectral};
-use crate::layout::{crs, geometry, place};
+use crate::layout::{crs, geometry, overview, place};
 use crate::publish::subject::Subject;
 use crate::state::{HeldArray, TreeState};
 
@@ -59,8 +59,12 @@ impl Assets<'_> {
     fn group(&self, group: &Group<'_>) -> Option<Map<String, Value>> {
         let subject = self.subject;
         let tree = subject.state.tree(None)?;
-        let rasters = rasters_of(tree, group.path);
+        let (whole, factor) = overview::beside(group.path).unwrap_or((group.path, 1));
+        let rasters = rasters_of(tree, whole);
         let (title, roles) = match rasters.first() {
+            Some((asset, _)) if factor > 1 => {
+                (format!("{}, overview by {factor}", title(*asset)), [roles(asset.quantity), vec!["overview"]].concat())
+            }
             Some((asset, _)) => (title(*asset), roles(asset.quantity)),
             None if group.path == geometry::GROUP => ("Sun and viewing angles".to_owned(), vec!["data"]),
             None if group.path == place::PRODUCTS => ("Table of products by time".to_owned(), vec!["metadata"]),

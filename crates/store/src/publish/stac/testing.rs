@@ -19,6 +19,7 @@ use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 
+use crate::layout::overview::Overviews;
 use crate::layout::time::StepFacts;
 use crate::plan::{Desired, PlanContext, StorePlan, TreePlan, plan};
 use crate::publish::footprint::Footprint;
@@ -212,6 +213,7 @@ fn planned(products: Vec<ProductRecord>, tile: MgrsTile) -> StorePlan {
         writer: "s2ice test".into(),
         sources: BTreeMap::new(),
         resolutions: Resolutions::Best,
+        overviews: Overviews::default(),
         catalogue: None,
         accepted: BTreeMap::new(),
     };

@@ -73,6 +73,9 @@ impl BuildSettings {
         if self.collection.is_some() && self.stac.is_none() {
             return Err(Wrong::bad("collection", "it is one of a catalogue, and `stac` names none"));
         }
+        if !self.source_kind.is_jp2() && self.overviews.as_ref().is_some_and(|overviews| !overviews.is_empty()) {
+            return Err(Wrong::bad("overviews", "they are resolutions of JPEG 2000 files, and GeoTIFFs have none"));
+        }
         if let Some(empty) = [("container", &self.container), ("collection", &self.collection), ("store", &self.store)]
             .into_iter()
             .find_map(|(key, text)| text.as_ref().filter(|text| text.trim().is_empty()).map(|_| key))
