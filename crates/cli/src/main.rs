@@ -86,6 +86,7 @@ async fn answer(cli: Cli, run: String) -> Result<(), Failure> {
         Command::Manifest(args) => commands::manifest::run(*args, &global, run).await,
         Command::Build(args) => commands::build::run(*args, &global, run).await,
         Command::Info(args) => commands::info::run(args, &global).await,
+        Command::Preview(args) => commands::preview::run(*args, &global).await,
         Command::Rollback(args) => commands::rollback::run(args, &global, run).await,
         Command::Repair(args) => commands::repair::run(args, &global, run).await,
         Command::Gc(args) => commands::gc::run(args, &global, run).await,
