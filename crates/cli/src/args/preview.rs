@@ -14,7 +14,8 @@ use super::{SourceArgs, StoreArgs};
                         14.2,47.4,14.5,47.6 -o lake.webp\n\n\
                         Of each tile only the first bytes are read, as many as have the overview that is shown; of a tile \
                         without a table of its packets (PLT) all. Reflectance is stretched from the 2nd to the 98th percentile \
-                        of each band, over all pictures of a series alike. What has no data is transparent.")]
+                        of each band, without what is brighter than 0.5, as clouds and snow are; over all pictures of a series \
+                        alike. What has no data is transparent.")]
 pub struct PreviewArgs {
     /// Address of the store.
     pub store: String,

@@ -13,7 +13,7 @@ use super::file::{File, Trouble};
 use crate::held::HeldReference;
 
 /// Bytes of a tile that are asked for at least: a request costs more than they do.
-const LEAST: u64 = 1 << 10;
+const LEAST: u64 = 4 << 10;
 
 /// Bytes between two parts that are read as well, rather than asking twice.
 const GAP: u64 = 2 << 10;

@@ -24,7 +24,7 @@ pub(super) fn with_footer(mut picture: Picture, date: &str, metres: u32) -> Pict
     line.text(MARGIN * dot, date);
     if let Some((pixels, label)) = bar(picture.width, metres) {
         let label_width = text_width(&label) * dot;
-        let needed = pixels + label_width + 3 * MARGIN * dot;
+        let needed = pixels + label_width + 4 * MARGIN * dot;
         if date_width + 2 * MARGIN * dot + needed <= line.width {
             line.text(line.width - needed + MARGIN * dot, &label);
             line.bar(line.width - MARGIN * dot - pixels, pixels);

@@ -1,9 +1,17 @@
 //! From reflectance to brightness: what lies between two percentiles of all that is shown is spread over all shades.
+//!
+//! Clouds and snow, which are brighter than nearly all land, do not count: a few of them would leave the rest black.
 
 use serde_json::Value;
 
 /// Percent of the pixels that are shown darkest, and that are not shown brightest.
 const PERCENTILES: [f64; 2] = [2.0, 98.0];
+
+/// Reflectance from which on a pixel counts as cloud or snow.
+const BRIGHT: f64 = 0.5;
+
+/// Where less than this part of the pixels is left without them, all count.
+const ENOUGH: f64 = 0.1;
 
 /// Steps of a reflectance of 1: digital numbers of every baseline are whole ones.
 const STEPS: f64 = 10_000.0;
@@ -58,31 +66,42 @@ impl Counts {
         }
     }
 
-    /// The value at this place of all, sorted.
-    fn sorted(&self, place: u64) -> f64 {
-        let mut seen = 0;
-        let found = self.0.iter().position(|count| {
-            seen += count;
-            seen > place
-        });
-        found.unwrap_or_default() as f64
-    }
-
-    /// A percentile, between neighbours in proportion, as NumPy has it.
-    fn percentile(&self, percent: f64) -> f64 {
-        let last = self.0.iter().sum::<u64>().saturating_sub(1);
-        let place = last as f64 * percent / 100.0;
-        // Not negative, and not more than there are.
+    /// The counts without clouds and snow, where enough is left.
+    fn of_ground(&self) -> &[u64] {
+        // A constant between 0 and the number of values.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let below = place as u64;
-        let low = self.sorted(below);
-        low + (self.sorted((below + 1).min(last)) - low) * (place - below as f64)
+        let bright = (BRIGHT * STEPS - f64::from(LEAST)) as usize;
+        let ground = self.0.get(..bright).unwrap_or(&self.0);
+        let pixels = |counts: &[u64]| counts.iter().sum::<u64>() as f64;
+        if pixels(ground) < ENOUGH * pixels(&self.0) { &self.0 } else { ground }
     }
 
     pub(super) fn stretch(&self) -> Stretch {
-        let [low, high] = PERCENTILES.map(|percent| self.percentile(percent));
+        let counts = self.of_ground();
+        let [low, high] = PERCENTILES.map(|percent| percentile(counts, percent));
         Stretch { low, high }
     }
+}
+
+/// The value at this place of all, sorted.
+fn sorted(counts: &[u64], place: u64) -> f64 {
+    let mut seen = 0;
+    let found = counts.iter().position(|count| {
+        seen += count;
+        seen > place
+    });
+    found.unwrap_or_default() as f64
+}
+
+/// A percentile, between neighbours in proportion, as NumPy has it.
+fn percentile(counts: &[u64], percent: f64) -> f64 {
+    let last = counts.iter().sum::<u64>().saturating_sub(1);
+    let place = last as f64 * percent / 100.0;
+    // Not negative, and not more than there are.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let below = place as u64;
+    let low = sorted(counts, below);
+    low + (sorted(counts, (below + 1).min(last)) - low) * (place - below as f64)
 }
 
 /// What is darkest, and what is brightest.
@@ -123,7 +142,7 @@ mod tests {
         let mut counts = Counts::new();
         counts.add(OLD, [10, 20, 30, 40].into_iter());
         // numpy.percentile([10, 20, 30, 40], [2, 50, 98])
-        let of = |percent| counts.percentile(percent) + f64::from(LEAST);
+        let of = |percent| percentile(&counts.0, percent) + f64::from(LEAST);
         assert!((of(2.0) - 10.6).abs() < 1e-9 && (of(50.0) - 25.0).abs() < 1e-9 && (of(98.0) - 39.4).abs() < 1e-9);
     }
 
@@ -137,6 +156,20 @@ mod tests {
         let (old, new) = (stretch.shades(OLD), stretch.shades(NEW));
         assert_eq!(old[..1001], new[1000..2001], "the same reflectance has the same shade");
         assert_eq!((old[20], old[500], old[980], old[5000], new[0]), (0, 128, 255, 255, 0));
+    }
+
+    #[test]
+    fn clouds_do_not_count_but_where_they_are_all() {
+        let of = |land: usize, clouds: usize| {
+            let mut counts = Counts::new();
+            counts.add(OLD, std::iter::repeat_n(300, land).chain(std::iter::repeat_n(700, land)));
+            counts.add(OLD, std::iter::repeat_n(9000, clouds));
+            let Stretch { low, high } = counts.stretch();
+            (low + f64::from(LEAST), high + f64::from(LEAST))
+        };
+        assert_eq!(of(100, 0), (300.0, 700.0));
+        assert_eq!(of(100, 800), (300.0, 700.0));
+        assert_eq!(of(1, 800), (9000.0, 9000.0));
     }
 
     #[test]
