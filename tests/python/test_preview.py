@@ -1,6 +1,4 @@
-"""Pictures of a store: those that `s2ice preview` makes, and the one in a publication: pixels, products, and what becomes of
-them without their source.
-"""
+"""Pictures of a store, by `s2ice preview` and in a publication: pixels, products, bytes, and what fails."""
 
 from __future__ import annotations
 
@@ -34,6 +32,11 @@ ID = "33TVN-L2A"
 ASSETS = ("--assets", "B02_60m,B03_60m,B04_60m")
 RGB = ("B04", "B03", "B02")
 NODATA = 128
+COLOURS = [
+    *((0, 0, 0), (255, 0, 0), (47, 47, 47), (100, 50, 0), (0, 160, 0), (255, 230, 90), (0, 0, 255)),
+    *((128, 128, 128), (192, 192, 192), (255, 255, 255), (100, 200, 255), (255, 150, 255)),
+]
+"""Of the scene classification, as ESA shows it."""
 LEAST = 4096
 """Bytes of a tile that are asked for at least."""
 
@@ -50,6 +53,7 @@ class Gallery:
     def build(self, *names: str) -> None:
         self.living.run(names or None, stac=True, source=self.host.address)
         self.host.requests.clear()
+        self.host.sent = 0
 
     def publish(self, *more: object) -> dict[str, Any]:
         place = ("--out", self.place, "--base-url", "https://tiles.example.org", "--no-look")
@@ -130,8 +134,9 @@ def test_a_picture_is_what_its_rasters_are(gallery: Gallery, day: str, offset: f
     expected = np.where(expected[:, :, 3:] > 0, expected[:, :, :3], NODATA)
     assert shown.shape == expected.shape == (458, 458, 3)
     away = np.abs(shown - expected)
-    assert away.mean() < 3
-    assert np.percentile(away, 99) < 16
+    # JPEG is lossy, and edges are sharper at this size.
+    assert away.mean() < 4
+    assert np.percentile(away, 99) < 20
     empty = (expected == NODATA).all(axis=2)
     assert (empty.mean() > 0.1) == (day == "20240506")
     assert gallery.picture.stat().st_size < 100_000
@@ -203,7 +208,7 @@ def test_a_part_of_a_tile_takes_its_part_of_the_bytes(large: Gallery, tmp_path: 
     rows = slice(int((north - top) // 20), int(-((bottom - north) // 20)))
     columns = slice(int((left - west) // 20), int(-((west - right) // 20)))
     (expected,) = pictures.stretched([[(numbers[rows, columns], -0.1)]])
-    assert grey.shape[:2] == (part["height"] - (part["height"] - grey.shape[0]), part["width"])
+    assert grey.shape[1] == part["width"]
     assert abs(grey.shape[0] - expected.shape[0]) <= 1
     assert abs(grey.shape[1] - expected.shape[1]) <= 1
     height, width = (min(a, b) for a, b in zip(grey.shape[:2], expected.shape[:2], strict=True))
@@ -336,8 +341,7 @@ def test_classes_have_their_colours(s2ice: Command, samples: Samples, sample_sto
     s2ice("preview", sample_store, "--bands", "scl", "--time", "2024-05-06", "-o", tmp_path / "a.png")
     frames = opened(tmp_path / "a.gif")
     assert len(frames) == 3
-    colours = np.array([[0, 0, 0], [255, 0, 0], [47, 47, 47], [100, 50, 0], [0, 160, 0], [255, 230, 90], [0, 0, 255],
-                        [128, 128, 128], [192, 192, 192], [255, 255, 255], [100, 200, 255], [255, 150, 255]])  # fmt: skip
+    colours = np.array(COLOURS)
     files = sorted(samples.root.rglob("*_SCL_20m.jp2"), key=lambda file: file.name.split("_")[1])
     for frame, file in zip(frames, files, strict=True):
         classes = pictures.overview(file, 0)[::8, ::8]

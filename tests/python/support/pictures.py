@@ -1,4 +1,4 @@
-"""What a picture of products has to be: by GDAL's overviews of the files and NumPy's percentiles, and by PLT what of a file that takes."""
+"""What a picture has to be, by GDAL's overviews and NumPy's percentiles, and by PLT how many bytes it takes."""
 
 from __future__ import annotations
 
