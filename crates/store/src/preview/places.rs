@@ -3,9 +3,10 @@
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::Step;
 use s2ice_manifest::raster::Asset;
-use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceError, SourceOptions, SourceUrl};
 use s2ice_manifest::source::mirror::{self, MIRRORS};
 
+use super::file::Trouble;
 use crate::error::{Error, Result};
 use crate::export::Cube;
 use crate::held::HeldReference;
@@ -24,7 +25,8 @@ pub struct Origin {
 struct Place {
     /// What the store calls it.
     prefix: String,
-    source: Source,
+    /// One that cannot be opened takes nothing from the others.
+    source: std::result::Result<Source, SourceError>,
     /// Another place than the store's own: its files have other times and ETags.
     is_moved: bool,
     options: SourceOptions,
@@ -45,12 +47,9 @@ pub(super) struct Found<'a> {
 
 impl Places {
     /// The places that a store names, whatever they are: for who built it.
-    ///
-    /// # Errors
-    /// [`Error::Location`].
-    pub(crate) fn named_by(cube: &Cube) -> Result<Self> {
+    pub(crate) fn named_by(cube: &Cube) -> Self {
         let each = cube.containers().iter().map(|container| Place::of(container, Reached::behind(container).options()));
-        Ok(Self(each.collect::<Result<_>>()?))
+        Self(each.collect())
     }
 
     /// The places that who asks named, or may be taken to know: those of the store's own host, and the public mirrors.
@@ -65,10 +64,10 @@ impl Places {
         let each = containers.iter().map(|container| {
             let reached = Reached::behind(container);
             let url = SourceUrl::parse(container.url_prefix())?;
-            if !is_known(store, &url, reached.endpoint.as_deref()) {
+            if !is_known(store, &url, &reached) {
                 return Err(Error::Request(refusal(&url, reached.endpoint.as_deref())));
             }
-            Place::of(container, joined(origin.options.clone(), reached.options()))
+            Ok(Place::of(container, joined(origin.options.clone(), reached.options())))
         });
         Ok(Self(each.collect::<Result<_>>()?))
     }
@@ -88,7 +87,10 @@ impl Places {
                 )));
             }
         };
-        let source = Source::open(&url, &options)?;
+        if own.is_some() {
+            options = joined(options, Reached::behind(container).options());
+        }
+        let source = Ok(Source::open(&url, &options)?);
         let prefix = container.url_prefix().to_owned();
         Ok(Self(vec![Place { prefix, source, is_moved: own.is_none(), options }]))
     }
@@ -96,21 +98,23 @@ impl Places {
     /// The file behind references of a raster.
     ///
     /// # Errors
-    /// In words: it is in no place that may be asked, or has no address there.
-    pub(super) fn find(&self, address: &str, step: &Step, asset: Asset) -> std::result::Result<Found<'_>, String> {
+    /// It is in no place that may be asked, or has no address there.
+    pub(super) fn find(&self, address: &str, step: &Step, asset: Asset) -> std::result::Result<Found<'_>, Trouble> {
         let place = self.0.iter().find_map(|place| Some((place, address.strip_prefix(&place.prefix)?)));
-        let (place, rest) = place.ok_or_else(|| format!("{address} is in no source of the store"))?;
-        let path = SourceUrl::decoded_path(rest).ok_or_else(|| format!("{address} is no address"))?;
+        let (place, rest) = place.ok_or_else(|| Trouble::File(format!("{address} is in no source of the store")))?;
+        let path = SourceUrl::decoded_path(rest);
+        let path = path.ok_or_else(|| Trouble::File(format!("{address} is no address")))?;
         let mut path = format!("/{path}");
         if let Some(layout) = place.options.layout.filter(|_| place.is_moved) {
-            path = layout.place(step.id, asset, &path).map_err(|error| error.to_string())?;
+            path = layout.place(step.id, asset, &path).map_err(|error| Trouble::File(error.to_string()))?;
         }
-        Ok(Found { source: &place.source, path, place: &place.prefix, is_moved: place.is_moved })
+        let source = place.source.as_ref().map_err(|error| Trouble::Source(error.clone()))?;
+        Ok(Found { source, path, place: &place.prefix, is_moved: place.is_moved })
     }
 
     /// Requests and bytes so far.
     pub(super) fn asked(&self) -> (u64, u64) {
-        let stats = self.0.iter().map(|place| place.source.stats());
+        let stats = self.0.iter().filter_map(|place| Some(place.source.as_ref().ok()?.stats()));
         stats.fold((0, 0), |(requests, bytes), stats| (requests + stats.requests(), bytes + stats.bytes()))
     }
 
@@ -125,10 +129,9 @@ impl Places {
 }
 
 impl Place {
-    fn of(container: &VirtualChunkContainer, options: SourceOptions) -> Result<Self> {
-        let url = SourceUrl::parse(container.url_prefix())?;
-        let source = Source::open(&url, &options)?;
-        Ok(Self { prefix: container.url_prefix().to_owned(), source, is_moved: false, options })
+    fn of(container: &VirtualChunkContainer, options: SourceOptions) -> Self {
+        let source = SourceUrl::parse(container.url_prefix()).and_then(|url| Source::open(&url, &options));
+        Self { prefix: container.url_prefix().to_owned(), source, is_moved: false, options }
     }
 }
 
@@ -142,14 +145,14 @@ fn is_at(container: &VirtualChunkContainer, url: &SourceUrl, endpoint: Option<&s
 
 /// Whether a place may be asked although nobody named it (docs/decisions/0026-consent.md): a folder beside a store on this
 /// machine, the store's own host or bucket, and the mirrors that have a name.
-fn is_known((store, effective): (&SourceUrl, &Effective), url: &SourceUrl, endpoint: Option<&str>) -> bool {
+fn is_known((store, effective): (&SourceUrl, &Effective), url: &SourceUrl, reached: &Reached) -> bool {
     let is_own = url.scheme() == store.scheme() && url.authority() == store.authority();
     match url.scheme() {
         Scheme::Local => store.scheme() == Scheme::Local,
         Scheme::Http | Scheme::Https => is_own,
         Scheme::S3 | Scheme::Gcs | Scheme::Azure => {
-            is_own && effective.endpoint.as_deref() == endpoint
-                || MIRRORS.iter().any(|mirror| mirror.is_at(url, endpoint))
+            let is_of_service = (&effective.endpoint, &effective.account) == (&reached.endpoint, &reached.account);
+            is_own && is_of_service || MIRRORS.iter().any(|mirror| mirror.is_at(url, reached.endpoint.as_deref()))
         }
     }
 }
@@ -183,7 +186,8 @@ mod tests {
 
     fn known(store: &str, url: &str, endpoint: Option<&str>) -> bool {
         let parse = |text: &str| SourceUrl::parse(text).unwrap();
-        is_known((&parse(store), &Effective::default()), &parse(url), endpoint)
+        let reached = Reached { endpoint: endpoint.map(str::to_owned), ..Reached::of_the_web(url.to_owned()) };
+        is_known((&parse(store), &Effective::default()), &parse(url), &reached)
     }
 
     #[test]
@@ -201,6 +205,9 @@ mod tests {
         assert!(!known("/tmp/store", "gs://gcp-public-data-sentinel-2-too", None));
         assert!(known("s3://own/store", "s3://own/archive", None));
         assert!(!known("s3://own/store", "s3://own/archive", Some("http://localhost:9000")));
+        let account = Reached { account: Some("other".to_owned()), ..Reached::of_the_web("az://own/x/".to_owned()) };
+        let own = SourceUrl::parse("az://own/x").unwrap();
+        assert!(!is_known((&own, &Effective::default()), &own, &account), "containers of another account");
         assert!(known("https://host/store", "https://host/archive", None));
         assert!(!known("https://host/store", "http://host/archive", None));
         assert!(!known("/tmp/store", "http://localhost:8000", None));

@@ -63,7 +63,7 @@ impl Reader<'_> {
         let codec = codec(view).map_err(|reason| Trouble::File(format!("{}: {reason}", view.asset)))?;
         let mut layer = Layer::new(area, codec.components());
         let Some(address) = Places::address(self.cube, &held).map_err(Trouble::File)? else { return Ok(layer) };
-        let found = self.places.find(&address, step, view.asset).map_err(Trouble::File)?;
+        let found = self.places.find(&address, step, view.asset)?;
         if let Some(reason) = self.watch.left_alone(found.place) {
             let place = found.place;
             return Err(Trouble::LeftAlone(format!("{place} is left alone, it answered nobody: {reason}")));

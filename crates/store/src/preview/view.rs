@@ -129,9 +129,9 @@ mod tests {
         assert_eq!(seen(&["B04_10m"], "b04")[..3], [20, 40, 80], "the smallest is 20 m");
         let mixed = seen(&["B04_10m", "B03_20m", "B02_20m", "B02_60m"], "b04,b03,b02");
         assert_eq!(mixed[..4], [20, 40, 80, 160]);
-        assert_eq!(seen(&["B04_60m", "B03_20m", "B02_20m"], "b04,b03,b02"), []);
+        assert_eq!(seen(&["B04_60m", "B03_20m", "B02_20m"], "b04,b03,b02"), Vec::<u32>::new());
         assert_eq!(seen(&["SCL_20m"], "scl"), [20, 40, 80, 160, 320, 640]);
-        assert_eq!(seen(&["B04_20m"], "scl"), []);
+        assert_eq!(seen(&["B04_20m"], "scl"), Vec::<u32>::new());
     }
 
     #[test]

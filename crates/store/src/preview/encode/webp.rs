@@ -49,7 +49,9 @@ fn chunk(out: &mut Vec<u8>, name: &[u8; 4], body: &[u8]) -> Result<(), String> {
     out.extend(length.to_le_bytes());
     out.extend(body);
     // Chunks begin at even places.
-    out.extend(body.len().is_multiple_of(2).then_some(&[][..]).unwrap_or(&[0]));
+    if !body.len().is_multiple_of(2) {
+        out.push(0);
+    }
     Ok(())
 }
 

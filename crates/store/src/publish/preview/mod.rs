@@ -237,7 +237,7 @@ async fn made(
 ) -> Result<(Pixels, Bytes), Unread> {
     let text = |error: crate::Error| Unread::Files(error.to_string());
     let cube = Cube::open(store, Some(&state.snapshot.to_string())).await.map_err(text)?;
-    let places = Places::named_by(&cube).map_err(text)?;
+    let places = Places::named_by(&cube);
     let reader = Reader { cube: &cube, places: &places, watch: limits, progress: &Silent };
     let frame = reader.frame(chosen, &Area::whole(metres)).await?;
     let drawn = tokio::task::spawn_blocking(move || {
