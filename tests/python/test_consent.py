@@ -62,7 +62,7 @@ def test_no_command_asks_what_a_store_names(
     build = ("build", "--tile", "33TVN", "--index", samples.index, "--source", samples.root, "--stac", samples.stac)
     s2ice(*build, "--store", store)
     picture = ("preview", store, "--bands", "b01", "--resolution", 240, "-o", tmp_path / "a.png")
-    assert s2ice(*picture, code=2).sentence.endswith(f"pass --source {url}")
+    assert s2ice(*picture, code=2).sentence.endswith(f"pass --source {url}/")
     package.info(str(store))
     assert requests == []
     with pytest.raises(ConsentError, match=url):
