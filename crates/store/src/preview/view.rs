@@ -136,7 +136,11 @@ mod tests {
 
     #[test]
     fn the_array_that_is_halved_least_is_read() {
-        let state = state_of(&[(PRODUCT, -1000, None, &["B04_10m", "B04_20m", "SCL_20m"])]);
+        // A store with all resolutions has a band in several arrays.
+        let mut state = state_of(&[(PRODUCT, -1000, None, &["B04_10m", "SCL_20m"])]);
+        let coarse = state_of(&[(PRODUCT, -1000, None, &["B04_20m"])]);
+        let trees = state.trees.values_mut().zip(coarse.trees.values());
+        trees.for_each(|(tree, other)| tree.arrays.extend(other.arrays.clone()));
         let Some(tree) = state.tree(None) else { panic!("the store has a main tree") };
         let named = |shown: &Shown, metres| -> Vec<String> {
             let quantity = shown.quantities()[0];
