@@ -61,6 +61,8 @@ def test_no_command_asks_what_a_store_names(
     s2ice("rollback", store, "--list")
     build = ("build", "--tile", "33TVN", "--index", samples.index, "--source", samples.root, "--stac", samples.stac)
     s2ice(*build, "--store", store)
+    picture = ("preview", store, "--bands", "b01", "--resolution", 240, "-o", tmp_path / "a.png")
+    assert s2ice(*picture, code=2).sentence.endswith(f"pass --source {url}/")
     package.info(str(store))
     assert requests == []
     with pytest.raises(ConsentError, match=url):
@@ -70,4 +72,7 @@ def test_no_command_asks_what_a_store_names(
     tree = package.open(store, allow=url, timeout=1)
     with pytest.raises(ChunkError):
         tree["measurements/reflectance/r60m"].b01[0, 0, 0].load()
+    assert len(requests) > 0
+    requests.clear()
+    s2ice(*picture, "--source", url, code=1)
     assert len(requests) > 0

@@ -4,6 +4,7 @@
 mod export;
 mod help;
 mod places;
+mod preview;
 mod publish;
 
 use std::num::NonZeroUsize;
@@ -20,6 +21,7 @@ pub use self::export::{
 };
 pub use self::help::command;
 pub use self::places::{InputArgs, SourceArgs, StoreArgs};
+pub use self::preview::PreviewArgs;
 pub use self::publish::PublishArgs;
 
 /// Sentinel-2 archives as Icechunk stores, without copying a pixel.
@@ -83,6 +85,8 @@ pub enum Command {
     Build(Box<BuildArgs>),
     /// Tell what is in a store: times, arrays, references, containers, last commit.
     Info(InfoArgs),
+    /// Make a picture of a store: of a date, of the clearest one, or of all as an animation.
+    Preview(Box<PreviewArgs>),
     /// Refresh every tile of a configuration file, each apart from the others.
     Run(RunArgs),
     /// Tell how far behind the tiles of a configuration file are, and how their last runs ended.

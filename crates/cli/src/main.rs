@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     let is_diff = matches!(cli.command, Command::Diff(_));
     let interrupted = match &cli.command {
         Command::Index(_) => "interrupted; what was read is kept, and the same command goes on from there",
+        Command::Preview(_) => "interrupted; no picture was written",
         _ => "interrupted; nothing was published",
     };
     let outcome = runtime.block_on(async {
@@ -86,6 +87,7 @@ async fn answer(cli: Cli, run: String) -> Result<(), Failure> {
         Command::Manifest(args) => commands::manifest::run(*args, &global, run).await,
         Command::Build(args) => commands::build::run(*args, &global, run).await,
         Command::Info(args) => commands::info::run(args, &global).await,
+        Command::Preview(args) => commands::preview::run(*args, &global).await,
         Command::Rollback(args) => commands::rollback::run(args, &global, run).await,
         Command::Repair(args) => commands::repair::run(args, &global, run).await,
         Command::Gc(args) => commands::gc::run(args, &global, run).await,

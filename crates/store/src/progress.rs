@@ -31,6 +31,8 @@ pub enum Phase {
     Products,
     /// Publishing stores.
     Stores,
+    /// Reading what pictures show, in tiles.
+    Tiles,
 }
 
 impl Phase {
@@ -46,6 +48,7 @@ impl Phase {
             Self::Rasters => "reading references",
             Self::Products => "writing products",
             Self::Stores => "publishing stores",
+            Self::Tiles => "reading tiles",
         }
     }
 }

@@ -31,6 +31,8 @@ class Host:
     """What paths must have in them to be concerned."""
     port: int = 0
     requests: list[str] = field(default_factory=list)
+    sent: int = 0
+    """Bytes of files that were sent."""
     done: threading.Event = field(default_factory=threading.Event)
     server: BaseWSGIServer | None = None
     delay: float = 0.0
@@ -63,6 +65,7 @@ class Host:
         response.direct_passthrough = False
         data = response.get_data()
         response.close()
+        self.sent += len(data)
         start_response(response.status, response.headers.to_wsgi_list())
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else data]
 

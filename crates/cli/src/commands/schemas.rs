@@ -25,6 +25,7 @@ pub fn run(folder: &Path, docs: Option<&Path>, python: Option<&Path>) -> Result<
         ("gc-report", written::<OfRun<'_, GcReport>>()),
         ("index-report", written::<super::index::IndexReport>()),
         ("info-report", written::<s2ice_store::report::InfoReport>()),
+        ("preview-report", written::<super::preview::PreviewReport>()),
         ("publish-report", written::<s2ice_store::publish::report::PublishReport>()),
         ("published-report", written::<PublishedReport>()),
         ("repair-report", written::<OfRun<'_, RepairReport>>()),

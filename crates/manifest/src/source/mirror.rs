@@ -11,7 +11,7 @@ use crate::product::ProductId;
 use crate::raster::{Asset, Quantity};
 use crate::tlm::IndexRow;
 
-use super::location::SourceOptions;
+use super::location::{SourceOptions, SourceUrl};
 
 /// How a source arranges products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -215,6 +215,15 @@ pub struct Mirror {
     region: Option<&'static str>,
     anonymous: bool,
     request_payer: bool,
+}
+
+impl Mirror {
+    /// True for a place in the mirror, at its own address: a bucket of its name at another service is another.
+    #[must_use]
+    pub fn is_at(&self, url: &SourceUrl, endpoint: Option<&str>) -> bool {
+        let own = format!("{}/", self.url);
+        url.prefix().starts_with(&own) && endpoint.map(|endpoint| endpoint.trim_end_matches('/')) == self.endpoint
+    }
 }
 
 /// The mirrors that have a name.

@@ -162,6 +162,11 @@ impl Cube {
         self.held.address(&reference.reference)
     }
 
+    /// The places that its references lead to.
+    pub fn containers(&self) -> &[VirtualChunkContainer] {
+        &self.containers
+    }
+
     /// The container behind a reference; `None` where the store has none for it.
     pub fn container_of(&self, reference: &HeldReference) -> Option<&VirtualChunkContainer> {
         let address = self.address(reference);

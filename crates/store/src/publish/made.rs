@@ -10,11 +10,12 @@ use super::ledger::Document;
 use super::named::{Failed, Found, zone_of};
 use super::preview::{self, Outcome, Preview, preview};
 use super::row::Row;
-use super::subject::{Reached, Subject};
+use super::subject::Subject;
 use super::work::Work;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::reached::Reached;
 use crate::runs::LastRun;
 use crate::target::Target;
 

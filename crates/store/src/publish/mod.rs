@@ -30,4 +30,9 @@ pub use row::{CLEAR, Row};
 pub use settings::{Background, Publisher, Publishing};
 pub use state::{State, Told};
 pub use stranger::{Hindrance, Trial};
-pub use subject::{Reached, Subject};
+pub use subject::Subject;
+
+#[cfg(test)]
+pub(crate) use stac::testing;
+
+pub use crate::reached::Reached;

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::footprint::Footprint;
-use super::subject::{Reached, Subject};
+use super::subject::Subject;
 use crate::error::Result;
+use crate::reached::Reached;
 use crate::runs::{LastOutcome, LastRun};
 
 /// A date with at most so much cloud counts as clear, percent.

@@ -10,9 +10,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::copy::REMEDY;
-use super::subject::Reached;
 use crate::error::one_line;
 use crate::export::{Cube, Selection};
+use crate::reached::Reached;
 use crate::target::Target;
 
 /// A stranger waits this long for an answer.

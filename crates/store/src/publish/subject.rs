@@ -4,117 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use chrono::{DateTime, Utc};
-use icechunk::ObjectStoreConfig;
-use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
-use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::Source;
 use s2ice_manifest::source::memory::{Memory, Place};
-use s2ice_manifest::source::secret::Secret;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::footprint::Footprint;
 use super::state::State;
 use crate::error::{Error, Result};
 use crate::info::{self, Standing};
+use crate::reached::Reached;
 use crate::report::InfoReport;
 use crate::runs::{LastRun, read_last_run};
 use crate::state::StoreState;
 use crate::target::Target;
-
-/// A place that readers reach: that of a store, or of the product files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Reached {
-    /// Its address. That of product files ends with a slash, that of a store does not: clients put one behind it.
-    pub url: String,
-    /// Service address, where it is not the service's own.
-    pub endpoint: Option<String>,
-    /// S3 region.
-    pub region: Option<String>,
-    /// No keys are needed.
-    pub anonymous: bool,
-    /// S3: the reader pays for the transfer.
-    pub request_payer: bool,
-    /// Azure account.
-    pub account: Option<String>,
-}
-
-impl Reached {
-    /// A folder of product files by the settings that it was opened with.
-    pub(super) fn by(url: &SourceUrl, effective: &Effective) -> Self {
-        Self {
-            url: url.prefix(),
-            endpoint: effective.endpoint.clone(),
-            region: effective.region.clone(),
-            anonymous: effective.anonymous || !matches!(url.scheme(), Scheme::S3 | Scheme::Gcs | Scheme::Azure),
-            request_payer: effective.request_payer,
-            account: effective.account.clone(),
-        }
-    }
-
-    /// A store by the settings that it was opened with.
-    pub(super) fn store(url: &SourceUrl, effective: &Effective) -> Self {
-        Self { url: url.bare(), ..Self::by(url, effective) }
-    }
-
-    /// A place of a web server.
-    pub(super) fn of_the_web(url: String) -> Self {
-        Self { url, endpoint: None, region: None, anonymous: true, request_payer: false, account: None }
-    }
-
-    /// The place behind references.
-    pub(super) fn behind(container: &VirtualChunkContainer) -> Self {
-        let plain = Self::of_the_web(container.url_prefix().to_owned());
-        match &container.store {
-            ObjectStoreConfig::S3(s3) | ObjectStoreConfig::S3Compatible(s3) => Self {
-                endpoint: s3.endpoint_url.clone(),
-                region: s3.region.clone(),
-                anonymous: s3.anonymous,
-                request_payer: s3.requester_pays,
-                ..plain
-            },
-            ObjectStoreConfig::Gcs(_) => Self { anonymous: false, ..plain },
-            ObjectStoreConfig::Azure(options) => {
-                Self { anonymous: false, account: options.get("account").cloned(), ..plain }
-            }
-            _ => plain,
-        }
-    }
-
-    /// How it is read with the means of this machine: keys come from the environment.
-    pub(super) fn options(&self) -> SourceOptions {
-        // What a store says is never a variable of this machine: such an account has letters and digits alone.
-        let plain = |account: &&String| account.chars().all(|c| c.is_ascii_alphanumeric());
-        let account = self.account.as_ref().filter(plain);
-        let account = account.map(|account| ("azure_storage_account_name".to_owned(), Secret::new(account)));
-        SourceOptions {
-            endpoint: self.endpoint.clone(),
-            region: self.region.clone(),
-            anonymous: self.anonymous,
-            request_payer: self.request_payer,
-            extra: account.into_iter().collect(),
-            ..SourceOptions::default()
-        }
-    }
-
-    /// What stands before `://`.
-    pub fn scheme(&self) -> &str {
-        self.url.split_once("://").map_or("", |(scheme, _)| scheme)
-    }
-
-    /// Bucket or container, and what follows it.
-    pub fn bucket(&self) -> (&str, &str) {
-        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split_once('/').unwrap_or((rest, ""))
-    }
-
-    /// True where nobody but this machine reaches it.
-    pub fn is_local(&self) -> bool {
-        self.scheme() == "file"
-    }
-}
 
 /// A store as a publication describes it.
 pub struct Subject {

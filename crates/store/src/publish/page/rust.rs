@@ -3,7 +3,8 @@
 use s2ice_manifest::grid::TILE_EDGE_M;
 use serde_json::{Value, json};
 
-use crate::publish::subject::{Reached, Subject};
+use crate::publish::subject::Subject;
+use crate::reached::Reached;
 
 /// What puts the crates that it needs into a new package.
 pub(super) const NOTE: &str = concat!(

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::rust;
 use crate::publish::row::Row;
-use crate::publish::subject::{Reached, Subject};
+use crate::publish::subject::Subject;
+use crate::reached::Reached;
 
 /// Where the reader's own credentials are taken from.
 const FROM_ENVIRONMENT: &str = ", credentials=\"env\"";

@@ -9,7 +9,8 @@ use crate::layout::{crs, overview};
 use crate::publish::ledger::Document;
 use crate::publish::preview::Preview;
 use crate::publish::settings::Publishing;
-use crate::publish::subject::{Reached, Subject};
+use crate::publish::subject::Subject;
+use crate::reached::Reached;
 use crate::report::{InfoArray, rfc3339_ms};
 
 /// Published states that are listed.

@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Pictures made at a time; each has one request under way.
+use crate::preview::Watch;
+
+/// Pictures made at a time.
 const AT_ONCE: usize = 2;
 
 /// Bytes read for all pictures of a publication: several hundred, after which the next publication goes on.
@@ -52,9 +54,11 @@ impl Limits {
     pub(super) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
+}
 
-    /// Takes bytes; false where not so many are left, and from then on.
-    pub(super) fn take(&self, bytes: u64) -> bool {
+impl Watch for Limits {
+    /// False from then on.
+    fn take(&self, bytes: u64) -> bool {
         let taken = |left: u64| left.checked_sub(bytes);
         let is_enough = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok();
         if !is_enough {
@@ -63,14 +67,12 @@ impl Limits {
         is_enough
     }
 
-    /// Why a place is left alone.
-    pub(super) fn left_alone(&self, place: &str) -> Option<String> {
+    fn left_alone(&self, place: &str) -> Option<String> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.get(place).filter(|(count, _)| *count >= FAILURES).map(|(_, reason)| reason.clone())
     }
 
-    /// Notes whether a place answered, or why it did not.
-    pub(super) fn note(&self, place: &str, silence: Option<String>) {
+    fn note(&self, place: &str, silence: Option<String>) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         match silence {
             None => drop(failures.remove(place)),

@@ -1,28 +1,23 @@
-//! The preview of a store: one product in true colour, as small as a page needs it.
+//! The preview of a store: one product in natural colours, as small as a page needs it.
 //!
-//! It is read through the store's own references, in few requests of bounded size. What cannot be read takes nothing from the
-//! publication: there is no picture, and the next publication tries again.
+//! It is made as `s2ice preview` makes pictures ([`crate::preview`]), without a line below: its page has the date. What cannot
+//! be read takes nothing from the publication: there is no picture, and the next publication tries again.
 
-mod chosen;
-mod colour;
-mod file;
 mod limits;
-mod mean;
-mod overview;
-mod read;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use s2ice_manifest::encoding::SourceKind;
+use s2ice_manifest::source::location::SourceError;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use self::chosen::{BANDS, Chosen, chosen};
 pub(super) use self::limits::Limits;
-use self::read::{Unread, band};
 use super::files::fingerprint;
-use crate::export::{Cube, Raster};
+use crate::export::Cube;
+use crate::preview::{Area, Chosen, Paint, Picture as Pixels, Places, Reader, Shown, Trouble, clearest, jpeg};
+use crate::progress::Silent;
 use crate::state::StoreState;
 use crate::target::Target;
 
@@ -30,7 +25,40 @@ use crate::target::Target;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How pictures are made: another number has all of them made anew.
-const MANNER: u32 = 2;
+const MANNER: u32 = 3;
+
+/// Pixel sizes, metres, the first of which that a store has is taken: some hundred pixels are enough for a page.
+const SIZES: [u32; 6] = [320, 240, 160, 120, 80, 60];
+
+/// Products that are tried for a picture.
+const TRIES: usize = 3;
+
+/// The grey where there is no data.
+const NODATA: u8 = 128;
+
+/// Why a picture was not made.
+#[derive(Debug)]
+enum Unread {
+    /// What is wrong with the files, or with reaching them.
+    Files(String),
+    /// The place does not answer, whatever file it is asked for.
+    Place(String),
+    /// No more may be read in this publication.
+    Spent,
+}
+
+impl From<Trouble> for Unread {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Spent => Self::Spent,
+            // What costs time costs it for every file.
+            Trouble::Source(SourceError::Unreachable { .. } | SourceError::Timeout { .. }) | Trouble::LeftAlone(_) => {
+                Self::Place(trouble.to_string())
+            }
+            Trouble::Source(_) | Trouble::File(_) => Self::Files(trouble.to_string()),
+        }
+    }
+}
 
 /// The picture of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +168,7 @@ pub(super) async fn preview(store: &Target, state: &StoreState, known: Option<&P
     if state.stamp.source_kind != SourceKind::Jp2 {
         return Outcome::lacks(Lack::OtherFiles, "the store is of GeoTIFFs, of which no preview is made");
     }
-    let chosen = chosen(state);
+    let (metres, chosen) = chosen(state);
     if chosen.is_empty() {
         return Outcome::lacks(
             Lack::NoBands,
@@ -159,10 +187,10 @@ pub(super) async fn preview(store: &Target, state: &StoreState, known: Option<&P
             return outcome;
         }
         let slow = || Unread::Place(format!("its picture was not made within {} seconds", PATIENCE.as_secs()));
-        let made = timeout_at(until, made(store, state, one, limits)).await.unwrap_or_else(|_| Err(slow()));
+        let made = timeout_at(until, made(store, state, (one, metres), limits)).await.unwrap_or_else(|_| Err(slow()));
         match made {
-            Ok(colour::Jpeg { bytes, width, height }) => {
-                let picture = Picture { made_of: made_of(one), time_ms: one.step().time_ms, width, height };
+            Ok((Pixels { width, height, .. }, bytes)) => {
+                let picture = Picture { made_of: made_of(one), time_ms: one.step.time_ms, width, height };
                 return Outcome { preview: Preview::Made(picture), jpeg: Some(bytes), reason: None };
             }
             // Another product may be better.
@@ -192,20 +220,30 @@ fn made_of(chosen: &Chosen<'_>) -> String {
     fingerprint(format!("{MANNER}\n{}\n{}", chosen.product(), chosen.content()).as_bytes())
 }
 
-/// The picture of a product.
+/// The products to show, the best first, and their pixel size.
+fn chosen(state: &StoreState) -> (u32, Vec<Chosen<'_>>) {
+    let of = |metres| (metres, clearest(state, &Shown::NATURAL, metres, None));
+    let (metres, mut chosen) = SIZES.into_iter().map(of).find(|(_, chosen)| !chosen.is_empty()).unwrap_or_default();
+    chosen.truncate(TRIES);
+    (metres, chosen)
+}
+
+/// The picture of a product at a pixel size, and its file.
 async fn made(
     store: &Target,
     state: &StoreState,
-    chosen: &Chosen<'_>,
+    (chosen, metres): (&Chosen<'_>, u32),
     limits: &Limits,
-) -> Result<colour::Jpeg, Unread> {
+) -> Result<(Pixels, Bytes), Unread> {
     let text = |error: crate::Error| Unread::Files(error.to_string());
     let cube = Cube::open(store, Some(&state.snapshot.to_string())).await.map_err(text)?;
-    let mut bands = Vec::with_capacity(BANDS.len());
-    for (asset, array) in chosen.arrays() {
-        let (tree, index, step) = (chosen.tree(), chosen.index(), chosen.step());
-        let mean = band(&cube, &Raster { tree, asset, array, index, step }, limits).await?;
-        bands.push(colour::Band::of(mean, state.documents.get(array.path.trim_start_matches('/'))));
-    }
-    colour::jpeg(&bands).map_err(Unread::Files)
+    let places = Places::named_by(&cube);
+    let reader = Reader { cube: &cube, places: &places, watch: limits, progress: &Silent };
+    let frame = reader.frame(chosen, &Area::whole(metres)).await?;
+    let drawn = tokio::task::spawn_blocking(move || {
+        let pixels = Paint::of(&Shown::NATURAL, std::slice::from_ref(&frame)).picture(&frame)?;
+        let bytes = jpeg(&pixels, NODATA)?;
+        Ok::<_, String>((pixels, bytes.into()))
+    });
+    drawn.await.map_err(|error| Unread::Files(error.to_string()))?.map_err(Unread::Files)
 }

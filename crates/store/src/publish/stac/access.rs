@@ -4,7 +4,8 @@
 use s2ice_manifest::source::location::SourceUrl;
 use serde_json::{Map, Value, json};
 
-use crate::publish::subject::{Reached, Subject};
+use crate::publish::subject::Subject;
+use crate::reached::Reached;
 
 /// Where S3 is asked that names no region, by all clients.
 const DEFAULT_REGION: &str = "us-east-1";

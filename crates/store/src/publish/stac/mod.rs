@@ -8,7 +8,7 @@ mod cube;
 mod spectral;
 mod states;
 #[cfg(test)]
-pub(super) mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -168,7 +168,7 @@ fn of(products: Vec<ProductRecord>) -> Subject {
 }
 
 /// The state of a store of products: name, radiometric offset, cloud cover and rasters of each.
-pub(in crate::publish) fn state_of(products: &[(&str, i32, Option<f64>, &[&str])]) -> StoreState {
+pub(crate) fn state_of(products: &[(&str, i32, Option<f64>, &[&str])]) -> StoreState {
     let products = products.iter().map(|(name, offset, cover, rasters)| product(name, *offset, *cover, rasters));
     state(planned(products.collect(), "33TVN".parse().unwrap()))
 }
