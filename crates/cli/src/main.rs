@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     let is_diff = matches!(cli.command, Command::Diff(_));
     let interrupted = match &cli.command {
         Command::Index(_) => "interrupted; what was read is kept, and the same command goes on from there",
+        Command::Publish(_) => "interrupted; part of it may be written, and the same command goes on from there",
         _ => "interrupted; nothing was published",
     };
     let outcome = runtime.block_on(async {

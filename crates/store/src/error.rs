@@ -232,6 +232,13 @@ fn ahead(error: &(dyn std::error::Error + 'static)) -> Option<(DateTime<Utc>, Ti
     repository.or_else(session).or_else(|| error.downcast_ref::<GCError>().and_then(Untimely::ahead))
 }
 
+/// Foreign text as it may stand in a sentence: without control characters, and not without end.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    let cut = if text.chars().nth(MOST).is_some() { "..." } else { "" };
+    text.chars().take(MOST).flat_map(char::escape_debug).chain(cut.chars()).collect()
+}
+
 /// The causes of an error in one line, without Icechunk's backtrace of spans.
 pub(crate) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();

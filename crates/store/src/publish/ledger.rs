@@ -14,6 +14,7 @@ use super::files::fingerprint;
 use super::place::{Over, Place, TOLD};
 use super::preview::Preview;
 use super::row::Row;
+use super::subject::is_of_copy;
 use crate::error::{Error, Result};
 
 /// Version of the ledgers.
@@ -30,6 +31,13 @@ pub(super) struct Document {
     /// Its path in the publication.
     pub(super) path: String,
     pub(super) bytes: Bytes,
+}
+
+/// What all documents have in common, and change together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub(super) base_url: String,
+    pub(super) title: String,
 }
 
 /// A store that was published.
@@ -57,13 +65,16 @@ pub(super) struct Ledger {
     /// Digest of each file; empty where it was lost.
     pub(super) files: BTreeMap<String, String>,
     /// Files that were being written.
-    unfinished: BTreeSet<String>,
+    pub(super) unfinished: BTreeSet<String>,
     /// The stores of a zone.
     #[serde(default)]
     pub(super) stores: BTreeMap<String, Entry>,
     /// The zones of the publication.
     #[serde(default)]
     pub(super) zones: BTreeSet<String>,
+    /// How all of it was told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) told: Option<Told>,
     /// Who writes just now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) claim: Option<String>,
@@ -72,7 +83,7 @@ pub(super) struct Ledger {
     path: String,
     /// True where it was read or written.
     #[serde(skip)]
-    is_there: bool,
+    pub(super) is_there: bool,
     /// Its ETag then.
     #[serde(skip)]
     etag: Option<String>,
@@ -100,13 +111,16 @@ impl Ledger {
                 place.url()
             ))
         };
-        let found: Self = parse(&bytes).ok_or_else(|| foreign("is not what s2ice publishes"))?;
+        let mut found: Self = parse(&bytes).ok_or_else(|| foreign("is not what s2ice publishes"))?;
         if found.kind != KIND {
             return Err(foreign("is not what s2ice publishes"));
         }
         if found.version != VERSION {
             return Err(foreign(&format!("was published by another version of s2ice ({})", found.version)));
         }
+        // A copy may be all that is left of a store: nothing of one is a document, whatever a ledger says.
+        found.files.retain(|path, _| !is_of_copy(path));
+        found.unfinished.retain(|path| !is_of_copy(path));
         Ok(Self { path: path.to_owned(), is_there: true, etag, ..found })
     }
 
@@ -118,6 +132,16 @@ impl Ledger {
     /// True for a file that was written, or was to be.
     pub(super) fn knows(&self, path: &str) -> bool {
         self.files.contains_key(path) || self.unfinished.contains(path)
+    }
+
+    /// True for a file that was lost.
+    pub(super) fn is_lost(&self, path: &str) -> bool {
+        self.files.get(path).is_some_and(String::is_empty)
+    }
+
+    /// Its stores, each with the ledger.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&String, &Entry, &Self)> {
+        self.stores.iter().map(move |(id, entry)| (id, entry, self))
     }
 
     /// Forgets what files held that are not there any more, or of another size, so that they are written again; gives their
@@ -167,22 +191,26 @@ impl Ledger {
         let free = new.map(|(document, _)| Ok::<_, Error>(place.is_free(&document.path)));
         stream::iter(free).try_buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
         let gone: BTreeSet<String> = gone.into_iter().filter(|path| self.files.contains_key(path)).collect();
-        if changed.is_empty() && gone.is_empty() && self == *before && before.is_there {
+        if changed.is_empty() && gone.is_empty() && self == *before && before.is_there && self.unfinished.is_empty() {
             return Ok((self, written));
         }
         self.unfinished.extend(changed.iter().map(|(document, _)| document.path.clone()));
         self.unfinished.extend(gone.iter().cloned());
         if !self.unfinished.is_empty() {
-            // Until all of it stands, what is said of stores is what was said before.
-            let mut begun = Self { stores: before.stores.clone(), zones: before.zones.clone(), ..self.clone() };
-            begun.put(place).await?;
-            (self.is_there, self.etag) = (true, begun.etag);
+            self.begin(place, before).await?;
         }
         for (document, digest) in changed {
             written.files += 1;
             written.bytes += document.bytes.len() as u64;
             let over = if before.knows(&document.path) { Over::Own } else { Over::Nothing };
-            place.write(&document.path, document.bytes, over).await?;
+            if let Err(error) = place.write(&document.path, document.bytes, over).await {
+                // Somebody else's: a claim of it would be believed the next time.
+                if over == Over::Nothing && matches!(error, Error::Request(_)) {
+                    self.unfinished.remove(&document.path);
+                    self.begin(place, before).await?;
+                }
+                return Err(error);
+            }
             self.files.insert(document.path, digest);
         }
         for path in gone {
@@ -193,6 +221,15 @@ impl Ledger {
         self.unfinished.clear();
         self.put(place).await?;
         Ok((self, written))
+    }
+
+    /// Writes the ledger itself, but for what it will say of stores: until all of it stands, that is what was said before.
+    async fn begin(&mut self, place: &Place, before: &Self) -> Result<()> {
+        let (stores, zones, told) = (before.stores.clone(), before.zones.clone(), before.told.clone());
+        let mut begun = Self { stores, zones, told, ..self.clone() };
+        begun.put(place).await?;
+        (self.is_there, self.etag) = (true, begun.etag);
+        Ok(())
     }
 
     /// Writes the ledger itself.

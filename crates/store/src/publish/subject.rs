@@ -9,7 +9,7 @@ use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
-use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Effective, Scheme, Source, SourceError, SourceOptions, SourceUrl};
 use s2ice_manifest::source::memory::{Memory, Place};
 use s2ice_manifest::source::secret::Secret;
 use schemars::JsonSchema;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::footprint::Footprint;
 use super::state::State;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::info::{self, Standing};
 use crate::report::InfoReport;
 use crate::runs::{LastRun, read_last_run};
@@ -80,6 +80,21 @@ impl Reached {
                 Self { anonymous: false, account: options.get("account").cloned(), ..plain }
             }
             _ => plain,
+        }
+    }
+
+    /// Refuses addresses with a user or password in them: they are told to everybody.
+    ///
+    /// # Errors
+    /// As [`SourceUrl::parse`].
+    pub(super) fn is_open(&self) -> std::result::Result<(), SourceError> {
+        SourceUrl::parse(&self.url)?;
+        match self.endpoint.as_deref().map(SourceUrl::parse).transpose()? {
+            Some(endpoint) if !endpoint.scheme().is_web() => Err(SourceError::BadUrl {
+                text: endpoint.to_string(),
+                reason: "the endpoint of a service is a web address".to_owned(),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -153,17 +168,25 @@ impl Subject {
         let url = target.url();
         let place = Place::beside(url.clone(), target.options().clone());
         let memory = async { Memory::read(&place, clock).await.map_err(|error| Error::Input(error.to_string())) };
-        let (standing, last, memory) = futures::try_join!(Standing::read(target), read_last_run(target), memory)?;
+        let (standing, last, memory) = futures::try_join!(Standing::read(target), last_run(target), memory)?;
         let info = info::report(&standing, url).await?;
         let states = standing.published(url).await?;
         let lineage = standing.lineage(url, &states).await?;
-        let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
+        let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail: shown(&detail) };
         let tile: MgrsTile = info.tile.parse().map_err(|error| damaged(format!("{error}")))?;
         let level: Level = info.level.parse().map_err(|error| damaged(format!("{error}")))?;
         let geocoding = TileGeocoding::of(tile);
         let effective = Source::check(url, target.options())?;
         let containers = standing.containers();
         let sources = containers.iter().map(|c| (c.name().unwrap_or_default().to_owned(), Reached::behind(c)));
+        let sources: BTreeMap<String, Reached> = sources.collect();
+        for (container, source) in &sources {
+            let closed = |error| {
+                let container = shown(container);
+                Error::Input(format!("{url} cannot be published: where its container {container:?} leads, {error}"))
+            };
+            source.is_open().map_err(closed)?;
+        }
         Ok(Self {
             id: name(tile, level),
             tile,
@@ -171,7 +194,7 @@ impl Subject {
             geocoding,
             footprint: Footprint::of(geocoding)?,
             store: Reached::store(url, &effective),
-            sources: sources.collect(),
+            sources,
             info,
             states: states.into_iter().map(|state| State::of(state, &lineage, &standing)).collect(),
             last,
@@ -200,6 +223,33 @@ impl Subject {
     pub(super) fn public_sources(&self) -> Option<Vec<Reached>> {
         self.sources.values().map(|source| (!source.is_local()).then(|| source.clone())).collect()
     }
+}
+
+/// Its last scheduled run; that of a file that cannot be understood is unknown, and takes nothing from the store.
+///
+/// # Errors
+/// The place cannot be read.
+pub(super) async fn last_run(store: &Target) -> Result<Option<LastRun>> {
+    match read_last_run(store).await {
+        Err(
+            error @ (Error::Damaged { .. }
+            | Error::Location(SourceError::TooLarge { .. } | SourceError::PastEnd { .. })),
+        ) => {
+            tracing::warn!("{error}: taken for unknown");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// Where the copy of a store lies in a publication.
+pub(super) fn store_of(id: &str) -> String {
+    format!("{id}/store")
+}
+
+/// True for what is of a copy.
+pub(super) fn is_of_copy(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(_, below)| below == "store" || below.starts_with("store/"))
 }
 
 /// The name of a store in a publication.
