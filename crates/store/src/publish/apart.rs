@@ -101,6 +101,25 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    #[tokio::test]
+    async fn copies_lie_beside_and_places_in_no_store() {
+        let parse = |text: &str| SourceUrl::parse(text).unwrap();
+        for (store, copy, is_beside) in [
+            ("/no/s", "/no/p", true),
+            ("/no/s", "/no/s/store", false),
+            ("/no/p/s", "/no/p", false),
+            ("s3://a", "/a", true),
+        ] {
+            assert_eq!(beside(&parse(store), &parse(copy)).is_ok(), is_beside, "{store} {copy}");
+        }
+        let store = crate::housekeeping::testing::Store::new(crate::options::Spec::V2).await;
+        let root = store.folder.path();
+        for (place, is_free) in [("p", true), ("33TVN", false), ("33TVN/refs/p", false)] {
+            let place = parse(root.join(place).to_str().unwrap());
+            assert_eq!(is_in_no_store(&place, &SourceOptions::default()).await.is_ok(), is_free, "{place}");
+        }
+    }
+
     #[test]
     fn stores_and_publications_lie_apart() {
         let told = |store: &str, place: &str| {

@@ -247,3 +247,6 @@ fn renewed(
 fn format(error: IcechunkFormatError) -> RepositoryError {
     RepositoryError::capture(RepositoryErrorKind::FormatError(error.kind))
 }
+
+#[cfg(test)]
+mod tests;

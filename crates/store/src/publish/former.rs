@@ -9,7 +9,7 @@ use s2ice_manifest::source::location::{Source, SourceError};
 use serde_json::Value;
 
 use super::proof::{Sizes, repo_info};
-use crate::error::{Error, Result, icechunk_error, shown};
+use crate::error::{Error, Result, icechunk_error};
 use crate::target::Target;
 
 /// The object of branches, tags and configuration.
@@ -107,7 +107,7 @@ impl Former {
         match told(MARK) {
             Some(held) if held == mark => {}
             Some(held) => {
-                return Err(Error::OtherTile { url: url.to_string(), found: shown(held), wanted: mark.to_owned() });
+                return Err(Error::OtherTile { url: url.to_string(), found: held.to_owned(), wanted: mark.to_owned() });
             }
             None => {
                 return Err(Error::Request(format!(

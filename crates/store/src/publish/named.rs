@@ -202,7 +202,10 @@ impl<'k> Known<'k> {
             None => {
                 let opened = Opened::open(store).await?.ok_or_else(no_store)?;
                 let stamp = own_stamp(&opened.view, store.url())?;
-                subject::name(stamp.tile, stamp.level)
+                let damaged = |error: String| Error::Damaged { url: store.url().to_string(), detail: error };
+                let tile: MgrsTile = stamp.tile.parse().map_err(|error| damaged(format!("{error}")))?;
+                let level: Level = stamp.level.parse().map_err(|error| damaged(format!("{error}")))?;
+                subject::name(tile, level)
             }
         };
         self.is_no_copy(store, &id, &head).await?;
@@ -218,6 +221,10 @@ impl<'k> Known<'k> {
         }
         let Publishing { place, options, .. } = self.settings;
         let copy = SourceUrl::parse(&format!("{}{}", place.prefix(), store_of(id)))?;
+        // Opening it would make the folder.
+        if copy.local_root().is_some_and(|root| !root.exists()) {
+            return Ok(());
+        }
         let copy = Target::open(copy, options.clone()).await?;
         match Former::read(&copy).await? {
             Former::Whole(held) if held.resolve_branch("main").is_ok_and(|main| main == head.main) => {

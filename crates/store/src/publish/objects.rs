@@ -10,6 +10,7 @@ use object_store::ObjectStoreExt;
 use s2ice_manifest::source::location::{Source, SourceUrl};
 
 use super::copy::Copied;
+use super::place::WRITABLE;
 use super::proof::{CHUNKS, LASTING, MANIFESTS, Sizes, proven};
 use crate::error::{Error, Result, one_line};
 use crate::target::Target;
@@ -67,7 +68,12 @@ impl Objects {
 
     async fn write(&self, path: &str, bytes: Bytes) -> Result<()> {
         let written = self.place.store().put(&self.place.join(path)?, bytes.into()).await;
-        written.map(drop).map_err(|error| self.failure("writing the copy", path, &error))
+        written.map(drop).map_err(|error| match self.failure("writing the copy", path, &error) {
+            Error::Icechunk { what, url, detail } => {
+                Error::Icechunk { what, url, detail: format!("{detail}; {WRITABLE}") }
+            }
+            error => error,
+        })
     }
 
     /// Removes objects as far as that goes: nothing depends on it.

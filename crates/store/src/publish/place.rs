@@ -24,6 +24,9 @@ const CONCURRENCY: usize = 16;
 /// What has to go where a ledger went.
 pub(super) const TOLD: &str = "all that it told of but the folders `store`, which are taken over";
 
+/// What helps where a file cannot be written.
+pub(super) const WRITABLE: &str = "see that the place lets you write and remove files, then publish again";
+
 /// What a file may be written over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over<'a> {
@@ -54,7 +57,8 @@ impl Place {
             let failed = |source| Error::File { what: "creating", path: root.display().to_string(), source };
             std::fs::create_dir_all(&root).map_err(failed)?;
         }
-        Ok(Self { source: Source::open(url, options)? })
+        // Now that it is there, links on the way to it are resolved.
+        Ok(Self { source: Source::open(&SourceUrl::parse(&url.prefix())?, options)? })
     }
 
     /// Keeps others from publishing in a folder meanwhile; elsewhere the ledger is written under a condition.
@@ -229,8 +233,7 @@ impl Place {
     }
 
     fn failure(&self, what: &'static str, path: &str, error: &object_store::Error) -> Error {
-        let detail =
-            format!("{}; see that the place lets you write and remove files, then publish again", one_line(error));
+        let detail = format!("{}; {WRITABLE}", one_line(error));
         Error::Icechunk { what, url: format!("{}/{path}", self.url()), detail }
     }
 }

@@ -263,3 +263,25 @@ async fn tile(cube: &Cube, broken: impl Fn(crate::Error) -> String) -> Result<()
 fn options(reached: &Reached) -> SourceOptions {
     SourceOptions { anonymous: true, request_payer: false, ..reached.options() }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_read_to_its_bound() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/", server.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut client, _) = server.accept().unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            while client.write_all(&[7; 4096]).is_ok() {}
+        });
+        let response = Client::builder().timeout(PATIENCE).build().unwrap().get(&address).send().await.unwrap();
+        assert_eq!(beginning(response, 5000).await, Ok(vec![7; 5000]));
+    }
+}

@@ -91,7 +91,8 @@ impl Reached {
         SourceUrl::parse(&self.url)?;
         match self.endpoint.as_deref().map(SourceUrl::parse).transpose()? {
             Some(endpoint) if !endpoint.scheme().is_web() => Err(SourceError::BadUrl {
-                text: endpoint.to_string(),
+                // It is not known what of it is a password.
+                text: "...".to_owned(),
                 reason: "the endpoint of a service is a web address".to_owned(),
             }),
             _ => Ok(()),
@@ -172,7 +173,7 @@ impl Subject {
         let info = info::report(&standing, url).await?;
         let states = standing.published(url).await?;
         let lineage = standing.lineage(url, &states).await?;
-        let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail: shown(&detail) };
+        let damaged = |detail: String| Error::Damaged { url: url.to_string(), detail };
         let tile: MgrsTile = info.tile.parse().map_err(|error| damaged(format!("{error}")))?;
         let level: Level = info.level.parse().map_err(|error| damaged(format!("{error}")))?;
         let geocoding = TileGeocoding::of(tile);
@@ -255,4 +256,27 @@ pub(super) fn is_of_copy(path: &str) -> bool {
 /// The name of a store in a publication.
 pub(super) fn name(tile: impl Display, level: impl Display) -> String {
     format!("{tile}-{level}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_with_a_password_are_not_told() {
+        for (url, endpoint, is_open) in [
+            ("s3://archive/", None, true),
+            ("s3://archive/a b/", Some("http://127.0.0.1:9000/"), true),
+            ("file:///not-published/local/", None, true),
+            ("https://me:hunter2@host/", None, false),
+            ("https://host/?sig=hunter2", None, false),
+            ("s3://archive/", Some("http://me:hunter2@host"), false),
+            ("s3://archive/", Some("me:hunter2@host"), false),
+        ] {
+            let reached = Reached { endpoint: endpoint.map(str::to_owned), ..Reached::of_the_web(url.to_owned()) };
+            let told = reached.is_open().map_err(|error| error.to_string());
+            assert_eq!(told.is_ok(), is_open, "{url} {endpoint:?}");
+            assert!(!told.err().unwrap_or_default().contains("hunter2"), "{url} {endpoint:?}");
+        }
+    }
 }
