@@ -20,7 +20,7 @@ use icechunk::{ObjectStoreConfig, Repository, RepositoryConfig};
 
 use super::files::fingerprint;
 use super::former::{FROM, Former, MARK, Original, Remembered};
-use super::objects::{Extent, Objects, bring};
+use super::objects::{Copied, Extent, Objects, bring};
 use super::proof::{SNAPSHOTS, at};
 use crate::config;
 use crate::error::{Error, Result, icechunk_error};
@@ -33,19 +33,6 @@ const KEPT: usize = 4;
 
 /// Where they lie. The names of the newest come first.
 const OVERWRITTEN: &str = "overwritten/repo.";
-
-/// What was copied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Copied {
-    /// Objects written.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Objects that were lost of the copy and are there again, that of branches and tags included.
-    pub lost: u64,
-    /// True where the copy is in another state than before.
-    pub moved: bool,
-}
 
 /// How a copy is made.
 pub(super) struct Copying<'a> {

@@ -4,12 +4,13 @@ use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::source::location::{Source, SourceUrl};
 
 use super::apart::beside;
-use super::copy::{Copied, Copying, copy};
+use super::copy::{Copying, copy};
 use super::documents;
 use super::files::fingerprint;
 use super::former::Remembered;
 use super::ledger::{Document, Entry};
 use super::named::{Failed, Found, zone_of};
+use super::objects::Copied;
 use super::preview::{self, Outcome, Preview, preview};
 use super::row::Row;
 use super::settings::Publishing;

@@ -9,7 +9,6 @@ use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use s2ice_manifest::source::location::{Source, SourceUrl};
 
-use super::copy::Copied;
 use super::place::WRITABLE;
 use super::proof::{CHUNKS, LASTING, MANIFESTS, Sizes, proven};
 use crate::error::{Error, Result, one_line};
@@ -20,6 +19,19 @@ const CONCURRENCY: usize = 8;
 
 /// Objects of a repository that are listed at the most.
 const MOST: usize = 1 << 22;
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Copied {
+    /// Objects written.
+    pub(super) objects: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// Objects that were lost of the copy and are there again, that of branches and tags included.
+    pub(super) lost: u64,
+    /// True where the copy is in another state than before.
+    pub(super) moved: bool,
+}
 
 /// Which objects are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

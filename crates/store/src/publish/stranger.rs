@@ -267,7 +267,7 @@ fn options(reached: &Reached) -> SourceOptions {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use super::*;
@@ -278,6 +278,7 @@ mod tests {
         let address = format!("http://{}/", server.local_addr().unwrap());
         std::thread::spawn(move || {
             let (mut client, _) = server.accept().unwrap();
+            let _ = client.read(&mut [0; 4096]).unwrap();
             client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
             while client.write_all(&[7; 4096]).is_ok() {}
         });

@@ -9,7 +9,8 @@ use chrono::Utc;
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 
 use super::super::former::{REMEDY, Remembered};
-use super::{Copied, Copying, copy};
+use super::super::objects::Copied;
+use super::{Copying, copy};
 use crate::error::Result;
 use crate::housekeeping::testing::Store;
 use crate::options::Spec;
