@@ -98,6 +98,17 @@ def test_a_killed_publication_goes_on(public: Public) -> None:
     assert not [path for path in public.place.rglob(".*") if path.is_file()]
 
 
+def test_one_that_is_told_to_stop_says_what_it_did(public: Public) -> None:
+    public.host.delay = 60
+    process = public.s2ice.start(*public.line())
+    while not (public.place / "index.html").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate()
+    public.host.done.set()
+    assert "part of it may be written, and the same command goes on" in stderr
+
+
 def test_two_stores_of_one_name_are_refused_before_anything_is_written(public: Public, tmp_path: Path) -> None:
     other = tmp_path / "stores/other"
     shutil.copytree(public.living.store, other)
@@ -410,6 +421,9 @@ def test_a_background_is_named_where_it_is_given(public: Public) -> None:
     (policy,) = page(public, "index.html").iterfind(".//meta[@http-equiv='Content-Security-Policy']")
     assert "img-src 'self' data: https://tiles.example.org" in policy.attrib["content"]
     assert "They &amp; others" in text
+    for host in ("{x}.example.org", "a;b", "a,b"):
+        other = f"https://{host}/{{z}}/{{x}}/{{y}}.png"
+        assert "stand behind the host" in public.s2ice(*public.line("--map-tiles", other), code=2).stderr
     assert "z, x and y stand in braces" in public.s2ice(*public.line("--map-tiles", "x"), code=2).sentence
 
 
@@ -594,6 +608,9 @@ def test_a_bucket_is_published_in(public: Public) -> None:
     """Copied to S3, where commits are safe again, and read there without keys."""
     with s3.serve() as service:
         service.bucket("public")
+        # Some programs make objects for folders.
+        for folder in (f"a/{ID}/store/", f"a/{ID}/store/chunks/"):
+            service.client.put_object(Bucket="public", Key=folder, Body=b"")
         options = [("--out-option", f"endpoint={service.endpoint}"), ("--out-option", "region=us-east-1")]
         line = ["publish", public.living.store, "--out", "s3://public/a", "--base-url", f"{service.endpoint}/public/a"]
         line += [item for pair in options for item in pair]
@@ -611,6 +628,18 @@ def test_a_bucket_is_published_in(public: Public) -> None:
         assert {request.method for request in requests} <= {"GET", "HEAD"}
         head = service.client.head_object(Bucket="public", Key="a/catalog.json")
         assert head["ContentType"] == "application/json"
+        # A name that none of ours has hinders nothing.
+        service.client.put_object(Bucket="public", Key="a/notes//x", Body=b"mine")
+        service.client.delete_object(Bucket="public", Key="a/catalog.json")
+        assert public.s2ice(*line, "--restore", **s3.ENVIRONMENT).json["lost"] == 1
+        # Its own copy is none of its stores, however it is called, nor are its files those of another publication.
+        port = service.endpoint.rpartition(":")[2]
+        for endpoint, code in ((f"{service.endpoint}/", 2), (f"http://localhost:{port}", (1, 2))):
+            own = ["publish", f"s3://public/a/{ID}/store", *line[2:-1]]
+            own += ["--store-option", f"endpoint={endpoint}", "--store-option", "region=us-east-1"]
+            assert "name the store itself" in public.s2ice(*own, code=code, **s3.ENVIRONMENT).sentence
+        within = [word.replace("s3://public/a", f"s3://public/a/{ID}/store/x") for word in map(str, line)]
+        assert "is an Icechunk repository" in public.s2ice(*within, code=2, **s3.ENVIRONMENT).sentence
         # Of several at once one goes on, in a new place and in an old one.
         for more in ((), ("--title", "Another")):
             words = [word.replace("s3://public/a", "s3://public/b") if isinstance(word, str) else word for word in line]

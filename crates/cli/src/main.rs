@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     let interrupted = match &cli.command {
         Command::Index(_) => "interrupted; what was read is kept, and the same command goes on from there",
         Command::Preview(_) => "interrupted; no picture was written",
+        Command::Publish(_) => "interrupted; part of it may be written, and the same command goes on from there",
         _ => "interrupted; nothing was published",
     };
     let outcome = runtime.block_on(async {

@@ -150,6 +150,14 @@ impl PublishTable {
         if !PARTS.iter().all(|part| tiles.contains(part)) || filled.contains(['{', '}']) || !is_web(&filled) {
             return Err("it is a web address without user and password in which z, x and y stand in braces, and nothing else does".to_owned());
         }
+        // It stands in the policy of the pages, which takes these for something else.
+        let (_, host) = tiles.split_once("://").unwrap_or_default();
+        let host = host.split('/').next().unwrap_or_default();
+        if !host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c)) {
+            return Err(format!(
+                "z, x and y stand behind the host, and {host:?} is none: letters, digits, dots and hyphens"
+            ));
+        }
         let attribution = self.map_attribution.clone().unwrap_or_default();
         Ok(Background { tiles: tiles.to_owned(), attribution, max_zoom: self.map_max_zoom.unwrap_or(18).min(24) })
     }

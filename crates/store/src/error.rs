@@ -45,7 +45,7 @@ pub enum Error {
         url: String,
     },
     /// A store of something else.
-    #[error("{url} is the store of {found}, not of {wanted}: name another place for the store")]
+    #[error("{url} is the store of {}, not of {wanted}: name another place for the store", shown(found))]
     OtherTile {
         /// The store.
         url: String,
@@ -55,7 +55,10 @@ pub enum Error {
         wanted: String,
     },
     /// A layout newer than this program.
-    #[error("{url} was written by {writer} with layout version {found}, this program knows {known}: upgrade s2ice")]
+    #[error(
+        "{url} was written by {} with layout version {found}, this program knows {known}: upgrade s2ice",
+        shown(writer)
+    )]
     Newer {
         /// The store.
         url: String,
@@ -68,8 +71,9 @@ pub enum Error {
     },
     /// A layout older than what can be updated.
     #[error(
-        "{url} was written by {writer} with layout version {found}, which this program (version {known}) does not know any \
-         more: build the store anew in another place"
+        "{url} was written by {} with layout version {found}, which this program (version {known}) does not know any \
+         more: build the store anew in another place",
+        shown(writer)
     )]
     Older {
         /// The store.
@@ -178,7 +182,7 @@ pub enum Error {
     #[error("{0}")]
     Input(String),
     /// The stamp or metadata of a store is damaged.
-    #[error("the metadata of {url} cannot be understood: {detail}")]
+    #[error("the metadata of {url} cannot be understood: {}", shown(detail))]
     Damaged {
         /// The store.
         url: String,
@@ -232,6 +236,20 @@ fn ahead(error: &(dyn std::error::Error + 'static)) -> Option<(DateTime<Utc>, Ti
     repository.or_else(session).or_else(|| error.downcast_ref::<GCError>().and_then(Untimely::ahead))
 }
 
+/// Foreign text as it may stand in a sentence: without control characters, and not without end.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 300;
+    let mut out = String::new();
+    for (count, letter) in text.chars().enumerate() {
+        match letter {
+            _ if count == MOST => return out + "...",
+            letter if letter.is_control() => out.extend(letter.escape_default()),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
 /// The causes of an error in one line, without Icechunk's backtrace of spans.
 pub(crate) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -263,6 +281,13 @@ fn storage_answer(text: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn foreign_text_is_shown_without_control_characters_and_end() {
+        let told = |detail: &str| Error::Damaged { url: "/s".to_owned(), detail: detail.to_owned() }.to_string();
+        assert!(told("a\u{1b}[31m\nb").ends_with(": a\\u{1b}[31m\\nb"));
+        assert!(told(&"x".repeat(5000)).len() < 400);
+    }
 
     #[test]
     fn an_answer_of_the_storage_is_told_in_short() {

@@ -2,7 +2,7 @@
 
 use icechunk::ObjectStoreConfig;
 use icechunk::virtual_chunks::VirtualChunkContainer;
-use s2ice_manifest::source::location::{Effective, Scheme, SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Effective, Scheme, SourceError, SourceOptions, SourceUrl};
 use s2ice_manifest::source::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,22 @@ impl Reached {
                 Self { anonymous: false, account: options.get("account").cloned(), ..plain }
             }
             _ => plain,
+        }
+    }
+
+    /// Refuses addresses with a user or password in them: they are told to everybody.
+    ///
+    /// # Errors
+    /// As [`SourceUrl::parse`].
+    pub(crate) fn is_open(&self) -> Result<(), SourceError> {
+        SourceUrl::parse(&self.url)?;
+        match self.endpoint.as_deref().map(SourceUrl::parse).transpose()? {
+            Some(endpoint) if !endpoint.scheme().is_web() => Err(SourceError::BadUrl {
+                // It is not known what of it is a password.
+                text: "...".to_owned(),
+                reason: "the endpoint of a service is a web address".to_owned(),
+            }),
+            _ => Ok(()),
         }
     }
 

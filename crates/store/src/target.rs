@@ -155,8 +155,9 @@ impl Target {
             Error::Icechunk { what: "listing the store", url: self.url.to_string(), detail: one_line(&error) }
         })?;
         let below = |(path, size): &(object_store::path::Path, u64)| {
-            let parts = path.prefix_match(&prefix)?.map(|part| part.as_ref().to_owned());
-            Some((parts.collect::<Vec<_>>().join("/"), *size))
+            let parts: Vec<_> = path.prefix_match(&prefix)?.map(|part| part.as_ref().to_owned()).collect();
+            // Some programs make an object for the folder itself.
+            (!parts.is_empty()).then(|| (parts.join("/"), *size))
         };
         Ok(found.iter().filter_map(below).collect())
     }

@@ -64,6 +64,7 @@ fn render(report: &PublishReport) -> String {
         ("not published", number(report.failed.len() as u64)),
         ("not built yet", number(report.unbuilt.len() as u64)),
         ("with a preview", number(report.previews as u64)),
+        ("lost and back", number(report.lost)),
         ("taken out", number(report.removed.len() as u64)),
         ("files written", format!("{}, {}", number(report.files), text::bytes(report.bytes))),
         (

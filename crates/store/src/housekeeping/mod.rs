@@ -38,4 +38,4 @@ fn time_text(time: DateTime<Utc>) -> String {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -26,22 +26,22 @@ use crate::target::Target;
 const CHUNK: &str = "products/time/c/0";
 
 /// A store in a folder of its own.
-pub(super) struct Store {
-    pub(super) folder: tempfile::TempDir,
-    pub(super) target: Target,
-    pub(super) repository: Repository,
+pub(crate) struct Store {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) target: Target,
+    pub(crate) repository: Repository,
 }
 
 impl Store {
     /// As [`Store::new`], but in memory, where writes are conditional as on an object store; the folder stays empty.
-    pub(super) async fn in_memory() -> Self {
+    pub(crate) async fn in_memory() -> Self {
         let storage = icechunk::new_in_memory_storage().await.unwrap();
         let repository = Repository::create(storage).execute().await.unwrap();
         Self { repository, ..Self::new(Spec::V2).await }
     }
 
     /// A repository without a state.
-    pub(super) async fn new(spec: Spec) -> Self {
+    pub(crate) async fn new(spec: Spec) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = SourceUrl::parse(folder.path().join("33TVN").to_str().unwrap()).unwrap();
         let target = Target::open(url, SourceOptions::default()).await.unwrap();
@@ -51,7 +51,7 @@ impl Store {
     }
 
     /// Publishes states of 1, 2, ... time steps.
-    pub(super) async fn publish(&self, states: usize) -> Vec<(String, SnapshotId)> {
+    pub(crate) async fn publish(&self, states: usize) -> Vec<(String, SnapshotId)> {
         let mut tags = Vec::new();
         for steps in 1..=states {
             let snapshot = self.commit(steps).await;
@@ -61,12 +61,12 @@ impl Store {
         tags
     }
 
-    pub(super) async fn main(&self) -> SnapshotId {
+    pub(crate) async fn main(&self) -> SnapshotId {
         self.repository.lookup_branch("main").await.unwrap()
     }
 
     /// Size and time of the files of a folder of the repository, by name; of all files without one.
-    pub(super) fn files(&self, folder: &str) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    pub(crate) fn files(&self, folder: &str) -> BTreeMap<PathBuf, (u64, SystemTime)> {
         let mut found = BTreeMap::new();
         let mut folders = vec![self.folder.path().join("33TVN").join(folder)];
         while let Some(folder) = folders.pop() {
@@ -83,7 +83,7 @@ impl Store {
     }
 
     /// Makes all files older; what stands in them stays.
-    pub(super) fn age(&self, days: u64) {
+    pub(crate) fn age(&self, days: u64) {
         for (path, (_, time)) in self.files("") {
             let file = std::fs::File::options().write(true).open(path).unwrap();
             file.set_modified(time - std::time::Duration::from_secs(days * 86400)).unwrap();
@@ -91,22 +91,22 @@ impl Store {
     }
 
     /// Opens the repository anew, as a reader with empty caches.
-    pub(super) async fn reader(&self) -> Repository {
+    pub(crate) async fn reader(&self) -> Repository {
         Repository::open(Arc::clone(self.repository.storage())).execute().await.unwrap()
     }
 
     /// Commits a state with this many time steps to `main`.
-    pub(super) async fn commit(&self, steps: usize) -> SnapshotId {
+    pub(crate) async fn commit(&self, steps: usize) -> SnapshotId {
         self.commit_to("main", steps).await
     }
 
     /// Commits a state to a branch.
-    pub(super) async fn commit_to(&self, branch: &str, steps: usize) -> SnapshotId {
+    pub(crate) async fn commit_to(&self, branch: &str, steps: usize) -> SnapshotId {
         self.commit_stamped(branch, steps, Some(stamp())).await
     }
 
     /// Commits a state whose root says `stamp`.
-    pub(super) async fn commit_stamped(
+    pub(crate) async fn commit_stamped(
         &self,
         branch: &str,
         steps: usize,
@@ -137,21 +137,21 @@ impl Store {
 }
 
 /// Opens a state, and reads nothing of it yet but its snapshot.
-pub(super) async fn open(reader: &Repository, snapshot: &SnapshotId) -> Session {
+pub(crate) async fn open(reader: &Repository, snapshot: &SnapshotId) -> Session {
     let session = reader.readonly_session(&VersionInfo::SnapshotId(snapshot.clone())).await.unwrap();
     session.list_nodes(&Path::root()).await.unwrap().for_each(|node| drop(node.unwrap()));
     session
 }
 
 /// The number of time steps that the chunk of a state tells, or why it cannot be read.
-pub(super) async fn read(session: Session) -> Result<u8, String> {
+pub(crate) async fn read(session: Session) -> Result<u8, String> {
     let store = ZarrStore::from_session(Arc::new(RwLock::new(session))).await;
     let bytes = store.get(CHUNK, &ByteRange::ALL).await.map_err(|error| error.to_string())?;
     Ok(bytes[0])
 }
 
 /// What the root of a store says.
-pub(super) fn stamp() -> serde_json::Value {
+pub(crate) fn stamp() -> serde_json::Value {
     json!({
         "layout": LAYOUT_VERSION, "writer": "s2ice test", "tile": "33TVN", "level": "L2A", "codec": "c",
         "install": "i", "sources": {}, "headers": "verified", "metadata": "product",

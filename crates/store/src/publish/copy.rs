@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::TryStreamExt;
 use icechunk::asset_manager::AssetManager;
 use icechunk::format::format_constants::SpecVersionBin;
 use icechunk::format::repo_info::{RepoInfo, UpdateInfo, UpdateType};
@@ -18,69 +17,45 @@ use icechunk::format::{IcechunkFormatError, IcechunkResult, SnapshotId};
 use icechunk::repository::{RepositoryError, RepositoryErrorKind};
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use icechunk::{ObjectStoreConfig, Repository, RepositoryConfig};
-use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutOptions};
-use s2ice_manifest::source::location::Source;
-use serde_json::Value;
 
 use super::files::fingerprint;
+use super::former::{FROM, Former, MARK, Original, Remembered};
+use super::objects::{Copied, Extent, Objects, bring};
+use super::proof::{SNAPSHOTS, at};
 use crate::config;
-use crate::error::{Error, Result, icechunk_error, one_line};
+use crate::error::{Error, Result, icechunk_error};
 use crate::housekeeping::{last_update, published_at};
 use crate::repository::{Opened, own_stamp};
 use crate::target::Target;
 
-/// Folders of objects that never change once they are written.
-const LASTING: [&str; 4] = ["chunks/", "manifests/", "snapshots/", "transactions/"];
+/// Former versions of branches and tags that a copy keeps: Icechunk leaves one with each change, for ever.
+const KEPT: usize = 4;
 
-/// The object of branches, tags and configuration.
-const REPO: &str = "repo";
+/// Where they lie. The names of the newest come first.
+const OVERWRITTEN: &str = "overwritten/repo.";
 
-/// What helps where a copy cannot be read.
-pub(super) const REMEDY: &str = "what was lost of a copy is copied again by `--restore`";
-
-/// Objects copied at a time.
-const CONCURRENCY: usize = 8;
-
-/// Objects of a repository that are listed at the most.
-const MOST_OBJECTS: usize = 1 << 22;
-
-/// In the repository's metadata: the tile and level that it is a copy of.
-const MARK: &str = "s2ice:copy-of";
-
-/// And the fingerprint of the address that it was copied from.
-const FROM: &str = "s2ice:copy-from";
-
-/// What was copied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Copied {
-    /// Objects written.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Objects that were lost of the copy and are there again, that of branches and tags included.
-    pub lost: u64,
-    /// True where the copy is in another state than before.
-    pub moved: bool,
+/// How a copy is made.
+pub(super) struct Copying<'a> {
+    /// References lead through it where there is one, which must have the name that they use, else where they do in the
+    /// original.
+    pub(super) container: Option<&'a VirtualChunkContainer>,
+    /// What the ledger says of the copy that is there.
+    pub(super) remembered: Option<Remembered<'a>>,
+    /// Look through the copy, for what was lost of it.
+    pub(super) restore: bool,
+    /// This host's clock.
+    pub(super) clock: fn() -> DateTime<Utc>,
 }
 
-/// Brings the copy of a store up to date, or makes it. References lead through `container` where there is one, which must
-/// have the name that they use, else where they do in the original. The place is one that only this process writes.
-/// `known` is the state of a copy that was made there of this original: what was lost of it is copied again.
+/// Brings the copy of a store up to date, or makes it. The place is one that only this process writes.
 ///
 /// # Errors
-/// There is no store of ours at `from`; `to` holds something that no copy made, or the copy of another store, whose address
-/// is another and of whose state `from` knows nothing; reading or writing failed.
-pub async fn copy(
-    from: &Target,
-    to: &Target,
-    container: Option<&VirtualChunkContainer>,
-    known: Option<&str>,
-    clock: fn() -> DateTime<Utc>,
-) -> Result<Copied> {
-    let original = Opened::open(from).await?.ok_or_else(|| Error::NoStore { url: from.url().to_string() })?;
-    let stamp = own_stamp(&original.view, from.url())?;
-    let Some(info) = &original.head.info else {
+/// There is no store of ours at `from`, or it is damaged; `to` holds something that no copy made, or the copy of another store,
+/// whose address is another and of whose state `from` knows nothing; reading or writing failed.
+pub(super) async fn copy(from: &Target, to: &Target, how: Copying<'_>) -> Result<Copied> {
+    let opened = Opened::open(from).await?.ok_or_else(|| Error::NoStore { url: from.url().to_string() })?;
+    let stamp = own_stamp(&opened.view, from.url())?;
+    let Some(info) = &opened.head.info else {
         return Err(Error::Request(format!(
             "{} is of Icechunk's first format, in which a copy cannot change as a whole: build it anew in another folder \
              with --spec 2, or with --spec 1 in a bucket, where it is published as it lies",
@@ -90,36 +65,43 @@ pub async fn copy(
     let mark = format!("{} {}", stamp.tile, stamp.level);
     let origin = fingerprint(from.url().to_string().as_bytes());
     let marks = [(MARK, mark.as_str()), (FROM, origin.as_str())];
-    // Before the copy is opened, or it could not be.
-    let mended = match known {
-        Some(state) => {
-            Some(objects(from, to, Extent::Whole { is_same: state == original.head.main.to_string() }).await?)
-        }
-        None => None,
-    };
-    let held = held(to, &mark, known.is_some()).await?;
-    if let Some(held) = &held {
-        is_of(held, info, &origin, from, to)?;
-    }
+    let original = Original { target: from, info, main: &opened.head.main, marks };
+    let Copying { container, remembered, restore, clock } = how;
+    let former = Former::read(to).await?;
+    former.is_of(&original, to)?;
     let config = configuration(from, to, container).await?;
-    if held.as_ref().is_some_and(|held| is_same(info, held, &config).unwrap_or(false)) {
-        return Ok(mended.unwrap_or_default());
-    }
-    let mut copied = match mended {
-        Some(mended) => Copied { lost: mended.lost + u64::from(held.is_none()), ..mended },
-        None => objects(from, to, if held.is_some() { Extent::New } else { Extent::First }).await?,
-    };
     let failed = |error: &(dyn std::error::Error + 'static)| icechunk_error("writing the copy", to.url(), error);
+    let is_settled = match &former {
+        Former::Whole(held) => is_same(info, held, &config).unwrap_or(false),
+        _ => false,
+    };
+    if is_settled && !restore {
+        return Ok(Copied::default());
+    }
+    let (own, there) = (Objects::of(from).await?, Objects::there(to).await?);
+    former.is_ours(&original, to, remembered, [&own.sizes, &there.sizes], restore)?;
+    let is_lost = restore && former.is_same(&original, remembered);
+    let extent = match &former {
+        Former::Whole(_) if !restore => Extent::New,
+        _ => Extent::Whole { is_same: is_lost },
+    };
+    let roots = published(info).map_err(|error| icechunk_error("reading the store", from.url(), &error))?;
+    let mut copied = bring(&own, &there, extent, roots).await?;
+    if is_settled {
+        return Ok(copied);
+    }
+    copied.lost += u64::from(is_lost && !matches!(former, Former::Whole(_)));
+    copied.moved = true;
     let change = |former: Option<&RepoInfo>, backup: Option<&str>| {
         renewed(info, former, backup, &config, marks, clock()).map(Arc::new).map_err(format)
     };
     let manager = manager(to, &config).await?;
-    let written = match held {
-        None => {
-            let info = change(None, None).map_err(|error| failed(&error))?;
-            manager.create_repo_info(info).await
-        }
-        Some(_) => {
+    let made = || change(None, None).map_err(|error| failed(&error));
+    let written = match former {
+        Former::None => manager.create_repo_info(made()?).await,
+        // That version alone is written over.
+        Former::Broken(version, _) => manager.write_repo_info(made()?, &version, None).await,
+        Former::Whole(_) => {
             let retries = config.repo_update_retries();
             manager.update_repo_info(retries, |held, backup, _| change(Some(&held), Some(backup))).await
         }
@@ -128,64 +110,15 @@ pub async fn copy(
         RepositoryErrorKind::RepoInfoUpdated => Error::Conflict { url: to.url().to_string() },
         _ => failed(&error),
     })?;
-    copied.moved = true;
+    // The one that was just made is in no list.
+    there.remove(there.sizes.keys().filter(|path| path.starts_with(OVERWRITTEN)).skip(KEPT - 1)).await;
     Ok(copied)
 }
 
-/// The copy that is there; `None` where it has to be made, as where it `is_known` for ours and cannot be opened.
-async fn held(to: &Target, mark: &str, is_known: bool) -> Result<Option<Arc<RepoInfo>>> {
-    let opened = match Opened::open(to).await {
-        Err(error) if is_known => {
-            let place = Source::open(to.url(), to.options())?;
-            // The place answers: it is the object itself.
-            place.stat(REPO).await.map_err(|_| error)?;
-            let removed = place.store().delete(&place.join(REPO)?).await;
-            removed.map_err(|error| failure("writing the copy", &place, &error))?;
-            None
-        }
-        Err(Error::Icechunk { what, url, detail }) => {
-            let detail = format!("{detail}; {REMEDY}");
-            return Err(Error::Icechunk { what, url, detail });
-        }
-        opened => opened?,
-    };
-    let Some(opened) = opened else { return Ok(None) };
-    let foreign = || {
-        Error::Request(format!(
-            "{} holds a repository that `s2ice publish` did not copy there: name another place for the publication",
-            to.url()
-        ))
-    };
-    let info = opened.head.info.ok_or_else(foreign)?;
-    let metadata = info.metadata().map_err(|error| icechunk_error("reading the copy", to.url(), &error))?;
-    match metadata.get(MARK).and_then(Value::as_str) {
-        Some(held) if held == mark => Ok(Some(info)),
-        Some(held) => {
-            Err(Error::OtherTile { url: to.url().to_string(), found: held.to_owned(), wanted: mark.to_owned() })
-        }
-        None => Err(foreign()),
-    }
-}
-
-/// Refuses the copy of another store, which may be all that is left of it. One that moved knows the state that was copied, one
-/// that was built anew has the address.
-fn is_of(held: &RepoInfo, info: &RepoInfo, origin: &str, from: &Target, to: &Target) -> Result<()> {
-    let failed = |error: IcechunkFormatError| icechunk_error("reading the copy", to.url(), &error);
-    let metadata = held.metadata().map_err(failed)?;
-    let has_moved = || -> IcechunkResult<bool> {
-        let main = held.resolve_branch("main")?;
-        Ok(info.all_snapshots()?.any(|snapshot| snapshot.is_ok_and(|snapshot| snapshot.id == main)))
-    };
-    let is_same = metadata.get(FROM).and_then(Value::as_str).is_none_or(|held| held == origin);
-    if is_same || has_moved().map_err(failed)? {
-        return Ok(());
-    }
-    Err(Error::Request(format!(
-        "{} is the copy of another store of that tile than {}: name another place for the publication, or remove the copy \
-         to publish this one instead",
-        to.url(),
-        from.url()
-    )))
+/// The snapshots that a copy leads to.
+fn published(info: &RepoInfo) -> IcechunkResult<Vec<String>> {
+    let tags = info.tags()?.filter(|(name, _)| published_at(name).is_some()).map(|(_, id)| id);
+    Ok(tags.chain([info.resolve_branch("main")?]).map(|id| at(SNAPSHOTS, &id)).collect())
 }
 
 /// The configuration of the copy: that of the original, but for how its own place is written and read.
@@ -239,68 +172,6 @@ fn is_same(info: &RepoInfo, held: &RepoInfo, config: &RepositoryConfig) -> Icech
     Ok(info.resolve_branch("main")? == held.resolve_branch("main")?
         && tags(info)? == tags(held)?
         && held.config()?.as_ref() == Some(config))
-}
-
-/// Which objects are copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
-    /// All, to a place that holds nothing else.
-    First,
-    /// Those that are not there.
-    New,
-    /// Those that are not there or of another size; what is not there was lost, where the copy `is_same` as the original.
-    Whole { is_same: bool },
-}
-
-/// Copies the lasting objects that the copy lacks.
-async fn objects(from: &Target, to: &Target, extent: Extent) -> Result<Copied> {
-    let lasting = |path: &String| LASTING.iter().any(|folder| path.starts_with(folder));
-    let mut original: BTreeMap<String, u64> = from.files(MOST_OBJECTS).await?.into_iter().collect();
-    original.retain(|path, _| lasting(path));
-    let there: BTreeMap<String, u64> = to.files(MOST_OBJECTS).await?.into_iter().collect();
-    // What a copy left that was interrupted is taken over.
-    if extent == Extent::First && there.keys().any(|path| !original.contains_key(path)) {
-        let (url, reason) = (to.url(), "holds something else than a copy of a store");
-        return Err(Error::Input(format!("{url} {reason}: name another place for the publication; {REMEDY}")));
-    }
-    let mut lost = 0;
-    original.retain(|path, size| {
-        let found = there.get(path);
-        let is_other = matches!(extent, Extent::Whole { .. }) && found.is_some_and(|found| found != size);
-        let is_gone = found.is_none() && extent == Extent::Whole { is_same: true };
-        lost += u64::from(is_other || is_gone);
-        is_other || found.is_none()
-    });
-    let source = Source::open(from.url(), from.options())?;
-    if let Some(root) = to.url().local_root() {
-        let failed = |source| Error::File { what: "creating", path: root.display().to_string(), source };
-        std::fs::create_dir_all(&root).map_err(failed)?;
-    }
-    let place = Source::open(to.url(), to.options())?;
-    let missing = original.keys().map(Ok::<_, Error>);
-    let copied = futures::stream::iter(missing).map_ok(|path| object(&source, &place, path));
-    copied
-        .try_buffer_unordered(CONCURRENCY)
-        .try_fold(Copied { lost, ..Copied::default() }, |sum, bytes| async move {
-            Ok(Copied { objects: sum.objects + 1, bytes: sum.bytes + bytes, ..sum })
-        })
-        .await
-}
-
-/// Copies one object; gives its size.
-async fn object(from: &Source, to: &Source, path: &str) -> Result<u64> {
-    let (source, place): (Path, Path) = (from.join(path)?, to.join(path)?);
-    let got = from.store().get(&source).await.map_err(|error| failure("reading the store", from, &error))?;
-    let bytes = got.bytes().await.map_err(|error| failure("reading the store", from, &error))?;
-    let size = bytes.len() as u64;
-    let options = PutOptions { mode: PutMode::Overwrite, ..PutOptions::default() };
-    let put = to.store().put_opts(&place, bytes.into(), options).await;
-    put.map_err(|error| failure("writing the copy", to, &error))?;
-    Ok(size)
-}
-
-fn failure(what: &'static str, at: &Source, error: &object_store::Error) -> Error {
-    Error::Icechunk { what, url: at.url().to_string(), detail: one_line(error) }
 }
 
 async fn manager(to: &Target, config: &RepositoryConfig) -> Result<AssetManager> {
@@ -363,3 +234,6 @@ fn renewed(
 fn format(error: IcechunkFormatError) -> RepositoryError {
     RepositoryError::capture(RepositoryErrorKind::FormatError(error.kind))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use super::files::fingerprint;
 use super::place::{Over, Place, TOLD};
 use super::preview::Preview;
 use super::row::Row;
+use super::subject::is_of_copy;
 use crate::error::{Error, Result};
 
 /// Version of the ledgers.
@@ -30,6 +31,13 @@ pub(super) struct Document {
     /// Its path in the publication.
     pub(super) path: String,
     pub(super) bytes: Bytes,
+}
+
+/// What all documents have in common, and change together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    pub(super) base_url: String,
+    pub(super) title: String,
 }
 
 /// A store that was published.
@@ -57,13 +65,16 @@ pub(super) struct Ledger {
     /// Digest of each file; empty where it was lost.
     pub(super) files: BTreeMap<String, String>,
     /// Files that were being written.
-    unfinished: BTreeSet<String>,
+    pub(super) unfinished: BTreeSet<String>,
     /// The stores of a zone.
     #[serde(default)]
     pub(super) stores: BTreeMap<String, Entry>,
     /// The zones of the publication.
     #[serde(default)]
     pub(super) zones: BTreeSet<String>,
+    /// How all of it was told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) told: Option<Told>,
     /// Who writes just now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) claim: Option<String>,
@@ -72,7 +83,7 @@ pub(super) struct Ledger {
     path: String,
     /// True where it was read or written.
     #[serde(skip)]
-    is_there: bool,
+    pub(super) is_there: bool,
     /// Its ETag then.
     #[serde(skip)]
     etag: Option<String>,
@@ -100,13 +111,16 @@ impl Ledger {
                 place.url()
             ))
         };
-        let found: Self = parse(&bytes).ok_or_else(|| foreign("is not what s2ice publishes"))?;
+        let mut found: Self = parse(&bytes).ok_or_else(|| foreign("is not what s2ice publishes"))?;
         if found.kind != KIND {
             return Err(foreign("is not what s2ice publishes"));
         }
         if found.version != VERSION {
             return Err(foreign(&format!("was published by another version of s2ice ({})", found.version)));
         }
+        // A copy may be all that is left of a store: nothing of one is a document, whatever a ledger says.
+        found.files.retain(|path, _| !is_of_copy(path));
+        found.unfinished.retain(|path| !is_of_copy(path));
         Ok(Self { path: path.to_owned(), is_there: true, etag, ..found })
     }
 
@@ -118,6 +132,16 @@ impl Ledger {
     /// True for a file that was written, or was to be.
     pub(super) fn knows(&self, path: &str) -> bool {
         self.files.contains_key(path) || self.unfinished.contains(path)
+    }
+
+    /// True for a file that was lost.
+    pub(super) fn is_lost(&self, path: &str) -> bool {
+        self.files.get(path).is_some_and(String::is_empty)
+    }
+
+    /// Its stores, each with the ledger.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&String, &Entry, &Self)> {
+        self.stores.iter().map(move |(id, entry)| (id, entry, self))
     }
 
     /// Forgets what files held that are not there any more, or of another size, so that they are written again; gives their
@@ -167,22 +191,26 @@ impl Ledger {
         let free = new.map(|(document, _)| Ok::<_, Error>(place.is_free(&document.path)));
         stream::iter(free).try_buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
         let gone: BTreeSet<String> = gone.into_iter().filter(|path| self.files.contains_key(path)).collect();
-        if changed.is_empty() && gone.is_empty() && self == *before && before.is_there {
+        if changed.is_empty() && gone.is_empty() && self == *before && before.is_there && self.unfinished.is_empty() {
             return Ok((self, written));
         }
         self.unfinished.extend(changed.iter().map(|(document, _)| document.path.clone()));
         self.unfinished.extend(gone.iter().cloned());
         if !self.unfinished.is_empty() {
-            // Until all of it stands, what is said of stores is what was said before.
-            let mut begun = Self { stores: before.stores.clone(), zones: before.zones.clone(), ..self.clone() };
-            begun.put(place).await?;
-            (self.is_there, self.etag) = (true, begun.etag);
+            self.begin(place, before).await?;
         }
         for (document, digest) in changed {
             written.files += 1;
             written.bytes += document.bytes.len() as u64;
             let over = if before.knows(&document.path) { Over::Own } else { Over::Nothing };
-            place.write(&document.path, document.bytes, over).await?;
+            if let Err(error) = place.write(&document.path, document.bytes, over).await {
+                // Somebody else's: a claim of it would be believed the next time.
+                if over == Over::Nothing && matches!(error, Error::Request(_)) {
+                    self.unfinished.remove(&document.path);
+                    self.begin(place, before).await?;
+                }
+                return Err(error);
+            }
             self.files.insert(document.path, digest);
         }
         for path in gone {
@@ -193,6 +221,15 @@ impl Ledger {
         self.unfinished.clear();
         self.put(place).await?;
         Ok((self, written))
+    }
+
+    /// Writes the ledger itself, but for what it will say of stores: until all of it stands, that is what was said before.
+    async fn begin(&mut self, place: &Place, before: &Self) -> Result<()> {
+        let (stores, zones, told) = (before.stores.clone(), before.zones.clone(), before.told.clone());
+        let mut begun = Self { stores, zones, told, ..self.clone() };
+        begun.put(place).await?;
+        (self.is_there, self.etag) = (true, begun.etag);
+        Ok(())
     }
 
     /// Writes the ledger itself.
@@ -231,59 +268,4 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
-
-    use super::*;
-
-    fn document(path: &str, text: &str) -> Document {
-        Document { path: path.to_owned(), bytes: Bytes::from(text.to_owned()) }
-    }
-
-    async fn write(place: &Place, documents: Vec<Document>, gone: &[&str]) -> Result<Written> {
-        let before = Ledger::read(place, "ledger.json").await?;
-        let gone = gone.iter().map(|path| (*path).to_owned()).collect();
-        before.clone().write(place, documents, gone, &before).await.map(|(_, written)| written)
-    }
-
-    #[tokio::test]
-    async fn only_what_changed_and_is_its_own_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = SourceUrl::parse(folder.path().to_str().unwrap()).unwrap();
-        let place = Place::open(&url, &SourceOptions::default()).unwrap();
-        let text = |path: &str| std::fs::read_to_string(folder.path().join(path)).unwrap();
-
-        let both = || vec![document("a/x.json", "1"), document("y.json", "2")];
-        assert_eq!(write(&place, both(), &[]).await.unwrap(), Written { files: 2, bytes: 2, removed: 0 });
-        assert_eq!(write(&place, both(), &[]).await.unwrap(), Written::default());
-        let changed = vec![document("a/x.json", "10"), document("y.json", "2")];
-        assert_eq!(write(&place, changed, &[]).await.unwrap(), Written { files: 1, bytes: 2, removed: 0 });
-        assert_eq!(write(&place, Vec::new(), &["y.json", "z.json"]).await.unwrap().removed, 1);
-        assert!(!folder.path().join("y.json").exists());
-
-        // A file of others is in the way: it stays, and what is there is told again as soon as it is gone.
-        std::fs::write(folder.path().join("z.json"), "mine").unwrap();
-        for _ in 0..2 {
-            assert!(write(&place, vec![document("z.json", "3")], &[]).await.is_err());
-            assert_eq!(text("z.json"), "mine");
-        }
-        assert_eq!(text("a/x.json"), "10");
-    }
-
-    #[tokio::test]
-    async fn what_was_being_written_is_written_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = SourceUrl::parse(folder.path().to_str().unwrap()).unwrap();
-        let place = Place::open(&url, &SourceOptions::default()).unwrap();
-        write(&place, vec![document("x.json", "1")], &[]).await.unwrap();
-        let mut killed = Ledger::read(&place, "ledger.json").await.unwrap();
-        killed.unfinished.extend(["x.json".to_owned(), "y.json".to_owned()]);
-        killed.put(&place).await.unwrap();
-        std::fs::write(folder.path().join("y.json"), "half").unwrap();
-        let documents = vec![document("x.json", "1"), document("y.json", "2")];
-        assert_eq!(write(&place, documents, &[]).await.unwrap().files, 2);
-        assert_eq!(std::fs::read_to_string(folder.path().join("y.json")).unwrap(), "2");
-        assert!(Ledger::read(&place, "ledger.json").await.unwrap().unfinished.is_empty());
-    }
-}
+mod tests;

@@ -3,14 +3,18 @@
 use icechunk::virtual_chunks::VirtualChunkContainer;
 use s2ice_manifest::source::location::{Source, SourceUrl};
 
-use super::copy::{Copied, copy};
+use super::apart::beside;
+use super::copy::{Copying, copy};
 use super::documents;
 use super::files::fingerprint;
-use super::ledger::Document;
+use super::former::Remembered;
+use super::ledger::{Document, Entry};
 use super::named::{Failed, Found, zone_of};
+use super::objects::Copied;
 use super::preview::{self, Outcome, Preview, preview};
 use super::row::Row;
-use super::subject::Subject;
+use super::settings::Publishing;
+use super::subject::{Subject, store_of};
 use super::work::Work;
 use crate::config;
 use crate::error::{Error, Result};
@@ -18,11 +22,6 @@ use crate::progress::Progress;
 use crate::reached::Reached;
 use crate::runs::LastRun;
 use crate::target::Target;
-
-/// Where the copy of a store lies.
-fn store_of(id: &str) -> String {
-    format!("{id}/store")
-}
 
 /// What became of a store.
 pub(super) struct Made {
@@ -77,10 +76,11 @@ impl Work<'_> {
         found: &Found<'_>,
         progress: &dyn Progress,
     ) -> Result<std::result::Result<Made, Failed>> {
+        let entry = self.zones.get(zone_of(&found.id)).and_then(|zone| zone.stores.get(&found.id));
         let made = match (found.is_settled, self.settings.restore) {
             (true, false) => Ok(Made::of(found)),
-            (true, true) => self.mended(found).await,
-            (false, _) => self.anew(found).await,
+            (true, true) => self.mended(found, entry).await,
+            (false, _) => self.anew(found, entry).await,
         };
         progress.advance(1);
         match made {
@@ -90,14 +90,13 @@ impl Work<'_> {
     }
 
     /// As [`Self::made`], of a store that changed or whose picture is due.
-    async fn anew(&self, found: &Found<'_>) -> Result<Made> {
+    async fn anew(&self, found: &Found<'_>, entry: Option<&Entry>) -> Result<Made> {
         let Found { store, id, made_of, .. } = found;
         let mut subject = Subject::read(store, self.settings.clock).await?;
         if subject.id != *id {
             return Err(Error::Conflict { url: store.url().to_string() });
         }
         let zone = self.zones.get(zone_of(id));
-        let entry = zone.and_then(|zone| zone.stores.get(id));
         // One that may be half written is made anew.
         let known = entry.filter(|_| zone.is_some_and(|zone| zone.has(&preview::path(id))));
         let known = known.and_then(|entry| match &entry.preview {
@@ -110,7 +109,7 @@ impl Work<'_> {
         };
         let Outcome { preview, jpeg, reason: without_preview } = outcome;
         if entry.is_some_and(|entry| entry.made_of == *made_of && entry.preview == preview) {
-            let made = if self.settings.restore { self.mended(found).await? } else { Made::of(found) };
+            let made = if self.settings.restore { self.mended(found, entry).await? } else { Made::of(found) };
             return Ok(Made { without_preview, ..made });
         }
         let copy = self.copy_of(&mut subject)?;
@@ -124,7 +123,7 @@ impl Work<'_> {
         }
         self.begin().await?;
         let copied = match copy {
-            Some(copy) => self.copied(found, copy).await?,
+            Some(copy) => self.copied(found, entry, copy).await?,
             None => Copied::default(),
         };
         let new = Some(New { row: Row::of(&subject), documents, preview });
@@ -132,7 +131,7 @@ impl Work<'_> {
     }
 
     /// A store that did not change: what was lost of its copy is copied again.
-    async fn mended(&self, found: &Found<'_>) -> Result<Made> {
+    async fn mended(&self, found: &Found<'_>, entry: Option<&Entry>) -> Result<Made> {
         let made = Made::of(found);
         if found.store.url().local_root().is_none() {
             return Ok(made);
@@ -140,7 +139,7 @@ impl Work<'_> {
         let mut subject = Subject::read(found.store, self.settings.clock).await?;
         let Some(copy) = self.copy_of(&mut subject)? else { return Ok(made) };
         self.begin().await?;
-        Ok(Made { copied: self.copied(found, copy).await?, ..made })
+        Ok(Made { copied: self.copied(found, entry, copy).await?, ..made })
     }
 
     /// Before the first store is copied or written: nothing is in the way of what tells of several, and of publications at
@@ -184,12 +183,15 @@ impl Work<'_> {
         Ok(Some(Copy { place, container }))
     }
 
-    async fn copied(&self, found: &Found<'_>, Copy { place, container }: Copy) -> Result<Copied> {
+    async fn copied(&self, found: &Found<'_>, entry: Option<&Entry>, copied: Copy) -> Result<Copied> {
+        let Copy { place, container } = copied;
+        // Below a link the place may be another than it was called.
+        beside(found.store.url(), &place)?;
         let target = Target::open(place, self.settings.options.clone()).await?;
-        let entry = self.zones.get(zone_of(&found.id)).and_then(|zone| zone.stores.get(&found.id));
-        let known = entry.filter(|entry| self.settings.restore && entry.from == found.from);
-        let known = known.map(|entry| entry.row.snapshot.as_str());
-        copy(found.store, &target, container.as_ref(), known, self.settings.clock).await
+        let is_same = |entry: &Entry| entry.from == found.from;
+        let remembered = entry.map(|entry| Remembered { is_same: is_same(entry), snapshot: &entry.row.snapshot });
+        let Publishing { restore, clock, .. } = *self.settings;
+        copy(found.store, &target, Copying { container: container.as_ref(), remembered, restore, clock }).await
     }
 
     /// The container of a copy, where its product files are reached elsewhere.

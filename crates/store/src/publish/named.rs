@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::StreamExt;
 use s2ice_manifest::ids::{Level, MgrsTile};
-use s2ice_manifest::source::location::{Source, SourceUrl};
+use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 
 use super::apart::apart;
 use super::files::fingerprint;
+use super::former::{Former, MARK};
 use super::ledger::{Entry, Ledger};
 use super::preview::Limits;
 use super::report::Unpublished;
 use super::settings::Publishing;
-use super::subject;
+use super::subject::{self, last_run, store_of};
 use crate::error::{Error, Result};
 use crate::repository::{Head, Opened, head, own_stamp, promptly};
-use crate::runs::{LastRun, read_last_run};
+use crate::runs::LastRun;
 use crate::target::Target;
 
 /// Stores looked at a time.
@@ -45,9 +46,13 @@ impl Named {
     /// # Errors
     /// [`Error::Request`].
     pub(super) fn is_apart(&self, settings: &Publishing) -> Result<()> {
-        let endpoint = self.target.as_ref().and_then(|target| target.options().endpoint.as_ref());
+        let service = |url: &SourceUrl, options: &SourceOptions| {
+            let endpoint = Source::check(url, options).ok().and_then(|effective| effective.endpoint);
+            endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_ascii_lowercase())
+        };
+        let endpoint = self.target.as_ref().and_then(|target| service(&self.url, target.options()));
         // Buckets of the same name may be others' at another service.
-        if self.url.local_root().is_some() || endpoint == settings.options.endpoint.as_ref() {
+        if self.url.local_root().is_some() || endpoint == service(&settings.place, &settings.options) {
             apart(&self.url, &settings.place)?;
         }
         apart(&self.url, &SourceUrl::parse(&settings.base_url)?)
@@ -71,7 +76,7 @@ pub(super) struct Found<'a> {
 /// Why a store is not published.
 pub(super) struct Failed {
     url: String,
-    id: Option<String>,
+    pub(super) id: Option<String>,
     pub(super) error: Error,
 }
 
@@ -187,7 +192,7 @@ impl<'k> Known<'k> {
                 return Err(error);
             }
         };
-        let last = read_last_run(store).await?;
+        let last = last_run(store).await?;
         let made_of = self.fingerprint(store, &head, last.as_ref())?;
         let known = self.made_of.get(made_of.as_str()).copied();
         let entry = known.and_then(|id| self.entries.get(id));
@@ -197,17 +202,49 @@ impl<'k> Known<'k> {
             None => {
                 let opened = Opened::open(store).await?.ok_or_else(no_store)?;
                 let stamp = own_stamp(&opened.view, store.url())?;
-                subject::name(stamp.tile, stamp.level)
+                let damaged = |error: String| Error::Damaged { url: store.url().to_string(), detail: error };
+                let tile: MgrsTile = stamp.tile.parse().map_err(|error| damaged(format!("{error}")))?;
+                let level: Level = stamp.level.parse().map_err(|error| damaged(format!("{error}")))?;
+                subject::name(tile, level)
             }
         };
+        self.is_no_copy(store, &id, &head).await?;
         Ok(Found { store, id, made_of, from: from.to_owned(), last, is_settled })
+    }
+
+    /// Refuses the publication's own copy as a store that is published where it lies, under whatever address.
+    async fn is_no_copy(&self, store: &Target, id: &str, head: &Head) -> Result<()> {
+        let is_copy = head.info.as_ref().is_some_and(|info| info.metadata().is_ok_and(|told| told.contains_key(MARK)));
+        // A folder is known by its path.
+        if store.url().local_root().is_some() || !is_copy {
+            return Ok(());
+        }
+        let Publishing { place, options, .. } = self.settings;
+        let copy = SourceUrl::parse(&format!("{}{}", place.prefix(), store_of(id)))?;
+        // Opening it would make the folder.
+        if copy.local_root().is_some_and(|root| !root.exists()) {
+            return Ok(());
+        }
+        let copy = Target::open(copy, options.clone()).await?;
+        match Former::read(&copy).await? {
+            Former::Whole(held) if held.resolve_branch("main").is_ok_and(|main| main == head.main) => {
+                Err(Error::Request(format!(
+                    "{} is the copy that {place} has of a store: name the store itself, or publish in another place",
+                    store.url()
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// All that the documents and the copy of a store are made of. When it was last looked at is none of it: that is told by
     /// the line in the catalogue alone, or every store would be described anew every night.
     fn fingerprint(&self, store: &Target, head: &Head, last: Option<&LastRun>) -> Result<String> {
-        let tags = head.info.as_ref().and_then(|info| info.tags().ok());
-        let tags: Vec<String> = tags.into_iter().flatten().map(|(name, _)| name.to_owned()).collect();
+        let info = head.info.as_deref();
+        let tags = info.and_then(|info| info.tags().ok()).into_iter().flatten();
+        let tags: Vec<String> = tags.map(|(name, id)| format!("{name} {id}")).collect();
+        // Where its references lead, which a change without a commit may change.
+        let config = info.and_then(|info| info.config_bytes_raw().ok()).flatten().map(|bytes| fingerprint(&bytes));
         let last = last.map(|last| (last.completed, last.refused, last.missing_index_count));
         let Publishing { place, base_url, title, publisher, source, background, preview, writer, .. } = self.settings;
         let source =
@@ -215,7 +252,7 @@ impl<'k> Known<'k> {
         let source = source.transpose()?;
         let (url, reached, main) = (store.url(), Source::check(store.url(), store.options())?, &head.main);
         let text = format!(
-            "{url}\n{reached:?}\n{main}\n{tags:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{publisher:?}\n{source:?}\n\
+            "{url}\n{reached:?}\n{main}\n{tags:?}\n{config:?}\n{last:?}\n{place}\n{base_url}\n{title}\n{publisher:?}\n{source:?}\n\
              {background:?}\n{preview}\n{writer}"
         );
         Ok(fingerprint(text.as_bytes()))

@@ -1,11 +1,14 @@
 //! The folder or bucket in which a publication lies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use bytes::Bytes;
+use futures::{TryStreamExt, stream};
 use object_store::{Attribute, Attributes, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, SourceUrl};
 
+use super::subject::is_of_copy;
 use crate::error::{Error, Result, one_line};
 use crate::target::Lock;
 
@@ -15,8 +18,14 @@ const LARGEST: u64 = 1 << 28;
 /// Files of a publication that are listed at the most, without those of copies.
 const MOST_FILES: usize = 1 << 23;
 
+/// Files asked for at a time.
+const CONCURRENCY: usize = 16;
+
 /// What has to go where a ledger went.
 pub(super) const TOLD: &str = "all that it told of but the folders `store`, which are taken over";
+
+/// What helps where a file cannot be written.
+pub(super) const WRITABLE: &str = "see that the place lets you write and remove files, then publish again";
 
 /// What a file may be written over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +57,8 @@ impl Place {
             let failed = |source| Error::File { what: "creating", path: root.display().to_string(), source };
             std::fs::create_dir_all(&root).map_err(failed)?;
         }
-        Ok(Self { source: Source::open(url, options)? })
+        // Now that it is there, links on the way to it are resolved.
+        Ok(Self { source: Source::open(&SourceUrl::parse(&url.prefix())?, options)? })
     }
 
     /// Keeps others from publishing in a folder meanwhile; elsewhere the ledger is written under a condition.
@@ -56,7 +66,15 @@ impl Place {
     /// # Errors
     /// [`Error::Locked`].
     pub(super) fn lock(&self) -> Result<Option<Lock>> {
-        self.url().local_root().map(|root| Lock::beside(&root).map(|(lock, _)| lock)).transpose()
+        let Some(root) = self.url().local_root() else { return Ok(None) };
+        match Lock::beside(&root) {
+            Ok((lock, _)) => Ok(Some(lock)),
+            Err(Error::File { path, source, .. }) => Err(Error::Input(format!(
+                "the lock {path} cannot be made ({source}): it lies beside the place; let this user write there, or publish in \
+                 a folder below"
+            ))),
+            Err(error) => Err(error),
+        }
     }
 
     /// Its address.
@@ -69,6 +87,10 @@ impl Place {
     /// # Errors
     /// [`Error::Location`] where the place does not answer.
     pub(super) async fn read(&self, path: &str) -> Result<Option<(Bytes, Option<String>)>> {
+        // A folder or a link to nothing is no file, and in the way of one.
+        if self.is_there(path)? && !self.file(path).is_some_and(|file| file.is_file()) {
+            return Err(self.in_the_way(path));
+        }
         match self.source.get_all(path, LARGEST).await {
             Ok(fetched) => Ok(Some((fetched.bytes, fetched.etag))),
             Err(SourceError::Missing { .. }) => Ok(None),
@@ -81,11 +103,38 @@ impl Place {
     /// The files that are there and their sizes, bytes, but for those of copies of stores.
     ///
     /// # Errors
+    /// [`Error::Location`] where the place does not answer.
+    pub(super) async fn files(&self, known: BTreeSet<&str>) -> Result<BTreeMap<String, u64>> {
+        match self.source.list_where("", MOST_FILES, |path| !is_of_copy(path)).await {
+            Ok(listed) => {
+                Ok(listed.into_iter().map(|file| (file.path.trim_start_matches('/').to_owned(), file.size)).collect())
+            }
+            // Such as for a name that no file of ours has, or a folder that may not be read: what is known is asked for.
+            Err(_) => {
+                let sizes = stream::iter(known.into_iter().map(Ok::<_, Error>)).map_ok(|path| async move {
+                    match self.source.stat(path).await {
+                        Ok(file) => Ok(Some((path.to_owned(), file.size))),
+                        Err(SourceError::Missing { .. }) => Ok(None),
+                        Err(error) => Err(error.into()),
+                    }
+                });
+                let sizes: Vec<_> = sizes.try_buffer_unordered(CONCURRENCY).try_collect().await?;
+                Ok(sizes.into_iter().flatten().collect())
+            }
+        }
+    }
+
+    /// The zones whose ledgers are there.
+    ///
+    /// # Errors
     /// [`Error::Location`] where the place cannot be listed.
-    pub(super) async fn files(&self) -> Result<BTreeMap<String, u64>> {
-        let wanted = |path: &str| !path.split_once('/').is_some_and(|(_, below)| below.starts_with("store/"));
-        let listed = self.source.list_where("", MOST_FILES, wanted).await?;
-        Ok(listed.into_iter().map(|file| (file.path.trim_start_matches('/').to_owned(), file.size)).collect())
+    pub(super) async fn zones(&self) -> Result<BTreeSet<String>> {
+        let zone = |path: &str| {
+            let zone = path.trim_start_matches('/').strip_prefix("zones/")?.strip_suffix("/ledger.json")?;
+            (zone.len() == 2 && zone.bytes().all(|digit| digit.is_ascii_digit())).then(|| zone.to_owned())
+        };
+        let listed = self.source.list_where("zones", MOST_FILES, |path| zone(path).is_some()).await?;
+        Ok(listed.iter().filter_map(|file| zone(&file.path)).collect())
     }
 
     /// Refuses a place that somebody else has taken.
@@ -93,11 +142,44 @@ impl Place {
     /// # Errors
     /// [`Error::Request`] where a file is there.
     pub(super) async fn is_free(&self, path: &str) -> Result<()> {
+        if self.is_there(path)? {
+            return Err(self.in_the_way(path));
+        }
         match self.source.stat(path).await {
             Ok(_) => Err(self.in_the_way(path)),
             Err(SourceError::Missing { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The file behind a path in a folder.
+    fn file(&self, path: &str) -> Option<PathBuf> {
+        Some(self.url().local_root()?.join(path))
+    }
+
+    /// True where anything at all is at a path in a folder: a link to nothing as well.
+    ///
+    /// # Errors
+    /// [`Error::Request`] where it lies below a link that leads out of the place.
+    fn is_there(&self, path: &str) -> Result<bool> {
+        let (Some(root), Some(file)) = (self.url().local_root(), self.file(path)) else { return Ok(false) };
+        let real = file.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok());
+        match real.filter(|real| !real.starts_with(&root)) {
+            Some(real) => Err(Error::Request(format!(
+                "{} leads to {} by a link, out of the place: remove it, or name another place",
+                file.display(),
+                real.display()
+            ))),
+            None => Ok(file.symlink_metadata().is_ok()),
+        }
+    }
+
+    /// What is told where the ledger of a zone is gone.
+    pub(super) fn lost(&self, path: &str) -> Error {
+        Error::Request(format!(
+            "{}: {path} is gone: bring it back, name another place for the publication, or remove publication.json and {TOLD}",
+            self.url()
+        ))
     }
 
     fn in_the_way(&self, path: &str) -> Error {
@@ -114,6 +196,7 @@ impl Place {
     /// [`Error::Request`] where a file is there that is not to be written over; [`Error::Conflict`] where it is another version;
     /// [`Error::Icechunk`] where writing fails.
     pub(super) async fn write(&self, path: &str, bytes: Bytes, over: Over<'_>) -> Result<Option<String>> {
+        self.is_there(path)?;
         let name = self.source.join(path)?;
         let is_local = self.url().local_root().is_some();
         let mode = match over {
@@ -134,11 +217,7 @@ impl Place {
             Ok(put) => Ok(put.e_tag),
             Err(object_store::Error::AlreadyExists { .. }) => Err(self.in_the_way(path)),
             Err(object_store::Error::Precondition { .. }) => Err(Error::Conflict { url: self.url().to_string() }),
-            Err(error) => Err(Error::Icechunk {
-                what: "writing the publication",
-                url: self.url().to_string(),
-                detail: one_line(&error),
-            }),
+            Err(error) => Err(self.failure("writing", path, &error)),
         }
     }
 
@@ -149,12 +228,13 @@ impl Place {
     pub(super) async fn remove(&self, path: &str) -> Result<()> {
         match self.source.store().delete(&self.source.join(path)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(Error::Icechunk {
-                what: "removing from the publication",
-                url: self.url().to_string(),
-                detail: one_line(&error),
-            }),
+            Err(error) => Err(self.failure("removing", path, &error)),
         }
+    }
+
+    fn failure(&self, what: &'static str, path: &str, error: &object_store::Error) -> Error {
+        let detail = format!("{}; {WRITABLE}", one_line(error));
+        Error::Icechunk { what, url: format!("{}/{path}", self.url()), detail }
     }
 }
 

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
+use super::apart::is_in_no_store;
 use super::documents;
 use super::files;
-use super::ledger::{Entry, Ledger, Written};
+use super::ledger::{Entry, Ledger, Told, Written};
 use super::made::{Made, New};
 use super::named::{Failed, Known, Looked, Named, zone_of};
 use super::place::Place;
 use super::preview::{self, Limits, Preview};
-use super::report::{PublishReport, Published, WithoutPreview};
+use super::report::{PublishReport, Published, Unpublished, WithoutPreview};
 use super::row::Row;
 use super::settings::Publishing;
 use super::stranger::look;
@@ -37,12 +38,22 @@ const ROOT: &str = "publication.json";
 /// written by another publication, or cannot be written. Nothing is written where no store can be published.
 pub async fn publish(stores: &[Named], settings: &Publishing, progress: &dyn Progress) -> Result<PublishReport> {
     stores.iter().try_for_each(|named| named.is_apart(settings))?;
+    is_in_no_store(&settings.place, &settings.options).await?;
     let place = Place::open(&settings.place, &settings.options)?;
     let _lock = place.lock()?;
-    let root = Ledger::read(&place, ROOT).await?;
+    let mut root = Ledger::read(&place, ROOT).await?;
+    if !root.is_there {
+        // It may have been lost, and the stores of the zones not.
+        root.zones = place.zones().await?;
+    }
     let mut zones = BTreeMap::new();
     for zone in &root.zones {
-        zones.insert(zone.clone(), Ledger::read(&place, &ledger_of(zone)).await?);
+        let path = ledger_of(zone);
+        let ledger = Ledger::read(&place, &path).await?;
+        if !ledger.is_there && !root.unfinished.contains(&path) {
+            return Err(place.lost(&path));
+        }
+        zones.insert(zone.clone(), ledger);
     }
     let (limits, begun) = (Limits::new(), OnceCell::new());
     let mut work =
@@ -89,8 +100,10 @@ pub async fn publish(stores: &[Named], settings: &Publishing, progress: &dyn Pro
             None => tracing::warn!("nothing is taken out: it is not known what the stores are that cannot be read"),
         }
     }
+    let failed = looked.failed.iter().filter_map(|failed| failed.id.clone());
+    let seen = looked.found.iter().map(|found| found.id.clone()).chain(failed).collect();
     work.report.unbuilt = looked.unbuilt;
-    work.close().await
+    work.close(&seen).await
 }
 
 /// Where the ledger of a zone lies.
@@ -101,10 +114,31 @@ fn ledger_of(zone: &str) -> String {
 impl Work<'_> {
     /// Takes documents that were lost for unwritten; copies are looked through beside their originals.
     async fn restore(&mut self) -> Result<()> {
-        let there = self.place.files().await?;
-        let ledgers = self.zones.values_mut().chain([self.root.get_mut()]);
+        let root = self.root.get_mut();
+        let known = self.zones.values().chain([&*root]).flat_map(|ledger| ledger.files.keys().map(String::as_str));
+        let there = self.place.files(known.collect()).await?;
+        let ledgers = self.zones.values_mut().chain([root]);
         self.report.lost = ledgers.map(|ledger| ledger.miss(&there)).sum();
         Ok(())
+    }
+
+    /// Tells of the stores of which something stays lost, or is told by other addresses or another title than now, because
+    /// nobody named them. `seen` are those that were.
+    fn stays(&mut self, seen: &BTreeSet<String>, told: Option<&Told>) {
+        let other = told.filter(|told| **told != self.settings.told()).map(|Told { base_url, title }| {
+            format!("it is told of at {base_url} as of {title:?}: name it too, or give that --base-url and --title")
+        });
+        for (id, entry, ledger) in self.zones.values().flat_map(Ledger::entries) {
+            let lost = entry.files.iter().filter(|path| ledger.is_lost(path)).count();
+            // What is back is counted.
+            self.report.lost = self.report.lost.saturating_sub(lost as u64);
+            let reason = match (seen.contains(id), lost, &other) {
+                (true, ..) | (false, 0, None) => continue,
+                (false, 0, Some(other)) => other.clone(),
+                (false, lost, _) => format!("{lost} of its files are lost, and come back when it is named too"),
+            };
+            self.report.failed.push(Unpublished { store: entry.row.store.url.clone(), id: Some(id.clone()), reason });
+        }
     }
 
     /// Writes what was made, zone by zone.
@@ -125,7 +159,12 @@ impl Work<'_> {
         // Before a zone is written, the publication knows of it.
         let root = self.root.get_mut();
         let known = root.zones.len();
-        root.zones.extend(zones.keys().cloned());
+        for zone in zones.keys() {
+            if root.zones.insert(zone.clone()) {
+                // Not lost, where it is not there yet.
+                root.unfinished.insert(ledger_of(zone));
+            }
+        }
         if root.zones.len() > known || root.claim.is_some() {
             root.put(&self.place).await?;
         }
@@ -177,9 +216,11 @@ impl Work<'_> {
     }
 
     /// Writes what tells of several stores.
-    async fn close(mut self) -> Result<PublishReport> {
+    async fn close(mut self, seen: &BTreeSet<String>) -> Result<PublishReport> {
         let mut rows = Vec::new();
-        let mut root = self.root.into_inner();
+        let mut root = std::mem::take(self.root.get_mut());
+        self.stays(seen, root.told.as_ref());
+        let is_told = self.report.failed.is_empty() || root.told.is_none();
         // One of which no store could be published is none yet.
         self.zones.retain(|zone, _| root.zones.contains(zone));
         for (zone, ledger) in std::mem::take(&mut self.zones) {
@@ -196,6 +237,9 @@ impl Work<'_> {
         let catalog = catalog.map(|document| document.bytes.clone()).unwrap_or_default();
         let before = root.clone();
         root.claim = None;
+        if is_told {
+            root.told = Some(self.settings.told());
+        }
         let (_, written) = root.write(&self.place, documents, BTreeSet::new(), &before).await?;
         self.report.count(written);
         self.report.stores = rows.len();

@@ -42,7 +42,7 @@ pub struct PublishReport {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Files that were published and were not there any more, or of another size; 0 where nobody looked.
+    /// Files that were lost, or damaged as far as that shows, and are there again; 0 where nobody looked.
     pub lost: u64,
     /// Files removed.
     pub files_removed: u64,

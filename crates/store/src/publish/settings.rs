@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 
+use super::ledger::Told;
+
 /// Who publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publisher {
@@ -54,4 +56,11 @@ pub struct Publishing {
     pub writer: String,
     /// This host's clock.
     pub clock: fn() -> DateTime<Utc>,
+}
+
+impl Publishing {
+    /// What all documents have in common.
+    pub(super) fn told(&self) -> Told {
+        Told { base_url: self.base_url.clone(), title: self.title.clone() }
+    }
 }

@@ -9,7 +9,7 @@ use s2ice_manifest::source::location::{Source, SourceError, SourceOptions, Sourc
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::copy::REMEDY;
+use super::former::REMEDY;
 use crate::error::one_line;
 use crate::export::{Cube, Selection};
 use crate::reached::Reached;
@@ -126,9 +126,8 @@ impl Web<'_> {
                 ));
             }
         }
-        let text = response.bytes().await.map_err(|error| format!("{url}: {}", one_line(&error.without_url())))?;
-        let is_same = text.get(..COMPARED.min(text.len())) == bytes.get(..COMPARED.min(bytes.len()));
-        if is_same {
+        let text = beginning(response, COMPARED).await.map_err(|error| format!("{url}: {error}"))?;
+        if Some(text.as_slice()) == bytes.get(..COMPARED.min(bytes.len())) {
             Ok(())
         } else {
             Err(format!(
@@ -140,8 +139,8 @@ impl Web<'_> {
     async fn gives_ranges(&self, file: &str, bytes: &[u8]) -> Result<(), String> {
         let response = self.get(file, Some((RANGE, "bytes=1-8"))).await?;
         if response.status() == StatusCode::PARTIAL_CONTENT {
-            let part = response.bytes().await.map_err(|error| one_line(&error.without_url()))?;
-            if Some(part.as_ref()) == bytes.get(1..9) {
+            let part = beginning(response, 9).await.map_err(|error| format!("{}{file}: {error}", self.base_url))?;
+            if Some(part.as_slice()) == bytes.get(1..9) {
                 return Ok(());
             }
         }
@@ -180,6 +179,19 @@ impl Web<'_> {
             self.base_url
         ))
     }
+}
+
+/// The first bytes of an answer, `most` at the most: what is behind the address may be anybody's, and have no end.
+async fn beginning(mut response: Response, most: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    while bytes.len() < most {
+        let next = response.chunk().await.map_err(|error| {
+            format!("it was not sent to its end ({}); check what serves the place", one_line(&error.without_url()))
+        })?;
+        let Some(next) = next else { break };
+        bytes.extend_from_slice(next.get(..next.len().min(most - bytes.len())).unwrap_or_default());
+    }
+    Ok(bytes)
 }
 
 /// Opens a store as a stranger does; `broken` is told of one that cannot be read.
@@ -250,4 +262,27 @@ async fn tile(cube: &Cube, broken: impl Fn(crate::Error) -> String) -> Result<()
 
 fn options(reached: &Reached) -> SourceOptions {
     SourceOptions { anonymous: true, request_payer: false, ..reached.options() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_read_to_its_bound() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/", server.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut client, _) = server.accept().unwrap();
+            let _ = client.read(&mut [0; 4096]).unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            while client.write_all(&[7; 4096]).is_ok() {}
+        });
+        let response = Client::builder().timeout(PATIENCE).build().unwrap().get(&address).send().await.unwrap();
+        assert_eq!(beginning(response, 5000).await, Ok(vec![7; 5000]));
+    }
 }

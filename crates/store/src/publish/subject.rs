@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::ids::{Level, MgrsTile};
-use s2ice_manifest::source::location::Source;
+use s2ice_manifest::source::location::{Source, SourceError};
 use s2ice_manifest::source::memory::{Memory, Place};
 
 use super::footprint::Footprint;
 use super::state::State;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::info::{self, Standing};
 use crate::reached::Reached;
 use crate::report::InfoReport;
@@ -57,7 +57,7 @@ impl Subject {
         let url = target.url();
         let place = Place::beside(url.clone(), target.options().clone());
         let memory = async { Memory::read(&place, clock).await.map_err(|error| Error::Input(error.to_string())) };
-        let (standing, last, memory) = futures::try_join!(Standing::read(target), read_last_run(target), memory)?;
+        let (standing, last, memory) = futures::try_join!(Standing::read(target), last_run(target), memory)?;
         let info = info::report(&standing, url).await?;
         let states = standing.published(url).await?;
         let lineage = standing.lineage(url, &states).await?;
@@ -68,6 +68,14 @@ impl Subject {
         let effective = Source::check(url, target.options())?;
         let containers = standing.containers();
         let sources = containers.iter().map(|c| (c.name().unwrap_or_default().to_owned(), Reached::behind(c)));
+        let sources: BTreeMap<String, Reached> = sources.collect();
+        for (container, source) in &sources {
+            let closed = |error| {
+                let container = shown(container);
+                Error::Input(format!("{url} cannot be published: where its container {container:?} leads, {error}"))
+            };
+            source.is_open().map_err(closed)?;
+        }
         Ok(Self {
             id: name(tile, level),
             tile,
@@ -75,7 +83,7 @@ impl Subject {
             geocoding,
             footprint: Footprint::of(geocoding)?,
             store: Reached::store(url, &effective),
-            sources: sources.collect(),
+            sources,
             info,
             states: states.into_iter().map(|state| State::of(state, &lineage, &standing)).collect(),
             last,
@@ -106,7 +114,57 @@ impl Subject {
     }
 }
 
+/// Its last scheduled run; that of a file that cannot be understood is unknown, and takes nothing from the store.
+///
+/// # Errors
+/// The place cannot be read.
+pub(super) async fn last_run(store: &Target) -> Result<Option<LastRun>> {
+    match read_last_run(store).await {
+        Err(
+            error @ (Error::Damaged { .. }
+            | Error::Location(SourceError::TooLarge { .. } | SourceError::PastEnd { .. })),
+        ) => {
+            tracing::warn!("{error}: taken for unknown");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// Where the copy of a store lies in a publication.
+pub(super) fn store_of(id: &str) -> String {
+    format!("{id}/store")
+}
+
+/// True for what is of a copy.
+pub(super) fn is_of_copy(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(_, below)| below == "store" || below.starts_with("store/"))
+}
+
 /// The name of a store in a publication.
 pub(super) fn name(tile: impl Display, level: impl Display) -> String {
     format!("{tile}-{level}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_with_a_password_are_not_told() {
+        for (url, endpoint, is_open) in [
+            ("s3://archive/", None, true),
+            ("s3://archive/a b/", Some("http://127.0.0.1:9000/"), true),
+            ("file:///not-published/local/", None, true),
+            ("https://me:hunter2@host/", None, false),
+            ("https://host/?sig=hunter2", None, false),
+            ("s3://archive/", Some("http://me:hunter2@host"), false),
+            ("s3://archive/", Some("me:hunter2@host"), false),
+        ] {
+            let reached = Reached { endpoint: endpoint.map(str::to_owned), ..Reached::of_the_web(url.to_owned()) };
+            let told = reached.is_open().map_err(|error| error.to_string());
+            assert_eq!(told.is_ok(), is_open, "{url} {endpoint:?}");
+            assert!(!told.err().unwrap_or_default().contains("hunter2"), "{url} {endpoint:?}");
+        }
+    }
 }
