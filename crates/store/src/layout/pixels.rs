@@ -86,17 +86,19 @@ impl Pixels {
     /// What a pyramid whose finest level has pixels of so many metres says of them as a level. Those of an overview come of
     /// the whole rasters of its group and of nothing else, and lie half a pixel less one of theirs before them.
     pub fn level(&self, finest: i64) -> Value {
+        let (scale, translation) = if self.reduce == 0 {
+            (self.metres() as f64 / finest as f64, 0.0)
+        } else {
+            let factor = self.factor() as f64;
+            (factor, (1.0 - factor) / 2.0)
+        };
         let mut level = json!({
             "asset": self.group(),
+            "transform": { "scale": [scale, scale], "translation": [translation, translation] },
             "spatial:shape": [self.count(), self.count()],
             "spatial:transform": self.transform(),
         });
-        let scale = |scale: f64, translation: f64| json!({ "scale": [scale, scale], "translation": [translation, translation] });
-        if self.reduce == 0 {
-            level["transform"] = scale(self.metres() as f64 / finest as f64, 0.0);
-        } else {
-            let factor = self.factor() as f64;
-            level["transform"] = scale(factor, (1.0 - factor) / 2.0);
+        if self.reduce > 0 {
             level["derived_from"] = self.resolution.group().into();
             level["resampling_method"] = "wavelet".into();
         }
