@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -237,6 +238,13 @@ def test_a_local_file_that_was_cut_or_is_gone(archive: Path, tmp_path: Path) -> 
         with pytest.raises(ChunkError, match=told) as caught:
             dataset.b04[step, 5, 5].load()
         assert "times in" not in str(caught.value)
+
+
+def test_a_store_that_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"http://127.0.0.1:{silent.getsockname()[1]}/33TVN"
+        with pytest.raises(S2iceError, match=rf"the store {place} gave no answer in 0.5 s: check the address"):
+            s2ice.open(place, timeout=0.5)
 
 
 def test_bytes_that_do_not_decode(place: tuple[Path, dict[str, Any]], well: faults.Faults) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import icechunk
 import zarr
+from zarr.core.sync import sync
 
 from s2ice import _elsewhere, _failure, _places
 from s2ice._source import Access, authorise
@@ -23,7 +25,11 @@ from s2ice.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
+
+TIMEOUT = 60.0
+"""Of a chunk, and of the answers that open a store, seconds."""
 
 type StoreLike = str | os.PathLike[str] | Mapping[str, Any] | icechunk.Storage | icechunk.Repository | icechunk.Session
 """Objects of pystac as well, which need not be installed."""
@@ -40,6 +46,7 @@ def connected(
     tag: str | None = None,
     snapshot: str | None = None,
     as_of: datetime | None = None,
+    timeout: float = TIMEOUT,
 ) -> icechunk.Session:
     """Return a session on one version of a store, which may read the chunks; the arguments are those of `open`."""
     if as_of is not None and as_of.tzinfo is None:
@@ -52,7 +59,7 @@ def connected(
         storage_options = words.pop("storage_options", None) if storage_options is None else storage_options
         if all(one is None for one in (branch, tag, snapshot, as_of)):
             branch, tag, snapshot = map(words.get, _places.VERSIONS)
-    return _session(_repository(store, access, storage_options), branch, tag, snapshot, as_of)
+    return _session(_repository(store, access, storage_options, timeout), branch, tag, snapshot, as_of, timeout)
 
 
 def root_of(store: Any) -> zarr.Group:
@@ -63,12 +70,12 @@ def root_of(store: Any) -> zarr.Group:
         raise GroupNotFoundError("this version of the store is empty: it has no root group") from None
 
 
-def _repository(store: Any, access: Access, options: Options | None) -> icechunk.Repository:
+def _repository(store: Any, access: Access, options: Options | None, timeout: float) -> icechunk.Repository:
     if isinstance(store, icechunk.Repository):
         _refuse("a repository", Access(), storage_options=options)
         return authorise(store, access) if access != Access() else store
     place = located(store, options, access.anonymous)
-    return authorise(opened(place), access, own=place.own, local=place.local)
+    return authorise(opened(place, timeout), access, own=place.own, local=place.local)
 
 
 def located(store: Any, options: Options | None, anonymous: bool | None) -> Place:
@@ -79,14 +86,28 @@ def located(store: Any, options: Options | None, anonymous: bool | None) -> Plac
     return locate(store, options, anonymous)
 
 
-def opened(place: Place) -> icechunk.Repository:
+def opened(place: Place, timeout: float = TIMEOUT) -> icechunk.Repository:
     """Open the repository at a place."""
     try:
-        return icechunk.Repository.open(place.storage)
+        return _in_time(place.name, timeout, lambda: icechunk.Repository.open_async(place.storage))
     except icechunk.RepositoryNotFoundError:
         raise _not_there(place.name) from None
     except icechunk.IcechunkError as error:
         raise _unopened(place.name, error) from error
+
+
+def _in_time[T](name: str, timeout: float, ask: Callable[[], Awaitable[T]]) -> T:
+    """Wait for an answer of a store; Icechunk would go on asking one that is silent for a quarter of an hour."""
+
+    async def asked() -> T:
+        return await asyncio.wait_for(ask(), timeout)
+
+    try:
+        return sync(asked())
+    except TimeoutError:
+        raise S2iceError(
+            f"the store {name} gave no answer in {timeout:g} s: check the address and the connection, or raise timeout="
+        ) from None
 
 
 def _unopened(name: str, error: icechunk.IcechunkError) -> S2iceError:
@@ -108,14 +129,25 @@ def _not_there(name: str) -> StoreNotFoundError:
 
 
 def _session(
-    repository: icechunk.Repository, branch: str | None, tag: str | None, snapshot: str | None, as_of: datetime | None
+    repository: icechunk.Repository,
+    branch: str | None,
+    tag: str | None,
+    snapshot: str | None,
+    as_of: datetime | None,
+    timeout: float,
 ) -> icechunk.Session:
     if sum(ref is not None for ref in (branch, tag, snapshot)) > 1:
         raise RequestError("branch, tag and snapshot exclude each other")
     if tag is None and snapshot is None:
         branch = branch or "main"
     try:
-        return _failure.again(lambda: repository.readonly_session(branch, tag=tag, snapshot_id=snapshot, as_of=as_of))
+        return _failure.again(
+            lambda: _in_time(
+                str(repository),
+                timeout,
+                lambda: repository.readonly_session_async(branch, tag=tag, snapshot_id=snapshot, as_of=as_of),
+            )
+        )
     except (icechunk.NotFoundError, icechunk.InvalidInputError) as error:
         there = ", ".join(f"branch {name}" for name in sorted(repository.list_branches()))
         tags = ", ".join(f"tag {name}" for name in sorted(repository.list_tags()))

@@ -41,7 +41,8 @@ class Tile:
         version = {name: given.pop(name) for name in _VERSION if name in given}
         access = Access.told(*(given.pop(name, None) for name in _ACCESS))
         options = given.pop("storage_options", None)
-        self.session: icechunk.Session = _connect.connected(store, access, options, **version)
+        timeout = given.get("timeout", _connect.TIMEOUT)
+        self.session: icechunk.Session = _connect.connected(store, access, options, timeout=timeout, **version)
         self.options: dict[str, Any] = {"eras": eras, "dtype": dtype, "mask_and_scale": scale} | given
         self.root = _connect.root_of(self.session.store)
         self.eras = eras

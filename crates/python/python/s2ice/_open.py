@@ -23,7 +23,7 @@ from s2ice import (
     _tidy,
     _words,
 )
-from s2ice._connect import StoreLike, connected, located, opened, root_of
+from s2ice._connect import TIMEOUT, StoreLike, connected, located, opened, root_of
 from s2ice._source import Access, Credentials, Source
 from s2ice.errors import (
     GroupNotFoundError,
@@ -62,7 +62,7 @@ def open(
     source: Source | Mapping[str, Source] | None = None,
     allow: Allow | None = None,
     max_connections: int | None = None,
-    timeout: float = _reading.TIMEOUT,
+    timeout: float = TIMEOUT,
     cache_bytes: int = _reading.CACHE_BYTES,
     on_error: _reading.OnError = "raise",
     chunks: Any = None,
@@ -116,7 +116,8 @@ def open(
         decides for each read, and a host that answers "too many requests" is asked for fewer. The Copernicus Data Space
         allows a user 4: all processes of this machine together never have more, or than this number.
     timeout
-        Longest time for a chunk in all, seconds; each try gets two fifths of it. What may pass is tried again.
+        Longest time for a chunk in all, seconds; each try gets two fifths of it. What may pass is tried again. Each of
+        the answers that open a store takes as long at most.
     cache_bytes
         Size of the chunks read last that are kept in this process, as they came; 0 keeps none.
     on_error
@@ -184,7 +185,10 @@ def open(
     _words.check(kwargs, signature(open).parameters)
     access = Access.told(credentials, anonymous, source, allow)
     store = _places.named(store, catalogue)
-    session = connected(store, access, storage_options, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
+    _reading.check_timeout(timeout)
+    session = connected(
+        store, access, storage_options, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of, timeout=timeout
+    )
     levels = None if resolution is None else _levels.LevelStore(session.store, resolution, nearest=nearest)
     zarr_store: Any = _reading.wrapped(
         session,

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from s2ice._missing import MissingChunk
 
-TIMEOUT = 60.0
 CACHE_BYTES = 64 << 20
 ATTEMPT = 0.4
 """Share of the time-out that one request may take."""
@@ -63,7 +62,7 @@ def wrapped(
     session: icechunk.Session,
     store: Store,
     *,
-    timeout: float = TIMEOUT,
+    timeout: float,
     max_connections: int | None = None,
     cache_bytes: int = CACHE_BYTES,
     on_error: OnError = "raise",
@@ -78,8 +77,6 @@ def wrapped(
     """
     if max_connections is not None and max_connections < 1:
         raise RequestError(f"max_connections must be 1 or more, not {max_connections}")
-    if not timeout > 0:
-        raise RequestError(f"timeout must be more than 0 seconds, not {timeout}")
     if cache_bytes < 0:
         raise RequestError(f"cache_bytes must be 0 or more, not {cache_bytes}")
     if on_error not in ("raise", "nan"):
@@ -95,6 +92,12 @@ def wrapped(
     made = ReadingStore(store, Terms(token, hosts, copernicus, timeout, max_connections, cache_bytes, on_error))
     _stores[token] = made
     return made
+
+
+def check_timeout(timeout: float) -> None:
+    """Refuse what is no time."""
+    if not timeout > 0:
+        raise RequestError(f"timeout must be more than 0 seconds, not {timeout}")
 
 
 def _hosts(session: icechunk.Session) -> tuple[tuple[str, ...], bool]:
