@@ -46,6 +46,8 @@ for axis, index in zip(np.atleast_1d(axes), range(bands.sizes["time"]), strict=T
     axis.imshow(np.clip(np.nan_to_num(image.values) * 3.5, 0, 1) ** (1 / 1.4), extent=extent)
     axis.set_title(f"{np.datetime_as_string(image.time.values, unit='m')}Z")
     axis.set_xlabel("easting, km")
-figure.suptitle(f"Sentinel-2 L2A 33TVN, EPSG:{r10m.b04.attrs['proj:epsg']}, true colour from {store}")
+name_of_crs = r10m.spatial_ref.attrs["crs_wkt"].split('"')[1]
+place_of = f"{r10m.attrs['s2ice:tile']}, {name_of_crs}"
+figure.suptitle(f"Sentinel-2 {r10m.attrs['s2ice:level']} {place_of}, true colour from {store}")
 figure.savefig(picture, dpi=110)
 print(f"\ndrew {picture} from {bands.sizes['time'] * 3} band images in {time.perf_counter() - started:.1f} s")
