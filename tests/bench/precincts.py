@@ -47,7 +47,7 @@ NETWORKS = ((0.0, 1e12), (0.001, 100e6), (0.05, 50e6), (0.1, 10e6))
 WAYS = ("fewest_requests", "fewest_bytes", "auto")
 SIDE = 64
 """Of a window, in pixels."""
-GDALS = 20
+GDALS = 8
 """Windows that GDAL reads."""
 HERE = Path(__file__).resolve().parent
 GDAL = """import sys, time, warnings
@@ -171,7 +171,14 @@ def by_gdal(name: str, jp2: Jp2, places: list[tuple[int, int, int]]) -> list[dic
     """Read the windows with GDAL by HTTP, each by a process that has read nothing: at once, as of many dates."""
     cog = jp2.path.with_name(f"{jp2.path.stem}.cog.tif")
     if not cog.exists():
-        words = {"driver": "COG", "compress": "DEFLATE", "predictor": "2", "blocksize": 1024, "overviews": "NONE"}
+        words = {
+            "driver": "COG",
+            "compress": "DEFLATE",
+            "predictor": "2",
+            "blocksize": 1024,
+            "overviews": "NONE",
+            "nbits": 16,
+        }
         rasterio.shutil.copy(jp2.path, cog, **words)
     out = []
     some = windows(jp2, places)[:GDALS]
