@@ -3,7 +3,7 @@
 Stores of several sizes, each product with 16 rasters, on local disk and on S3 (moto) behind a latency. Each operation
 is measured several times on the same store, which is put back in between. Nothing is asked of the archive.
 
-Usage: append.py --bin target/release --work target/bench [--sizes 100,400,1400] [--repeats 3] [--quick] [--trace]
+Usage: append.py --bin target/release --work target/bench [--sizes 96,384,1392] [--repeats 3] [--quick] [--trace]
 
 Writes append.json to the working folder, with the requests of every operation.
 """
@@ -33,8 +33,8 @@ HERE = Path(__file__).resolve().parent
 RASTERS = 16
 # The stores have every third product of an archive that is long enough, so that others lie between them.
 STRIDE = 3
-# Products that a store has beyond its windows of 100 in the case of the half-full window.
-HALF = 50
+# Products that a store has beyond its windows of 48 in the case of the half-full window.
+HALF = 24
 # Runs of more seconds are not repeated: little disturbs them.
 LONG = 6.0
 # What may differ between the largest and the smallest store.
@@ -336,7 +336,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", type=Path, required=True, help="folder of the built commands")
     parser.add_argument("--work", type=Path, required=True, help="folder for indices, stores and append.json")
-    parser.add_argument("--sizes", default="100,400,1400", help="products of the stores, from small to large")
+    parser.add_argument("--sizes", default="96,384,1392", help="products of the stores, from small to large")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--latency-ms", type=float, default=30.0)
     parser.add_argument("--places", nargs="+", choices=["local", "s3"], default=["local", "s3"])

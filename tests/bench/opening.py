@@ -9,15 +9,14 @@ stands for what is fetched of the store until its own request.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from bench import SOURCE, say, table
+from notebook import ask, served
 
 GROUP = "measurements/reflectance/r10m"
 PLAIN = """import icechunk, xarray
@@ -38,13 +37,11 @@ WAYS = {
 
 def cold(url: str, code: str) -> dict[str, Any]:
     """Run code in a process of its own; return what it asked for, by path."""
-    urllib.request.urlopen(f"{url}/__reset").close()
-    script = f"URL = {url + '/store'!r}\n{code}"
+    ask(url, "__reset")
+    script = f"URL = {url + 'store'!r}\n{code}"
     environment = os.environ | {"ICECHUNK_LOG": "error"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
-    with urllib.request.urlopen(f"{url}/__paths") as answer:
-        found: dict[str, Any] = json.loads(answer.read())
-    return {path: counts for path, counts in found.items() if "__" not in path}
+    return {path: counts for path, counts in ask(url, "__paths").items() if "__" not in path}
 
 
 def main() -> None:
@@ -77,10 +74,7 @@ def main() -> None:
         f"{options.products} products: {sum(file.stat().st_size for file in files) / 1e6:.1f} MB, {manifests} manifests"
     )
     rows = []
-    server = [sys.executable, str(Path(__file__).with_name("range_server.py")), str(work)]
-    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip().rstrip("/")
+    with served(work, 0) as url:
         for way, code in WAYS.items():
             found = cold(url, code)
             kinds = {
@@ -89,7 +83,6 @@ def main() -> None:
             sizes = [sum(of["bytes"] for of in own) for own in kinds.values()]
             requests, size = (sum(of[what] for of in found.values()) for what in ("requests", "bytes"))
             rows.append([way, str(requests), f"{size:,}", *(f"{size:,}" for size in sizes)])
-        process.kill()
     print(table([["what", "requests", "bytes", "of snapshots", "of manifests"], *rows]))
 
 

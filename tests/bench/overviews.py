@@ -16,9 +16,7 @@ import argparse
 import json
 import shutil
 import subprocess
-import sys
 import time
-import urllib.request
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +25,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from bench import table
-from precincts import BANDS, NETWORKS, band, cost, stored
+from notebook import measured, served
+from precincts import NETWORKS, cost, sample, stored
 
 import s2ice
 from s2ice._tile import tile_codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support import Jp2
 
 RASTERS = [(name, 10, 11) for name in ("B02", "B03", "B04", "B08", "AOT", "WVP", "TCI")]
 RASTERS += [(name, 20, 9) for name in ("B05", "B06", "B07", "B8A", "B11", "B12", "SCL")]
@@ -83,33 +84,24 @@ def build(binaries: Path, work: Path, products: int) -> Iterator[dict[str, Any]]
 
 def opened(store: Path) -> dict[str, Any]:
     """What opening the tree, and one group of it, asks of a web server."""
-    server = [sys.executable, Path(__file__).parent / "range_server.py", store]
-    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[-1]
-        out = {}
+    out = {}
+    with served(store, 0) as url:
         for what, group in (("tree", None), ("group", "measurements/reflectance/r10m")):
-            urllib.request.urlopen(f"{url}/__reset").read()
-            begin = time.perf_counter()
-            s2ice.open(url, group, allow=True, anonymous=True)
-            seconds = time.perf_counter() - begin
-            stats = json.loads(urllib.request.urlopen(f"{url}/__stats").read())
-            out[what] = {"seconds": seconds, "requests": stats["requests"], "bytes": stats["bytes"]}
-        process.terminate()
+            with measured(url) as out[what]:
+                s2ice.open(url, group, allow=True, anonymous=True)
     return out
 
 
-def read(work: Path) -> Iterator[dict[str, Any]]:
-    """Read nine tiles at a half and at a quarter."""
-    for name, (tile, precinct, block) in BANDS.items():
-        jp2 = band(work / f"{tile}.jp2", tile, precinct, block)
+def read(bands: dict[str, Jp2]) -> Iterator[dict[str, Any]]:
+    """Read the tiles of a date at a half and at a quarter."""
+    for name, jp2 in bands.items():
         whole = {number: jp2.chunk(number) for number in jp2.tiles}
         for reduce in (1, 2):
             codec = tile_codec(jp2.main_header, reduce)
             cut = {number: chunk[: codec.plan(chunk)[2]] for number, chunk in whole.items()}
             for chunks, kept in (("whole", whole), ("beginnings", cut)):
                 shown = Shown(jp2, kept)
-                found = cost(stored(shown, 1, reduce=reduce), NETWORKS[2], "auto", [(0,)])
+                found = cost(stored(shown, [(0, 0, 0)], reduce=reduce), NETWORKS[2], "auto", [(0,)])
                 all_bytes = sum(map(len, whole.values()))
                 shares = {"parts": found["bytes"] / all_bytes, "whole": sum(map(len, kept.values())) / all_bytes}
                 row = {"band": name, "factor": 1 << reduce, "chunks": chunks, "requests": found["requests"] / len(kept)}
@@ -136,7 +128,7 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=1000)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    reads = list(read(args.work))
+    reads = list(read(sample(args.bin, args.work)))
     stores = list(build(args.bin, args.work, args.products))
     (args.work / "overviews.json").write_text(json.dumps({"stores": stores, "reads": reads}, indent=1) + "\n")
     rows = [["overviews", "references", "manifests, MB", "snapshot, kB", "build, s", "open tree", "open group"]]

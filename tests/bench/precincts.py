@@ -19,7 +19,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ import rasterio
 import rasterio.shutil
 import zarr
 from bench import table
+from notebook import ask, served
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import WrapperStore
 
@@ -49,7 +49,6 @@ SIDE = 64
 """Of a window, in pixels."""
 GDALS = 8
 """Windows that GDAL reads."""
-HERE = Path(__file__).resolve().parent
 GDAL = """import sys, time, warnings
 import rasterio
 warnings.simplefilter("ignore")
@@ -184,15 +183,11 @@ def by_gdal(name: str, jp2: Jp2, places: list[tuple[int, int, int]]) -> list[dic
     some = windows(jp2, places)[:GDALS]
     whole = sum(jp2.tiles[tile][1] for tile, _, _ in places[:GDALS])
     for latency in (0, 50):
-        command = [sys.executable, str(HERE / "range_server.py"), str(jp2.path.parent), "--latency-ms", str(latency)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            url = server.stdout.readline().strip()
+        with served(jp2.path.parent, latency) as url:
             for way, file in (("GDAL, JP2", jp2.path), ("GDAL, COG", cog)):
-                urllib.request.urlopen(f"{url}__reset").close()
+                ask(url, "__reset")
                 seconds = sum(gdal_once(f"/vsicurl/{url}{file.name}", window) for window in some)
-                with urllib.request.urlopen(f"{url}__paths") as answer:
-                    asked = json.loads(answer.read())[f"/{file.name}"]
+                asked = ask(url, "__paths")[f"/{file.name}"]
                 row = {
                     "band": name,
                     "what": "windows",
@@ -201,7 +196,6 @@ def by_gdal(name: str, jp2: Jp2, places: list[tuple[int, int, int]]) -> list[dic
                     "tiles": len(some),
                 }
                 out.append(row | asked | {"seconds": seconds, "share": asked["bytes"] / whole})
-            server.kill()
     return out
 
 

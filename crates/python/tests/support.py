@@ -43,7 +43,9 @@ class Jp2:
 
     def chunk(self, tile: int) -> bytes:
         offset, length = self.tiles[tile]
-        return self.path.read_bytes()[offset : offset + length]
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
 
     def prefix(self, tile: int, packets: int) -> bytes:
         """The tile-part up to the end of its first packets, by its PLT segments (clause A.7.3)."""
