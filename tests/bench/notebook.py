@@ -33,13 +33,14 @@ from rasterio.windows import from_bounds
 import s2ice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import xarray as xr
 
 HERE = Path(__file__).resolve().parent
 DATES = 90
 FIRST = date(2024, 5, 1)
+EVERY = timedelta(days=5)
 TILE = "33TVN"
 RASTERS = {
     "B08_10m": "measurements/reflectance/r10m/b08",
@@ -50,23 +51,23 @@ RASTERS = {
 BOX = (435_000, 5_240_000, 445_000, 5_250_000)
 
 
-def archive(samples: str, folder: Path) -> list[dict[str, Any]]:
+def archive(samples: str, folder: Path, assets: Iterable[str] = RASTERS, *words: str) -> list[dict[str, Any]]:
     """Make the product and its copies; return the rows of the index."""
     done = folder / "rows.json"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
         command = [samples, str(folder), "--tile", TILE, "--dates", "1", "--start", str(FIRST), "--no-swath-edge"]
-        subprocess.run([*command, "--assets", ",".join(RASTERS)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, *words, "--assets", ",".join(assets)], check=True, stdout=subprocess.DEVNULL)
         rows = pq.read_table(folder / "index.parquet").to_pylist()
         (product,) = folder.glob("*.SAFE")
         files = [file for file in product.rglob("*") if file.is_file()]
         for step in range(1, DATES):
             for file in files:
-                copy(folder, file, FIRST + timedelta(days=5 * step))
+                copy(folder, file, FIRST + EVERY * step)
         done.write_text(json.dumps([row | {"index": row["index"].hex()} for row in rows]))
     rows = [row | {"index": bytes.fromhex(row["index"])} for row in json.loads(done.read_text())]
     return [
-        row | {name: redate(row[name], FIRST + timedelta(days=5 * step)) for name in ("product_id", "path")}
+        row | {name: redate(row[name], FIRST + EVERY * step) for name in ("product_id", "path")}
         for step in range(DATES)
         for row in rows
     ]

@@ -3,7 +3,8 @@
 Usage: range_server.py FOLDER [--port N] [--latency-ms N]
 
 Prints its address. `GET /__stats` answers the counts since the last `GET /__reset` as JSON, `GET /__paths` requests and
-bytes of each path.
+bytes of each path. `GET /__network?50,25` waits 50 ms from then on, and sends 25 MB/s over one link that all share; 0
+is without bound.
 """
 
 from __future__ import annotations
@@ -47,14 +48,31 @@ class Counts:
             own["bytes"] += length
 
 
+class Network:
+    """What answers wait for: so long for the first byte, so many bytes per second of all."""
+
+    def __init__(self, latency: float, per_second: float = 0.0) -> None:
+        self.lock = threading.Lock()
+        self.latency, self.per_second = latency, per_second
+        self.free = 0.0
+
+    def wait(self, came: float, length: int) -> None:
+        ready = came + self.latency
+        if self.per_second:
+            with self.lock:
+                ready = self.free = max(self.free, ready) + length / self.per_second
+        if (left := ready - time.perf_counter()) > 0:
+            time.sleep(left)
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     counts: Counts
+    network: Network
     root: Path
-    latency: float
 
     def do_GET(self) -> None:
         if self.path == "/__stats":
@@ -64,6 +82,10 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/__reset":
             self.counts.reset()
             self.answer(200, {}, b"{}")
+        elif self.path.startswith("/__network?"):
+            latency, megabytes = map(float, self.path.partition("?")[2].split(","))
+            type(self).network = Network(latency / 1e3, megabytes * 1e6)
+            self.answer(200, {}, b"{}")
         else:
             self.serve()
 
@@ -71,10 +93,10 @@ class Handler(BaseHTTPRequestHandler):
         self.serve()
 
     def serve(self) -> None:
+        came = time.perf_counter()
         self.counts.enter()
-        if self.latency:
-            time.sleep(self.latency)
         status, headers, body = self.look_up()
+        self.network.wait(came, 0 if self.command == "HEAD" else len(body))
         # Counted before it is sent, so that who has the answer finds it counted.
         self.counts.leave(self.path, status, 0 if self.command == "HEAD" else len(body))
         self.answer(status, headers, body)
@@ -132,7 +154,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency-ms", type=float, default=0.0, help="wait before every answer")
     args = parser.parse_args()
-    members = {"counts": Counts(), "root": args.folder.resolve(), "latency": args.latency_ms / 1000}
+    members = {"counts": Counts(), "root": args.folder.resolve(), "network": Network(args.latency_ms / 1000)}
     server = Server(("127.0.0.1", args.port), type("BoundHandler", (Handler,), members))
     print(f"http://127.0.0.1:{server.server_address[1]}/", flush=True)
     server.serve_forever()

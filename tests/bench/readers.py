@@ -61,7 +61,7 @@ def items(server: str, dates: int) -> list[Any]:
 
     out = []
     for step in range(dates):
-        day = notebook.FIRST + timedelta(days=5 * step)
+        day = notebook.FIRST + notebook.EVERY * step
         assets = {}
         for asset in notebook.RASTERS:
             name = asset.partition("_")[0].lower()

@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make bench`: builds everything optimised, compares s2ice with other ways to write the same references, and measures what
-# it costs to change one product of a store. Arguments go to bench.py, such as --quick or --latency-ms 30.
+# `make bench`: builds everything optimised and measures, in one run, all of the tables of docs/benchmarks.md, or those that
+# are named: tests/bench/run.sh [writers|fields|opening|overviews|readers|windows|publication [ARGUMENTS]]
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -19,9 +19,21 @@ fi
 export CARGO_TARGET_DIR=target PYO3_BUILD_EXTENSION_MODULE=1 PYO3_NO_PYTHON=1
 "$PY" crates/python/develop.py --release --locked --features s2ice-tests/bench
 
-if [ "${1:-}" = readers ]; then
-    # `tests/bench/run.sh readers`: s2ice.cube beside odc-stac.
+measure() {
+    case $1 in
+    # Other ways to write the same references, requests per raster, the notebook's case, what one product more costs.
+    writers) script=bench work=. ;;
+    *) script=$1 work=$1 ;;
+    esac
     shift
-    exec "$PY" tests/bench/readers.py --bin target/release --work target/bench/readers "$@"
+    "$PY" "tests/bench/$script.py" --bin target/release --work "target/bench/$work" "$@"
+}
+
+if [ $# -gt 0 ]; then
+    measure "$@"
+else
+    for table in writers fields opening overviews readers windows publication; do
+        echo "== $table"
+        measure "$table"
+    done
 fi
-exec "$PY" tests/bench/bench.py --bin target/release --work target/bench "$@"

@@ -156,7 +156,7 @@ impl Changes {
             (self.moved.len(), "moved between eras"),
         ];
         let parts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        if parts.is_empty() { "metadata only".to_owned() } else { parts.join(", ") }
+        if parts.is_empty() { "the same products".to_owned() } else { parts.join(", ") }
     }
 }
 

@@ -59,7 +59,8 @@ def connected(
         storage_options = words.pop("storage_options", None) if storage_options is None else storage_options
         if all(one is None for one in (branch, tag, snapshot, as_of)):
             branch, tag, snapshot = map(words.get, _places.VERSIONS)
-    return _session(_repository(store, access, storage_options, timeout), branch, tag, snapshot, as_of, timeout)
+    repository = _repository(store, access, storage_options, timeout)
+    return version(repository, timeout, branch, tag=tag, snapshot=snapshot, as_of=as_of)
 
 
 def root_of(store: Any) -> zarr.Group:
@@ -128,14 +129,16 @@ def _not_there(name: str) -> StoreNotFoundError:
     return StoreNotFoundError(f"there is no Icechunk store at {name}{f': {told}' if told else ''}")
 
 
-def _session(
+def version(
     repository: icechunk.Repository,
-    branch: str | None,
-    tag: str | None,
-    snapshot: str | None,
-    as_of: datetime | None,
     timeout: float,
+    branch: str | None = None,
+    *,
+    tag: str | None = None,
+    snapshot: str | None = None,
+    as_of: datetime | None = None,
 ) -> icechunk.Session:
+    """Return a session on one version, the newest one of `main` by default."""
     if sum(ref is not None for ref in (branch, tag, snapshot)) > 1:
         raise RequestError("branch, tag and snapshot exclude each other")
     if tag is None and snapshot is None:

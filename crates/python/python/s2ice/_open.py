@@ -23,7 +23,7 @@ from s2ice import (
     _tidy,
     _words,
 )
-from s2ice._connect import TIMEOUT, StoreLike, connected, located, opened, root_of
+from s2ice._connect import TIMEOUT, StoreLike, connected, located, opened, root_of, version
 from s2ice._source import Access, Credentials, Source
 from s2ice.errors import (
     GroupNotFoundError,
@@ -252,12 +252,12 @@ class _Finish:
         return _chunks.chunked(dataset, self.chunks, (*self.token, path))
 
 
-def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[str, list[str]]:
+def eras(store: StoreLike, *, storage_options: Options | None = None, timeout: float = TIMEOUT) -> dict[str, list[str]]:
     """List the eras of a store: the trees beside the main one, and what each differs in.
 
     Parameters
     ----------
-    store, storage_options
+    store, storage_options, timeout
         As in `open`.
 
     Returns
@@ -268,8 +268,8 @@ def eras(store: StoreLike, *, storage_options: Options | None = None) -> dict[st
     if isinstance(store, icechunk.Session):
         return _eras.names(root_of(store.store))
     if not isinstance(store, icechunk.Repository):
-        store = opened(located(store, storage_options, None))
-    return _eras.names(root_of(store.readonly_session("main").store))
+        store = opened(located(store, storage_options, None), timeout)
+    return _eras.names(root_of(version(store, timeout).store))
 
 
 def _check_resolution(root: zarr.Group, store: _levels.LevelStore) -> None:

@@ -41,8 +41,9 @@ class Bar:
         seconds = self.drawn - self.begun
         rate = self.done / seconds if seconds else 0.0
         text = f"{self.done:,} chunks, {rate:,.0f}/s"
-        if self.total:
-            share = min(1.0, self.done / self.total)
+        # More come where a chunk is read for two tasks.
+        if self.total and self.done <= self.total:
+            share = self.done / self.total
             left = f", {(self.total - self.done) / rate:,.0f} s left" if rate and share < 1 else ""
             filled = "#" * round(share * _WIDTH)
             text = f"[{filled:<{_WIDTH}}] {self.done:,} of {self.total:,} chunks, {rate:,.0f}/s{left}"

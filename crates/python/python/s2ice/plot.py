@@ -75,8 +75,13 @@ def true_colour(dataset: xr.Dataset, *, brightest: float = 0.35, gamma: float = 
     drawn = picture.transpose(..., "y", "x", "colour").plot.imshow(rgb="colour", **options)
     if hasattr(drawn, "set_titles"):
         drawn.set_titles("{value}")
+    elif dates == 1 and "time" in dataset.coords:
+        drawn.axes.set_title(str(dataset["time"].dt.strftime("%Y-%m-%d").values.item()))
     for axes in np.ravel(drawn.axs if hasattr(drawn, "axs") else drawn.axes):
         axes.set_aspect("equal")
+        # Coordinates are long numbers, of which few fit side by side.
+        axes.ticklabel_format(style="plain", useOffset=False)
+        axes.locator_params(nbins=4)
     return drawn
 
 
