@@ -120,6 +120,18 @@ def test_what_cannot_be_listed_hinders_nothing(public: Public) -> None:
     assert public.publish("--no-look", "--restore")["lost"] == 1
 
 
+def test_a_folder_where_a_file_was_is_told(public: Public) -> None:
+    public.publish("--no-look")
+    snapshot = next((public.place / ID / "store/snapshots").iterdir())
+    for file, reason in ((public.place / ID / "index.html", "holds a file"), (snapshot, "is a folder where a copy has")):
+        file.unlink()
+        file.mkdir()
+        for _ in range(2):
+            assert reason in public.s2ice(*public.line("--no-look", "--restore"), code=2).sentence
+        file.rmdir()
+    assert public.publish("--restore")["lost"] == 2
+
+
 def test_where_references_lead_is_news(public: Public) -> None:
     public.publish("--no-look")
     storage = icechunk.local_filesystem_storage(str(public.living.store))
@@ -161,6 +173,18 @@ def test_what_leads_out_of_the_place_is_not_followed(public: Public, archive: Ar
         line = ["publish", archive.root / "none", "--out", place, "--base-url", public.url]
         assert "is an Icechunk repository" in public.s2ice(*line, code=2).sentence
     assert (public.living.files(), list(outside.iterdir())) == (before, [])
+    # A copy may not lie elsewhere either, nor come back there.
+    public.publish("--no-look")
+    copy = public.place / ID / "store"
+    copy.rename(outside / "store")
+    copy.symlink_to(outside / "store")
+    (outside / "store/repo").unlink()
+    left = list(outside.rglob("*"))
+    for more in (("--title", "Another"), ("--restore",)):
+        assert "by a link, out of the place" in public.s2ice(*public.line("--no-look", *more), code=2).sentence
+    assert list(outside.rglob("*")) == left
+    shutil.rmtree(public.place)
+    shutil.rmtree(outside / "store")
     # A link to nothing is in the way, each time.
     (public.place / "zones/33").mkdir(parents=True)
     for path in ("catalog.json", "publication.json", "zones/33/ledger.json", "zones/33/index.html"):

@@ -22,7 +22,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::files::{Files, plain};
-use super::template;
+use super::{publication, template};
 use crate::publishing::PublishTable;
 use crate::settings::{
     check_keys, check_table, file_schema, misplaced, misread, occasion, open_secrets, read_file, read_value,
@@ -201,6 +201,9 @@ impl<'a> File<'a> {
             wrong.note(format!("configuration file {}, line {line}: {reason}", self.path.display()));
         }
         self.check_distinct(&tiles).into_iter().for_each(|sentence| wrong.note(sentence));
+        for (line, reason) in publish.iter().flat_map(|table| publication::overlaps(table, &tiles)) {
+            wrong.note(format!("configuration file {}, line {line}: {reason}", self.path.display()));
+        }
         if wrong.told.is_empty() {
             Ok(RunConfig { path: self.path.to_owned(), run: table, publish, tiles })
         } else {

@@ -1,7 +1,9 @@
 //! Whether an object of a repository is whole, by itself: Icechunk can decode it, and it is the one that its name says.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
+use icechunk::format::ChunkId;
 use icechunk::format::format_constants::{
     CompressionAlgorithmBin, FileTypeBin, ICECHUNK_FILE_HEADER_LEN, SpecVersionBin, parse_file_header,
 };
@@ -20,6 +22,12 @@ pub(super) const CHUNKS: &str = "chunks/";
 
 /// Folders of objects that never change once they are written, each after those that tell of it.
 pub(super) const LASTING: [&str; 4] = [SNAPSHOTS, TRANSACTIONS, MANIFESTS, CHUNKS];
+
+/// Largest object of a repository, bytes: all of ten years have some 10 MB together.
+pub(super) const LARGEST: u64 = 1 << 28;
+
+/// What one has at the most when it is unpacked, bytes.
+const UNPACKED: u64 = 1 << 29;
 
 /// Objects by their path, with the bytes that they have, or have at least.
 pub(super) type Sizes = BTreeMap<String, u64>;
@@ -69,6 +77,12 @@ pub(super) fn repo_info(bytes: &[u8]) -> Result<RepoInfo, String> {
     deserialize_repo_info(version, buffer).map_err(|error| one_line(&error))
 }
 
+/// True for an object that never changes: its name is an id. What others left in its folder is none.
+pub(super) fn is_lasting(path: &str) -> bool {
+    let is_id = |name: &str| ChunkId::try_from(name).is_ok_and(|id| id.to_string() == name);
+    LASTING.iter().any(|folder| path.strip_prefix(folder).is_some_and(is_id))
+}
+
 /// The path of an object.
 pub(super) fn at(folder: &str, id: &impl ToString) -> String {
     format!("{folder}{}", id.to_string())
@@ -80,5 +94,16 @@ fn decoded(bytes: &[u8], kind: FileTypeBin) -> Result<(SpecVersionBin, Vec<u8>),
         return Err("it is an object of another kind".to_owned());
     }
     let frame = bytes.get(ICECHUNK_FILE_HEADER_LEN..).unwrap_or_default();
-    Ok((header.spec_version, zstd::stream::decode_all(frame).map_err(|error| error.to_string())?))
+    Ok((header.spec_version, unpacked(frame)?))
+}
+
+/// What is packed may be anybody's, and a million times as long.
+fn unpacked(frame: &[u8]) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let unpacking = zstd::stream::read::Decoder::new(frame).map(|frame| frame.take(UNPACKED + 1));
+    unpacking.and_then(|mut frame| frame.read_to_end(&mut bytes)).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > UNPACKED {
+        return Err(format!("it has more than {UNPACKED} bytes when it is unpacked"));
+    }
+    Ok(bytes)
 }
