@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,39 @@ def test_a_copy_is_mended_beside_its_store(public: Public) -> None:
     report = public.publish("--restore")
     assert (report["lost"], report["hindrances"]) == (1 + len(list((public.place / "snapshots-gone").iterdir())), [])
     assert damaged.read_bytes() == whole
+    public.is_as_built()
+
+
+def burst(path: Path) -> None:
+    """Blocks of one byte 131,072 times, behind the header of an object: 600 MiB in 19 kB."""
+    heads = (131_072 << 3 | 1 << 1 | (block == 4799) for block in range(4800))
+    frame = b"\x28\xb5\x2f\xfd\x00\x38" + b"".join(head.to_bytes(3, "little") + b"\x07" for head in heads)
+    path.write_bytes(path.read_bytes()[:39] + frame)
+
+
+def stretch(path: Path) -> None:
+    os.truncate(path, 40 << 30)
+
+
+@pytest.mark.parametrize("damage", [burst, stretch])
+def test_nothing_is_read_or_unpacked_without_a_bound(public: Public, damage: Callable[[Path], None]) -> None:
+    """Icechunk would: a store is looked at first, and its copy by what was proven of the store."""
+    public.publish("--no-look")
+    for folder in (public.living.store, public.place / ID / "store"):
+        objects = [folder / "repo"]
+        objects += (path for kind in ("snapshots", "transactions", "manifests") for path in (folder / kind).iterdir())
+        for path in objects:
+            whole = path.read_bytes()
+            damage(path)
+            if folder == public.living.store:
+                before = public.files()
+                sentence = public.s2ice(*public.line("--restore", "--no-look"), code=1).sentence
+                assert f"is damaged in its object {path.relative_to(folder)} (it has " in sentence
+                assert public.files() == before
+                path.write_bytes(whole)
+            else:
+                assert public.publish("--restore", "--no-look")["lost"] == 1
+                assert path.stat().st_size < 1 << 20
     public.is_as_built()
 
 
@@ -123,7 +157,8 @@ def test_what_cannot_be_listed_hinders_nothing(public: Public) -> None:
 def test_a_folder_where_a_file_was_is_told(public: Public) -> None:
     public.publish("--no-look")
     snapshot = next((public.place / ID / "store/snapshots").iterdir())
-    for file, reason in ((public.place / ID / "index.html", "holds a file"), (snapshot, "is a folder where a copy has")):
+    files = ((public.place / ID / "index.html", "holds a file"), (snapshot, "is a folder where a copy has"))
+    for file, reason in files:
         file.unlink()
         file.mkdir()
         for _ in range(2):

@@ -11,7 +11,6 @@ use super::config::{RunConfig, TileEntry};
 use super::memory::place;
 use super::summary::Publication;
 use crate::log::OUTCOME;
-use crate::publishing::PublishTable;
 use crate::text;
 
 /// Brings the publication in step with the stores of all tiles, also of those without a part in this run. What fails is told,
@@ -35,17 +34,6 @@ pub async fn publish_all(config: &RunConfig, entries: &[Arc<TileEntry>], run: &s
         }
         Err(error) => Some(Publication::Failed { error: error.to_string() }),
     }
-}
-
-/// Stores that lie where the publication is to be: the line of each, and what is wrong. Nothing is asked.
-pub fn overlaps(table: &PublishTable, tiles: &[TileEntry]) -> Vec<(usize, String)> {
-    let Ok(settings) = table.publishing("") else { return Vec::new() };
-    let wrong = tiles.iter().filter_map(|entry| {
-        let store = SourceUrl::parse(&entry.store).ok()?;
-        let overlap = settings.is_apart(&store, &entry.settings.store_options).err()?;
-        Some((entry.line, format!("`publish`: {overlap}")))
-    });
-    wrong.collect()
 }
 
 /// The stores of a file, also those that are not there.

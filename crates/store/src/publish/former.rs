@@ -13,7 +13,7 @@ use crate::error::{Error, Result, icechunk_error};
 use crate::target::Target;
 
 /// The object of branches, tags and configuration.
-const REPO: &str = "repo";
+pub(super) const REPO: &str = "repo";
 
 /// What helps where `--restore` does.
 pub(super) const REMEDY: &str = "what was lost of a copy is copied again by `--restore`";

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 
+use super::bounds::within;
 use super::files::fingerprint;
 use super::former::{Former, MARK};
 use super::ledger::{Entry, Ledger};
@@ -175,6 +176,7 @@ impl<'k> Known<'k> {
     async fn identified<'a>(&self, named: &'a Named, from: &str) -> Result<Found<'a>> {
         let no_store = || Error::NoStore { url: named.url.to_string() };
         let store = named.target.as_ref().ok_or_else(no_store)?;
+        within(store.url(), false)?;
         let head = match promptly(store, head(store)).await? {
             Ok(head) => head.ok_or_else(no_store)?,
             Err(error) => {
@@ -187,6 +189,7 @@ impl<'k> Known<'k> {
         let known = self.made_of.get(made_of.as_str()).copied();
         let entry = known.and_then(|id| self.entries.get(id));
         let is_settled = entry.is_some_and(|entry| !entry.preview.is_due() || !self.limits.is_hopeful());
+        within(store.url(), !is_settled || self.settings.restore)?;
         let id = match known {
             Some(id) => id.to_owned(),
             None => {

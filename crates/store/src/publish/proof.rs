@@ -14,6 +14,7 @@ use icechunk::format::serializers::{
 };
 
 use crate::error::one_line;
+pub(super) use crate::view::LARGEST;
 
 pub(super) const SNAPSHOTS: &str = "snapshots/";
 pub(super) const TRANSACTIONS: &str = "transactions/";
@@ -23,11 +24,8 @@ pub(super) const CHUNKS: &str = "chunks/";
 /// Folders of objects that never change once they are written, each after those that tell of it.
 pub(super) const LASTING: [&str; 4] = [SNAPSHOTS, TRANSACTIONS, MANIFESTS, CHUNKS];
 
-/// Largest object of a repository, bytes: all of ten years have some 10 MB together.
-pub(super) const LARGEST: u64 = 1 << 28;
-
-/// What one has at the most when it is unpacked, bytes.
-const UNPACKED: u64 = 1 << 29;
+/// What an object has at the most when it is unpacked, bytes.
+pub(super) const UNPACKED: u64 = 1 << 29;
 
 /// Objects by their path, with the bytes that they have, or have at least.
 pub(super) type Sizes = BTreeMap<String, u64>;
@@ -97,13 +95,18 @@ fn decoded(bytes: &[u8], kind: FileTypeBin) -> Result<(SpecVersionBin, Vec<u8>),
     Ok((header.spec_version, unpacked(frame)?))
 }
 
-/// What is packed may be anybody's, and a million times as long.
+/// What is packed may be anybody's, and thirty thousand times as long.
 fn unpacked(frame: &[u8]) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let unpacking = zstd::stream::read::Decoder::new(frame).map(|frame| frame.take(UNPACKED + 1));
-    unpacking.and_then(|mut frame| frame.read_to_end(&mut bytes)).map_err(|error| error.to_string())?;
+    let read = unpacking(frame).and_then(|mut frame| frame.read_to_end(&mut bytes));
+    read.map_err(|error| error.to_string())?;
     if bytes.len() as u64 > UNPACKED {
         return Err(format!("it has more than {UNPACKED} bytes when it is unpacked"));
     }
     Ok(bytes)
+}
+
+/// The bytes of a frame, and one more than there may be where these are more.
+pub(super) fn unpacking(frame: impl Read) -> std::io::Result<impl Read> {
+    Ok(zstd::stream::read::Decoder::new(frame)?.take(UNPACKED + 1))
 }

@@ -72,7 +72,9 @@ async fn no_ledger_leads_out_of_the_place() {
     let folder = tempfile::tempdir().unwrap();
     let url = SourceUrl::parse(folder.path().to_str().unwrap()).unwrap();
     let place = Place::open(&url, &SourceOptions::default()).unwrap();
-    for (path, zone) in [("../x", "33"), ("/33TVN-L2A/store/repo", "33"), ("33TVN-L2A//store/repo", "33"), ("x", "../.")] {
+    for (path, zone) in
+        [("../x", "33"), ("/33TVN-L2A/store/repo", "33"), ("33TVN-L2A//store/repo", "33"), ("x", "../.")]
+    {
         write(&place, vec![document("y.json", "1")], &[]).await.unwrap();
         let mut tampered = Ledger::read(&place, "ledger.json").await.unwrap();
         tampered.unfinished.insert(path.to_owned());
