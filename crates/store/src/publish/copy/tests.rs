@@ -170,6 +170,9 @@ fn burst(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
+/// How to damage an object, and what is told of it.
+type Damage = (fn(&Path), &'static str);
+
 /// A file of many gigabytes, none of which is written.
 fn stretch(path: &Path) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(40 << 30).unwrap();
@@ -184,7 +187,7 @@ async fn objects_are_read_and_unpacked_within_bounds() {
         let object = pair.object(folder).await;
         let (own, there) = (pair.own().join(&object), pair.to.join(&object));
         let whole = fs::read(&own).unwrap();
-        let mut damages: Vec<(fn(&Path), &str)> = vec![(stretch, "bytes, more than 268435456")];
+        let mut damages: Vec<Damage> = vec![(stretch, "bytes, more than 268435456")];
         match folder {
             "chunks" => {}
             // A snapshot knows how long it is.
