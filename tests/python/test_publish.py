@@ -506,6 +506,34 @@ def test_what_is_wrong_in_a_file_is_told_with_its_line(public: Public, key: str)
     assert f"line {len(lines) + len(line.splitlines())}" in sentence
 
 
+def test_a_file_whose_stores_lie_in_the_publication_is_refused(public: Public) -> None:
+    """Before a tile is begun: afterwards its store would be where documents are to be."""
+    file = config(public)
+    text = file.read_text()
+    for store, out, reason in (
+        (f"{public.place}/{{tile}}-L2A", public.place, f"in its folder {ID}"),
+        (f"{public.folder}/stores/{{tile}}", public.living.store / "public", "lies in the store"),
+    ):
+        told = text.replace(f'"{public.folder}/stores/{{tile}}"', f'"{store}"').replace(f'"{public.place}"', f'"{out}"')
+        file.write_text(told)
+        for more in (["run", file, "--check"], ["run", file], ["publish", file]):
+            sentence = public.s2ice(*more, code=2).sentence
+            assert "line 2: `publish`: " in sentence
+            assert reason in sentence
+    file.write_text(text)
+    assert "the file is right" in public.s2ice("run", file, "--check").stdout
+
+
+def test_a_base_url_of_another_publication_is_told(public: Public, tmp_path: Path) -> None:
+    """Its catalogue is the same to the byte; its store is not."""
+    public.publish()
+    public.living.run([*public.living.archive.products, public.living.archive.add("2024-06-11")])
+    line = public.line("--json")
+    line[line.index("--out") + 1] = tmp_path / "elsewhere"
+    (hindrance,) = public.s2ice(*line, code=1).json["hindrances"]
+    assert (hindrance["trial"], "is in another state" in hindrance["reason"]) == ("base_url", True)
+
+
 HINDRANCES = {
     "elsewhere": ("base_url", "--base-url does not lead to what was written"),
     "another": ("base_url", "is another file than was written"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,39 @@ def test_a_copy_is_mended_beside_its_store(public: Public) -> None:
     report = public.publish("--restore")
     assert (report["lost"], report["hindrances"]) == (1 + len(list((public.place / "snapshots-gone").iterdir())), [])
     assert damaged.read_bytes() == whole
+    public.is_as_built()
+
+
+def burst(path: Path) -> None:
+    """Blocks of one byte 131,072 times, behind the header of an object: 600 MiB in 19 kB."""
+    heads = (131_072 << 3 | 1 << 1 | (block == 4799) for block in range(4800))
+    frame = b"\x28\xb5\x2f\xfd\x00\x38" + b"".join(head.to_bytes(3, "little") + b"\x07" for head in heads)
+    path.write_bytes(path.read_bytes()[:39] + frame)
+
+
+def stretch(path: Path) -> None:
+    os.truncate(path, 40 << 30)
+
+
+@pytest.mark.parametrize("damage", [burst, stretch])
+def test_nothing_is_read_or_unpacked_without_a_bound(public: Public, damage: Callable[[Path], None]) -> None:
+    """Icechunk would: a store is looked at first, and its copy by what was proven of the store."""
+    public.publish("--no-look")
+    for folder in (public.living.store, public.place / ID / "store"):
+        objects = [folder / "repo"]
+        objects += (min((folder / kind).iterdir()) for kind in ("snapshots", "transactions", "manifests"))
+        for path in objects:
+            whole = path.read_bytes()
+            damage(path)
+            if folder == public.living.store:
+                before = public.files()
+                sentence = public.s2ice(*public.line("--restore", "--no-look"), code=1).sentence
+                assert f"is damaged in its object {path.relative_to(folder)} (it has " in sentence
+                assert public.files() == before
+                path.write_bytes(whole)
+            else:
+                assert public.publish("--restore", "--no-look")["lost"] == 1
+                assert path.stat().st_size < 1 << 20
     public.is_as_built()
 
 
@@ -120,6 +154,19 @@ def test_what_cannot_be_listed_hinders_nothing(public: Public) -> None:
     assert public.publish("--no-look", "--restore")["lost"] == 1
 
 
+def test_a_folder_where_a_file_was_is_told(public: Public) -> None:
+    public.publish("--no-look")
+    snapshot = next((public.place / ID / "store/snapshots").iterdir())
+    files = ((public.place / ID / "index.html", "holds a file"), (snapshot, "is a folder where a copy has"))
+    for file, reason in files:
+        file.unlink()
+        file.mkdir()
+        for _ in range(2):
+            assert reason in public.s2ice(*public.line("--no-look", "--restore"), code=2).sentence
+        file.rmdir()
+    assert public.publish("--restore")["lost"] == 2
+
+
 def test_where_references_lead_is_news(public: Public) -> None:
     public.publish("--no-look")
     storage = icechunk.local_filesystem_storage(str(public.living.store))
@@ -161,6 +208,18 @@ def test_what_leads_out_of_the_place_is_not_followed(public: Public, archive: Ar
         line = ["publish", archive.root / "none", "--out", place, "--base-url", public.url]
         assert "is an Icechunk repository" in public.s2ice(*line, code=2).sentence
     assert (public.living.files(), list(outside.iterdir())) == (before, [])
+    # A copy may not lie elsewhere either, nor come back there.
+    public.publish("--no-look")
+    copy = public.place / ID / "store"
+    copy.rename(outside / "store")
+    copy.symlink_to(outside / "store")
+    (outside / "store/repo").unlink()
+    left = list(outside.rglob("*"))
+    for more in (("--title", "Another"), ("--restore",)):
+        assert "by a link, out of the place" in public.s2ice(*public.line("--no-look", *more), code=2).sentence
+    assert list(outside.rglob("*")) == left
+    shutil.rmtree(public.place)
+    shutil.rmtree(outside / "store")
     # A link to nothing is in the way, each time.
     (public.place / "zones/33").mkdir(parents=True)
     for path in ("catalog.json", "publication.json", "zones/33/ledger.json", "zones/33/index.html"):

@@ -13,7 +13,10 @@ use icechunk::format::{ChunkIndices, IcechunkFormatError, IcechunkFormatErrorKin
 use icechunk::session::find_coord;
 use s2ice_manifest::source::location::SourceUrl;
 
-use crate::error::{Result, icechunk_error};
+use crate::error::{Error, Result, icechunk_error};
+
+/// Largest object of a repository that is read, bytes: all of ten years have some 10 MB together.
+pub(crate) const LARGEST: u64 = 1 << 28;
 
 /// A snapshot and its metadata.
 pub(crate) struct View {
@@ -101,6 +104,11 @@ impl View {
 
     async fn manifest(&self, node: &NodeSnapshot, id: &ManifestId) -> Result<Arc<Manifest>> {
         let size = self.manifests.get(id).map_or(0, |file| file.size_bytes);
+        // Icechunk makes room for it at once.
+        if size > LARGEST {
+            let detail = format!("its manifest {id} has {size} bytes, more than {LARGEST}");
+            return Err(Error::Damaged { url: self.url.to_string(), detail });
+        }
         let fetched = self.manager.fetch_manifest(&name(node), id, size).await;
         fetched.map_err(|error| unreadable(&self.url, &error))
     }
@@ -153,7 +161,7 @@ pub(crate) fn name(node: &NodeSnapshot) -> String {
     node.path.to_string().trim_matches('/').to_owned()
 }
 
-fn unreadable(url: &SourceUrl, error: &(dyn std::error::Error + 'static)) -> crate::Error {
+fn unreadable(url: &SourceUrl, error: &(dyn std::error::Error + 'static)) -> Error {
     icechunk_error("reading the store", url, error)
 }
 

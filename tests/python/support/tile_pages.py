@@ -144,7 +144,7 @@ def open_tile(store: str) -> list[Context]:
             "python", "Python", python, "pip install s2ice; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are yours."
         ),
         snippet("shell", "Shell", f"s2ice info {store}\n"),
-        snippet("rust", "Rust", rust, f"{crate} && cargo add tokio --features macros,rt-multi-thread"),
+        snippet("rust", "Rust", rust, f"{crate}\ncargo add tokio --features macros,rt-multi-thread"),
     ]
 
 

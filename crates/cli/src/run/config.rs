@@ -13,6 +13,7 @@ use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::budget::Ledger;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::duration::Span;
+use s2ice_store::publish::Publishing;
 use s2ice_store::tile::{BuildSettings, Occasion, Wrong};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -201,6 +202,9 @@ impl<'a> File<'a> {
             wrong.note(format!("configuration file {}, line {line}: {reason}", self.path.display()));
         }
         self.check_distinct(&tiles).into_iter().for_each(|sentence| wrong.note(sentence));
+        if let Some(Ok(settings)) = publish.as_ref().map(|table| table.publishing("")) {
+            self.check_apart(&settings, &tiles).into_iter().for_each(|sentence| wrong.note(sentence));
+        }
         if wrong.told.is_empty() {
             Ok(RunConfig { path: self.path.to_owned(), run: table, publish, tiles })
         } else {
@@ -330,6 +334,16 @@ impl<'a> File<'a> {
             (Some(tile), Some(level)) => template::fill(table, tile, level),
             _ => Ok(()),
         }
+    }
+
+    /// A store where the publication is would be refused after all tiles were done.
+    fn check_apart(&self, settings: &Publishing, tiles: &[TileEntry]) -> Vec<String> {
+        let wrong = tiles.iter().filter_map(|entry| {
+            let store = SourceUrl::parse(&entry.store).ok()?;
+            let overlap = settings.is_apart(&store, &entry.settings.store_options).err()?;
+            Some(format!("configuration file {}, line {}: `publish`: {overlap}", self.path.display(), entry.line))
+        });
+        wrong.collect()
     }
 
     /// Two runs of one tile would fight for its store, two tiles in one place for everything.

@@ -41,6 +41,8 @@ impl Selection {
 pub struct Cube {
     /// Address of the store.
     pub url: String,
+    /// Its snapshot.
+    pub snapshot: String,
     /// What the state holds.
     pub state: Arc<StoreState>,
     held: HeldStore,
@@ -81,7 +83,7 @@ impl Cube {
         let state = Arc::new(state::load(&view, url, *stamp).await?);
         let containers = repository.config().virtual_chunk_containers().cloned().collect();
         let held = HeldStore::open(target, &repository, Arc::clone(&state)).await?;
-        Ok(Self { url: url.to_string(), state, held, containers })
+        Ok(Self { url: url.to_string(), snapshot: view.snapshot.id().to_string(), state, held, containers })
     }
 
     /// The rasters of a selection, by tree, array and time.

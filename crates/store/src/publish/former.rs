@@ -8,15 +8,12 @@ use icechunk::storage::VersionInfo;
 use s2ice_manifest::source::location::{Source, SourceError};
 use serde_json::Value;
 
-use super::proof::{Sizes, repo_info};
+use super::proof::{LARGEST, Sizes, repo_info};
 use crate::error::{Error, Result, icechunk_error};
 use crate::target::Target;
 
 /// The object of branches, tags and configuration.
-const REPO: &str = "repo";
-
-/// Its largest size, bytes.
-const LARGEST: u64 = 1 << 28;
+pub(super) const REPO: &str = "repo";
 
 /// What helps where `--restore` does.
 pub(super) const REMEDY: &str = "what was lost of a copy is copied again by `--restore`";
@@ -73,8 +70,10 @@ impl Former {
         let (bytes, etag) = match place.get_all(REPO, LARGEST).await {
             Ok(fetched) => (fetched.bytes, fetched.etag),
             Err(SourceError::Missing { .. }) => return Ok(Self::None),
-            // A file without a byte.
-            Err(SourceError::PastEnd { .. }) => (Default::default(), place.stat(REPO).await?.etag),
+            // A file without a byte, or with far too many.
+            Err(SourceError::PastEnd { .. } | SourceError::TooLarge { .. }) => {
+                (Default::default(), place.stat(REPO).await?.etag)
+            }
             Err(error) => return Err(error.into()),
         };
         let version = etag.map_or_else(VersionInfo::for_creation, VersionInfo::from_etag_only);

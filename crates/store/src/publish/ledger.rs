@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::files::fingerprint;
-use super::place::{Over, Place, TOLD};
+use super::place::{Over, Place, TOLD, is_zone};
 use super::preview::Preview;
 use super::row::Row;
 use super::subject::is_of_copy;
@@ -112,7 +112,10 @@ impl Ledger {
             ))
         };
         let mut found: Self = parse(&bytes).ok_or_else(|| foreign("is not what s2ice publishes"))?;
-        if found.kind != KIND {
+        let mut told =
+            found.files.keys().chain(&found.unfinished).chain(found.stores.values().flat_map(|entry| &entry.files));
+        let is_below = |path: &String| !path.starts_with('/') && place.url().segments_of(path).is_ok();
+        if found.kind != KIND || !told.all(is_below) || !found.zones.iter().all(|zone| is_zone(zone)) {
             return Err(foreign("is not what s2ice publishes"));
         }
         if found.version != VERSION {

@@ -173,6 +173,8 @@ impl Work<'_> {
             return Ok(None);
         }
         let path = store_of(&subject.id);
+        // No link leads out of the place, neither on the way to the copy nor in its stead.
+        self.place.is_there(&format!("{path}/repo"))?;
         let place = SourceUrl::parse(&format!("{}{path}", self.settings.place.prefix()))?;
         let container = self.container(subject)?;
         subject.store = Reached::of_the_web(format!("{}{path}", self.settings.base_url));

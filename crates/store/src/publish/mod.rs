@@ -1,6 +1,7 @@
 //! What makes stores public: copies where others reach them, and documents that tell of them.
 
 mod apart;
+mod bounds;
 mod copy;
 mod documents;
 mod files;

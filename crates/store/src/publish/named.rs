@@ -6,7 +6,7 @@ use futures::StreamExt;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 
-use super::apart::apart;
+use super::bounds::within;
 use super::files::fingerprint;
 use super::former::{Former, MARK};
 use super::ledger::{Entry, Ledger};
@@ -41,21 +41,12 @@ impl Named {
         Self { url, id: Some(subject::name(tile, level)), target }
     }
 
-    /// Refuses a store that lies where the publication is, as it is written or as it is read.
+    /// Refuses a store that lies where the publication is.
     ///
     /// # Errors
     /// [`Error::Request`].
     pub(super) fn is_apart(&self, settings: &Publishing) -> Result<()> {
-        let service = |url: &SourceUrl, options: &SourceOptions| {
-            let endpoint = Source::check(url, options).ok().and_then(|effective| effective.endpoint);
-            endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_ascii_lowercase())
-        };
-        let endpoint = self.target.as_ref().and_then(|target| service(&self.url, target.options()));
-        // Buckets of the same name may be others' at another service.
-        if self.url.local_root().is_some() || endpoint == service(&settings.place, &settings.options) {
-            apart(&self.url, &settings.place)?;
-        }
-        apart(&self.url, &SourceUrl::parse(&settings.base_url)?)
+        settings.is_apart(&self.url, self.target.as_ref().map_or(&SourceOptions::default(), Target::options))
     }
 }
 
@@ -185,6 +176,7 @@ impl<'k> Known<'k> {
     async fn identified<'a>(&self, named: &'a Named, from: &str) -> Result<Found<'a>> {
         let no_store = || Error::NoStore { url: named.url.to_string() };
         let store = named.target.as_ref().ok_or_else(no_store)?;
+        within(store.url(), false)?;
         let head = match promptly(store, head(store)).await? {
             Ok(head) => head.ok_or_else(no_store)?,
             Err(error) => {
@@ -197,6 +189,7 @@ impl<'k> Known<'k> {
         let known = self.made_of.get(made_of.as_str()).copied();
         let entry = known.and_then(|id| self.entries.get(id));
         let is_settled = entry.is_some_and(|entry| !entry.preview.is_due() || !self.limits.is_hopeful());
+        within(store.url(), !is_settled || self.settings.restore)?;
         let id = match known {
             Some(id) => id.to_owned(),
             None => {

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use s2ice_manifest::source::location::{Source, SourceUrl};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::place::WRITABLE;
-use super::proof::{CHUNKS, LASTING, MANIFESTS, Sizes, proven};
+use super::proof::{CHUNKS, LARGEST, LASTING, MANIFESTS, Sizes, is_lasting, proven};
 use crate::error::{Error, Result, one_line};
 use crate::target::Target;
 
@@ -19,6 +20,9 @@ const CONCURRENCY: usize = 8;
 
 /// Objects of a repository that are listed at the most.
 const MOST: usize = 1 << 22;
+
+/// MiB of objects that are held at a time, of all copies: two of the largest.
+static ROOM: Semaphore = Semaphore::const_new((LARGEST >> 19) as usize);
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,7 +56,7 @@ impl Objects {
     /// Lists those of an original: what lasts alone.
     pub(super) async fn of(from: &Target) -> Result<Self> {
         let mut own = Self::there(from).await?;
-        own.sizes.retain(|path, _| LASTING.iter().any(|folder| path.starts_with(folder)));
+        own.sizes.retain(|path, _| is_lasting(path));
         Ok(own)
     }
 
@@ -62,10 +66,16 @@ impl Objects {
             let failed = |source| Error::File { what: "creating", path: root.display().to_string(), source };
             std::fs::create_dir_all(&root).map_err(failed)?;
         }
-        let sizes = to.files(MOST).await?.into_iter();
+        let sizes = to.files(MOST + 1).await?;
+        if sizes.len() > MOST {
+            let url = to.url();
+            return Err(Error::Input(format!(
+                "{url} has more than {MOST} objects, and no store has: see what lies there"
+            )));
+        }
         // Some programs make such objects for folders.
         let is_folder = |path: &str| !path.contains('/') && LASTING.iter().any(|folder| *folder == format!("{path}/"));
-        let sizes = sizes.filter(|(path, size)| *size > 0 || !is_folder(path)).collect();
+        let sizes = sizes.into_iter().filter(|(path, size)| *size > 0 || !is_folder(path)).collect();
         Ok(Self { place: Source::open(to.url(), to.options())?, sizes })
     }
 
@@ -73,12 +83,19 @@ impl Objects {
         self.place.url()
     }
 
-    async fn read(&self, path: &str, what: &'static str) -> Result<Bytes> {
-        let failed = |error: object_store::Error| self.failure(what, path, &error);
-        self.place.store().get(&self.place.join(path)?).await.map_err(failed)?.bytes().await.map_err(failed)
+    /// An object that was listed, of that size at the most; nothing of one that is too large.
+    async fn read(&self, path: &str) -> Result<Bytes> {
+        match self.sizes.get(path).copied().unwrap_or_default() {
+            0 => Ok(Bytes::new()),
+            size if size > LARGEST => Ok(Bytes::new()),
+            size => Ok(self.place.get_all(path, size).await?.bytes),
+        }
     }
 
     async fn write(&self, path: &str, bytes: Bytes) -> Result<()> {
+        if let Some(folder) = self.url().local_root().map(|root| root.join(path)).filter(|path| path.is_dir()) {
+            return Err(Error::Request(format!("{} is a folder where a copy has a file: remove it", folder.display())));
+        }
         let written = self.place.store().put(&self.place.join(path)?, bytes.into()).await;
         written.map(drop).map_err(|error| match self.failure("writing the copy", path, &error) {
             Error::Icechunk { what, url, detail } => {
@@ -119,7 +136,7 @@ pub(super) async fn bring(own: &Objects, there: &Objects, extent: Extent, roots:
             let (size, held) = (own.sizes.get(path), there.sizes.get(path));
             if let Err(why) = fits(path, size, &told) {
                 let theirs = match fits(path, held, &told) {
-                    Ok(()) => there.read(path, "reading the copy").await.ok(),
+                    Ok(()) => there.read(path).await.ok(),
                     Err(_) => None,
                 };
                 let has_copy = theirs.is_some_and(|bytes| proven(path, &bytes).is_ok());
@@ -160,12 +177,13 @@ async fn one<'a>(
     if is_chunk && size == held {
         return Ok((path, Sizes::new(), Copied::default()));
     }
-    let bytes = own.read(path, "reading the store").await?;
+    let _room = room([size, held.filter(|_| !is_chunk)]).await;
+    let bytes = own.read(path).await?;
     let theirs = match held {
-        Some(_) if !is_chunk => Some(there.read(path, "reading the copy").await?),
+        Some(_) if !is_chunk => Some(there.read(path).await?),
         _ => None,
     };
-    if theirs.as_ref() == Some(&bytes) {
+    if theirs.as_ref() == Some(&bytes) && !bytes.is_empty() {
         // Damaged in both, or in neither.
         let tells = proven(path, &bytes).map_err(|why| damaged(own, there, path, &why, false))?;
         return Ok((path, tells, Copied::default()));
@@ -189,10 +207,19 @@ async fn one<'a>(
     Ok((path, tells, copied))
 }
 
-/// Refuses an object that is not of the size that others tell: a manifest to the byte, a chunk at least.
+/// Waits until objects of these sizes may be held.
+async fn room(sizes: [Option<&u64>; 2]) -> Option<SemaphorePermit<'static>> {
+    let readable = sizes.into_iter().flatten().filter(|size| **size <= LARGEST);
+    let wanted = u32::try_from(readable.map(|size| size >> 20).sum::<u64>()).unwrap_or_default();
+    ROOM.acquire_many(wanted).await.ok()
+}
+
+/// Refuses an object that is not of the size that others tell, a manifest to the byte and a chunk at least, and one that is
+/// too large.
 fn fits(path: &str, size: Option<&u64>, told: &Sizes) -> std::result::Result<(), String> {
     match (size, told.get(path)) {
         (None, _) => Err("it is not there".to_owned()),
+        (Some(size), _) if *size > LARGEST => Err(format!("it has {size} bytes, more than {LARGEST}")),
         (Some(size), Some(wanted)) if size < wanted || (size != wanted && path.starts_with(MANIFESTS)) => {
             Err(format!("it has {size} bytes, not {wanted}"))
         }

@@ -131,7 +131,7 @@ impl Place {
     pub(super) async fn zones(&self) -> Result<BTreeSet<String>> {
         let zone = |path: &str| {
             let zone = path.trim_start_matches('/').strip_prefix("zones/")?.strip_suffix("/ledger.json")?;
-            (zone.len() == 2 && zone.bytes().all(|digit| digit.is_ascii_digit())).then(|| zone.to_owned())
+            is_zone(zone).then(|| zone.to_owned())
         };
         let listed = self.source.list_where("zones", MOST_FILES, |path| zone(path).is_some()).await?;
         Ok(listed.iter().filter_map(|file| zone(&file.path)).collect())
@@ -161,7 +161,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Error::Request`] where it lies below a link that leads out of the place.
-    fn is_there(&self, path: &str) -> Result<bool> {
+    pub(super) fn is_there(&self, path: &str) -> Result<bool> {
         let (Some(root), Some(file)) = (self.url().local_root(), self.file(path)) else { return Ok(false) };
         let real = file.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok());
         match real.filter(|real| !real.starts_with(&root)) {
@@ -193,10 +193,13 @@ impl Place {
     /// Writes a file as a whole; gives its ETag.
     ///
     /// # Errors
-    /// [`Error::Request`] where a file is there that is not to be written over; [`Error::Conflict`] where it is another version;
+    /// [`Error::Request`] where a file or folder is there that is not to be written over; [`Error::Conflict`] where it is another version;
     /// [`Error::Icechunk`] where writing fails.
     pub(super) async fn write(&self, path: &str, bytes: Bytes, over: Over<'_>) -> Result<Option<String>> {
-        self.is_there(path)?;
+        // Nor is a folder a file.
+        if self.is_there(path)? && self.file(path).is_some_and(|file| file.is_dir()) {
+            return Err(self.in_the_way(path));
+        }
         let name = self.source.join(path)?;
         let is_local = self.url().local_root().is_some();
         let mode = match over {
@@ -236,6 +239,11 @@ impl Place {
         let detail = format!("{}; {WRITABLE}", one_line(error));
         Error::Icechunk { what, url: format!("{}/{path}", self.url()), detail }
     }
+}
+
+/// True for the name of a UTM zone.
+pub(super) fn is_zone(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 /// The media type of a file of a publication, by its name.

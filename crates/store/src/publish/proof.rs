@@ -1,7 +1,9 @@
 //! Whether an object of a repository is whole, by itself: Icechunk can decode it, and it is the one that its name says.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
+use icechunk::format::ChunkId;
 use icechunk::format::format_constants::{
     CompressionAlgorithmBin, FileTypeBin, ICECHUNK_FILE_HEADER_LEN, SpecVersionBin, parse_file_header,
 };
@@ -12,6 +14,7 @@ use icechunk::format::serializers::{
 };
 
 use crate::error::one_line;
+pub(super) use crate::view::LARGEST;
 
 pub(super) const SNAPSHOTS: &str = "snapshots/";
 pub(super) const TRANSACTIONS: &str = "transactions/";
@@ -20,6 +23,9 @@ pub(super) const CHUNKS: &str = "chunks/";
 
 /// Folders of objects that never change once they are written, each after those that tell of it.
 pub(super) const LASTING: [&str; 4] = [SNAPSHOTS, TRANSACTIONS, MANIFESTS, CHUNKS];
+
+/// What an object has at the most when it is unpacked, bytes.
+pub(super) const UNPACKED: u64 = 1 << 29;
 
 /// Objects by their path, with the bytes that they have, or have at least.
 pub(super) type Sizes = BTreeMap<String, u64>;
@@ -69,6 +75,12 @@ pub(super) fn repo_info(bytes: &[u8]) -> Result<RepoInfo, String> {
     deserialize_repo_info(version, buffer).map_err(|error| one_line(&error))
 }
 
+/// True for an object that never changes: its name is an id. What others left in its folder is none.
+pub(super) fn is_lasting(path: &str) -> bool {
+    let is_id = |name: &str| ChunkId::try_from(name).is_ok_and(|id| id.to_string() == name);
+    LASTING.iter().any(|folder| path.strip_prefix(folder).is_some_and(is_id))
+}
+
 /// The path of an object.
 pub(super) fn at(folder: &str, id: &impl ToString) -> String {
     format!("{folder}{}", id.to_string())
@@ -80,5 +92,21 @@ fn decoded(bytes: &[u8], kind: FileTypeBin) -> Result<(SpecVersionBin, Vec<u8>),
         return Err("it is an object of another kind".to_owned());
     }
     let frame = bytes.get(ICECHUNK_FILE_HEADER_LEN..).unwrap_or_default();
-    Ok((header.spec_version, zstd::stream::decode_all(frame).map_err(|error| error.to_string())?))
+    Ok((header.spec_version, unpacked(frame)?))
+}
+
+/// What is packed may be anybody's, and thirty thousand times as long.
+fn unpacked(frame: &[u8]) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = unpacking(frame).and_then(|mut frame| frame.read_to_end(&mut bytes));
+    read.map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > UNPACKED {
+        return Err(format!("it has more than {UNPACKED} bytes when it is unpacked"));
+    }
+    Ok(bytes)
+}
+
+/// The bytes of a frame, and one more than there may be where these are more.
+pub(super) fn unpacking(frame: impl Read) -> std::io::Result<impl Read> {
+    Ok(zstd::stream::read::Decoder::new(frame)?.take(UNPACKED + 1))
 }

@@ -245,7 +245,7 @@ impl Work<'_> {
         self.report.stores = rows.len();
         if self.settings.look {
             let store = rows.iter().find(|row| self.report.published.first().is_none_or(|new| new.id == row.id));
-            let store = store.map(|row| &row.store);
+            let store = store.map(|row| (&row.store, row.snapshot.as_str()));
             self.report.hindrances = look(&self.settings.base_url, files::CATALOG, &catalog, store).await;
         }
         Ok(self.report)

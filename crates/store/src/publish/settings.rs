@@ -1,9 +1,11 @@
 //! How and where stores are published.
 
 use chrono::{DateTime, Utc};
-use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
+use s2ice_manifest::source::location::{Source, SourceOptions, SourceUrl};
 
+use super::apart::apart;
 use super::ledger::Told;
+use crate::error::Result;
 
 /// Who publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,22 @@ pub struct Publishing {
 }
 
 impl Publishing {
+    /// Refuses a store that lies where the publication is, as it is written or as it is read; nothing is asked.
+    ///
+    /// # Errors
+    /// [`crate::Error::Request`].
+    pub fn is_apart(&self, store: &SourceUrl, options: &SourceOptions) -> Result<()> {
+        let service = |url: &SourceUrl, options: &SourceOptions| {
+            let endpoint = Source::check(url, options).ok().and_then(|effective| effective.endpoint);
+            endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_ascii_lowercase())
+        };
+        // Buckets of the same name may be others' at another service.
+        if store.local_root().is_some() || service(store, options) == service(&self.place, &self.options) {
+            apart(store, &self.place)?;
+        }
+        apart(store, &SourceUrl::parse(&self.base_url)?)
+    }
+
     /// What all documents have in common.
     pub(super) fn told(&self) -> Told {
         Told { base_url: self.base_url.clone(), title: self.title.clone() }

@@ -51,8 +51,8 @@ pub struct Hindrance {
     pub reason: String,
 }
 
-/// Looks at the publication's own file, whose bytes were written, and at a store.
-pub(super) async fn look(base_url: &str, file: &str, bytes: &[u8], store: Option<&Reached>) -> Vec<Hindrance> {
+/// Looks at the publication's own file, whose bytes were written, and at a store and the snapshot that it was described in.
+pub(super) async fn look(base_url: &str, file: &str, bytes: &[u8], store: Option<(&Reached, &str)>) -> Vec<Hindrance> {
     let mut found = Hindrances(Vec::new());
     match Client::builder().timeout(PATIENCE).build() {
         Err(error) => drop(found.note::<()>(Trial::BaseUrl, Err(one_line(&error)))),
@@ -66,12 +66,21 @@ pub(super) async fn look(base_url: &str, file: &str, bytes: &[u8], store: Option
         }
     }
     // What is wrong with the web server is told once.
-    if let Some(store) = store.filter(|store| found.0.is_empty() || !store.url.starts_with(base_url)) {
+    if let Some((store, snapshot)) = store.filter(|(store, _)| found.0.is_empty() || !store.url.starts_with(base_url)) {
         let broken = |error: crate::Error| match store.url.starts_with(base_url) {
             true => format!("{error}; {REMEDY}"),
             false => error.to_string(),
         };
         if let Some(cube) = found.note(Trial::Open, opened(store, broken).await) {
+            // One that is no copy may have grown meanwhile.
+            if store.url.starts_with(base_url) && cube.snapshot != snapshot {
+                let other = format!(
+                    "{} is in another state ({}) than was published ({snapshot}): --base-url leads elsewhere, or a cache keeps \
+                     old files",
+                    store.url, cube.snapshot
+                );
+                found.note::<()>(Trial::BaseUrl, Err(other));
+            }
             found.note(Trial::Tile, tile(&cube, broken).await);
         }
     }

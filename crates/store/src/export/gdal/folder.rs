@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use s2ice_manifest::source::whole_file::write_whole;
 
 use crate::error::{Error, Result};
+use crate::export::own::beginning;
 
 /// The file that tells what the folder is, and that it is ours.
 const NOTE: &str = "README.txt";
@@ -33,7 +34,7 @@ impl Folder {
             return Err(Error::Request(format!("{}: GDAL needs the path of a folder in UTF-8", root.display())));
         }
         let mut there = std::fs::read_dir(&root).map_err(|e| failed("reading the folder", e))?;
-        let ours = std::fs::read_to_string(root.join(NOTE)).is_ok_and(|text| text.starts_with(OURS));
+        let ours = beginning(&root.join(NOTE), OURS.len() as u64).is_ok_and(|bytes| bytes == OURS.as_bytes());
         if there.next().is_some() && !ours {
             return Err(Error::Request(format!(
                 "{} holds something else than an export for GDAL: name a new or empty folder",

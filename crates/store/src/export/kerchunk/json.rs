@@ -1,8 +1,7 @@
 //! A reference set as one JSON file, version 1 of kerchunk's format, written as it comes.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::io::{Error, ErrorKind, Result, Write};
 use std::path::Path;
 
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use s2ice_manifest::source::whole_file::WholeFile;
 use serde_json::{Value, json};
 
 use super::Sink;
+use crate::export::own::beginning;
 
 /// How every reference set begins, also those that kerchunk writes.
 const HEAD: &[u8] = b"{\"version\":1,\"refs\":{";
@@ -51,12 +51,7 @@ impl<W: Write> JsonSink<W> {
 impl JsonSink<WholeFile> {
     /// Begins a file at `path`; one that holds something else than a reference set is not written over.
     pub(super) fn create(path: &Path) -> Result<Self> {
-        let mut head = Vec::new();
-        match File::open(path) {
-            Ok(file) if file.metadata()?.is_file() => file.take(HEAD.len() as u64).read_to_end(&mut head)?,
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => 0,
-        };
+        let head = beginning(path, HEAD.len() as u64)?;
         if !head.is_empty() && head != HEAD {
             return Err(Error::new(
                 ErrorKind::AlreadyExists,

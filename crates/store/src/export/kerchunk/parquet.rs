@@ -12,6 +12,7 @@ use s2ice_manifest::source::whole_folder::WholeFolder;
 use serde_json::{Value, json};
 
 use super::Sink;
+use crate::export::own::beginning;
 
 /// Chunks in a file: 82 dates of a band at 10 m, about 100 kB.
 const RECORD: u64 = 10_000;
@@ -101,9 +102,7 @@ impl Open {
 
 /// True for a folder that says it is from s2ice.
 fn is_ours(folder: &Path) -> bool {
-    let path = folder.join(METADATA);
-    let small = std::fs::metadata(&path).is_ok_and(|found| found.len() <= LARGEST);
-    let found = if small { std::fs::read(&path).ok() } else { None };
+    let found = beginning(&folder.join(METADATA), LARGEST).ok();
     let document: Option<Value> = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let writer = document.as_ref().and_then(|document| document.get("writer")?.as_str());
     writer.is_some_and(|writer| writer.starts_with("s2ice "))

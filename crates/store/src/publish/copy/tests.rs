@@ -143,11 +143,73 @@ async fn a_damaged_copy_is_mended_without_a_ledger() {
 async fn what_cannot_be_told_stays() {
     let pair = Pair::new().await;
     // No manifest knows its length.
-    fs::write(pair.own().join("chunks/X"), "long").unwrap();
-    fs::write(pair.to.join("chunks/X"), "lo").unwrap();
+    let (chunk, none) = ("chunks/00000000000000000000", "chunks/.nfs0001");
+    for (name, own) in [(chunk, "long"), (none, "mine")] {
+        fs::write(pair.own().join(name), own).unwrap();
+    }
+    fs::write(pair.to.join(chunk), "lo").unwrap();
     let told = pair.copy(None, true).await.unwrap_err().to_string();
-    assert!(told.contains("chunks/X") && told.contains("cannot be told"), "{told}");
-    assert_eq!(fs::read(pair.to.join("chunks/X")).unwrap(), b"lo");
+    assert!(told.contains(chunk) && told.contains("cannot be told"), "{told}");
+    assert_eq!(fs::read(pair.to.join(chunk)).unwrap(), b"lo");
+    // What other programs leave beside objects is none of them.
+    fs::remove_file(pair.to.join(chunk)).unwrap();
+    fs::write(pair.own().join("snapshots/.nfs0001"), "mine").unwrap();
+    assert_eq!(pair.copy(None, true).await.unwrap().objects, 1);
+    assert!(!pair.to.join(none).exists() && !pair.to.join("snapshots/.nfs0001").exists());
+}
+
+/// The header of an object, and 19 kB behind it of which Zstandard makes 600 MiB: blocks of one byte 131,072 times.
+fn burst(path: &Path) {
+    let mut bytes = fs::read(path).unwrap()[..39].to_vec();
+    bytes.extend([0x28, 0xb5, 0x2f, 0xfd, 0, 7 << 3]);
+    for block in (0..4800_u32).rev() {
+        let head = (131_072 << 3) | (1 << 1) | u32::from(block == 0);
+        bytes.extend_from_slice(&head.to_le_bytes()[..3]);
+        bytes.push(7);
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+/// How to damage an object, and what is told of it.
+type Damage = (fn(&Path), &'static str);
+
+/// A file of many gigabytes, none of which is written.
+fn stretch(path: &Path) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(40 << 30).unwrap();
+}
+
+#[tokio::test]
+async fn objects_are_read_and_unpacked_within_bounds() {
+    let pair = Pair::new().await;
+    let before = pair.bytes();
+    let ours = Some(Remembered { is_same: true, snapshot: "" });
+    for folder in FOLDERS {
+        let object = pair.object(folder).await;
+        let (own, there) = (pair.own().join(&object), pair.to.join(&object));
+        let whole = fs::read(&own).unwrap();
+        let mut damages: Vec<Damage> = vec![(stretch, "bytes, more than 268435456")];
+        match folder {
+            "chunks" => {}
+            // A snapshot knows how long it is.
+            "manifests" => damages.push((burst, "bytes, not")),
+            _ => damages.push((burst, "more than 536870912 bytes when it is unpacked")),
+        }
+        for (damage, why) in damages {
+            damage(&own);
+            let told = pair.copy(None, true).await.unwrap_err().to_string();
+            assert!(told.contains(&object) && told.contains(why) && told.contains("bring it back from"), "{told}");
+            damage(&there);
+            assert!(pair.copy(None, true).await.unwrap_err().to_string().contains("build the store anew"), "{object}");
+            fs::write(&own, &whole).unwrap();
+            assert_eq!(pair.copy(None, true).await.unwrap().lost, 1, "{object}");
+            assert_eq!(pair.bytes(), before, "{object}");
+        }
+    }
+    for damage in [burst, stretch] {
+        damage(&pair.to.join("repo"));
+        assert!(pair.copy(ours, false).await.unwrap_err().to_string().contains(REMEDY));
+        assert!(pair.copy(ours, true).await.unwrap().moved);
+    }
 }
 
 #[tokio::test]

@@ -68,6 +68,26 @@ async fn no_ledger_leads_to_a_copy() {
 }
 
 #[tokio::test]
+async fn no_ledger_leads_out_of_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = SourceUrl::parse(folder.path().to_str().unwrap()).unwrap();
+    let place = Place::open(&url, &SourceOptions::default()).unwrap();
+    for (path, zone) in
+        [("../x", "33"), ("/33TVN-L2A/store/repo", "33"), ("33TVN-L2A//store/repo", "33"), ("x", "../.")]
+    {
+        write(&place, vec![document("y.json", "1")], &[]).await.unwrap();
+        let mut tampered = Ledger::read(&place, "ledger.json").await.unwrap();
+        tampered.unfinished.insert(path.to_owned());
+        tampered.zones.insert(zone.to_owned());
+        tampered.put(&place).await.unwrap();
+        let told = Ledger::read(&place, "ledger.json").await.unwrap_err().to_string();
+        assert!(told.contains("ledger.json is not what s2ice publishes"), "{told}");
+        std::fs::remove_file(folder.path().join("ledger.json")).unwrap();
+        std::fs::remove_file(folder.path().join("y.json")).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_was_being_written_is_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let url = SourceUrl::parse(folder.path().to_str().unwrap()).unwrap();

@@ -98,6 +98,7 @@
 
     boxes(to, scale, colour, view) {
       const colours = Object.fromEntries(STATES.map((state) => [state, colour(state)]));
+      to.lineWidth = 1.5;
       const labels = [];
       for (const tile of this.options.tiles) {
         // A box over the antimeridian reaches beyond the world: its other part is at the world's left edge.
@@ -191,7 +192,8 @@
     const motion = { fadeAnimation: !still, zoomAnimation: !still, inertia: !still };
     const map = L.map(holder, { ...motion, maxZoom: 12, zoomSnap: 0, worldCopyJump: true, scrollWheelZoom: false, maxBounds: [[-89, -540], [89, 540]] });
     map.attributionControl.setPrefix("Leaflet");
-    map.fitBounds(extent(list), { maxZoom: 7, padding: [8, 8] });
+    // Near a single tile, coasts are out of sight.
+    map.fitBounds(extent(list), { maxZoom: layer ? 7 : 6, padding: [8, 8] });
     // All tiles are seen at first, at whatever zoom that takes; from there it goes in whole steps, and no further out than
     // that or than the world once.
     map.setMinZoom(Math.min(map.getZoom(), Math.max(1, Math.floor(Math.log2(holder.clientWidth / 256)))));

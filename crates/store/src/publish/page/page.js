@@ -69,7 +69,7 @@ function ages() {
     const days = Math.floor((Date.now() - Date.parse(time.dateTime)) / DAY);
     if (days < 0 || Number.isNaN(days)) continue;
     const words = days === 0 ? "today" : days === 1 ? "1 day ago" : days.toLocaleString("en") + " days ago";
-    time.after(make("span", { class: "age" }, " (" + words + ")"));
+    time.after(" ", make("span", { class: "age" }, "(" + words + ")"));
   }
 }
 

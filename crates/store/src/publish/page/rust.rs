@@ -10,7 +10,7 @@ use crate::reached::Reached;
 pub(super) const NOTE: &str = concat!(
     "cargo add s2ice-store --git ",
     env!("CARGO_PKG_REPOSITORY"),
-    " --features zarrs && cargo add tokio --features macros,rt-multi-thread"
+    " --features zarrs\ncargo add tokio --features macros,rt-multi-thread"
 );
 
 /// Pixels on each side of the middle, as many as in the example in Python.
