@@ -69,6 +69,13 @@ async fn listings_fail_with_the_same_sentences() {
 }
 
 #[tokio::test]
+async fn more_than_was_asked_for_is_not_taken() {
+    let answer = Answer::new("206 Partial Content", "Content-Range: bytes 0-15/1000\r\n", vec![0; 1 << 20]);
+    let (error, _) = fails(answer).await;
+    assert!(error.to_string().contains("the server sent more than the 16 bytes that it was asked for"), "{error}");
+}
+
+#[tokio::test]
 async fn size_etag_and_time_come_from_the_range_response() {
     const HEADERS: &str =
         "Content-Range: bytes 2-5/1000\r\nETag: \"abc\"\r\nLast-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\n";

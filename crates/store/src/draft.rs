@@ -24,7 +24,7 @@ use self::log::Log;
 use crate::config::{INLINE_BYTES, MANIFEST_SPLIT};
 use crate::error::{Error, Result, icechunk_error};
 use crate::plan::Node;
-use crate::view::{name, small_chunk};
+use crate::view::{bounded, name, small_chunk};
 
 /// What shall stand at chunks of an array; `None` takes away what is there.
 pub(crate) type Chunks = Vec<(ChunkIndices, Option<ChunkPayload>)>;
@@ -129,7 +129,7 @@ impl Draft {
         let (changed, kept): (Vec<&ManifestRef>, Vec<&ManifestRef>) = manifests.iter().partition(changes);
         let mut all = Vec::with_capacity(chunks.len());
         for old in changed {
-            let size = self.files.get(&old.object_id).map_or(0, |file| file.size_bytes);
+            let size = bounded(&old.object_id, self.files.get(&old.object_id), &self.url)?;
             let old = self.repository.asset_manager().fetch_manifest(path, &old.object_id, size).await;
             let old = old.map_err(|error| self.failed("reading what the store holds", &error))?;
             for found in old.iter(node.id.clone()).map_err(|error| self.failed("reading references", &error))? {

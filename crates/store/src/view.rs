@@ -103,12 +103,7 @@ impl View {
     }
 
     async fn manifest(&self, node: &NodeSnapshot, id: &ManifestId) -> Result<Arc<Manifest>> {
-        let size = self.manifests.get(id).map_or(0, |file| file.size_bytes);
-        // Icechunk makes room for it at once.
-        if size > LARGEST {
-            let detail = format!("its manifest {id} has {size} bytes, more than {LARGEST}");
-            return Err(Error::Damaged { url: self.url.to_string(), detail });
-        }
+        let size = bounded(id, self.manifests.get(id), &self.url)?;
         let fetched = self.manager.fetch_manifest(&name(node), id, size).await;
         fetched.map_err(|error| unreadable(&self.url, &error))
     }
@@ -161,6 +156,19 @@ pub(crate) fn name(node: &NodeSnapshot) -> String {
     node.path.to_string().trim_matches('/').to_owned()
 }
 
+/// The size of a manifest, for which Icechunk makes room at once.
+///
+/// # Errors
+/// [`Error::Damaged`]: the snapshot says that it has more than [`LARGEST`].
+pub(crate) fn bounded(id: &ManifestId, file: Option<&ManifestFileInfo>, url: &SourceUrl) -> Result<u64> {
+    let size = file.map_or(0, |file| file.size_bytes);
+    if size > LARGEST {
+        let detail = format!("its manifest {id} has {size} bytes, more than {LARGEST}");
+        return Err(Error::Damaged { url: url.to_string(), detail });
+    }
+    Ok(size)
+}
+
 fn unreadable(url: &SourceUrl, error: &(dyn std::error::Error + 'static)) -> Error {
     icechunk_error("reading the store", url, error)
 }
@@ -193,5 +201,21 @@ impl<'a> ArrayReader<'a> {
             }
         };
         self.view.payload(self.node, chunk, &manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_room_is_made_for_what_a_snapshot_only_claims() {
+        let url = SourceUrl::parse("s3://archive").unwrap();
+        let id = ManifestId::random();
+        let file = |size_bytes| ManifestFileInfo { id: id.clone(), size_bytes, num_chunk_refs: 1 };
+        assert_eq!(bounded(&id, None, &url).unwrap(), 0);
+        assert_eq!(bounded(&id, Some(&file(LARGEST)), &url).unwrap(), LARGEST);
+        let told = bounded(&id, Some(&file(u64::MAX)), &url).unwrap_err().to_string();
+        assert!(told.contains(&format!("its manifest {id} has {} bytes", u64::MAX)), "{told}");
     }
 }

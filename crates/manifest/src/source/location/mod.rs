@@ -3,6 +3,7 @@
 //! An operator names one prefix (a [`SourceUrl`]); the `path` column of an index is foreign and only ever names
 //! objects below it. [`Source`] reads ranges and lists; every failure is one sentence that says what to check.
 
+mod body;
 mod classify;
 pub mod credentials;
 mod error;

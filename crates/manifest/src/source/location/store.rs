@@ -10,10 +10,11 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
+use object_store::{GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore};
 use tokio::sync::Semaphore;
 
 use super::super::budget::spread;
+use super::body::bounded;
 use super::classify::{Context, classify, is_transient};
 use super::open::{Effective, Opened, SourceOptions, check, open};
 use super::{SourceError, SourceUrl};
@@ -275,8 +276,7 @@ impl Source {
         let _permit = self.inner.permits.acquire().await.map_err(|e| other(&url, &e.to_string()))?;
         let mut waits = PATIENCE.iter();
         loop {
-            let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-            let error = match self.attempt(&key, options).await {
+            let error = match self.attempt(&key, range.clone()).await {
                 Ok(fetched) => return self.inner.stats.note(Ok(fetched)),
                 Err(error) => error,
             };
@@ -297,12 +297,18 @@ impl Source {
         }
     }
 
-    async fn attempt(&self, key: &Path, options: GetOptions) -> Result<Fetched, object_store::Error> {
+    async fn attempt(&self, key: &Path, range: Range<u64>) -> Result<Fetched, object_store::Error> {
         let stats = &self.inner.stats;
         self.count();
+        let most = range.end.saturating_sub(range.start);
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
         let result = self.inner.store.get_opts(key, options).await?;
         let (meta, modified) = (result.meta.clone(), result.meta.last_modified);
-        let bytes = result.bytes().await?;
+        let bytes = match result.payload {
+            GetResultPayload::Stream(stream) => bounded(stream, most).await?,
+            // Of a file the range is read.
+            _ => result.bytes().await?,
+        };
         stats.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         // Servers without the header are given the epoch by the client.
         let last_modified = (modified.timestamp() != 0).then_some(modified);
