@@ -1,20 +1,26 @@
 //! From a chunk to samples.
 
+pub mod native;
 pub(crate) mod openjpeg;
 mod parts;
 
+pub use native::Native;
 pub use openjpeg::OpenJpeg;
 pub use parts::Plan;
 
 use crate::config::CodecConfig;
-use crate::error::{Error, Part, Result};
+use crate::error::{Error, Part, Result, Scan};
 use crate::grid::{Geometry, Rect, reduced_size};
 use crate::header::MainHeader;
 use crate::marker::Marker;
+use crate::packet::blocks::{Blocks, Scope};
+use crate::packet::window::Needed;
 use crate::segment::cod::Transform;
 use crate::tile::Chunk;
+use native::Wanted;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most samples of one chunk, all components together. A configuration that asks for more is refused.
 pub const MAX_SAMPLES: u64 = 1 << 28;
@@ -86,13 +92,43 @@ pub trait TileDecoder: Send + Sync {
     fn decode(&self, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> std::result::Result<(), String>;
 }
 
+/// Whether [`TileCodec::new`] takes OpenJPEG for everything.
+static OPENJPEG: AtomicBool = AtomicBool::new(false);
+
+/// Sets which decoder codecs that are made from now on take, by its name: `openjpeg` for everything, or (`s2ice`, the default)
+/// that of this crate for all that it supports.
+///
+/// # Errors
+/// [`Error::Invalid`] for another name.
+pub fn choose_decoder(name: &str) -> Result<()> {
+    let openjpeg = match name {
+        "s2ice" | "" => false,
+        "openjpeg" => true,
+        _ => {
+            let reason = format!("the decoder {name:?} is neither \"s2ice\" nor \"openjpeg\"");
+            return Err(Error::invalid(Part::Field("decoder"), 0, reason));
+        }
+    };
+    OPENJPEG.store(openjpeg, Ordering::Relaxed);
+    Ok(())
+}
+
+/// What decodes tiles.
+#[derive(Clone)]
+enum Engine {
+    /// The decoder of this crate, which takes packets where they lie.
+    Native(Native),
+    /// One that wants a codestream for each tile.
+    Other(Arc<dyn TileDecoder>),
+}
+
 /// Decodes the chunks of one array.
 #[derive(Clone)]
 pub struct TileCodec {
     header: MainHeader,
     geometry: Geometry,
     reduce: u8,
-    decoder: Arc<dyn TileDecoder>,
+    engine: Engine,
 }
 
 impl std::fmt::Debug for TileCodec {
@@ -105,13 +141,35 @@ impl std::fmt::Debug for TileCodec {
 }
 
 impl TileCodec {
-    /// A codec with the reference decoder, OpenJPEG in strict mode.
+    /// A codec with the decoder of this crate where it supports the header, else with OpenJPEG in strict mode; see
+    /// [`choose_decoder`].
     ///
     /// # Errors
     /// A main header that is damaged, refused, or does not fit a regular chunk grid; `reduce` beyond the resolutions
     /// there are; tiles of more than [`MAX_SAMPLES`].
     pub fn new(config: &CodecConfig) -> Result<Self> {
-        Self::with_decoder(config, Arc::new(OpenJpeg))
+        let mut codec = Self::with_decoder(config, Arc::new(OpenJpeg))?;
+        let supported = Native::supports(&codec.header);
+        let decoder = if supported.is_ok() && !OPENJPEG.load(Ordering::Relaxed) {
+            codec.engine = Engine::Native(Native::default());
+            "s2ice"
+        } else {
+            "OpenJPEG"
+        };
+        let refused = supported.err().map(|error| error.to_string());
+        let (height, width) = codec.chunk_shape();
+        tracing::debug!(decoder, refused, "tiles of {height} x {width} samples are decoded by {decoder}");
+        Ok(codec)
+    }
+
+    /// A codec with one build of the decoder of this crate.
+    ///
+    /// # Errors
+    /// See [`TileCodec::new`]; what [`Native::supports`] refuses.
+    pub fn with_native(config: &CodecConfig, native: Native) -> Result<Self> {
+        let codec = Self::with_decoder(config, Arc::new(OpenJpeg))?;
+        Native::supports(&codec.header)?;
+        Ok(TileCodec { engine: Engine::Native(native), ..codec })
     }
 
     /// A codec with another decoder.
@@ -142,7 +200,7 @@ impl TileCodec {
             return Err(Error::unsupported(Marker::SIZ, 0, "an image of 2^30 samples or more on one side"));
         }
         let geometry = full.reduced(config.reduce)?;
-        Ok(TileCodec { header, geometry, reduce: config.reduce, decoder })
+        Ok(TileCodec { header, geometry, reduce: config.reduce, engine: Engine::Other(decoder) })
     }
 
     /// The main header in force.
@@ -198,9 +256,39 @@ impl TileCodec {
     /// [`TileCodec::output_bytes`]; a fill value that the sample type cannot hold. `out` is then unspecified.
     pub fn decode(&self, chunk: &[u8], fill: i64, window: Option<&Window>, out: &mut [u8]) -> Result<()> {
         let window = self.checked(fill, window, out)?;
-        let chunk = Chunk::parse(&self.header, chunk, self.reduce)?;
-        let codestream = chunk.standalone(&self.header)?;
-        self.decode_tile((chunk.tile, chunk.rect), &codestream, fill, &window, out)
+        match &self.engine {
+            Engine::Native(native) => {
+                if let Some(needed) = self.needed_of(chunk, &window)? {
+                    let (body, blocks) = needed.blocks(&self.header, &[(0, chunk)], self.scope(&window))?;
+                    self.decode_native(*native, needed.rect, (&blocks, &body), fill, &window, out);
+                    return Ok(());
+                }
+                let (chunk, body, blocks) = Chunk::blocks(&self.header, chunk, self.scope(&window))?;
+                self.decode_native(*native, chunk.rect, (&blocks, &body), fill, &window, out);
+                Ok(())
+            }
+            Engine::Other(decoder) => {
+                let chunk = Chunk::parse(&self.header, chunk, self.reduce)?;
+                let codestream = chunk.standalone(&self.header)?;
+                self.decode_tile(&**decoder, (chunk.tile, chunk.rect), &codestream, fill, &window, out)
+            }
+        }
+    }
+
+    fn scope<'a>(&self, window: &'a Window) -> Scope<'a> {
+        Scope { reduce: self.reduce, window }
+    }
+
+    /// What a part of a whole chunk needs, where PLT tells: the other packets are not looked into.
+    fn needed_of(&self, chunk: &[u8], window: &Window) -> Result<Option<Needed>> {
+        let (height, width) = self.chunk_shape();
+        if window.y == (0..height) && window.x == (0..width) {
+            return Ok(None);
+        }
+        match Needed::scan(&self.header, self.reduce, chunk, window)? {
+            Scan::Done(Some(needed)) if needed.total() == chunk.len() as u64 => Ok(Some(needed)),
+            _ => Ok(None),
+        }
     }
 
     /// The value of every sample of every component, if they are all the same.
@@ -208,28 +296,42 @@ impl TileCodec {
     /// # Errors
     /// See [`TileCodec::decode`].
     pub fn constant_value(&self, chunk: &[u8]) -> Result<Option<i64>> {
-        let chunk = Chunk::parse(&self.header, chunk, self.reduce)?;
-        let codestream = chunk.standalone(&self.header)?;
+        let parsed = Chunk::parse(&self.header, chunk, self.reduce)?;
         // The reversible transform takes a constant tile to a constant lowest resolution and nothing else, and back.
         let reversible = self.header.cod().coding.transform == Transform::Reversible53 && self.header.coc().is_empty();
         if reversible && self.header.rgn().is_empty() {
-            let lowest = self.constant_at(&chunk, &codestream, self.header.min_levels())?;
-            if lowest.is_none() || !chunk.detail {
+            let lowest = self.constant_at(&parsed, self.header.min_levels())?;
+            if lowest.is_none() || !parsed.detail {
                 return Ok(lowest);
             }
         }
-        self.constant_at(&chunk, &codestream, self.reduce)
+        self.constant_at(&parsed, self.reduce)
     }
 
-    fn constant_at(&self, chunk: &Chunk<'_>, codestream: &[u8], reduce: u8) -> Result<Option<i64>> {
+    fn constant_at(&self, parsed: &Chunk<'_>, reduce: u8) -> Result<Option<i64>> {
         let mut value = None;
         let mut same = true;
-        let job = self.job(chunk.rect, codestream, chunk.rect, reduce);
-        self.run(chunk.tile, &job, &mut |_, samples| {
+        let mut compare = |samples: &[i32]| {
             for sample in samples {
                 same &= *sample == *value.get_or_insert(*sample);
             }
-        })?;
+        };
+        match &self.engine {
+            Engine::Native(native) => {
+                let reduced = |low, high| 0..reduced_size(high, reduce) - reduced_size(low, reduce);
+                let rect = parsed.rect;
+                let window = Window { y: reduced(rect.y0, rect.y1), x: reduced(rect.x0, rect.x1) };
+                let (blocks, body) = parsed.blocks_of(&self.header, Scope { reduce, window: &window })?;
+                let (header, blocks) = (&self.header, &blocks);
+                let wanted = Wanted { header, tile: rect, reduce, window: &window, blocks, body: &body };
+                native.decode_rows(&wanted, &mut |_, _, samples| compare(samples));
+            }
+            Engine::Other(decoder) => {
+                let codestream = parsed.standalone(&self.header)?;
+                let job = self.job(parsed.rect, &codestream, parsed.rect, reduce);
+                run(&**decoder, parsed.tile, &job, &mut |_, samples| compare(samples))?;
+            }
+        }
         Ok(value.filter(|_| same).map(i64::from))
     }
 
@@ -263,16 +365,44 @@ impl TileCodec {
         TileJob { codestream, tile, area, reduce, components: self.components() }
     }
 
-    fn run(&self, tile: u16, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> Result<()> {
-        self.decoder.decode(job, take).map_err(|reason| Self::failed(tile, reason))
+    /// What of the window lies in the image, in samples of the chunk: rows and columns. Fills all where that is not all.
+    fn inside(&self, rect: Rect, fill: i64, window: &Window, out: &mut [u8]) -> (Range<u32>, Range<u32>) {
+        let size = |low, high| reduced_size(high, self.reduce) - reduced_size(low, self.reduce);
+        let y = window.y.start..window.y.end.min(size(rect.y0, rect.y1));
+        let x = window.x.start..window.x.end.min(size(rect.x0, rect.x1));
+        if y.len() != window.y.len() || x.len() != window.x.len() {
+            fill_with(out, fill, self.dtype().bytes);
+        }
+        (y, x)
     }
 
-    fn failed(tile: u16, reason: String) -> Error {
-        Error::Decode { part: Marker::SOT.into(), offset: 0, tile: u32::from(tile), reason }
+    /// Decodes with the decoder of this crate, from the code-blocks of the window and the bytes they lie in.
+    fn decode_native(
+        &self,
+        native: Native,
+        rect: Rect,
+        (blocks, body): (&Blocks, &[u8]),
+        fill: i64,
+        window: &Window,
+        out: &mut [u8],
+    ) {
+        let (y, x) = self.inside(rect, fill, window, out);
+        if y.is_empty() || x.is_empty() {
+            return;
+        }
+        let (bytes, width, height) = (self.dtype().bytes, window.x.len(), window.y.len());
+        let inside = Window { y, x };
+        let wanted =
+            Wanted { header: &self.header, tile: rect, reduce: self.reduce, window: &inside, blocks, body };
+        native.decode_rows(&wanted, &mut |component, row, samples| {
+            let at = (component as usize * height + row as usize) * width * bytes;
+            store(&mut out[at..][..samples.len() * bytes], samples, bytes);
+        });
     }
 
     fn decode_tile(
         &self,
+        decoder: &dyn TileDecoder,
         (tile, rect): (u16, Rect),
         codestream: &[u8],
         fill: i64,
@@ -281,15 +411,9 @@ impl TileCodec {
     ) -> Result<()> {
         let reduced = |n| reduced_size(n, self.reduce);
         let (left, top) = (reduced(rect.x0), reduced(rect.y0));
-        // What of the window lies in the image, in samples of the chunk.
-        let y = window.y.start..window.y.end.min(reduced(rect.y1) - top);
-        let x = window.x.start..window.x.end.min(reduced(rect.x1) - left);
+        let (y, x) = self.inside(rect, fill, window, out);
         let (wh, ww) = (window.y.len(), window.x.len());
-        let inside = y.len() == wh && x.len() == ww;
         let bytes = self.dtype().bytes;
-        if !inside {
-            fill_with(out, fill, bytes);
-        }
         if y.is_empty() || x.is_empty() {
             return Ok(());
         }
@@ -316,7 +440,7 @@ impl TileCodec {
         let plane = wh * ww * bytes;
         let mut due = 0..self.components();
         let mut stray = false;
-        self.run(tile, &job, &mut |component, samples| {
+        run(decoder, tile, &job, &mut |component, samples| {
             let place = out.chunks_exact_mut(plane).nth(component as usize);
             let Some(out) = place.filter(|_| due.next() == Some(component) && samples.len() == size.0 * size.1) else {
                 stray = true;
@@ -329,10 +453,18 @@ impl TileCodec {
         })?;
         if stray || !due.is_empty() {
             let reason = "the decoder did not hand over the samples of every component, in order";
-            return Err(Self::failed(tile, reason.into()));
+            return Err(failed(tile, reason.into()));
         }
         Ok(())
     }
+}
+
+fn run(decoder: &dyn TileDecoder, tile: u16, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> Result<()> {
+    decoder.decode(job, take).map_err(|reason| failed(tile, reason))
+}
+
+fn failed(tile: u16, reason: String) -> Error {
+    Error::Decode { part: Marker::SOT.into(), offset: 0, tile: u32::from(tile), reason }
 }
 
 /// Writes samples in native byte order. The decoder keeps them within the bit depth, so the low bytes are all there is.

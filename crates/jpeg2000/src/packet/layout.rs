@@ -27,8 +27,8 @@ pub(super) struct Resolution {
     wide: u64,
     high: u64,
     /// log2 of the code-block size in its subbands.
-    block: (u32, u32),
-    bands: Vec<Band>,
+    pub(super) block: (u32, u32),
+    pub(super) bands: Vec<Band>,
     /// Reference grid units per sample: log2 of the scale, and the component's sampling.
     scale: (u32, u64, u64),
     /// Left and upper edge of the tile on the reference grid.
@@ -37,8 +37,8 @@ pub(super) struct Resolution {
 
 /// One subband: its rectangle, and the most bit-planes it may have.
 #[derive(Clone, Copy)]
-struct Band {
-    rect: [u64; 4],
+pub(super) struct Band {
+    pub(super) rect: [u64; 4],
     bit_planes: u32,
 }
 
@@ -46,6 +46,8 @@ struct Band {
 pub(super) struct BlockGrid {
     pub(super) width: usize,
     pub(super) height: usize,
+    /// Column and row of the first one; they count from the origin of the subband's coordinates.
+    pub(super) first: (u64, u64),
     /// Most bit-planes (Mb, equation E-2).
     pub(super) bit_planes: u32,
 }
@@ -144,15 +146,16 @@ impl Resolution {
             let exp = pp.saturating_sub(half);
             let (start, end) = ((index << exp).max(low), ((index + 1) << exp).min(high));
             // At most `MAX_BLOCKS`.
-            usize::try_from(cells(start, end, block)).unwrap_or(0)
+            (start >> block, usize::try_from(cells(start, end, block)).unwrap_or(0))
         };
         let grid = |band: &Band| {
-            let width = span(column, self.pp.0, band.rect[0], band.rect[2], self.block.0);
-            let height = span(row, self.pp.1, band.rect[1], band.rect[3], self.block.1);
+            let (left, width) = span(column, self.pp.0, band.rect[0], band.rect[2], self.block.0);
+            let (top, height) = span(row, self.pp.1, band.rect[1], band.rect[3], self.block.1);
             let empty = width == 0 || height == 0;
             BlockGrid {
                 width: if empty { 0 } else { width },
                 height: if empty { 0 } else { height },
+                first: (left, top),
                 bit_planes: band.bit_planes,
             }
         };
