@@ -150,16 +150,22 @@ impl TileCodec {
     pub fn new(config: &CodecConfig) -> Result<Self> {
         let mut codec = Self::with_decoder(config, Arc::new(OpenJpeg))?;
         let supported = Native::supports(&codec.header);
-        let decoder = if supported.is_ok() && !OPENJPEG.load(Ordering::Relaxed) {
+        if supported.is_ok() && !OPENJPEG.load(Ordering::Relaxed) {
             codec.engine = Engine::Native(Native::default());
-            "s2ice"
-        } else {
-            "OpenJPEG"
-        };
+        }
+        let (decoder, (height, width)) = (codec.decoder(), codec.chunk_shape());
         let refused = supported.err().map(|error| error.to_string());
-        let (height, width) = codec.chunk_shape();
         tracing::debug!(decoder, refused, "tiles of {height} x {width} samples are decoded by {decoder}");
         Ok(codec)
+    }
+
+    /// What decodes: `s2ice` for the decoder of this crate, else `OpenJPEG`, which stands for any other as well.
+    #[must_use]
+    pub fn decoder(&self) -> &'static str {
+        match self.engine {
+            Engine::Native(_) => "s2ice",
+            Engine::Other(_) => "OpenJPEG",
+        }
     }
 
     /// A codec with one build of the decoder of this crate.
