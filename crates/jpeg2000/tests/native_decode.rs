@@ -111,7 +111,12 @@ fn compare(recipe: &Recipe, corners: [u32; 4]) -> Option<usize> {
             }
             for area in [tile, part(tile, reduce, corners)] {
                 let job = TileJob { codestream: &codestream, tile, area, reduce, components };
-                let expected = planes(&OpenJpeg, &job).unwrap_or_else(|e| panic!("{e}: {recipe:?}"));
+                let expected = match planes(&OpenJpeg, &job) {
+                    Ok(planes) => planes,
+                    // Of tiles that begin between samples OpenJPEG tells another size than it decodes.
+                    Err(error) if reduce > 0 && error == "another size came out" => continue,
+                    Err(error) => panic!("{error}: {recipe:?}"),
+                };
                 for build in [Build::Avx2, Build::Portable] {
                     let found = planes(&Native::new(build), &job).unwrap();
                     assert!(found == expected, "{build:?} {tile:?} {area:?} reduce {reduce}: {recipe:?}");

@@ -214,6 +214,11 @@ impl Lane {
     /// Makes samples significant, in their word and in those around it.
     #[inline(always)]
     fn spread(&mut self, at: usize, new: u64, signs: u64) {
+        if self.wide == 1 && self.high == 1 {
+            self.significant[at] |= new;
+            self.negative[at] |= signs & new;
+            return;
+        }
         let row = self.wide + 1;
         // The nine words around, of which the outermost are guards where the block ends.
         let words = &mut self.significant[at - row - 1..at + row + 2];
@@ -258,6 +263,32 @@ impl Lane {
             }
         }
         count
+    }
+
+    /// The refinement pass of a small code-block, for which lists do not pay.
+    #[inline(always)]
+    pub(super) fn refinement(&mut self) {
+        let (mut mq, span) = (self.mq, self.span());
+        for stripe in 0..self.high {
+            let start = self.word(stripe);
+            for at in start..start + self.wide {
+                let significant = self.significant[at];
+                let mut left = significant & !self.visited[at] & OWN;
+                let refined = self.refined[at];
+                self.refined[at] = refined | left;
+                let (one, mut bits) = (beside(significant) | refined, 0);
+                while left != 0 {
+                    let place = left.trailing_zeros();
+                    left &= left - 1;
+                    let context = u64::from(REFINEMENT) + (one >> place & 1) + (refined >> place & 1);
+                    bits |= mq.decode(&mut self.states, context as usize, &self.stream) << place;
+                }
+                self.planes[self.plane as usize * span + at] |= bits;
+            }
+        }
+        self.mq = mq;
+        self.done = Pass::Refinement;
+        self.left -= 1;
     }
 
     /// Decodes `N` lists side by side, from one place in them to another.

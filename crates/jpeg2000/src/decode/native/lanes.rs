@@ -38,6 +38,13 @@ pub(super) trait Outputs {
 /// are decoded side by side. The other passes gain nothing from that, nor do small code-blocks.
 #[inline(always)]
 pub(super) fn decode<M: Machine>(lanes: &mut Lanes, source: Source<'_>, jobs: &[Job], outputs: &mut dyn Outputs) {
+    if jobs.iter().all(|job| job.shape.width <= 8) {
+        // No closure: what one calls need not be built for the processor.
+        for job in jobs {
+            alone::<M>(&mut lanes[0], source, job, outputs);
+        }
+        return;
+    }
     let mut jobs = jobs.iter();
     let mut current: [Option<&Job>; LANES] = [None; LANES];
     loop {
@@ -73,6 +80,23 @@ pub(super) fn decode<M: Machine>(lanes: &mut Lanes, source: Source<'_>, jobs: &[
             }
         }
     }
+}
+
+/// Decodes a small code-block.
+#[inline(always)]
+fn alone<M: Machine>(lane: &mut Lane, source: Source<'_>, job: &Job, outputs: &mut dyn Outputs) {
+    lane.start(job.shape, source.blocks.pieces(job.block, source.body));
+    lane.cleanup::<M>();
+    while lane.left() > 0 {
+        lane.significance::<M>();
+        if lane.left() > 0 {
+            lane.refinement();
+        }
+        if lane.left() > 0 {
+            lane.cleanup::<M>();
+        }
+    }
+    lane.finish::<M>(&mut outputs.output(job.output)[job.at..], job.stride);
 }
 
 /// Starts the next code-block that has more than one pass; finishes those before it.

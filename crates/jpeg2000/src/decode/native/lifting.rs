@@ -42,10 +42,15 @@ pub(super) fn even(row: &mut [i32], above: &[i32], below: &[i32]) {
 /// X(2n + 1) of every column, from the high-pass row (`None` for zeros) and the even rows above and below (equation F-6).
 #[inline(always)]
 pub(super) fn odd(out: &mut [i32], high: Option<&[i32]>, above: &[i32], below: &[i32]) {
-    let sums = above.iter().zip(below).map(|(above, below)| above.wrapping_add(*below) >> 1);
-    match high {
-        Some(high) => out.iter_mut().zip(high).zip(sums).for_each(|((x, high), sum)| *x = high.wrapping_add(sum)),
-        None => out.iter_mut().zip(sums).for_each(|(x, sum)| *x = sum),
+    let sums = out.iter_mut().zip(above.iter().zip(below));
+    if let Some(high) = high {
+        for ((x, (above, below)), high) in sums.zip(high) {
+            *x = high.wrapping_add(above.wrapping_add(*below) >> 1);
+        }
+    } else {
+        for (x, (above, below)) in sums {
+            *x = above.wrapping_add(*below) >> 1;
+        }
     }
 }
 
