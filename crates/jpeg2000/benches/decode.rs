@@ -14,7 +14,9 @@ use common::{Golden, golden, head, hop};
 use encode::{Recipe, encode_samples};
 use s2ice_jpeg2000::decode::native::{Build, Native};
 use s2ice_jpeg2000::decode::{OpenJpeg, TileJob};
-use s2ice_jpeg2000::{Chunk, CodecConfig, MainHeader, Rect, TileCodec, TileDecoder, Window, prefix_lengths, reduced_size};
+use s2ice_jpeg2000::{
+    Chunk, CodecConfig, MainHeader, Rect, TileCodec, TileDecoder, Window, prefix_lengths, reduced_size,
+};
 use std::hint::black_box;
 
 /// Turns per case.
@@ -118,9 +120,9 @@ impl Case {
     }
 
     fn native(&self, build: Build) -> impl FnMut() + '_ {
-        let codec = TileCodec::with_native(&CodecConfig::from_header(&self.header, self.reduce), Native::new(build)).unwrap();
-        let mut outs: Vec<_> =
-            self.windows.iter().map(|w| vec![0; codec.output_bytes(w.as_ref()).unwrap()]).collect();
+        let codec =
+            TileCodec::with_native(&CodecConfig::from_header(&self.header, self.reduce), Native::new(build)).unwrap();
+        let mut outs: Vec<_> = self.windows.iter().map(|w| vec![1; codec.output_bytes(w.as_ref()).unwrap()]).collect();
         move || {
             for (window, out) in self.windows.iter().zip(&mut outs) {
                 codec.decode(&self.chunk, 0, window.as_ref(), out).unwrap();
@@ -134,7 +136,7 @@ impl Case {
         let (rect, reduce) = (chunk.rect, self.reduce);
         let components = u32::from(self.header.siz().component_count());
         let count = reduced_size(rect.height(), reduce) as usize * reduced_size(rect.width(), reduce) as usize;
-        let mut out = vec![0u16; count * components as usize];
+        let mut out = vec![1u16; count * components as usize];
         move || {
             for window in &self.windows {
                 let area = window.as_ref().map_or(rect, |w| Rect {
@@ -236,21 +238,31 @@ fn peak() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Prints what decoding takes above what was there before, each decoder in a process of its own.
-fn memory(filter: Option<&str>, decoder: Option<&str>) {
-    let Some(decoder) = decoder else {
-        for case in cases().iter().filter(|case| filter.is_none_or(|word| case.name.contains(word))) {
-            let peaks = ["s2ice", "openjpeg"].map(|decoder| {
-                let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-                let out = command.args(["memory", &case.name, decoder]).output().unwrap();
-                String::from_utf8(out.stdout).unwrap().trim().parse::<u64>().unwrap()
-            });
-            println!("{:24} {:8} {:8} KiB, {:.2}", case.name, peaks[0], peaks[1], peaks[0] as f64 / peaks[1] as f64);
-        }
-        return;
-    };
-    let cases = cases();
-    let case = cases.iter().find(|case| Some(case.name.as_str()) == filter).unwrap();
+/// Prints what decoding takes beside the chunk and the samples, each decoder in a process of its own.
+fn memory(filter: Option<&str>) {
+    let whole = |case: &&Case| case.windows == [None] && filter.is_none_or(|word| case.name.contains(word));
+    for case in cases().iter().filter(whole) {
+        let path = std::env::temp_dir().join(format!("s2ice-bench-{}", std::process::id()));
+        std::fs::write(&path, &case.chunk).unwrap();
+        let config = CodecConfig::from_header(&case.header, case.reduce);
+        let peaks = ["s2ice", "openjpeg"].map(|decoder| {
+            let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+            command.args(["peak", decoder, &config.main_header, &case.reduce.to_string()]).arg(&path);
+            let out = command.output().unwrap().stdout;
+            String::from_utf8(out).unwrap().trim().parse::<u64>().unwrap()
+        });
+        std::fs::remove_file(&path).unwrap();
+        println!("{:24} {:8} {:8} KiB, {:.2}", case.name, peaks[0], peaks[1], peaks[0] as f64 / peaks[1] as f64);
+    }
+}
+
+/// The process of one decoder.
+fn peak_of(words: &[String]) {
+    let [decoder, main_header, reduce, path] = words else { panic!("{words:?}") };
+    let config = CodecConfig { main_header: main_header.clone(), reduce: reduce.parse().unwrap() };
+    let chunk = std::fs::read(path).unwrap();
+    let (header, reduce) = (config.header().unwrap(), config.reduce);
+    let case = Case { name: String::new(), header, chunk, reduce, windows: vec![None] };
     let mut native = case.native(Build::Avx2);
     let mut openjpeg = case.openjpeg();
     let run: &mut dyn FnMut() = if decoder == "s2ice" { &mut native } else { &mut openjpeg };
@@ -263,8 +275,10 @@ fn memory(filter: Option<&str>, decoder: Option<&str>) {
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let filter = words.iter().find(|word| *word != "memory").map(String::as_str);
-    if words.first().is_some_and(|word| word == "memory") {
-        return memory(words.get(1).map(String::as_str), words.get(2).map(String::as_str));
+    match words.first().map(String::as_str) {
+        Some("memory") => return memory(filter),
+        Some("peak") => return peak_of(&words[1..]),
+        _ => {}
     }
     println!("{:24} {:>9} {:>9} {:>9} ms, ratio (of least), portable", "", "OpenJPEG", "s2ice", "portable");
     for case in cases().iter().filter(|case| filter.is_none_or(|word| case.name.contains(word))) {

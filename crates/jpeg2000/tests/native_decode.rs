@@ -27,9 +27,11 @@ fn decoded(codec: &TileCodec, chunk: &[u8], window: Option<&Window>) -> Result<V
     Ok(out)
 }
 
+/// Of every file 4 tiles (all in the long form) at every level; `golden_decode` has every tile of the best one.
 #[test]
-fn every_real_tile_at_every_level() {
+fn real_tiles_at_every_level() {
     let Some(dir) = data() else { return };
+    let all = std::env::var_os("PROPTEST_CASES").is_some();
     let mut files = golden(&dir);
     files.reverse();
     let (tiles, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -45,7 +47,9 @@ fn every_real_tile_at_every_level() {
             }
             let (ours, theirs) = codecs(&head.header, reduce);
             let mut seen = std::collections::HashSet::new();
-            for (offset, sot) in hop(&file.bytes, head.first_sot) {
+            let tiles_of = hop(&file.bytes, head.first_sot);
+            let step = if all { 1 } else { tiles_of.len().div_ceil(4) };
+            for (offset, sot) in tiles_of.into_iter().rev().step_by(step) {
                 let chunk = &file.bytes[offset as usize..][..sot.psot as usize];
                 // Masks hold the same empty tile hundreds of times.
                 if !seen.insert(chunk[6..].to_vec()) {
@@ -53,7 +57,12 @@ fn every_real_tile_at_every_level() {
                 }
                 let expected = decoded(&theirs, chunk, None).unwrap();
                 for ours in &ours {
-                    assert!(decoded(ours, chunk, None).unwrap() == expected, "{} tile {} at {reduce}", file.path, sot.tile);
+                    assert!(
+                        decoded(ours, chunk, None).unwrap() == expected,
+                        "{} tile {} at {reduce}",
+                        file.path,
+                        sot.tile
+                    );
                 }
                 tiles.fetch_add(1, Ordering::Relaxed);
             }
@@ -165,7 +174,8 @@ fn recipes() -> impl Strategy<Value = Recipe> {
             tile_parts,
             seed: f.5,
             origin,
-            guard_bits: 2 + c.4,
+            // With fewer the encoder makes more bit-planes than its header tells.
+            guard_bits: 4 + c.4,
             ..Recipe::default()
         }
     })

@@ -398,8 +398,7 @@ impl TileCodec {
         }
         let (bytes, width, height) = (self.dtype().bytes, window.x.len(), window.y.len());
         let inside = Window { y, x };
-        let wanted =
-            Wanted { header: &self.header, tile: rect, reduce: self.reduce, window: &inside, blocks, body };
+        let wanted = Wanted { header: &self.header, tile: rect, reduce: self.reduce, window: &inside, blocks, body };
         native.decode_rows(&wanted, &mut |component, row, samples| {
             let at = (component as usize * height + row as usize) * width * bytes;
             store(&mut out[at..][..samples.len() * bytes], samples, bytes);

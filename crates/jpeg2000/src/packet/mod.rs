@@ -46,7 +46,14 @@ pub(crate) fn walk(
     last_resolution: Option<u8>,
 ) -> Result<Walked> {
     let layout = Layout::new(header, tile)?;
-    walk_with(&mut Walker::new(&layout, header, body, base), &layout, header, body.len(), last_resolution, |_, _| Ok(()))
+    walk_with(
+        &mut Walker::new(&layout, header, body, base),
+        &layout,
+        header,
+        body.len(),
+        last_resolution,
+        |_, _| Ok(()),
+    )
 }
 
 /// As [`walk`]: the `length` bytes of `walker`'s body, handing each packet over.

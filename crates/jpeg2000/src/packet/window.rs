@@ -98,7 +98,12 @@ impl Needed {
     ///
     /// # Errors
     /// As [`Needed::standalone`], and as [`Blocks::add`].
-    pub(crate) fn blocks(&self, header: &MainHeader, pieces: &[Piece<'_>], scope: Scope<'_>) -> Result<(Vec<u8>, Blocks)> {
+    pub(crate) fn blocks(
+        &self,
+        header: &MainHeader,
+        pieces: &[Piece<'_>],
+        scope: Scope<'_>,
+    ) -> Result<(Vec<u8>, Blocks)> {
         let mut blocks = Blocks::new(&self.layout, header, self.rect, scope)?;
         let wanted = || self.packets.iter().filter(|(.., needed)| *needed);
         let length: u64 = wanted().map(|(_, place, _)| place.end - place.start).sum();

@@ -1,4 +1,6 @@
 //! The bit-planes of one code-block (ISO/IEC 15444-1, annex D).
+// Numbers of few bits, masked where they are made.
+#![allow(clippy::cast_possible_truncation)]
 
 use super::contexts::{SIGN, ZeroCoding, zero_coding_of};
 use super::mq::{INITIAL, Mq, RUN, States, UNIFORM, unstuff};
@@ -295,7 +297,8 @@ impl Lane {
     #[inline(always)]
     pub(super) fn refine<const N: usize>(lanes: [&mut Lane; N], from: usize, to: usize) {
         let mut mqs: [Mq; N] = core::array::from_fn(|lane| lanes[lane].mq);
-        let parts = lanes.map(|lane| (&mut lane.mq, &mut lane.list[from..to], &mut lane.states, lane.stream.as_slice()));
+        let parts =
+            lanes.map(|lane| (&mut lane.mq, &mut lane.list[from..to], &mut lane.states, lane.stream.as_slice()));
         let mut parts = parts;
         for at in 0..to - from {
             for (mq, (_, list, states, stream)) in mqs.iter_mut().zip(parts.iter_mut()) {
@@ -404,7 +407,14 @@ fn select(bits: u8, value: i32, into: &mut [i32; 8]) {
 
 /// Decodes the sign of the sample at `place` (clause D.3.2): 1 for a negative one.
 #[inline(always)]
-fn sign<M: Machine>(mq: &mut Mq, states: &mut States, stream: &[u8], significant: u64, negative: u64, place: u32) -> u64 {
+fn sign<M: Machine>(
+    mq: &mut Mq,
+    states: &mut States,
+    stream: &[u8],
+    significant: u64,
+    negative: u64,
+    place: u32,
+) -> u64 {
     let near = M::cross(significant, place) | M::cross(negative, place) << 4;
     let entry = SIGN[near & 255];
     mq.decode(states, usize::from(entry & 31), stream) ^ u64::from(entry >> 7)

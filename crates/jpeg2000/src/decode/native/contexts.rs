@@ -1,4 +1,6 @@
 //! Contexts of code-block samples by their neighbours (ISO/IEC 15444-1, tables D.1 to D.4), worked out when compiled.
+// Numbers of few bits, masked where they are made.
+#![allow(clippy::cast_possible_truncation)]
 
 use crate::packet::blocks::Kind;
 

@@ -54,11 +54,7 @@ impl Kernels {
 
     /// See [`lifting::horizontal`].
     pub(super) fn horizontal(self, low: &[i32], skipped: usize, high: &[i32], even: &mut [i32], out: &mut [i32]) {
-        run!(
-            self,
-            lifting::horizontal(low, skipped, high, even, out),
-            x86::horizontal(low, skipped, high, even, out)
-        )
+        run!(self, lifting::horizontal(low, skipped, high, even, out), x86::horizontal(low, skipped, high, even, out))
     }
 
     /// See [`lifting::even`].
@@ -78,11 +74,7 @@ impl Kernels {
 
     /// See [`lanes::decode`].
     pub(super) fn decode(self, lanes: &mut Lanes, source: Source<'_>, jobs: &[Job], outputs: &mut dyn Outputs) {
-        run!(
-            self,
-            lanes::decode::<Portable>(lanes, source, jobs, outputs),
-            x86::decode(lanes, source, jobs, outputs)
-        )
+        run!(self, lanes::decode::<Portable>(lanes, source, jobs, outputs), x86::decode(lanes, source, jobs, outputs))
     }
 }
 

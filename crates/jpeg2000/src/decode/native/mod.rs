@@ -7,6 +7,9 @@
 //! packet headers -> Blocks -> Lane: bit-planes of a code-block -> Strip: a row of code-blocks -> Component: rows of samples
 //! ```
 
+// But for what is allowed by name: `words::x86` and `kernels`.
+#![deny(unsafe_code)]
+
 mod block;
 mod contexts;
 mod kernels;
@@ -192,7 +195,9 @@ impl TileDecoder for Native {
             let (tile, reduce) = (chunk.rect, job.reduce);
             let wanted = Wanted { header: &header, tile, reduce, window: &window, blocks: &blocks, body: &body };
             let mut planes = alloc::vec![Vec::new(); usize::from(header.siz().component_count())];
-            self.decode_rows(&wanted, &mut |component, _, samples| planes[component as usize].extend_from_slice(samples));
+            self.decode_rows(&wanted, &mut |component, _, samples| {
+                planes[component as usize].extend_from_slice(samples)
+            });
             Ok(planes)
         };
         let planes = decode().map_err(|error| error.to_string())?;

@@ -1,4 +1,6 @@
 //! The MQ arithmetic decoder (ISO/IEC 15444-1, annex C), without branches on what it decodes.
+// Numbers of few bits, masked where they are made.
+#![allow(clippy::cast_possible_truncation)]
 
 use alloc::vec::Vec;
 use core::hint::select_unpredictable;

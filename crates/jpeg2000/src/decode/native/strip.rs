@@ -39,7 +39,11 @@ impl<'a> Strip<'a> {
         self.rows = widened(&(row..row + 1), *high, &extent[0]);
         let before = worker.jobs.len();
         let stride = self.stride();
-        let cells = if self.columns.is_empty() { 0..0 } else { self.columns.start >> wide..((self.columns.end - 1) >> wide) + 1 };
+        let cells = if self.columns.is_empty() {
+            0..0
+        } else {
+            self.columns.start >> wide..((self.columns.end - 1) >> wide) + 1
+        };
         let count = cells.len();
         for column in cells {
             let Some(block) = worker.source.blocks.block(self.subband, row >> high, column) else { continue };

@@ -175,13 +175,7 @@ impl<'a> Level<'a> {
     }
 
     /// Makes X(2n) where there is one, and the high-pass row n; either follows the one before.
-    fn advance_to(
-        &mut self,
-        n: u32,
-        below: &mut [Level<'_>],
-        lowest: &mut Lowest<'_>,
-        worker: &mut Worker<'_>,
-    ) {
+    fn advance_to(&mut self, n: u32, below: &mut [Level<'_>], lowest: &mut Lowest<'_>, worker: &mut Worker<'_>) {
         if self.at.is_some_and(|at| at >= n) {
             return;
         }

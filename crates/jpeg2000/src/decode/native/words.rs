@@ -3,6 +3,8 @@
 //! A word has ten fields of 6 bits: the column to the left, the eight columns, the column to the right. A field has the row
 //! above in its lowest bit, the four rows of the stripe, and the row below. So the 3 x 3 samples around each of the 32 are
 //! in one word, and counting bits from the lowest is the order of the scan (clause D.1).
+// Numbers of few bits, masked where they are made.
+#![allow(clippy::cast_possible_truncation)]
 
 /// The four rows of the eight columns.
 pub(super) const OWN: u64 = rows(4) & columns(8);
