@@ -1,12 +1,11 @@
 //! The code-blocks that a part of a tile is decoded from: where in the subbands they lie, and where their bytes are.
 
 use super::layout::{Layout, Packet, Resolution};
+use super::support::{Support, supports};
 use super::walk::{Found, Walker};
-use super::window::{Support, supports};
 use super::{Walked, walk_with};
-use crate::decode::Window;
 use crate::error::{Error, Result};
-use crate::grid::Rect;
+use crate::grid::{Rect, Window};
 use crate::header::MainHeader;
 use crate::marker::Marker;
 use core::ops::Range;

@@ -163,6 +163,7 @@ impl Resolution {
     }
 
     /// Whether a precinct holds any of these rows and columns, which count in the subbands.
+    #[cfg(feature = "decode")]
     pub(super) fn meets(&self, precinct: u64, rows: &Range<u64>, columns: &Range<u64>) -> bool {
         let wide = self.wide.max(1);
         let half = u32::from(self.resolution > 0);

@@ -7,6 +7,8 @@ mod bits;
 #[cfg(feature = "decode")]
 pub(crate) mod blocks;
 mod layout;
+#[cfg(feature = "decode")]
+mod support;
 mod walk;
 #[cfg(feature = "decode")]
 pub(crate) mod window;

@@ -22,6 +22,7 @@ pub(super) struct Seen {
 }
 
 /// What one packet contributes to one code-block.
+#[cfg_attr(not(feature = "decode"), allow(dead_code))]
 pub(super) struct Found {
     /// Subband of the resolution, in the order of the packet header.
     pub(super) band: usize,
