@@ -256,8 +256,10 @@ impl TileCodec {
         let window = self.checked(fill, window, out)?;
         match &self.engine {
             Engine::Native(native) => {
-                if let Some(needed) = self.needed_of(chunk, &window)? {
-                    let (body, blocks) = needed.blocks(&self.header, &[(0, chunk)], self.scope(&window))?;
+                // Where PLT lies, the whole chunk decides.
+                if let Some(needed) = self.needed_of(chunk, &window)?
+                    && let Ok((body, blocks)) = needed.blocks(&self.header, &[(0, chunk)], self.scope(&window))
+                {
                     self.decode_native(*native, needed.rect, (&blocks, &body), fill, &window, out);
                     return Ok(());
                 }

@@ -6,7 +6,6 @@ use crate::header::MainHeader;
 use crate::marker::Marker;
 use crate::segment::cod::{Coding, Progression};
 use crate::segment::qcd::{Qcd, Quantization};
-use std::ops::Range;
 
 /// Most packets a tile may have. Guards against headers that ask for a precinct per sample.
 pub(super) const MAX_PACKETS: u64 = 1 << 20;
@@ -164,10 +163,10 @@ impl Resolution {
 
     /// Whether a precinct holds any of these rows and columns, which count in the subbands.
     #[cfg(feature = "decode")]
-    pub(super) fn meets(&self, precinct: u64, rows: &Range<u64>, columns: &Range<u64>) -> bool {
+    pub(super) fn meets(&self, precinct: u64, rows: &std::ops::Range<u64>, columns: &std::ops::Range<u64>) -> bool {
         let wide = self.wide.max(1);
         let half = u32::from(self.resolution > 0);
-        let within = |low: u64, pp: u32, index: u64, range: &Range<u64>| {
+        let within = |low: u64, pp: u32, index: u64, range: &std::ops::Range<u64>| {
             let (index, exp) = ((low >> pp) + index, pp.saturating_sub(half));
             !range.is_empty() && index << exp < range.end && range.start < (index + 1) << exp
         };
