@@ -137,6 +137,31 @@ fn compare(recipe: &Recipe, corners: [u32; 4]) -> Option<usize> {
     Some(count)
 }
 
+#[test]
+fn lengths_of_packets_that_lie_change_no_sample() {
+    let recipe =
+        Recipe { width: 64, height: 64, tile: (64, 64), precinct: Some((4, 4)), depth: 3, ..Recipe::default() };
+    let bytes = encode(&recipe).unwrap();
+    let head = head(&bytes);
+    let chunk = chunks(&bytes, head.first_sot).swap_remove(0);
+    let ([ours, _], _) = codecs(&head.header, 0);
+    let window = Window { y: 20..33, x: 9..30 };
+    let expected = decoded(&ours, &chunk, Some(&window)).unwrap();
+    // SOT, then PLT: marker, length, index, and the lengths.
+    assert_eq!(chunk[12..14], [0xFF, 0x58]);
+    let end = 14 + usize::from(u16::from_be_bytes([chunk[14], chunk[15]]));
+    let mut lies = 0;
+    for at in 17..end - 1 {
+        let mut lying = chunk.clone();
+        lying.swap(at, at + 1);
+        if chunk[at..at + 2].iter().all(|byte| *byte < 0x80) && chunk[at] != chunk[at + 1] {
+            assert!(decoded(&ours, &lying, Some(&window)).unwrap() == expected, "length {at}");
+            lies += 1;
+        }
+    }
+    assert!(lies > 10, "{lies}");
+}
+
 fn recipes() -> impl Strategy<Value = Recipe> {
     let shape = (1u32..70, 1u32..70, 0u32..3, 0u32..3, 0u32..70, 0u32..70, 1u32..5, 1u32..17);
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<u32>());
