@@ -32,6 +32,11 @@ fn main() -> ExitCode {
     let run = run_id();
     log::start(&cli.global, &run);
     let format = cli.global.log_format;
+    if let Ok(name) = std::env::var("S2ICE_DECODER")
+        && let Err(error) = s2ice_jpeg2000::decode::choose_decoder(&name)
+    {
+        return fail(&Failure::fault(format!("S2ICE_DECODER: {error}")), Ending::Answer, format);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::marker::Marker;
 use crate::segment::siz::Siz;
+use std::ops::Range;
 
 /// Most tiles a codestream can have: Isot is 0 to 65534.
 pub const MAX_TILES: u64 = 65535;
@@ -32,6 +33,15 @@ impl Rect {
     pub fn height(&self) -> u32 {
         self.y1.saturating_sub(self.y0)
     }
+}
+
+/// Part of a chunk, in samples of the (reduced) chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Rows.
+    pub y: Range<u32>,
+    /// Columns.
+    pub x: Range<u32>,
 }
 
 /// `ceil(n / 2^r)`: a length or coordinate with `r` resolutions left out (clause B.5).

@@ -69,6 +69,27 @@ pub(crate) fn next_segment(bytes: &[u8], pos: usize, base: u64) -> Result<Scan<O
     Ok(Scan::Done(Some(RawSegment { marker, whole: pos..end, body: pos + 4..end })))
 }
 
+/// Position of the first SOT.
+#[cfg(feature = "decode")]
+pub(crate) fn first_tile_part(codestream: &[u8]) -> Result<usize> {
+    let mut pos = 2;
+    loop {
+        match next_segment(codestream, pos, 0)? {
+            Scan::Done(Some(segment)) => pos = segment.whole.end,
+            Scan::Done(None) => return Ok(pos),
+            Scan::NeedMore { up_to } => {
+                let available = codestream.len().saturating_sub(pos) as u64;
+                return Err(Error::Truncated {
+                    part: Marker::SOT.into(),
+                    offset: pos as u64,
+                    needed: up_to,
+                    available,
+                });
+            }
+        }
+    }
+}
+
 impl MainHeader {
     /// Parses from SOC to the first SOT or the end of the slice, whichever comes first.
     ///

@@ -9,6 +9,9 @@
 //!                                        `-> CodecConfig + a tile's bytes -> TileCodec -> samples
 //! ```
 
+#[cfg(feature = "decode")]
+extern crate alloc;
+
 mod box_type;
 pub mod boxes;
 pub mod config;

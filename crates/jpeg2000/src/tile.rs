@@ -7,6 +7,7 @@ use crate::marker::Marker;
 use crate::packet;
 use crate::segment::sot::{SOT_BYTES, Sot};
 use crate::tile_part::{TilePartHeader, rect_in};
+use std::borrow::Cow;
 
 /// A chunk taken apart and found complete.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Chunk<'a> {
     parts: Vec<(TilePartHeader, &'a [u8], &'a [u8])>,
     /// Packets of higher resolutions that a prefix leaves out.
     missing_packets: u64,
+    /// The resolution that the packets may end with, where these are a prefix or can be one.
+    last: Option<u8>,
 }
 
 impl<'a> Chunk<'a> {
@@ -33,6 +36,47 @@ impl<'a> Chunk<'a> {
     /// [`Error::Tile`] for a tile outside the grid, lengths that do not add up, tile-parts of another tile or out of
     /// order; everything that packet headers give away.
     pub fn parse(header: &MainHeader, chunk: &'a [u8], reduce: u8) -> Result<Chunk<'a>> {
+        let (mut out, cut) = Self::split(header, chunk, reduce)?;
+        let body = out.body();
+        let walked = packet::walk(header, out.rect, &body, out.base(), out.last)?;
+        out.check(&walked, body.len(), cut)?;
+        Ok(out)
+    }
+
+    /// As [`Chunk::parse`], and the code-blocks of what `scope` asks for, whose places count in the bytes that come with them.
+    ///
+    /// # Errors
+    /// As [`Chunk::parse`], and what stands against decoding the code-blocks.
+    #[cfg(feature = "decode")]
+    pub(crate) fn blocks(
+        header: &MainHeader,
+        chunk: &'a [u8],
+        scope: packet::blocks::Scope<'_>,
+    ) -> Result<(Chunk<'a>, Cow<'a, [u8]>, packet::blocks::Blocks)> {
+        let (mut out, cut) = Self::split(header, chunk, scope.reduce)?;
+        let body = out.body();
+        let (walked, blocks) = packet::blocks::walk(header, out.rect, &body, out.base(), out.last, scope)?;
+        out.check(&walked, body.len(), cut)?;
+        Ok((out, body, blocks))
+    }
+
+    /// The code-blocks of what `scope` asks for of a chunk that was parsed, and the bytes that their places count in.
+    ///
+    /// # Errors
+    /// What stands against decoding the code-blocks.
+    #[cfg(feature = "decode")]
+    pub(crate) fn blocks_of(
+        &self,
+        header: &MainHeader,
+        scope: packet::blocks::Scope<'_>,
+    ) -> Result<(packet::blocks::Blocks, Cow<'a, [u8]>)> {
+        let body = self.body();
+        let (_, blocks) = packet::blocks::walk(header, self.rect, &body, self.base(), self.last, scope)?;
+        Ok((blocks, body))
+    }
+
+    /// The tile-parts, and whether the only one is cut.
+    fn split(header: &MainHeader, chunk: &'a [u8], reduce: u8) -> Result<(Chunk<'a>, bool)> {
         let grid = header.grid()?;
         let tile = Sot::parse(chunk)?.tile;
         let rect = rect_in(&grid, tile, 0)?;
@@ -79,31 +123,32 @@ impl<'a> Chunk<'a> {
                 return fail(at, format!("{} tile-parts where TNsot tells {told}", parts.len()));
             }
         }
-        let mut out = Chunk { tile, rect, detail: false, parts, missing_packets: 0 };
-        out.check(header, reduce, cut)?;
-        Ok(out)
-    }
-
-    fn check(&mut self, header: &MainHeader, reduce: u8, cut: bool) -> Result<()> {
         if cut {
             packet::sorted_by_resolution(header)?;
         }
-        let base = self.parts.first().map_or(0, |(part, ..)| part.length as u64);
-        let joined: Vec<u8>;
-        let body = match self.parts.as_slice() {
-            [(_, _, body)] => *body,
-            parts => {
-                joined = parts.iter().flat_map(|(_, _, body)| body.iter().copied()).collect();
-                joined.as_slice()
-            }
-        };
-        let open = self.parts.last().is_some_and(|(part, ..)| part.sot.psot == 0);
+        let open = parts.last().is_some_and(|(part, ..)| part.sot.psot == 0);
         let last = header.min_levels().checked_sub(reduce).filter(|_| reduce > 0 && (cut || open));
-        let walked = packet::walk(header, self.rect, body, base, last)?;
+        Ok((Chunk { tile, rect, detail: false, parts, missing_packets: 0, last }, cut))
+    }
+
+    /// Offset of the first packet in the chunk.
+    fn base(&self) -> u64 {
+        self.parts.first().map_or(0, |(part, ..)| part.length as u64)
+    }
+
+    /// The packets, tile-parts joined.
+    fn body(&self) -> Cow<'a, [u8]> {
+        match self.parts.as_slice() {
+            [(_, _, body)] => Cow::Borrowed(*body),
+            parts => Cow::Owned(parts.iter().flat_map(|(_, _, body)| body.iter().copied()).collect()),
+        }
+    }
+
+    fn check(&mut self, walked: &packet::Walked, length: usize, cut: bool) -> Result<()> {
         let fail = |reason: String| Err(Error::tile(Marker::SOT, 0, u32::from(self.tile), reason));
-        if walked.length != body.len() {
+        if walked.length != length {
             let what = if cut { "the prefix does not end with a resolution" } else { "bytes follow the last packet" };
-            return fail(format!("{what}: packets end {} bytes before it does", body.len() - walked.length));
+            return fail(format!("{what}: packets end {} bytes before it does", length - walked.length));
         }
         if cut && walked.missing == 0 {
             return fail("Psot reaches beyond the last packet".into());

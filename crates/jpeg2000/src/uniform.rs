@@ -10,9 +10,9 @@ use openjpeg_sys as opj;
 
 use crate::decode::MAX_SAMPLES;
 use crate::decode::openjpeg::{Owned, check};
-use crate::error::{Error, Result, Scan};
+use crate::error::{Error, Result};
 use crate::grid::Rect;
-use crate::header::{MainHeader, next_segment};
+use crate::header::{MainHeader, first_tile_part};
 use crate::marker::Marker;
 use crate::segment::sot::{SOT_BYTES, Sot};
 use crate::tile_part::tile_rect;
@@ -49,26 +49,6 @@ pub fn uniform_tile(header: &MainHeader, tile: u16, value: u16) -> Result<Vec<u8
     let length = u32::try_from(SOT_BYTES + coding.len() + rest.len()).map_err(|e| fail(e.to_string()))?;
     let sot = Sot { tile, psot: length, tpsot: 0, tnsot: 1 };
     Ok([&sot.write()[..], &coding, rest].concat())
-}
-
-/// Position of the first SOT.
-fn first_tile_part(codestream: &[u8]) -> Result<usize> {
-    let mut pos = 2;
-    loop {
-        match next_segment(codestream, pos, 0)? {
-            Scan::Done(Some(segment)) => pos = segment.whole.end,
-            Scan::Done(None) => return Ok(pos),
-            Scan::NeedMore { up_to } => {
-                let available = codestream.len().saturating_sub(pos) as u64;
-                return Err(Error::Truncated {
-                    part: Marker::SOT.into(),
-                    offset: pos as u64,
-                    needed: up_to,
-                    available,
-                });
-            }
-        }
-    }
 }
 
 unsafe extern "C" fn write(buffer: *mut c_void, count: usize, sink: *mut c_void) -> usize {

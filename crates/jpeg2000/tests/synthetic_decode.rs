@@ -192,6 +192,7 @@ fn recipes() -> impl Strategy<Value = Recipe> {
             plt: b.4,
             tlm: b.5,
             seed: b.6,
+            ..Recipe::default()
         }
     })
 }

@@ -15,6 +15,14 @@ fn refused(error: s2ice_jpeg2000::Error) -> PyErr {
     CodecError::new_err(error.to_string())
 }
 
+/// Takes the decoder that the environment names in `S2ICE_DECODER`, if it names one.
+pub(crate) fn choose_decoder() -> PyResult<()> {
+    match std::env::var("S2ICE_DECODER") {
+        Ok(name) => s2ice_jpeg2000::decode::choose_decoder(&name).map_err(refused),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Decodes the chunks of one array. Frozen and without interior state, so that threads may share it.
 #[pyclass(frozen, module = "s2ice._s2ice")]
 pub(crate) struct TileCodec {
@@ -33,6 +41,11 @@ impl TileCodec {
     #[getter]
     fn components(&self) -> u32 {
         self.decoder.components()
+    }
+
+    #[getter]
+    fn decoder(&self) -> &'static str {
+        self.decoder.decoder()
     }
 
     #[getter]

@@ -12,6 +12,7 @@ mod run;
 #[pymodule]
 fn _s2ice(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    codec::choose_decoder()?;
     module.add_class::<codec::TileCodec>()?;
     module.add_function(wrap_pyfunction!(build::build, module)?)?;
     module.add_function(wrap_pyfunction!(build::info, module)?)?;

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import copy
 import json
+import os
 import pickle
 import struct
 import subprocess
@@ -431,3 +432,22 @@ def test_dask(folder: Path, expected: np.ndarray[Any, Any]) -> None:
     for scheduler in ("threads", "processes"):
         values = array[:, 50:120, 100:].compute(scheduler=scheduler, num_workers=2)
         np.testing.assert_array_equal(values, expected[:, 50:120, 100:])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("", "s2ice"), ("s2ice", "s2ice"), ("openjpeg", "OpenJPEG"), ("other", None)]
+)
+def test_the_environment_chooses_the_decoder(made: Jp2, name: str, told: str | None) -> None:
+    code = f"from s2ice._s2ice import TileCodec; print(TileCodec({made.main_header!r}).decoder)"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"S2ICE_DECODER": name},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if told is None:
+        assert run.returncode != 0
+        assert 'the decoder "other" is neither "s2ice" nor "openjpeg"' in run.stderr
+    else:
+        assert run.stdout.strip() == told

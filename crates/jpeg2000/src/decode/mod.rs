@@ -1,8 +1,12 @@
 //! From a chunk to samples.
 
+pub mod native;
 pub(crate) mod openjpeg;
 mod parts;
+mod place;
 
+pub use crate::grid::Window;
+pub use native::Native;
 pub use openjpeg::OpenJpeg;
 pub use parts::Plan;
 
@@ -11,25 +15,19 @@ use crate::error::{Error, Part, Result};
 use crate::grid::{Geometry, Rect, reduced_size};
 use crate::header::MainHeader;
 use crate::marker::Marker;
+use crate::packet::blocks::Scope;
 use crate::segment::cod::Transform;
 use crate::tile::Chunk;
-use std::ops::Range;
+use native::Wanted;
+use place::run;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most samples of one chunk, all components together. A configuration that asks for more is refused.
 pub const MAX_SAMPLES: u64 = 1 << 28;
 
 /// Most samples on one side of an image or tile: decoders count in `i32`.
 const MAX_SIDE: u32 = i32::MAX.unsigned_abs() / 2;
-
-/// Part of a chunk, in samples of the (reduced) chunk.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Window {
-    /// Rows.
-    pub y: Range<u32>,
-    /// Columns.
-    pub x: Range<u32>,
-}
 
 /// How samples stand in memory, in native byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,13 +84,43 @@ pub trait TileDecoder: Send + Sync {
     fn decode(&self, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> std::result::Result<(), String>;
 }
 
+/// Whether [`TileCodec::new`] takes OpenJPEG for everything.
+static OPENJPEG: AtomicBool = AtomicBool::new(false);
+
+/// Sets which decoder codecs that are made from now on take, by its name: `openjpeg` for everything, or (`s2ice`, the default)
+/// that of this crate for all that it supports.
+///
+/// # Errors
+/// [`Error::Invalid`] for another name.
+pub fn choose_decoder(name: &str) -> Result<()> {
+    let openjpeg = match name {
+        "s2ice" | "" => false,
+        "openjpeg" => true,
+        _ => {
+            let reason = format!("the decoder {name:?} is neither \"s2ice\" nor \"openjpeg\"");
+            return Err(Error::invalid(Part::Field("decoder"), 0, reason));
+        }
+    };
+    OPENJPEG.store(openjpeg, Ordering::Relaxed);
+    Ok(())
+}
+
+/// What decodes tiles.
+#[derive(Clone)]
+enum Engine {
+    /// The decoder of this crate, which takes packets where they lie.
+    Native(Native),
+    /// One that wants a codestream for each tile.
+    Other(Arc<dyn TileDecoder>),
+}
+
 /// Decodes the chunks of one array.
 #[derive(Clone)]
 pub struct TileCodec {
     header: MainHeader,
     geometry: Geometry,
     reduce: u8,
-    decoder: Arc<dyn TileDecoder>,
+    engine: Engine,
 }
 
 impl std::fmt::Debug for TileCodec {
@@ -105,13 +133,41 @@ impl std::fmt::Debug for TileCodec {
 }
 
 impl TileCodec {
-    /// A codec with the reference decoder, OpenJPEG in strict mode.
+    /// A codec with the decoder of this crate where it supports the header, else with OpenJPEG in strict mode; see
+    /// [`choose_decoder`].
     ///
     /// # Errors
     /// A main header that is damaged, refused, or does not fit a regular chunk grid; `reduce` beyond the resolutions
     /// there are; tiles of more than [`MAX_SAMPLES`].
     pub fn new(config: &CodecConfig) -> Result<Self> {
-        Self::with_decoder(config, Arc::new(OpenJpeg))
+        let mut codec = Self::with_decoder(config, Arc::new(OpenJpeg))?;
+        let supported = Native::supports(&codec.header);
+        if supported.is_ok() && !OPENJPEG.load(Ordering::Relaxed) {
+            codec.engine = Engine::Native(Native::default());
+        }
+        let (decoder, (height, width)) = (codec.decoder(), codec.chunk_shape());
+        let refused = supported.err().map(|error| error.to_string());
+        tracing::debug!(decoder, refused, "tiles of {height} x {width} samples are decoded by {decoder}");
+        Ok(codec)
+    }
+
+    /// What decodes: `s2ice` for the decoder of this crate, else `OpenJPEG`, which stands for any other as well.
+    #[must_use]
+    pub fn decoder(&self) -> &'static str {
+        match self.engine {
+            Engine::Native(_) => "s2ice",
+            Engine::Other(_) => "OpenJPEG",
+        }
+    }
+
+    /// A codec with one build of the decoder of this crate.
+    ///
+    /// # Errors
+    /// See [`TileCodec::new`]; what [`Native::supports`] refuses.
+    pub fn with_native(config: &CodecConfig, native: Native) -> Result<Self> {
+        let codec = Self::with_decoder(config, Arc::new(OpenJpeg))?;
+        Native::supports(&codec.header)?;
+        Ok(TileCodec { engine: Engine::Native(native), ..codec })
     }
 
     /// A codec with another decoder.
@@ -142,7 +198,7 @@ impl TileCodec {
             return Err(Error::unsupported(Marker::SIZ, 0, "an image of 2^30 samples or more on one side"));
         }
         let geometry = full.reduced(config.reduce)?;
-        Ok(TileCodec { header, geometry, reduce: config.reduce, decoder })
+        Ok(TileCodec { header, geometry, reduce: config.reduce, engine: Engine::Other(decoder) })
     }
 
     /// The main header in force.
@@ -198,9 +254,25 @@ impl TileCodec {
     /// [`TileCodec::output_bytes`]; a fill value that the sample type cannot hold. `out` is then unspecified.
     pub fn decode(&self, chunk: &[u8], fill: i64, window: Option<&Window>, out: &mut [u8]) -> Result<()> {
         let window = self.checked(fill, window, out)?;
-        let chunk = Chunk::parse(&self.header, chunk, self.reduce)?;
-        let codestream = chunk.standalone(&self.header)?;
-        self.decode_tile((chunk.tile, chunk.rect), &codestream, fill, &window, out)
+        match &self.engine {
+            Engine::Native(native) => {
+                // Where PLT lies, the whole chunk decides.
+                if let Some(needed) = self.needed_of(chunk, &window)?
+                    && let Ok((body, blocks)) = needed.blocks(&self.header, &[(0, chunk)], self.scope(&window))
+                {
+                    self.decode_native(*native, needed.rect, (&blocks, &body), fill, &window, out);
+                    return Ok(());
+                }
+                let (chunk, body, blocks) = Chunk::blocks(&self.header, chunk, self.scope(&window))?;
+                self.decode_native(*native, chunk.rect, (&blocks, &body), fill, &window, out);
+                Ok(())
+            }
+            Engine::Other(decoder) => {
+                let chunk = Chunk::parse(&self.header, chunk, self.reduce)?;
+                let codestream = chunk.standalone(&self.header)?;
+                self.decode_tile(&**decoder, (chunk.tile, chunk.rect), &codestream, fill, &window, out)
+            }
+        }
     }
 
     /// The value of every sample of every component, if they are all the same.
@@ -208,28 +280,42 @@ impl TileCodec {
     /// # Errors
     /// See [`TileCodec::decode`].
     pub fn constant_value(&self, chunk: &[u8]) -> Result<Option<i64>> {
-        let chunk = Chunk::parse(&self.header, chunk, self.reduce)?;
-        let codestream = chunk.standalone(&self.header)?;
+        let parsed = Chunk::parse(&self.header, chunk, self.reduce)?;
         // The reversible transform takes a constant tile to a constant lowest resolution and nothing else, and back.
         let reversible = self.header.cod().coding.transform == Transform::Reversible53 && self.header.coc().is_empty();
         if reversible && self.header.rgn().is_empty() {
-            let lowest = self.constant_at(&chunk, &codestream, self.header.min_levels())?;
-            if lowest.is_none() || !chunk.detail {
+            let lowest = self.constant_at(&parsed, self.header.min_levels())?;
+            if lowest.is_none() || !parsed.detail {
                 return Ok(lowest);
             }
         }
-        self.constant_at(&chunk, &codestream, self.reduce)
+        self.constant_at(&parsed, self.reduce)
     }
 
-    fn constant_at(&self, chunk: &Chunk<'_>, codestream: &[u8], reduce: u8) -> Result<Option<i64>> {
+    fn constant_at(&self, parsed: &Chunk<'_>, reduce: u8) -> Result<Option<i64>> {
         let mut value = None;
         let mut same = true;
-        let job = self.job(chunk.rect, codestream, chunk.rect, reduce);
-        self.run(chunk.tile, &job, &mut |_, samples| {
+        let mut compare = |samples: &[i32]| {
             for sample in samples {
                 same &= *sample == *value.get_or_insert(*sample);
             }
-        })?;
+        };
+        match &self.engine {
+            Engine::Native(native) => {
+                let reduced = |low, high| 0..reduced_size(high, reduce) - reduced_size(low, reduce);
+                let rect = parsed.rect;
+                let window = Window { y: reduced(rect.y0, rect.y1), x: reduced(rect.x0, rect.x1) };
+                let (blocks, body) = parsed.blocks_of(&self.header, Scope { reduce, window: &window })?;
+                let (header, blocks) = (&self.header, &blocks);
+                let wanted = Wanted { header, tile: rect, reduce, window: &window, blocks, body: &body };
+                native.decode_rows(&wanted, &mut |_, _, samples| compare(samples));
+            }
+            Engine::Other(decoder) => {
+                let codestream = parsed.standalone(&self.header)?;
+                let job = self.job(parsed.rect, &codestream, parsed.rect, reduce);
+                run(&**decoder, parsed.tile, &job, &mut |_, samples| compare(samples))?;
+            }
+        }
         Ok(value.filter(|_| same).map(i64::from))
     }
 
@@ -262,106 +348,6 @@ impl TileCodec {
     fn job<'a>(&self, tile: Rect, codestream: &'a [u8], area: Rect, reduce: u8) -> TileJob<'a> {
         TileJob { codestream, tile, area, reduce, components: self.components() }
     }
-
-    fn run(&self, tile: u16, job: &TileJob<'_>, take: &mut dyn FnMut(u32, &[i32])) -> Result<()> {
-        self.decoder.decode(job, take).map_err(|reason| Self::failed(tile, reason))
-    }
-
-    fn failed(tile: u16, reason: String) -> Error {
-        Error::Decode { part: Marker::SOT.into(), offset: 0, tile: u32::from(tile), reason }
-    }
-
-    fn decode_tile(
-        &self,
-        (tile, rect): (u16, Rect),
-        codestream: &[u8],
-        fill: i64,
-        window: &Window,
-        out: &mut [u8],
-    ) -> Result<()> {
-        let reduced = |n| reduced_size(n, self.reduce);
-        let (left, top) = (reduced(rect.x0), reduced(rect.y0));
-        // What of the window lies in the image, in samples of the chunk.
-        let y = window.y.start..window.y.end.min(reduced(rect.y1) - top);
-        let x = window.x.start..window.x.end.min(reduced(rect.x1) - left);
-        let (wh, ww) = (window.y.len(), window.x.len());
-        let inside = y.len() == wh && x.len() == ww;
-        let bytes = self.dtype().bytes;
-        if !inside {
-            fill_with(out, fill, bytes);
-        }
-        if y.is_empty() || x.is_empty() {
-            return Ok(());
-        }
-        // Back to the reference grid: sample k of a reduced tile stands at k * 2^r, within the tile. Below 2^32 * 2^32.
-        let grid = |k: u32, high: u32| {
-            let at = (u64::from(k) << self.reduce.min(32)).min(u64::from(high));
-            u32::try_from(at).unwrap_or(high)
-        };
-        let mut area = Rect {
-            x0: grid(left + x.start, rect.x1),
-            x1: grid(left + x.end, rect.x1),
-            y0: grid(top + y.start, rect.y1),
-            y1: grid(top + y.end, rect.y1),
-        };
-        // OpenJPEG decodes windows of the 9-7 transform to other samples than the whole: those are cut out of it.
-        let (mut skip, mut size) = ((0, 0), (y.len(), x.len()));
-        if !self.header.reversible() {
-            area = rect;
-            skip = (y.start as usize, x.start as usize);
-            size = ((reduced(rect.y1) - top) as usize, (reduced(rect.x1) - left) as usize);
-        }
-        let job = self.job(rect, codestream, area, self.reduce);
-        // Neither is empty, and all planes together are `out`.
-        let plane = wh * ww * bytes;
-        let mut due = 0..self.components();
-        let mut stray = false;
-        self.run(tile, &job, &mut |component, samples| {
-            let place = out.chunks_exact_mut(plane).nth(component as usize);
-            let Some(out) = place.filter(|_| due.next() == Some(component) && samples.len() == size.0 * size.1) else {
-                stray = true;
-                return;
-            };
-            let rows = out.chunks_exact_mut(ww * bytes).zip(samples.chunks_exact(size.1).skip(skip.0));
-            for (row, samples) in rows.take(y.len()) {
-                store(&mut row[..x.len() * bytes], &samples[skip.1..][..x.len()], bytes);
-            }
-        })?;
-        if stray || !due.is_empty() {
-            let reason = "the decoder did not hand over the samples of every component, in order";
-            return Err(Self::failed(tile, reason.into()));
-        }
-        Ok(())
-    }
-}
-
-/// Writes samples in native byte order. The decoder keeps them within the bit depth, so the low bytes are all there is.
-fn store(out: &mut [u8], samples: &[i32], bytes: usize) {
-    if bytes == 1 {
-        for (out, sample) in out.iter_mut().zip(samples) {
-            *out = low_half(*sample).to_le_bytes()[0];
-        }
-    } else {
-        for (out, sample) in out.chunks_exact_mut(2).zip(samples) {
-            out.copy_from_slice(&low_half(*sample).to_ne_bytes());
-        }
-    }
-}
-
-fn fill_with(out: &mut [u8], fill: i64, bytes: usize) {
-    let low = fill.to_le_bytes();
-    if bytes == 1 {
-        out.fill(low[0]);
-    } else {
-        let value = u16::from_le_bytes([low[0], low[1]]).to_ne_bytes();
-        out.chunks_exact_mut(2).for_each(|o| o.copy_from_slice(&value));
-    }
-}
-
-/// The two low bytes, whatever the sign.
-fn low_half(sample: i32) -> u16 {
-    let [a, b, ..] = sample.to_le_bytes();
-    u16::from_le_bytes([a, b])
 }
 
 #[cfg(test)]

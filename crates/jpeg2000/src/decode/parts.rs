@@ -1,6 +1,6 @@
 //! Windows from parts of a chunk: its head, and the packets of the precincts that a window needs.
 
-use super::{TileCodec, Window};
+use super::{Engine, TileCodec, Window};
 use crate::error::{Error, Result, Scan};
 use crate::marker::Marker;
 use crate::packet::window::{Needed, Piece, packet_count};
@@ -64,7 +64,16 @@ impl TileCodec {
                 return Err(Error::Truncated { part: Marker::SOT.into(), offset: 0, needed, available });
             }
         };
-        let codestream = needed.standalone(&self.header, parts)?;
-        self.decode_tile((needed.tile, needed.rect), &codestream, fill, &window, out)
+        match &self.engine {
+            Engine::Native(native) => {
+                let (body, blocks) = needed.blocks(&self.header, parts, self.scope(&window))?;
+                self.decode_native(*native, needed.rect, (&blocks, &body), fill, &window, out);
+                Ok(())
+            }
+            Engine::Other(decoder) => {
+                let codestream = needed.standalone(&self.header, parts)?;
+                self.decode_tile(&**decoder, (needed.tile, needed.rect), &codestream, fill, &window, out)
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::segment::siz::{Component, Siz};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
+use std::ops::Range;
 
 fn config(siz: &Siz, segments: &[&[u8]], reduce: u8) -> CodecConfig {
     CodecConfig { main_header: STANDARD.encode(samples::header_bytes(siz, segments)), reduce }

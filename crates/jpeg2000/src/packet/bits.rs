@@ -30,21 +30,34 @@ impl<'a> Bits<'a> {
         Ok(byte)
     }
 
-    pub(super) fn bit(&mut self) -> Result<u32> {
+    /// Takes the next byte, where none is left.
+    #[inline]
+    fn refill(&mut self) -> Result<()> {
         if self.left == 0 {
             let byte = self.next_byte()?;
             self.left = if self.last == 0xFF { 7 } else { 8 };
             self.last = byte;
         }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn bit(&mut self) -> Result<u32> {
+        self.refill()?;
         self.left -= 1;
         Ok(u32::from(self.last >> self.left) & 1)
     }
 
     /// Up to 32 bits, first one highest.
-    pub(super) fn bits(&mut self, count: u32) -> Result<u32> {
+    #[inline]
+    pub(super) fn bits(&mut self, mut count: u32) -> Result<u32> {
         let mut value = 0;
-        for _ in 0..count {
-            value = value << 1 | self.bit()?;
+        while count > 0 {
+            self.refill()?;
+            let take = count.min(self.left);
+            self.left -= take;
+            count -= take;
+            value = value << take | u32::from(self.last >> self.left) & ((1 << take) - 1);
         }
         Ok(value)
     }

@@ -6,7 +6,6 @@ use crate::header::MainHeader;
 use crate::marker::Marker;
 use crate::segment::cod::{Coding, Progression};
 use crate::segment::qcd::{Qcd, Quantization};
-use std::ops::Range;
 
 /// Most packets a tile may have. Guards against headers that ask for a precinct per sample.
 pub(super) const MAX_PACKETS: u64 = 1 << 20;
@@ -27,8 +26,8 @@ pub(super) struct Resolution {
     wide: u64,
     high: u64,
     /// log2 of the code-block size in its subbands.
-    block: (u32, u32),
-    bands: Vec<Band>,
+    pub(super) block: (u32, u32),
+    pub(super) bands: Vec<Band>,
     /// Reference grid units per sample: log2 of the scale, and the component's sampling.
     scale: (u32, u64, u64),
     /// Left and upper edge of the tile on the reference grid.
@@ -37,8 +36,8 @@ pub(super) struct Resolution {
 
 /// One subband: its rectangle, and the most bit-planes it may have.
 #[derive(Clone, Copy)]
-struct Band {
-    rect: [u64; 4],
+pub(super) struct Band {
+    pub(super) rect: [u64; 4],
     bit_planes: u32,
 }
 
@@ -46,6 +45,8 @@ struct Band {
 pub(super) struct BlockGrid {
     pub(super) width: usize,
     pub(super) height: usize,
+    /// Column and row of the first one; they count from the origin of the subband's coordinates.
+    pub(super) first: (u64, u64),
     /// Most bit-planes (Mb, equation E-2).
     pub(super) bit_planes: u32,
 }
@@ -144,15 +145,16 @@ impl Resolution {
             let exp = pp.saturating_sub(half);
             let (start, end) = ((index << exp).max(low), ((index + 1) << exp).min(high));
             // At most `MAX_BLOCKS`.
-            usize::try_from(cells(start, end, block)).unwrap_or(0)
+            (start >> block, usize::try_from(cells(start, end, block)).unwrap_or(0))
         };
         let grid = |band: &Band| {
-            let width = span(column, self.pp.0, band.rect[0], band.rect[2], self.block.0);
-            let height = span(row, self.pp.1, band.rect[1], band.rect[3], self.block.1);
+            let (left, width) = span(column, self.pp.0, band.rect[0], band.rect[2], self.block.0);
+            let (top, height) = span(row, self.pp.1, band.rect[1], band.rect[3], self.block.1);
             let empty = width == 0 || height == 0;
             BlockGrid {
                 width: if empty { 0 } else { width },
                 height: if empty { 0 } else { height },
+                first: (left, top),
                 bit_planes: band.bit_planes,
             }
         };
@@ -160,10 +162,11 @@ impl Resolution {
     }
 
     /// Whether a precinct holds any of these rows and columns, which count in the subbands.
-    pub(super) fn meets(&self, precinct: u64, rows: &Range<u64>, columns: &Range<u64>) -> bool {
+    #[cfg(feature = "decode")]
+    pub(super) fn meets(&self, precinct: u64, rows: &std::ops::Range<u64>, columns: &std::ops::Range<u64>) -> bool {
         let wide = self.wide.max(1);
         let half = u32::from(self.resolution > 0);
-        let within = |low: u64, pp: u32, index: u64, range: &Range<u64>| {
+        let within = |low: u64, pp: u32, index: u64, range: &std::ops::Range<u64>| {
             let (index, exp) = ((low >> pp) + index, pp.saturating_sub(half));
             !range.is_empty() && index << exp < range.end && range.start < (index + 1) << exp
         };

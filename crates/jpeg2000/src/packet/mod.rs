@@ -4,7 +4,11 @@
 //! holds the lower resolutions.
 
 mod bits;
+#[cfg(feature = "decode")]
+pub(crate) mod blocks;
 mod layout;
+#[cfg(feature = "decode")]
+mod support;
 mod walk;
 #[cfg(feature = "decode")]
 pub(crate) mod window;
@@ -15,7 +19,7 @@ use crate::header::MainHeader;
 use crate::marker::Marker;
 use crate::segment::cod::Progression;
 use crate::tile_part::{TilePartHeader, tile_rect};
-use layout::Layout;
+use layout::{Layout, Packet};
 use walk::Walker;
 
 /// What walking a tile's packets found; lengths count from the start of the body.
@@ -44,23 +48,42 @@ pub(crate) fn walk(
     last_resolution: Option<u8>,
 ) -> Result<Walked> {
     let layout = Layout::new(header, tile)?;
+    walk_with(
+        &mut Walker::new(&layout, header, body, base),
+        &layout,
+        header,
+        body.len(),
+        last_resolution,
+        |_, _| Ok(()),
+    )
+}
+
+/// As [`walk`]: the `length` bytes of `walker`'s body, handing each packet over.
+fn walk_with<'a>(
+    walker: &mut Walker<'a>,
+    layout: &Layout,
+    header: &MainHeader,
+    length: usize,
+    last_resolution: Option<u8>,
+    mut each: impl FnMut(Packet, &Walker<'a>) -> Result<()>,
+) -> Result<Walked> {
     let total = layout.packet_count();
     let prefix = match last_resolution {
         Some(last) if sorted_by_resolution(header).is_ok() => layout.packets_up_to(last),
         _ => total,
     };
     // Every packet takes a byte at least, so there is no need to list them where they cannot be.
-    if prefix > body.len() as u64 {
-        let (needed, available) = (prefix, body.len() as u64);
-        return Err(Error::Truncated { part: Marker::SOD.into(), offset: base, needed, available });
+    if prefix > length as u64 {
+        let (needed, available) = (prefix, length as u64);
+        return Err(Error::Truncated { part: Marker::SOD.into(), offset: walker.base(), needed, available });
     }
-    let mut walker = Walker::new(&layout, header, body, base);
     let (mut at, mut seen, mut detail) = (0, 0, false);
     for packet in layout.packets() {
-        if seen == prefix && at == body.len() {
+        if seen == prefix && at == length {
             break;
         }
         let found = walker.packet(packet, at)?;
+        each(packet, walker)?;
         at = found.end;
         detail |= found.any_block && layout.resolutions[packet.slot].resolution > 0;
         seen += 1;

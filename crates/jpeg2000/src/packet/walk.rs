@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::header::MainHeader;
 use crate::marker::Marker;
 use crate::segment::cod::Coding;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Code-block style: selective arithmetic coding bypass (table A.19).
 const BYPASS: u8 = 0x01;
@@ -19,6 +19,22 @@ pub(super) struct Seen {
     pub(super) end: usize,
     /// Whether it contributes to any code-block.
     pub(super) any_block: bool,
+}
+
+/// What one packet contributes to one code-block.
+#[cfg_attr(not(feature = "decode"), allow(dead_code))]
+pub(super) struct Found {
+    /// Subband of the resolution, in the order of the packet header.
+    pub(super) band: usize,
+    /// Column and row of the code-block in the subband's coordinates.
+    pub(super) place: (u64, u64),
+    /// Bit-planes that are coded (Mb less the missing ones).
+    pub(super) planes: u32,
+    /// Coding passes of this packet.
+    pub(super) passes: u32,
+    /// Where its bytes begin, counted in the walker's body, and how many there are.
+    pub(super) start: usize,
+    pub(super) length: usize,
 }
 
 /// State of one code-block over the layers.
@@ -48,12 +64,31 @@ pub(super) struct Walker<'a> {
     /// Offset of `body[0]`, for errors.
     base: u64,
     /// Precincts whose first packet was seen and that have layers to come.
-    state: HashMap<(usize, u64), Vec<Band>>,
+    state: BTreeMap<(usize, u64), Vec<Band>>,
+    /// What the last packet held, if that is asked for.
+    found: Option<Vec<Found>>,
 }
 
 impl<'a> Walker<'a> {
     pub(super) fn new(layout: &'a Layout, header: &'a MainHeader, body: &'a [u8], base: u64) -> Self {
-        Walker { layout, header, body, base, state: HashMap::new() }
+        Walker { layout, header, body, base, state: BTreeMap::new(), found: None }
+    }
+
+    /// As [`Walker::new`], to know more of each packet and be as strict as OpenJPEG: SOP stands where COD tells of it.
+    #[cfg(feature = "decode")]
+    pub(super) fn finding(layout: &'a Layout, header: &'a MainHeader, body: &'a [u8], base: u64) -> Self {
+        Walker { found: Some(Vec::new()), ..Walker::new(layout, header, body, base) }
+    }
+
+    /// What the last packet contributed.
+    #[cfg(feature = "decode")]
+    pub(super) fn found(&self) -> &[Found] {
+        self.found.as_deref().unwrap_or_default()
+    }
+
+    /// Offset of the body's first byte.
+    pub(super) fn base(&self) -> u64 {
+        self.base
     }
 
     /// Goes on in other bytes of the tile, which stand at `base`.
@@ -70,14 +105,19 @@ impl<'a> Walker<'a> {
         let mut bits = Bits::new(self.body, start, self.base);
         let mut length: u64 = 0;
         let mut any_block = false;
+        if let Some(found) = &mut self.found {
+            found.clear();
+        }
         if bits.bit()? == 1 {
             let key = (packet.slot, packet.precinct);
             let mut bands = self.state.remove(&key).unwrap_or_else(|| {
                 let grids = resolution.blocks(packet.precinct);
                 grids.into_iter().map(Band::new).collect()
             });
-            for band in &mut bands {
-                length += band.read(u32::from(packet.layer), coding, &mut bits, &mut any_block)?;
+            for (index, band) in bands.iter_mut().enumerate() {
+                let (layer, any) = (u32::from(packet.layer), &mut any_block);
+                let mut found = self.found.as_mut().map(|found| (index, found));
+                length += band.read(layer, coding, &mut bits, any, length, found.as_mut())?;
             }
             if packet.layer + 1 < self.header.cod().layers {
                 self.state.insert(key, bands);
@@ -91,12 +131,21 @@ impl<'a> Walker<'a> {
         }
         // Not above `room`, which came from a usize.
         let length = usize::try_from(length).unwrap_or(usize::MAX);
+        for found in self.found.iter_mut().flatten() {
+            found.start += body;
+        }
         Ok(Seen { end: body + length, any_block })
     }
 
     fn skip_sop(&self, start: usize) -> Result<usize> {
         let sop = Marker::SOP.bytes();
-        if !self.header.cod().sop || self.body.get(start..start + 2) != Some(&sop[..]) {
+        if !self.header.cod().sop {
+            return Ok(start);
+        }
+        if self.body.get(start..start + 2) != Some(&sop[..]) {
+            if self.found.is_some() {
+                return Err(Error::Missing { part: Marker::SOP.into(), offset: self.base + start as u64 });
+            }
             return Ok(start);
         }
         match self.body.get(start + 2..start + 6) {
@@ -124,8 +173,17 @@ impl Band {
     }
 
     /// Reads this subband's share of a packet header; returns the bytes its code-blocks have in the packet's body.
-    fn read(&mut self, layer: u32, coding: &Coding, bits: &mut Bits<'_>, any: &mut bool) -> Result<u64> {
-        let mut total = 0;
+    /// `before` is what subbands before it have.
+    fn read(
+        &mut self,
+        layer: u32,
+        coding: &Coding,
+        bits: &mut Bits<'_>,
+        any: &mut bool,
+        before: u64,
+        mut found: Option<&mut (usize, &mut Vec<Found>)>,
+    ) -> Result<u64> {
+        let mut total: u64 = 0;
         for y in 0..self.grid.height {
             for x in 0..self.grid.width {
                 let block = &mut self.blocks[y * self.grid.width + x];
@@ -150,7 +208,20 @@ impl Band {
                     let reason = format!("{} coding passes where {most} are possible", block.passes);
                     return Err(Error::invalid(Marker::SOD, bits.offset(), reason));
                 }
-                total += block.lengths(passes, coding.block_style, bits)?;
+                let length = block.lengths(passes, coding.block_style, bits)?;
+                if let Some((band, found)) = &mut found {
+                    let (left, top) = self.grid.first;
+                    found.push(Found {
+                        band: *band,
+                        place: (left + x as u64, top + y as u64),
+                        planes: self.grid.bit_planes - block.zero_planes,
+                        passes,
+                        // What does not fit is more than there is, which the packet's end finds out.
+                        start: usize::try_from(before + total).unwrap_or(usize::MAX / 2),
+                        length: usize::try_from(length).unwrap_or(usize::MAX / 2),
+                    });
+                }
+                total += length;
             }
         }
         Ok(total)

@@ -1,10 +1,11 @@
 //! Which packets a window needs: those of the precincts under the support of the 5-3 transform (ISO/IEC 15444-1, annex F).
 
+use super::blocks::{Blocks, Scope};
 use super::layout::{Layout, Packet};
+use super::support::{Support, supports};
 use super::walk::Walker;
-use crate::decode::Window;
 use crate::error::{Error, Result, Scan};
-use crate::grid::{Rect, reduced_size};
+use crate::grid::{Rect, Window};
 use crate::header::MainHeader;
 use crate::marker::Marker;
 use crate::segment::sot::{SOT_BYTES, Sot};
@@ -93,6 +94,42 @@ impl Needed {
         out
     }
 
+    /// The code-blocks of the needed packets, and these packets one after the other.
+    ///
+    /// # Errors
+    /// As [`Needed::standalone`], and as [`Blocks::add`].
+    pub(crate) fn blocks(
+        &self,
+        header: &MainHeader,
+        pieces: &[Piece<'_>],
+        scope: Scope<'_>,
+    ) -> Result<(Vec<u8>, Blocks)> {
+        let mut blocks = Blocks::new(&self.layout, header, self.rect, scope)?;
+        let wanted = || self.packets.iter().filter(|(.., needed)| *needed);
+        let length: u64 = wanted().map(|(_, place, _)| place.end - place.start).sum();
+        let available: u64 = pieces.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let mut body = Vec::with_capacity(usize::try_from(length.min(available)).unwrap_or(0));
+        for (_, place, _) in wanted() {
+            append(&mut body, pieces, place)?;
+        }
+        let mut walker = Walker::finding(&self.layout, header, &[], 0);
+        let mut start = 0;
+        for (packet, place, _) in wanted() {
+            let told = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
+            // All of them were appended above.
+            let bytes = &body[start..start + told];
+            walker.turn_to(bytes, place.start);
+            let end = walker.packet(*packet, 0)?.end;
+            if end != told {
+                let reason = format!("a packet of {end} bytes, PLT tells {told}");
+                return Err(Error::invalid(Marker::SOD, place.start, reason));
+            }
+            blocks.add(*packet, walker.found(), start)?;
+            start += told;
+        }
+        Ok((body, blocks))
+    }
+
     /// The tile as a codestream of its own, in which every packet that is not needed is an empty one.
     ///
     /// # Errors
@@ -148,31 +185,6 @@ fn append(out: &mut Vec<u8>, pieces: &[Piece<'_>], place: &Range<u64>) -> Result
         at += taken.len() as u64;
     }
     Ok(())
-}
-
-/// Rows and columns of a resolution, or of its subbands.
-type Support = [Range<u64>; 2];
-
-/// What `window` needs of each resolution of a component, lowest first: of its subbands, in their coordinates.
-///
-/// Sample 2n of a resolution comes of sample n below it and details n - 1 and n, sample 2n + 1 of samples n and n + 1 and
-/// details n - 1 to n + 1 (equations F-5 and F-6). At the edges the transform mirrors, which stays within that.
-fn supports(levels: u8, reduce: u8, tile: Rect, window: &Window) -> Vec<Support> {
-    let edges = [(tile.y0, tile.y1, &window.y), (tile.x0, tile.x1, &window.x)];
-    // In samples of the highest resolution that is left.
-    let mut here = edges.map(|(low, high, range)| {
-        let low = u64::from(reduced_size(low, reduce));
-        let high = u64::from(reduced_size(high, reduce));
-        (low + u64::from(range.start)).min(high)..(low + u64::from(range.end)).min(high)
-    });
-    let mut out = Vec::new();
-    for _ in reduce..levels {
-        out.push(here.clone().map(|r| (r.start / 2).saturating_sub(1)..r.end / 2 + 1));
-        here = here.map(|r| r.start / 2..r.end / 2 + 1);
-    }
-    out.push(here);
-    out.reverse();
-    out
 }
 
 /// Packets of a tile.

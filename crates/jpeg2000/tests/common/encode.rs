@@ -32,6 +32,11 @@ pub struct Recipe {
     pub plt: bool,
     pub tlm: bool,
     pub seed: u32,
+    /// Left and upper edge of the image; the first tile begins there.
+    pub origin: (u32, u32),
+    /// Compression ratio of the best layer; 0 loses nothing.
+    pub rate: u32,
+    pub guard_bits: u8,
 }
 
 impl Default for Recipe {
@@ -57,6 +62,10 @@ impl Default for Recipe {
             plt: true,
             tlm: false,
             seed: 1,
+            origin: (0, 0),
+            rate: 0,
+            // More than OpenJPEG's default, which images of one or two bits overflow.
+            guard_bits: 4,
         }
     }
 }
@@ -109,6 +118,11 @@ unsafe extern "C" fn complain(message: *const c_char, _: *mut c_void) {
 
 /// The codestream; `None` where the encoder's own buffer is too small for tiny tiles full of noise.
 pub fn encode(recipe: &Recipe) -> Option<Vec<u8>> {
+    encode_samples(recipe, &|component, y, x| recipe.sample(component, y, x))
+}
+
+/// As [`encode`], of other samples: by component, row and column.
+pub fn encode_samples(recipe: &Recipe, sample: &dyn Fn(u32, u32, u32) -> i32) -> Option<Vec<u8>> {
     let done;
     let mut sink = Sink { bytes: Vec::new(), at: 0 };
     unsafe {
@@ -120,7 +134,7 @@ pub fn encode(recipe: &Recipe) -> Option<Vec<u8>> {
         p.tcp_numlayers = recipe.layers as i32;
         for layer in 0..recipe.layers as usize {
             p.tcp_rates[layer] =
-                if layer + 1 == recipe.layers as usize { 0.0 } else { 40.0 / (1 << (2 * layer)) as f32 };
+                if layer + 1 == recipe.layers as usize { recipe.rate as f32 } else { 40.0 / (1 << (2 * layer)) as f32 };
         }
         p.prog_order = match recipe.progression {
             0 => opj::PROG_ORDER::OPJ_LRCP,
@@ -151,8 +165,8 @@ pub fn encode(recipe: &Recipe) -> Option<Vec<u8>> {
             dy: 1,
             w: recipe.width,
             h: recipe.height,
-            x0: 0,
-            y0: 0,
+            x0: recipe.origin.0,
+            y0: recipe.origin.1,
             prec: recipe.depth,
             bpp: recipe.depth,
             sgnd: u32::from(recipe.signed),
@@ -160,12 +174,15 @@ pub fn encode(recipe: &Recipe) -> Option<Vec<u8>> {
         let mut components = vec![component; recipe.components as usize];
         let space = opj::COLOR_SPACE::OPJ_CLRSPC_UNSPECIFIED;
         let image = opj::opj_image_create(recipe.components, components.as_mut_ptr(), space);
-        ((*image).x0, (*image).y0, (*image).x1, (*image).y1) = (0, 0, recipe.width, recipe.height);
+        let (x0, y0) = recipe.origin;
+        ((*image).x0, (*image).y0, (*image).x1, (*image).y1) = (x0, y0, x0 + recipe.width, y0 + recipe.height);
+        (p.image_offset_x0, p.image_offset_y0) = (x0 as i32, y0 as i32);
+        (p.cp_tx0, p.cp_ty0) = (x0 as i32, y0 as i32);
         for c in 0..recipe.components {
             let data = (*(*image).comps.add(c as usize)).data;
             for y in 0..recipe.height {
                 for x in 0..recipe.width {
-                    *data.add((y * recipe.width + x) as usize) = recipe.sample(c, y, x);
+                    *data.add((y * recipe.width + x) as usize) = sample(c, y, x);
                 }
             }
         }
@@ -174,8 +191,8 @@ pub fn encode(recipe: &Recipe) -> Option<Vec<u8>> {
             opj::opj_set_error_handler(codec, Some(complain), std::ptr::null_mut());
         }
         assert_eq!(opj::opj_setup_encoder(codec, &raw mut p, image), 1);
-        // More guard bits than the default, which images of one or two bits overflow.
-        let mut options = vec![c"GUARD_BITS=4"];
+        let guard_bits = std::ffi::CString::new(format!("GUARD_BITS={}", recipe.guard_bits)).unwrap();
+        let mut options = vec![guard_bits.as_c_str()];
         options.extend(recipe.plt.then_some(c"PLT=YES"));
         options.extend(recipe.tlm.then_some(c"TLM=YES"));
         let mut pointers: Vec<*const c_char> = options.iter().map(|o| o.as_ptr()).collect();

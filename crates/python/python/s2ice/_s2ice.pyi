@@ -36,6 +36,10 @@ class TileCodec:
         """Number of components of the image."""
 
     @property
+    def decoder(self) -> str:
+        """What decodes: ``s2ice``, or ``OpenJPEG`` for what it does not support and where ``S2ICE_DECODER`` is ``openjpeg``."""
+
+    @property
     def chunk_shape(self) -> tuple[int, int]:
         """(height, width) of a whole tile at this reduction, in samples."""
 
