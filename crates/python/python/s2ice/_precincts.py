@@ -10,16 +10,19 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from threading import Lock
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from s2ice._pace import reading
 from s2ice._tile import tile_codec
+from s2ice._trial import Trial
 from s2ice.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Buffer, Callable, Generator
 
-    from s2ice._pace import Chunk
+    from s2ice._pace import Chunk, Pace
     from s2ice._s2ice import TileCodec
     from s2ice._selection import Range
 
@@ -32,6 +35,9 @@ type Decode = Callable[[Buffer | list[tuple[int, Buffer]]], Any]
 SHARES = (0.08, 0.3, 0.09, 0.027, 0.01)
 """Of a tile of reflectances, the share of its bytes that a first read asks for, by the resolutions left out. Where none
 is, the packets of the lowest resolutions, which every window needs."""
+
+CHEAP = 64 * 1024
+"""Bytes that are read for nothing rather than in a second request."""
 
 AT_MOST = 2
 """Requests beside the first one, unless the fewest bytes are asked for: requests are paid for, too."""
@@ -78,6 +84,8 @@ class Tally:
     reduce: int
     totals: deque[int] = field(default_factory=lambda: deque(maxlen=32))
     leads: deque[int] = field(default_factory=lambda: deque(maxlen=32))
+    trials: WeakKeyDictionary[Pace, Trial] = field(default_factory=WeakKeyDictionary)
+    """By the place that is read from."""
 
     @property
     def samples(self) -> int:
@@ -96,8 +104,9 @@ class Tally:
     def first(self) -> int:
         """Bytes to ask for first."""
         if self.leads:
-            # What nine of ten tiles need, where the rest is cheap; else a second request for every other one.
-            lead = sorted(self.leads)[len(self.leads) * 9 // 10]
+            # What nine of ten tiles need, or all where that is cheap.
+            ordered = sorted(self.leads)
+            lead = ordered[-1] if ordered[-1] <= CHEAP else ordered[len(ordered) * 9 // 10]
         else:
             lead = int(self.total * SHARES[min(self.reduce, len(SHARES) - 1)])
         return max(self.codec.head_bytes, lead)
@@ -137,23 +146,49 @@ def read_window(tally: Tally, place: Chunk, window: tuple[Range, Range], decode:
     Any
         What `decode` returned; ``None`` for a chunk that is not in the store.
     """
-    parts = None
+    begin = perf_counter()
+    turn: int | None = None
     try:
-        parts = yield from _parts(tally, place, window)
+        wanted, turn = _choose(tally, place, window)
+        parts = (yield from _parts(tally, place, window)) if wanted else None
         if parts == []:
             return None
         if parts:
-            return (yield partial(decode, parts))
+            decoded = yield partial(decode, parts)
+            _learn(tally, place, turn, begin)
+            return decoded
     except CodecError:
         # The whole chunk tells what is wrong with it, or that only its packet lengths are.
         heads.drop(place.name)
+        turn = None
     (chunk,) = yield [None]
     if chunk is None:
         return None
     decoded = yield partial(decode, chunk)
     tally.totals.append(len(chunk))
     _remember(tally, place.name, chunk, window)
+    _learn(tally, place, turn, begin)
     return decoded
+
+
+def _choose(tally: Tally, place: Chunk, window: tuple[Range, Range]) -> tuple[bool, int | None]:
+    """Tell whether to read parts of a chunk, and in which turn of a trial."""
+    chosen = reading()
+    # All of a chunk but a margin, as an edge tile is asked for, is all of it, too.
+    if tally.share(window) == 1 or chosen == "fewest_requests" or place.size == 0:
+        return False, None
+    if chosen == "fewest_bytes" or heads.get(place.name) is not None:
+        return True, None
+    total = place.size or tally.total
+    rounds = 1 if tally.reduce else 2
+    parts = place.pace.seconds(max(tally.first, tally.share(window) * total), rounds)
+    trial = tally.trials.setdefault(place.pace, Trial())
+    return trial.choose(place.pace.seconds(total), parts)
+
+
+def _learn(tally: Tally, place: Chunk, turn: int | None, begin: float) -> None:
+    if turn is not None:
+        tally.trials[place.pace].learn(turn, perf_counter() - begin)
 
 
 def _parts(
@@ -162,20 +197,11 @@ def _parts(
     """Read the parts of a chunk; ``None`` where the whole is cheaper, or needed; none for a chunk that is missing."""
     chosen = reading()
     codec, box = tally.codec, (*window[0], *window[1])
-    # All of a chunk but a margin, as an edge tile is asked for, is all of it, too.
-    if tally.share(window) == 1 or chosen == "fewest_requests" or place.size == 0:
-        return None
     pace, name = place.pace, place.name
     gap = 0 if chosen == "fewest_bytes" else pace.worth
     head: Any = heads.get(name)
     if head is None:
-        total = place.size or tally.total
-        first = codec.head_bytes if chosen == "fewest_bytes" else tally.first
-        if chosen == "auto":
-            rounds = 1 if tally.reduce else 2
-            if pace.seconds(total) <= pace.seconds(max(first, tally.share(window) * total), rounds):
-                return None
-        plan: Any = first
+        plan: Any = codec.head_bytes if chosen == "fewest_bytes" else tally.first
         asked = 0
         while isinstance(plan, int):
             # At least doubled, so that no head takes many rounds. Icechunk refuses ranges that end beyond the chunk.
