@@ -14,6 +14,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore, WrapperStore
 
 from s2ice import _pace, _precincts
+from s2ice._trial import Trial
 from s2ice.errors import RequestError
 from support import Jp2, chunk_key, metadata, write_array
 
@@ -195,3 +196,23 @@ def test_an_unknown_way_of_reading_is_refused(made: Jp2) -> None:
     array = zarr.open_array(in_icechunk(made), mode="r")
     with zarr.config.set({"s2ice.reading": "quickly"}), pytest.raises(RequestError, match="one of auto, fewest"):
         array[0, 3, 3]
+
+
+def test_the_quicker_way_wins_and_the_other_has_its_turns() -> None:
+    costs = {True: 3.0, False: 2.0}
+    trial = Trial()
+    taken = []
+    for _ in range(2000):
+        way, turn = trial.choose(5.0, 4.0)
+        taken.append(way)
+        assert turn is not None
+        trial.learn(turn, costs[way])
+        # A read of a turn that is over tells nothing.
+        trial.learn(turn - 1, 0.0)
+        if len(taken) == 1000:
+            costs[True] = 1.0
+    assert taken[:40] == [True] * 20 + [False] * 20, "what the estimate says goes first"
+    assert 0.85 < taken[:1000].count(False) / 1000 < 0.95
+    assert taken[1200:].count(True) / 800 > 0.85
+    assert trial.choose(100.0, 1.0) == (True, None)
+    assert trial.choose(1.0, 100.0) == (False, None)

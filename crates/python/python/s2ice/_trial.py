@@ -5,13 +5,13 @@ from __future__ import annotations
 from statistics import median
 from threading import Lock
 
-CLEAR = 2.0
-"""So many times as quick by estimate, a way is taken without a trial."""
+CLEAR = 10.0
+"""So many times as quick by estimate, a way is taken without a trial: estimates are of reads of other sizes."""
 
-TURN = 16
+TURN = 20
 """Reads of a turn. Those of the first half are among reads of the other way, which share the link with them."""
 
-LONG = 256
+LONG = 160
 """Reads of the way that won, until the other one has a turn again."""
 
 
