@@ -1,10 +1,10 @@
 """What a field of 64 x 64 pixels through all dates takes, and a view of the whole tile, from a server that counts.
 
-One product with real texture (`s2ice-samples --realistic`, about 0.9 MB per tile at 10 m) under 1,353 names, without TLM,
-is built into stores of 90 and 1,353 dates. Fields lie at random places. Each is read in a process of its own that has
-read nothing: as whole tiles, by precinct, as `auto` chooses; by rasterio, in ten threads, from the files as they are,
-with the sidecars of `s2ice export gdal`, and from COGs of the same pixels. All pixels are compared. Besides: one date at
-160 m (320 m of the 20 m band), and an animation of 90 dates.
+One product with real texture (`s2ice-samples --realistic`, about 0.9 MB per tile at 10 m) under 1,353 names, without
+TLM, is built into stores of 90 and 1,353 dates. Fields lie at random places. Each is read in a process of its own that
+has read nothing: as whole tiles, by precinct, as `auto` chooses; by rasterio, in ten threads, from the files as they
+are, with the sidecars of `s2ice export gdal`, and from COGs of the same pixels. All pixels are compared. Besides: one
+date at 160 m (320 m of the 20 m band), and an animation of 90 dates.
 
 Usage: fields.py --bin target/release --work FOLDER [--places 4] [--long 1353] [--gdal-dates 10]
 

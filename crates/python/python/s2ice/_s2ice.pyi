@@ -37,7 +37,7 @@ class TileCodec:
 
     @property
     def decoder(self) -> str:
-        """What decodes: ``s2ice``, or ``OpenJPEG`` for what it does not support and where ``S2ICE_DECODER`` is ``openjpeg``."""
+        """What decodes: ``s2ice``, or ``OpenJPEG`` for what that leaves out and where ``S2ICE_DECODER`` says so."""
 
     @property
     def chunk_shape(self) -> tuple[int, int]:
