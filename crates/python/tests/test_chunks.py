@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -41,35 +39,10 @@ def test_default_chunks_hold_what_a_task_can() -> None:
     flags = xr.Variable(
         ("time", "y", "x"), dask.array.zeros((90, 3000, 3000), dtype="u1"), None, {"chunks": (1, 1024, 1024)}
     )
-    sizes = _chunks._sizes(xr.Dataset({"flags": flags, "band": band}), "auto", {})
+    sizes = _chunks._sizes(xr.Dataset({"flags": flags, "band": band}), "auto")
     assert (sizes["y"], sizes["x"]) == (1024, 1024)
     assert prod(sizes.values()) * 4 <= _chunks.GOAL < prod(sizes.values()) * 4 * 1.2
     assert [_chunks.along_time(100, each) for each in (1, _chunks.GOAL // 16, _chunks.GOAL * 2)] == [100, 15, 1]
-
-
-def test_no_tile_is_met_by_two_chunks() -> None:
-    chance = random.Random(1)
-    for _ in range(2000):
-        size, step = chance.randint(1, 5000), chance.choice([1, 7, 64, 170.5, 1024])
-        begin = chance.randint(-3000, 3000) if step % 1 == 0 else chance.randint(-10, 10) * step
-        sizes = _chunks.cut(size, begin, step)
-        assert sum(sizes) == size
-        assert min(sizes) > 0
-        assert max(sizes) <= step * 1.25 + 1
-        for edge in accumulate(sizes[:-1]):
-            assert abs(begin + step * round((edge - begin) / step) - edge) <= 0.5
-    assert _chunks.cut(0, 0, 10) == (0,)
-
-
-def test_chunks_of_a_cube_meet_where_tiles_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_chunks, "_ROOM", 0)
-    store = tiles.write(tmp_path / "store", ["2024-05-01"], {"b04/10": tiles.numbers(1, 1, 10)})
-    whole = s2ice.cube(store, ["b04"], mask=None)
-    north, west = float(whole.y[0]) + 5, float(whole.x[0]) - 5
-    bounds = (west + 300, north - 1200, west + 1200, north - 900)
-    cube = s2ice.cube(store, ["b04"], mask=None, bounds=bounds, bounds_crs="EPSG:32633")
-    assert whole.chunks["y"] == whole.chunks["x"] == (102, 18)
-    assert (cube.chunks["y"], cube.chunks["x"]) == ((12, 18), (72, 18))
 
 
 @pytest.mark.parametrize("chunks", ["auto", {}, {"time": 10}, {"time": 250, "x": 5}])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from importlib.util import find_spec
-from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
 
 GOAL = 64 << 20
 """Most bytes of decoded values in a chunk, unless one tile of one date has more: see `tests/bench/readers.py`."""
-
-_ROOM = 1.25
-"""Tiles that a chunk at the end of an axis takes at most."""
 
 
 def check(chunks: Any) -> None:
@@ -52,31 +47,7 @@ def along_time(steps: int, each: int) -> int:
     return -(-steps // -(-steps // most)) if steps else 1
 
 
-def cut(size: int, begin: float, step: float) -> tuple[int, ...]:
-    """Return sizes of chunks, cut where tiles meet, so that none is read by two tasks.
-
-    Parameters
-    ----------
-    size
-        Of the axis, in pixels.
-    begin, step
-        Where one of the tiles begins, inside or outside of the axis, and their size.
-    """
-    step = max(1.0, step)
-    first = math.floor(-begin / step) + 1
-    edges = [round(begin + step * k) for k in range(first, first + math.ceil(size / step) + 1)]
-    edges = sorted({0, *(edge for edge in edges if 0 < edge < size), size})
-    # The tiles at the ends are met by one chunk alone: what is left of them goes with their neighbours.
-    if len(edges) > 2 and edges[2] <= step * _ROOM:
-        del edges[1]
-    if len(edges) > 2 and edges[-1] - edges[-3] <= step * _ROOM:
-        del edges[-2]
-    return tuple(after - before for before, after in pairwise(edges)) or (size,)
-
-
-def chunked(
-    dataset: xr.Dataset, chunks: Any, token: Sequence[Any], tiles: Mapping[str, tuple[int, ...]] | None = None
-) -> xr.Dataset:
+def chunked(dataset: xr.Dataset, chunks: Any, token: Sequence[Any]) -> xr.Dataset:
     """Return dask arrays where they are asked for; all arrays of a Dataset get the same chunks.
 
     Parameters
@@ -86,29 +57,23 @@ def chunked(
         or what `xarray.Dataset.chunk` takes.
     token
         What the arrays are of: equal tokens make equal names, so that dask sees that it has them already.
-    tiles
-        The sizes of chunks along dimensions, where they are not those that the arrays are stored with.
     """
     if chunks is None:
         return dataset
-    sizes = chunks if not isinstance(chunks, str | Mapping) else _sizes(dataset, chunks, tiles or {})
+    sizes = chunks if not isinstance(chunks, str | Mapping) else _sizes(dataset, chunks)
     return dataset.assign({name: lazily(array, sizes, (*token, name)) for name, array in dataset.data_vars.items()})
 
 
-def _sizes(dataset: xr.Dataset, chunks: Any, tiles: Mapping[str, tuple[int, ...]]) -> Any:
-    stored: dict[Hashable, Any] = {}
-    largest: dict[Hashable, int] = {name: max(sizes, default=1) for name, sizes in tiles.items()}
+def _sizes(dataset: xr.Dataset, chunks: Any) -> Any:
+    stored: dict[Hashable, int] = {}
     for array in dataset.data_vars.values():
         for name, size in zip(array.dims, array.encoding.get("chunks") or array.shape, strict=True):
-            if name not in tiles:
-                stored[name] = largest[name] = max(largest.get(name, 1), size)
-    stored.update(tiles)
+            stored[name] = max(stored.get(name, 1), size)
     if not is_default(chunks):
         return stored | dict(chunks)
     if "time" in stored:
         each = [
-            prod(min(largest[name], size) for name, size in array.sizes.items() if name != "time")
-            * array.dtype.itemsize
+            prod(min(stored[name], size) for name, size in array.sizes.items() if name != "time") * array.dtype.itemsize
             for array in dataset.data_vars.values()
         ]
         stored["time"] = along_time(dataset.sizes["time"], max(each))

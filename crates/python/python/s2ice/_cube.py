@@ -175,19 +175,20 @@ def cube(
     days = _days.grouped(products, groupby, _longitude(grid))
     inside = None if shape is None else _grid.inside(grid, shape.to_crs(grid.crs, resolution="auto"))
     flags = None if classes is None else [tile.flags(classes, grid) for tile in tiles]
-    out, firsts = {}, []
+    out = {}
     for name, array in names.items():
         rasters = [tile.rasters(array, name, grid, resampling, of) for tile, of in zip(tiles, views[name], strict=True)]
         out[name] = _variable(array, rasters, flags, days, inside, grid, scaled=mask_and_scale)
-        firsts.append(rasters[0].layers[0])
     coords = _pixels.with_indexes(_days.coordinates(days) | _grid.coordinates(grid))
     attrs = {"resolution": resolution} | ({"mask_classes": list(classes)} if classes else {})
     dataset = xr.Dataset(out, coords, attrs)
     token = ([tile.token for tile in tiles], str(grid), str(shape), str(days), classes, resampling, str(kind))
     _chunks.check_names(chunks, [dataset])
-    # Tiles of the finest pixels are the dearest.
-    dearest = min(firsts, key=lambda layer: abs(layer.source.affine.a))
-    return _chunks.chunked(dataset, chunks, (*token, mask_and_scale), _tiles(dearest, grid))
+    dataset = _chunks.chunked(dataset, chunks, (*token, mask_and_scale))
+    for variable in dataset.variables.values():
+        # Where a saved cube has its chunks is its own affair.
+        variable.encoding.pop("chunks", None)
+    return dataset
 
 
 def _is_box(bounds: Any) -> bool:
@@ -242,17 +243,14 @@ def _variable(
     attrs |= {"grid_mapping": "spatial_ref", "resampling": "; else ".join(told)}
     if band.dtype.kind != "f" and (array not in _bands.CLASSES or not scaled):
         attrs["_FillValue"] = first.fill
-    return xr.Variable(("time", "y", "x"), indexing.LazilyIndexedArray(band), attrs)
+    encoding = {"chunks": (1, *_tiles(first, grid))}
+    return xr.Variable(("time", "y", "x"), indexing.LazilyIndexedArray(band), attrs, encoding)
 
 
-def _tiles(layer: Any, grid: GeoBox) -> dict[str, tuple[int, ...]]:
-    """Return the sizes of the files' tiles in pixels of the grid, as they lie on it."""
+def _tiles(layer: Any, grid: GeoBox) -> tuple[int, int]:
+    """Return the size of the files' tiles in pixels of the grid."""
     chunks = layer.fetch.variable.encoding.get("preferred_chunks")
     stored = (chunks["y"], chunks["x"]) if chunks else layer.source.shape
-    there, here = layer.source.affine, grid.affine
-    if layer.relation[0] == "warp":
-        return {name: _chunks.cut(size, 0, n) for name, size, n in zip("yx", grid.shape, stored, strict=True)}
-    begins = ((there.f - here.f) / here.e, (there.c - here.c) / here.a)
-    ratio = abs(there.a / here.a)
-    axes = zip("yx", grid.shape, begins, stored, strict=True)
-    return {name: _chunks.cut(size, begin, n * ratio) for name, size, begin, n in axes}
+    ratio = 1.0 if layer.relation[0] == "warp" else abs(layer.source.affine.a / grid.affine.a)
+    high, wide = (max(1, min(size, round(n * ratio))) for n, size in zip(stored, grid.shape, strict=True))
+    return high, wide
