@@ -49,7 +49,7 @@ def test_the_promised_numbers_are_those_of_the_code() -> None:
     said = promised()
     assert said == {
         "s2ice": VERSION,
-        "store layout": constant("store/src/plan.rs", "LAYOUT_VERSION"),
+        "store layout": constant("store/src/plan/stamp.rs", "LAYOUT_VERSION"),
         "reports": constant("store/src/report.rs", "REPORT_VERSION"),
         "report of diff": constant("store/src/diff/report.rs", "DIFF_REPORT_VERSION"),
         "index table": constant("manifest/src/source/index_writer.rs", "LAYOUT"),
