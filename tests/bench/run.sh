@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make bench`: builds everything optimised and measures, in one run, all of the tables of docs/benchmarks.md, or those that
-# are named: tests/bench/run.sh [writers|fields|opening|overviews|readers|windows|publication [ARGUMENTS]]
+# `make bench`: builds everything optimised and measures, in one run, all of the tables of docs/benchmarks.md, or the one
+# that is named: tests/bench/run.sh [writers|fields|opening|overviews|readers|windows|publication [ARGUMENTS]]
 set -eu
 cd "$(dirname "$0")/../.."
 

@@ -149,8 +149,9 @@ def read_window(tally: Tally, place: Chunk, window: tuple[Range, Range], decode:
     begin = perf_counter()
     turn: int | None = None
     try:
-        wanted, turn = _choose(tally, place, window)
-        parts = (yield from _parts(tally, place, window)) if wanted else None
+        chosen, head = reading(), heads.get(place.name)
+        wanted, turn = _choose(tally, place, window, chosen, is_met=head is not None)
+        parts = (yield from _parts(tally, place, window, chosen, head)) if wanted else None
         if parts == []:
             return None
         if parts:
@@ -171,13 +172,14 @@ def read_window(tally: Tally, place: Chunk, window: tuple[Range, Range], decode:
     return decoded
 
 
-def _choose(tally: Tally, place: Chunk, window: tuple[Range, Range]) -> tuple[bool, int | None]:
-    """Tell whether to read parts of a chunk, and in which turn of a trial."""
-    chosen = reading()
+def _choose(
+    tally: Tally, place: Chunk, window: tuple[Range, Range], chosen: str, *, is_met: bool
+) -> tuple[bool, int | None]:
+    """Tell whether to read parts of a chunk, whose head may be known, and in which turn of a trial."""
     # All of a chunk but a margin, as an edge tile is asked for, is all of it, too.
     if tally.share(window) == 1 or chosen == "fewest_requests" or place.size == 0:
         return False, None
-    if chosen == "fewest_bytes" or heads.get(place.name) is not None:
+    if chosen == "fewest_bytes" or is_met:
         return True, None
     total = place.size or tally.total
     rounds = 1 if tally.reduce else 2
@@ -192,14 +194,12 @@ def _learn(tally: Tally, place: Chunk, turn: int | None, begin: float) -> None:
 
 
 def _parts(
-    tally: Tally, place: Chunk, window: tuple[Range, Range]
+    tally: Tally, place: Chunk, window: tuple[Range, Range], chosen: str, head: Any
 ) -> Generator[Step, Any, list[tuple[int, Buffer]] | None]:
     """Read the parts of a chunk; ``None`` where the whole is cheaper, or needed; none for a chunk that is missing."""
-    chosen = reading()
     codec, box = tally.codec, (*window[0], *window[1])
     pace, name = place.pace, place.name
     gap = 0 if chosen == "fewest_bytes" else pace.worth
-    head: Any = heads.get(name)
     if head is None:
         plan: Any = codec.head_bytes if chosen == "fewest_bytes" else tally.first
         asked = 0

@@ -86,9 +86,8 @@ impl Objects {
     /// An object that was listed, of that size at the most; nothing of one that is too large.
     async fn read(&self, path: &str) -> Result<Bytes> {
         match self.sizes.get(path).copied().unwrap_or_default() {
-            0 => Ok(Bytes::new()),
-            size if size > LARGEST => Ok(Bytes::new()),
-            size => Ok(self.place.get_all(path, size).await?.bytes),
+            size @ 1..=LARGEST => Ok(self.place.get_all(path, size).await?.bytes),
+            _ => Ok(Bytes::new()),
         }
     }
 
