@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export VIRTUAL_ENV :=
 # So many steps the model test takes.
-S2ICE_MODEL_STEPS ?= 200
+S2ICE_MODEL_STEPS ?= 90
 export S2ICE_MODEL_STEPS
 
 .PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs site links python-lint container-lint setup build wheel clean

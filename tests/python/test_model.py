@@ -1,6 +1,6 @@
 """Random operations on one store, each compared with a model that says what the store must hold and the report name.
 
-S2ICE_MODEL_STEPS is how many (200), S2ICE_MODEL_SEED runs the sequence of one seed only. A failure tells the seed and
+S2ICE_MODEL_STEPS is how many (90), S2ICE_MODEL_SEED runs the sequence of one seed only. A failure tells the seed and
 what was done so far.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from conftest import Samples
     from support.command import Command
 
-STEPS = int(os.environ.get("S2ICE_MODEL_STEPS", "200"))
+STEPS = int(os.environ.get("S2ICE_MODEL_STEPS", "90"))
 LENGTH = 30
 """Steps of a sequence."""
 ONLY = os.environ.get("S2ICE_MODEL_SEED")

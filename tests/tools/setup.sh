@@ -25,5 +25,5 @@ echo "setting up .venv with $PYTHON"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
 # The last file names the others.
 for wanted; do :; done
-.venv/bin/uv pip install --quiet --python .venv/bin/python --requirement "$wanted"
+.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --requirement "$wanted"
 cat "$@" > "$have"
