@@ -13,28 +13,41 @@ Prints two tables and writes overviews.json to the working folder.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import shutil
 import subprocess
+import sys
 import time
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import icechunk
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zarr
 from bench import table
 from notebook import measured, served
-from precincts import NETWORKS, cost, sample, stored
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import WrapperStore
 
 import s2ice
 from s2ice._tile import tile_codec
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "crates/python/tests"))
+from support import Jp2, metadata, read_jp2
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support import Jp2
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+BANDS = {"10 m": "B04_10m", "20 m": "B11_20m"}
+LATENCY, PER_SECOND = 0.05, 50e6
+"""Seconds to an answer, and bytes per second of one link, where tiles are read."""
 
 RASTERS = [(name, 10, 11) for name in ("B02", "B03", "B04", "B08", "AOT", "WVP", "TCI")]
 RASTERS += [(name, 20, 9) for name in ("B05", "B06", "B07", "B8A", "B11", "B12", "SCL")]
@@ -92,33 +105,73 @@ def opened(store: Path) -> dict[str, Any]:
     return out
 
 
+class Network(WrapperStore[Any]):
+    """A store at the end of a network, which counts what is asked of chunks."""
+
+    _supports_sync_io = False
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store)
+        self.requests = self.bytes = 0
+        self.free = 0.0
+
+    def _with_store(self, store: Any) -> Network:
+        return self
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        came = time.perf_counter()
+        found = await super().get(key, prototype, byte_range)
+        if "c/" in key and found is not None:
+            self.requests += 1
+            self.bytes += len(found)
+            self.free = max(self.free, came + LATENCY) + len(found) / PER_SECOND
+            await asyncio.sleep(max(0.0, self.free - time.perf_counter()))
+        return found
+
+
+def sample(binaries: Path, work: Path) -> dict[str, Jp2]:
+    """The bands of one realistic product."""
+    if not (work / "sample").exists():
+        words = ["--dates", "1", "--no-swath-edge", "--realistic", "--assets", ",".join(BANDS.values())]
+        subprocess.run([binaries / "s2ice-samples", work / "sample", *words], check=True)
+    return {name: read_jp2(next((work / "sample").rglob(f"*_{asset}.jp2"))) for name, asset in BANDS.items()}
+
+
+def stored(jp2: Jp2, chunks: dict[int, bytes], reduce: int) -> Network:
+    """An array of one date in an Icechunk store."""
+    repository = icechunk.Repository.create(icechunk.in_memory_storage())
+    session = repository.writable_session("main")
+    buffer = default_buffer_prototype().buffer
+
+    async def write() -> None:
+        described = json.dumps(metadata(jp2, times=1, reduce=reduce)).encode()
+        await session.store.set("zarr.json", buffer.from_bytes(described))
+        for tile, chunk in chunks.items():
+            row, column = divmod(tile, jp2.grid[1])
+            await session.store.set(f"c/0/{row}/{column}", buffer.from_bytes(chunk))
+
+    asyncio.run(write())
+    session.commit("tiles")
+    return Network(repository.readonly_session("main").store)
+
+
 def read(bands: dict[str, Jp2]) -> Iterator[dict[str, Any]]:
     """Read the tiles of a date at a half and at a quarter."""
     for name, jp2 in bands.items():
         whole = {number: jp2.chunk(number) for number in jp2.tiles}
+        total = sum(map(len, whole.values()))
         for reduce in (1, 2):
             codec = tile_codec(jp2.main_header, reduce)
             cut = {number: chunk[: codec.plan(chunk)[2]] for number, chunk in whole.items()}
             for chunks, kept in (("whole", whole), ("beginnings", cut)):
-                shown = Shown(jp2, kept)
-                found = cost(stored(shown, [(0, 0, 0)], reduce=reduce), NETWORKS[2], "auto", [(0,)])
-                all_bytes = sum(map(len, whole.values()))
-                shares = {"parts": found["bytes"] / all_bytes, "whole": sum(map(len, kept.values())) / all_bytes}
-                row = {"band": name, "factor": 1 << reduce, "chunks": chunks, "requests": found["requests"] / len(kept)}
-                yield row | {"seconds": found["seconds"], "shares": shares}
-
-
-class Shown:
-    """A file with other chunks."""
-
-    def __init__(self, jp2: Any, chunks: dict[int, bytes]) -> None:
-        self._jp2, self._chunks = jp2, chunks
-
-    def chunk(self, tile: int) -> bytes:
-        return self._chunks[tile]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._jp2, name)
+                store = stored(jp2, kept, reduce)
+                array = zarr.open_array(store, mode="r")
+                begin = time.perf_counter()
+                array[0]
+                seconds = time.perf_counter() - begin
+                shares = {"parts": store.bytes / total, "whole": sum(map(len, kept.values())) / total}
+                row = {"band": name, "factor": 1 << reduce, "chunks": chunks, "requests": store.requests / len(kept)}
+                yield row | {"seconds": seconds, "shares": shares}
 
 
 def main() -> None:

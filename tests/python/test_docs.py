@@ -167,3 +167,13 @@ def test_configuration_files_keep_to_their_schemas(page: str, heading: str, sche
     text = path.read_text()
     (block,) = re.findall(r"^```toml\n(.*?)^```", text[text.index(heading) :], flags=re.MULTILINE | re.DOTALL)
     jsonschema.validate(tomllib.loads(block), json.loads((ROOT / f"schemas/{schema}.schema.json").read_text()))
+
+
+def test_every_table_of_the_benchmarks_can_be_made() -> None:
+    """What `make bench` runs starts; peers.py needs packages of its own, which the others do not."""
+    bench = ROOT / "tests/bench"
+    names = [path.stem for path in bench.glob("*.py") if path.stem != "peers"]
+    tables = re.search(r"for table in (.*);", (bench / "run.sh").read_text())
+    assert tables
+    assert {"bench", *tables.group(1).split()} - {"writers"} <= set(names)
+    subprocess.run([sys.executable, "-c", f"import {', '.join(names)}"], cwd=bench, check=True)
