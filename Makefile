@@ -18,7 +18,7 @@ export VIRTUAL_ENV :=
 S2ICE_MODEL_STEPS ?= 200
 export S2ICE_MODEL_STEPS
 
-.PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs site links python-lint container-lint setup build wheel clean
+.PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs site links python-lint container-lint setup build wheel javascript clean
 
 help:            ## Say what there is.
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -99,6 +99,10 @@ container-lint: setup ## hadolint.
 
 wheel: setup     ## The wheel for distribution, optimised.
 	. tests/tools/tools.sh && .venv/bin/maturin build --profile dist -m crates/python/Cargo.toml --out target/wheels
+
+javascript:      ## The npm package @s2ice/codec, in target/javascript.
+	cd tests/page && npm ci --ignore-scripts --no-audit --no-fund
+	tests/tools/javascript.sh target/javascript $(CURDIR)/tests/page/node_modules
 
 clean:
 	cargo clean
