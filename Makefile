@@ -18,7 +18,7 @@ export VIRTUAL_ENV :=
 S2ICE_MODEL_STEPS ?= 90
 export S2ICE_MODEL_STEPS
 
-.PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs site links python-lint container-lint setup build wheel clean
+.PHONY: help demo test test-rust test-python soak bench check one-build fmt lint deny directions circles schemas schemas-check docs site links python-lint container-lint setup build vendored wheel javascript page clean
 
 help:            ## Say what there is.
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,7 +53,7 @@ soak: build      ## The long form of kill, race, month, model, night, clock and 
 bench: setup     ## Compare speed and memory with other ways, in one run.
 	@tests/bench/run.sh
 
-check: fmt lint deny one-build directions circles schemas-check site links python-lint container-lint ## Run every check that is not a test.
+check: fmt lint deny one-build directions circles vendored schemas-check site links python-lint container-lint ## Run every check that is not a test.
 
 fmt:             ## Formatting.
 	cargo fmt --all --check
@@ -72,6 +72,9 @@ directions: setup ## Which crate may depend on which.
 
 circles: setup   ## No module uses another in a circle.
 	$(PY) tests/tools/check_circles.py
+
+vendored: setup  ## The decoder of the pages is of the present sources.
+	$(PY) tests/tools/check_vendored.py
 
 schemas: build   ## Write schemas and generated tables of the documentation.
 	$${CARGO_TARGET_DIR:-target}/debug/s2ice schemas schemas --docs docs --python crates/python/python/s2ice/_settings.py
@@ -99,6 +102,14 @@ container-lint: setup ## hadolint.
 
 wheel: setup     ## The wheel for distribution, optimised.
 	. tests/tools/tools.sh && .venv/bin/maturin build --profile dist -m crates/python/Cargo.toml --out target/wheels
+
+javascript:      ## The npm package @s2ice/codec, in target/javascript.
+	cd tests/page && npm ci --ignore-scripts --no-audit --no-fund
+	tests/tools/javascript.sh target/javascript $(CURDIR)/tests/page/node_modules
+
+page:            ## What the pages of a publication have of others, and the decoder, into the crate.
+	tests/tools/wasm.sh
+	cd tests/page && npm ci --ignore-scripts --no-audit --no-fund && node vendor.mjs
 
 clean:
 	cargo clean

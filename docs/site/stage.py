@@ -24,7 +24,7 @@ LANGUAGES = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".service": "ini"
 # What stands where. The first page of a caption is what a newcomer of that kind reads first.
 NAVIGATION = {
     "Tutorial": ["tutorial"],
-    "Read stores": ["read", "recipes", "gdal", "other-readers", "python", "readers"],
+    "Read stores": ["read", "recipes", "gdal", "javascript", "other-readers", "python", "readers"],
     "Build stores": ["guide"],
     "Run them for years": ["operations", "publishing", "deploy"],
     "Reference": [

@@ -1,10 +1,12 @@
-// Lays what the pages use of others into the crate: the map library as npm has it, and the land as a drawing.
+// Lays what the pages use of others into the crate: the map library as npm has it, the land as a drawing, the worker that reads
+// stores as one file, and the decoder.
 //
-//   npm ci --ignore-scripts --omit dev && node vendor.mjs          writes the files
-//   npm ci --ignore-scripts --omit dev && node vendor.mjs --check  says which differ
+//   npm ci --ignore-scripts --omit dev && node vendor.mjs          writes the files; the decoder where tests/tools/wasm.sh built it
+//   npm ci --ignore-scripts --omit dev && node vendor.mjs --check  says which differ, but for the decoder: compilers differ
 //
-// package-lock.json pins what npm gives by its hash.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+// package-lock.json pins what npm gives by its hash. tests/tools/check_vendored.py looks at the decoder's sources.
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -59,11 +61,21 @@ function land() {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-180 -90 360 180" width="3600" height="1800"><path fill="#7d929b" fill-opacity=".45" fill-rule="evenodd" d="${path}"/></svg>\n`;
 }
 
+/** The worker of "look inside" with all that it imports. */
+function worker() {
+  const { buildSync } = createRequire(import.meta.url)("esbuild");
+  const options = { bundle: true, minify: true, format: "esm", target: "es2022", charset: "utf8", write: false, nodePaths: [modules], logLevel: "error" };
+  const banner = { js: "// Made by tests/page/vendor.mjs from crates/store/src/publish/page/look and crates/javascript/js; holds fzstd (LICENSE-fzstd)." };
+  return Buffer.from(buildSync({ ...options, banner, entryPoints: [join(page, "look/worker.js")] }).outputFiles[0].contents);
+}
+
 const copied = (path) => readFileSync(join(modules, path));
 const files = {
   "vendor/leaflet.js": copied("leaflet/dist/leaflet.js"),
   "vendor/leaflet.css": copied("leaflet/dist/leaflet.css"),
   "vendor/LICENSE-leaflet": copied("leaflet/LICENSE"),
+  "vendor/LICENSE-fzstd": copied("fzstd/LICENSE"),
+  "vendor/look-worker.js": worker(),
   "vendor/LICENSE-world-atlas": copied("world-atlas/LICENSE"),
   "land.svg": Buffer.from(land()),
 };
@@ -79,5 +91,10 @@ for (const [name, bytes] of Object.entries(files)) {
     console.error(`${path} is not what package-lock.json names: run node tests/page/vendor.mjs`);
     differ = 1;
   }
+}
+const wasm = join(here, "../../target/wasm/codec.wasm");
+if (!process.argv.includes("--check") && existsSync(wasm)) {
+  writeFileSync(join(page, "vendor/codec.wasm"), readFileSync(wasm));
+  execFileSync("python3", [join(here, "../tools/check_vendored.py"), "--record"], { stdio: "inherit" });
 }
 process.exit(differ);

@@ -26,6 +26,7 @@ from support.archive import Archive
 from support.bench import Bench
 from support.browsing import chromium, npm_modules, publication, publication_address, visit  # noqa: F401 (fixtures)
 from support.command import Command
+from support.javascript import codec_package  # noqa: F401 (fixture)
 from support.living import Living
 from support.publications import public  # noqa: F401 (fixture)
 

@@ -1,6 +1,7 @@
 """Proves that the crates depend on each other in one direction only, and that the pure ones cannot do IO.
 
 s2ice-jpeg2000 <- s2ice-manifest <- s2ice-store <- { s2ice, s2ice-python }
+s2ice-jpeg2000 <- s2ice-javascript
 """
 
 import subprocess
@@ -11,12 +12,15 @@ ALLOWED = {
     "s2ice-manifest": {"s2ice-jpeg2000"},
     "s2ice-store": {"s2ice-jpeg2000", "s2ice-manifest"},
     "s2ice": {"s2ice-jpeg2000", "s2ice-manifest", "s2ice-store"},
+    "s2ice-javascript": {"s2ice-jpeg2000"},
     "s2ice-python": {"s2ice-jpeg2000", "s2ice-manifest", "s2ice-store"},
 }
 RUNTIMES = {"tokio", "async-std", "smol", "futures", "reqwest", "hyper", "object_store", "parquet", "arrow-array"}
 # crate, arguments of cargo tree, what must not appear
 PURE = [
     ("s2ice-jpeg2000", ["--all-features"], RUNTIMES | {"icechunk", "zarrs", "stac"}),
+    # WebAssembly has no C.
+    ("s2ice-javascript", [], RUNTIMES | {"openjpeg-sys", "cc", "tracing"}),
     ("s2ice-manifest", ["--no-default-features"], RUNTIMES | {"icechunk", "zarrs", "stac", "stac-io", "openjpeg-sys"}),
 ]
 

@@ -1,6 +1,6 @@
 //! The decoder of this crate beside OpenJPEG: whole tiles, windows and overviews of the kinds of raster that products have.
 //!
-//! `S2ICE_TESTDATA=... cargo bench -p s2ice-jpeg2000 --features decode` decodes in turn with each, on one thread, and tells the
+//! `S2ICE_TESTDATA=... cargo bench -p s2ice-jpeg2000 --features openjpeg` decodes in turn with each, on one thread, and tells the
 //! medians and their ratio. OpenJPEG gets a codestream of one tile, made beforehand, and its samples are narrowed to the array's
 //! type; ours gets the chunk. An argument keeps the cases whose name has it; `memory` tells the peaks of memory instead.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]

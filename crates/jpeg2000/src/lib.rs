@@ -2,7 +2,7 @@
 //!
 //! Pure syntax: no IO, no async, no clock. Foreign bytes are read with checked arithmetic and refused with an
 //! [`Error`] that names the marker or box and its offset. With the feature `decode`, [`decode::TileCodec`] turns one tile's
-//! bytes into samples.
+//! bytes into samples; with `openjpeg` it has OpenJPEG for what it refuses itself.
 //!
 //! ```text
 //! file prefix -> scan_file_head -> FileHead { MainHeader } -> TileGrid, TlmTable -> TileSpan per tile
@@ -30,7 +30,7 @@ mod samples;
 pub mod segment;
 pub mod tile;
 pub mod tile_part;
-#[cfg(feature = "decode")]
+#[cfg(feature = "openjpeg")]
 pub mod uniform;
 
 pub use config::{CODEC_NAME, CodecConfig, codec_schema};

@@ -109,8 +109,49 @@ impl Reached {
         rest.split_once('/').unwrap_or((rest, ""))
     }
 
+    /// The address by which a browser reaches it; `None` for places that have none.
+    pub fn web(&self) -> Option<String> {
+        let (bucket, key) = self.bucket();
+        let region = self.region.as_deref().unwrap_or("us-east-1");
+        match (self.scheme(), &self.endpoint, &self.account) {
+            ("http" | "https", ..) => Some(self.url.clone()),
+            ("s3", Some(endpoint), _) => Some(format!("{}/{bucket}/{key}", endpoint.trim_end_matches('/'))),
+            // A name with dots is in no certificate.
+            ("s3", None, _) if bucket.contains('.') => {
+                Some(format!("https://s3.{region}.amazonaws.com/{bucket}/{key}"))
+            }
+            ("s3", None, _) => Some(format!("https://{bucket}.s3.{region}.amazonaws.com/{key}")),
+            ("gs", ..) => Some(format!("https://storage.googleapis.com/{bucket}/{key}")),
+            ("az", _, Some(account)) => Some(format!("https://{account}.blob.core.windows.net/{bucket}/{key}")),
+            _ => None,
+        }
+    }
+
     /// True where nobody but this machine reaches it.
     pub fn is_local(&self) -> bool {
         self.scheme() == "file"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_have_an_address_on_the_web() {
+        let place = |url: &str| Reached::of_the_web(url.to_owned());
+        let web = |place: Reached| place.web().unwrap_or_default();
+        assert_eq!(web(place("https://host/a/")), "https://host/a/");
+        assert_eq!(web(place("file:///a/")), "");
+        let frankfurt = Reached { region: Some("eu-central-1".to_owned()), ..place("s3://archive/l2a/") };
+        assert_eq!(web(frankfurt.clone()), "https://archive.s3.eu-central-1.amazonaws.com/l2a/");
+        let dotted = Reached { url: "s3://my.archive/".to_owned(), ..frankfurt.clone() };
+        assert_eq!(web(dotted), "https://s3.eu-central-1.amazonaws.com/my.archive/");
+        let own = Reached { endpoint: Some("https://eodata.dataspace.copernicus.eu/".to_owned()), ..frankfurt };
+        assert_eq!(web(own), "https://eodata.dataspace.copernicus.eu/archive/l2a/");
+        assert_eq!(web(place("gs://box/a/")), "https://storage.googleapis.com/box/a/");
+        let azure = Reached { account: Some("acc".to_owned()), ..place("az://box/a/") };
+        assert_eq!(web(azure), "https://acc.blob.core.windows.net/box/a/");
+        assert_eq!(web(place("az://box/a/")), "");
     }
 }

@@ -180,6 +180,14 @@ def rich() -> Context:
         },
         "preview_missing": "",
         "calendar": dates,
+        "look": {
+            "store": "../33TVN-L2A/store",
+            "sources": [
+                {"name": "s2", "href": "https://eodata.dataspace.copernicus.eu/eodata/", "access": "keys"},
+                {"name": "open", "href": "https://sentinel-cogs.s3.us-west-2.amazonaws.com/", "access": "open"},
+                {"name": "local", "href": "", "access": "closed"},
+            ],
+        },
         "groups": arrays(count),
         "eras": [
             {
@@ -255,6 +263,7 @@ def bare() -> Context:
         "preview": None,
         "preview_missing": "no date has less than 20 % cloud.",
         "calendar": calendar(date(2026, 1, 1), 5, 0),
+        "look": None,
         "groups": [],
         "eras": [],
         "latest": {"tag": None, "time": "2026-11-20T03:12:00Z"},
@@ -296,7 +305,7 @@ def poisoned(value: Any, key: str = "") -> Any:
     }
     if not isinstance(value, str) or key in ours:
         return value
-    if key in {"href", "stac", "collection", "canonical", "csp_img"}:
+    if key in {"access", "href", "stac", "collection", "canonical", "csp_img"}:
         return value
     return HOSTILE
 

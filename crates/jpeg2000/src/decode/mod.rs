@@ -1,12 +1,14 @@
 //! From a chunk to samples.
 
 pub mod native;
+#[cfg(feature = "openjpeg")]
 pub(crate) mod openjpeg;
 mod parts;
 mod place;
 
 pub use crate::grid::Window;
 pub use native::Native;
+#[cfg(feature = "openjpeg")]
 pub use openjpeg::OpenJpeg;
 pub use parts::Plan;
 
@@ -91,7 +93,7 @@ static OPENJPEG: AtomicBool = AtomicBool::new(false);
 /// that of this crate for all that it supports.
 ///
 /// # Errors
-/// [`Error::Invalid`] for another name.
+/// [`Error::Invalid`] for another name; [`Error::Unsupported`] for OpenJPEG where the feature `openjpeg` is not built.
 pub fn choose_decoder(name: &str) -> Result<()> {
     let openjpeg = match name {
         "s2ice" | "" => false,
@@ -101,6 +103,9 @@ pub fn choose_decoder(name: &str) -> Result<()> {
             return Err(Error::invalid(Part::Field("decoder"), 0, reason));
         }
     };
+    if openjpeg && !cfg!(feature = "openjpeg") {
+        return Err(Error::unsupported(Part::Field("decoder"), 0, "this build has no OpenJPEG"));
+    }
     OPENJPEG.store(openjpeg, Ordering::Relaxed);
     Ok(())
 }
@@ -138,7 +143,8 @@ impl TileCodec {
     ///
     /// # Errors
     /// A main header that is damaged, refused, or does not fit a regular chunk grid; `reduce` beyond the resolutions
-    /// there are; tiles of more than [`MAX_SAMPLES`].
+    /// there are; tiles of more than [`MAX_SAMPLES`]; without the feature `openjpeg`, what [`Native::supports`] refuses.
+    #[cfg(feature = "openjpeg")]
     pub fn new(config: &CodecConfig) -> Result<Self> {
         let mut codec = Self::with_decoder(config, Arc::new(OpenJpeg))?;
         let supported = Native::supports(&codec.header);
@@ -149,6 +155,16 @@ impl TileCodec {
         let refused = supported.err().map(|error| error.to_string());
         tracing::debug!(decoder, refused, "tiles of {height} x {width} samples are decoded by {decoder}");
         Ok(codec)
+    }
+
+    /// A codec with the decoder of this crate.
+    ///
+    /// # Errors
+    /// A main header that is damaged, refused, or does not fit a regular chunk grid; `reduce` beyond the resolutions
+    /// there are; tiles of more than [`MAX_SAMPLES`]; what [`Native::supports`] refuses.
+    #[cfg(not(feature = "openjpeg"))]
+    pub fn new(config: &CodecConfig) -> Result<Self> {
+        Self::with_native(config, Native::default())
     }
 
     /// What decodes: `s2ice` for the decoder of this crate, else `OpenJPEG`, which stands for any other as well.
@@ -165,9 +181,9 @@ impl TileCodec {
     /// # Errors
     /// See [`TileCodec::new`]; what [`Native::supports`] refuses.
     pub fn with_native(config: &CodecConfig, native: Native) -> Result<Self> {
-        let codec = Self::with_decoder(config, Arc::new(OpenJpeg))?;
+        let codec = Self::with_engine(config, Engine::Native(native))?;
         Native::supports(&codec.header)?;
-        Ok(TileCodec { engine: Engine::Native(native), ..codec })
+        Ok(codec)
     }
 
     /// A codec with another decoder.
@@ -175,6 +191,10 @@ impl TileCodec {
     /// # Errors
     /// See [`TileCodec::new`].
     pub fn with_decoder(config: &CodecConfig, decoder: Arc<dyn TileDecoder>) -> Result<Self> {
+        Self::with_engine(config, Engine::Other(decoder))
+    }
+
+    fn with_engine(config: &CodecConfig, engine: Engine) -> Result<Self> {
         let header = config.header()?;
         if header.poc().is_some() {
             return Err(Error::unsupported(Marker::POC, 0, "progression order changes"));
@@ -198,7 +218,7 @@ impl TileCodec {
             return Err(Error::unsupported(Marker::SIZ, 0, "an image of 2^30 samples or more on one side"));
         }
         let geometry = full.reduced(config.reduce)?;
-        Ok(TileCodec { header, geometry, reduce: config.reduce, engine: Engine::Other(decoder) })
+        Ok(TileCodec { header, geometry, reduce: config.reduce, engine })
     }
 
     /// The main header in force.
@@ -350,5 +370,5 @@ impl TileCodec {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "openjpeg"))]
 mod tests;

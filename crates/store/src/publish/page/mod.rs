@@ -44,14 +44,18 @@ const TEMPLATES: [(&str, &str); 6] = [
 ];
 
 /// Files that pages ask for, by their path in the publication.
-const ASSETS: [(&str, &[u8]); 9] = [
+const ASSETS: [(&str, &[u8]); 13] = [
     ("assets/style.css", include_bytes!("style.css")),
     ("assets/page.js", include_bytes!("page.js")),
     ("assets/map.js", include_bytes!("map.js")),
+    ("assets/look.js", include_bytes!("look.js")),
     ("assets/icon.svg", include_bytes!("icon.svg")),
     ("assets/land.svg", include_bytes!("land.svg")),
     ("assets/vendor/leaflet.css", include_bytes!("vendor/leaflet.css")),
     ("assets/vendor/leaflet.js", include_bytes!("vendor/leaflet.js")),
+    ("assets/vendor/look-worker.js", include_bytes!("vendor/look-worker.js")),
+    ("assets/vendor/codec.wasm", include_bytes!("vendor/codec.wasm")),
+    ("assets/vendor/LICENSE-fzstd", include_bytes!("vendor/LICENSE-fzstd")),
     ("assets/vendor/LICENSE-leaflet", include_bytes!("vendor/LICENSE-leaflet")),
     ("assets/vendor/LICENSE-world-atlas", include_bytes!("vendor/LICENSE-world-atlas")),
 ];

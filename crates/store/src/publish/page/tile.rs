@@ -1,5 +1,6 @@
 //! The page of a store.
 
+use s2ice_jpeg2000::CODEC_NAME;
 use s2ice_manifest::ids::Level;
 use serde_json::{Map, Value, json};
 
@@ -46,6 +47,7 @@ pub(in crate::publish) fn tile(subject: &Subject, preview: &Preview, settings: &
     put("preview", picture);
     put("preview_missing", json!(missing));
     put("calendar", calendar::of(subject));
+    put("look", look(subject, settings));
     put("groups", json!(groups(subject)));
     put("eras", json!(eras(subject)));
     states(subject, &mut put);
@@ -168,6 +170,26 @@ fn container(name: &str, source: &Reached) -> Value {
         (false, false) => "keys of one's own",
     };
     json!({ "name": name, "url": source.url, "endpoint": source.endpoint, "access": access })
+}
+
+/// From where the page draws pixels itself; null where none of them are JPEG 2000, or no browser reaches the store.
+fn look(subject: &Subject, settings: &Publishing) -> Value {
+    let is_ours = |document: &Value| document.pointer("/codecs/0/name").is_some_and(|name| name == CODEC_NAME);
+    if subject.info.products == 0 || !subject.state.documents.values().any(is_ours) {
+        return Value::Null;
+    }
+    // A copy beside the page moves with it.
+    let beside = subject.store.url.strip_prefix(&settings.base_url).map(|path| format!("../{path}"));
+    let Some(store) = beside.or_else(|| subject.store.web()) else { return Value::Null };
+    let source = |(name, place): (&String, &Reached)| {
+        let access = match place.web() {
+            None => "closed",
+            Some(_) if !place.anonymous || place.request_payer => "keys",
+            Some(_) => "open",
+        };
+        json!({ "name": name, "href": place.web().unwrap_or_default(), "access": access })
+    };
+    json!({ "store": store, "sources": subject.sources.iter().map(source).collect::<Vec<_>>() })
 }
 
 /// How the store does. What a run said is for its operator, and when it ran would change the page every night.
