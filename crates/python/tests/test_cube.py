@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pystac
 import pytest
 import rasterio.warp
@@ -144,6 +145,9 @@ def test_boxes_times_and_clouds(store: Path, pixels: dict[str, Array]) -> None:
         ("2024-05-06", "2024-05-06"),
         slice("2024-05-06", "2024-05-07"),
         "2024-05-06",
+        (pd.Timestamp("2024-05-02"), pd.Timestamp("2024-05-06")),
+        slice(datetime(2024, 5, 2), datetime(2024, 5, 6)),
+        (date(2024, 5, 2), np.datetime64("2024-05-06")),
     ):
         assert whole(store, "b04", time=time).sizes["time"] == 2
     # A day is all of it, and an offset counts.
@@ -210,6 +214,18 @@ def test_eras_are_one_cube(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cube.b04, np.concatenate([values(old, 0.0), values(new)]))
     assert whole(store, "b04", eras="main").sizes["time"] == 1
     assert s2ice.estimate(whole(store, "b04")).chunks == 12
+
+
+def test_views_of_a_neighbour_are_interpolated_where_corners_are_no_multiples_of_their_pixels() -> None:
+    """Tiles are 100,020 m apart: at 160 m an eighth of a pixel off, which is two pixels as stored."""
+
+    def kind(size: float, shift: float) -> str:
+        source, target = (GeoBox((40, 40), from_origin(x, NORTH, size, size), UTM) for x in (WEST + shift, WEST))
+        layer = _bring.Layer(lambda *_: None, source, target, "overview", 0, every=2)
+        return layer.relation[0]
+
+    assert kind(40, 5) == kind(160, 5) == kind(160, 160 * 7 + 5) == "repeat"
+    assert [kind(size, 100_020) for size in (40, 80, 160, 320)] == ["warp"] * 4
 
 
 def test_neighbouring_tiles_are_joined(store: Path, pixels: dict[str, Array], tmp_path: Path) -> None:
@@ -329,14 +345,21 @@ def test_stac_stands_for_a_store(store: Path, pixels: dict[str, Array], tmp_path
         ({"bounds": (1, 1, 2, 2), "geometry": {"type": "Point", "coordinates": [1, 2]}}, "exclude each other"),
         ({"geometry": 7}, "geometry is GeoJSON"),
         ({"crs": "EPSG:nothing"}, "is no coordinate reference system"),
+        ({"bands": "b04,b08"}, "bands are a list of names, such as ['b04', 'b08'], not 'b04,b08'"),
         ({"resolution": 0}, "resolution is a size of pixels"),
+        ({"resolution": True}, "resolution is a size of pixels"),
         ({"mask": "clouds"}, "mask is 'scl', a list of the classes"),
         ({"mask": [12]}, "mask is 'scl', a list of the classes"),
+        ({"mask": [3.7]}, "mask is 'scl', a list of the classes"),
+        ({"mask": [True]}, "mask is 'scl', a list of the classes"),
         ({"groupby": "month"}, "groupby is 'solar_day'"),
         ({"resampling": "cubic"}, "resampling is one of 'nearest'"),
         ({"time": "2030"}, "has no product with time '2030'; it has 4 from 2024-05-01 to 2024-06-05"),
         ({"time": "last May"}, "time is a date such as"),
         ({"time": "2024-06/2024-05"}, "time '2024-06/2024-05' ends before it begins"),
+        ({"time": pd.NaT}, "NaT is no time"),
+        ({"time": (None, np.datetime64("NaT", "D"))}, "is no time"),
+        ({"time": slice("2024-05-01", "2024-05-11", 2)}, "has a step"),
         ({"time": "2024-05-01T10:00:00+99:00"}, "'2024-05-01T10:00:00+99:00' is no time"),
         ({"geometry": {"type": "Polygon"}}, "geometry is no valid GeoJSON geometry, with type and coordinates"),
         ({"geometry": {"type": "Feature", "geometry": None}}, "geometry is no valid GeoJSON geometry"),

@@ -57,6 +57,10 @@ def array_of(name: str) -> str:
         There is no such band.
     """
     array = common(name)
+    if isinstance(name, str) and "," in name:
+        raise RequestError(
+            f"bands are a list of names, such as {[one.strip() for one in name.split(',')]}, not {name!r}"
+        )
     if array not in _FOLDERS:
         raise RequestError(
             f"there is no band {name!r}; a cube takes {', '.join(_FOLDERS)}, and the common names {', '.join(_COMMON)}"

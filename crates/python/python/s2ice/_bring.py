@@ -26,7 +26,9 @@ ANY = "any"
 """Of flags: set where any pixel below is set."""
 _TOLERANCE = 1e-6
 _VIEWED = 0.13
-"""Of a pixel: views of 10 and of 20 m lie 5 m apart, at 40 m an eighth. What is further off is interpolated."""
+_APART = 5.0
+"""Views of 10 and of 20 m lie 5 m apart, at 40 m an eighth of a pixel: they are taken for one. What is further off, in
+pixels or in metres, as a neighbouring tile whose corner is no multiple of a coarse pixel, is interpolated."""
 
 
 class Window(NamedTuple):
@@ -74,7 +76,7 @@ class Layer:
         times = max(mine.a, other.a) / finer
         offsets = ((other.f - mine.f) / finer, (mine.c - other.c) / finer)
         numbers = [round(value) for value in (times, *offsets)]
-        off = _VIEWED if self.how == "overview" else _TOLERANCE
+        off = min(_VIEWED, _APART / finer + _TOLERANCE) if self.how == "overview" else _TOLERANCE
         if any(abs(value - number) > off for value, number in zip((times, *offsets), numbers, strict=True)):
             return "warp", 1, 0, 0
         if self.how == "bilinear" and numbers[0] > 1:

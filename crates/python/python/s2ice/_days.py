@@ -81,19 +81,23 @@ def _reversed(first: Any, last: Any) -> bool:
 
 def _ends(time: Any) -> tuple[Any, Any]:
     if isinstance(time, slice):
-        return _plain(time.start), _plain(time.stop)
+        if time.step is not None:
+            raise RequestError(f"time {time!r} has a step; give both ends, and take every n-th date of the cube")
+        return _plain(time.start), _plain(_day(time.stop))
     if isinstance(time, str):
         first, slash, last = time.partition("/")
         ends: tuple[Any, ...] = (first, last if slash else first)
     elif isinstance(time, tuple | list) and len(time) == 2:
         ends = tuple(time)
     else:
-        ends = (_day(time), _day(time))
-    return _plain(ends[0]), _plain(ends[1])
+        ends = (_day(time), time)
+    return _plain(ends[0]), _plain(_day(ends[1]))
 
 
 def _day(time: Any) -> Any:
-    """Return the day of one time at midnight."""
+    """Return the day of a time at midnight: alone or as an end it is all of the day."""
+    if isinstance(time, datetime | np.datetime64) and time != time:
+        raise RequestError(f"{time!r} is no time")
     if isinstance(time, datetime) and time.tzinfo is None and time.time() == datetime.min.time():
         return time.date()
     return time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from operator import index
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,9 @@ def classes_of(mask: Any) -> tuple[int, ...] | None:
     if isinstance(mask, str) and mask.lower() == "scl":
         return tuple(CLASSES)
     try:
-        found = tuple(sorted({int(number) for number in mask}))
+        given = tuple(mask)
+        # Neither 3.7 nor True is a class.
+        found = () if any(isinstance(one, bool) for one in given) else tuple(sorted({index(one) for one in given}))
     except (TypeError, ValueError):
         found = ()
     if isinstance(mask, str) or not found or not set(found) <= set(range(12)):
