@@ -59,7 +59,7 @@
     const waiting = new Map();
     let last = 0;
     worker.onmessage = ({ data }) => {
-      counts.textContent = `${data.asked.requests.toLocaleString("en")} requests, ${(data.asked.bytes / 1e6).toFixed(2)} MB so far.`;
+      if (data.asked) counts.textContent = `${data.asked.requests.toLocaleString("en")} requests, ${(data.asked.bytes / 1e6).toFixed(2)} MB so far.`;
       waiting.get(data.id)?.(data);
       waiting.delete(data.id);
     };
