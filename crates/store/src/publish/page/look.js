@@ -49,7 +49,8 @@
       const element = make(tag, attributes);
       element.onload = done;
       element.onerror = () => fail(new Error("a file of the page is missing"));
-      document.head.append(element);
+      // In front of what is there: the page's own style has the last word.
+      document.head.prepend(element);
     });
   }
 
