@@ -85,6 +85,19 @@ def settled(page: Page) -> str:
     return page.locator(".look .said").text_content() or ""
 
 
+def counted(page: Page, shown: Shown) -> tuple[int, int, str]:
+    """Requests and bytes of files, which the page tells as the hosts counted them, and its words."""
+    for _ in range(100):
+        requests, sent = shown.asked()
+        told = page.locator(".counts").text_content() or ""
+        if told.startswith(f"{requests:,} requests"):
+            break
+        # What was begun for a view that is gone ends by itself.
+        page.wait_for_timeout(100)
+    assert told.startswith(f"{requests:,} requests"), (told, requests)
+    return requests, sent, told
+
+
 def look(page: Page) -> Locator:
     page.get_by_role("button", name="Look inside").click()
     settled(page)
@@ -175,9 +188,7 @@ def test_what_is_drawn_is_what_is_stored(
             assert said.startswith(f"{date}, S2"), said
             metres = int(said.split(" m a pixel")[0].split()[-1])
             check(page, picture(shown.store, date, metres))
-            requests, sent = shown.asked()
-            told = page.locator(".counts").text_content() or ""
-            assert told.startswith(f"{requests:,} requests"), told
+            requests, sent, told = counted(page, shown)
             rows.append({"metres": metres, "date": date, "requests": requests, "bytes of files": sent, "told": told})
             if PICTURES.name:
                 section.screenshot(path=PICTURES / f"look-{width}-{metres}m-{date}.png")

@@ -14,7 +14,7 @@ import minijinja
 import pytest
 
 from support import pages, tile_pages
-from support.browsing import HOSTILE, MANY, PAGE, TILE, TOOLS, needed
+from support.browsing import HOSTILE, MANY, PAGE, ROOT, TILE, TOOLS, needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -257,7 +257,8 @@ def test_what_is_vendored_is_what_npm_has(npm_modules: Path, tmp_path: Path) -> 
         (shutil.copytree if name == "vendor" else shutil.copy)(PAGE / name, target)
     # What the worker is bundled from.
     for name in ("crates/store/src/publish/page/look", "crates/javascript/js"):
-        shutil.copytree(PAGE.parents[4] / name, tmp_path / name)
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "crates/javascript/package.json", tmp_path / "crates/javascript")
     script = tmp_path / "tests/page/vendor.mjs"
     script.parent.mkdir(parents=True)
     shutil.copy(TOOLS / "vendor.mjs", script)

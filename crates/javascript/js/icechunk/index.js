@@ -64,7 +64,8 @@ export class IcechunkStore {
   static async open(address, { branch = "main", tag, allow = [], sources = {}, fetch: given } = {}) {
     const get = given ?? ((url, init) => fetch(url, init));
     const url = new URL(address).href.replace(/\/?$/, "/");
-    const repository = await file(get, `${url}repo`, KINDS.repository);
+    // The one file that changes.
+    const repository = await file(get, `${url}repo`, KINDS.repository, { cache: "no-cache" });
     if (repository.table(5)?.u8(0) === 2) throw new Error(`${url} is offline`);
     const id = head(repository, tag ?? branch, tag !== undefined);
     const config = /** @type {any} */ (flexbuffer(repository.bytes(9) ?? new Uint8Array([0, 0, 1])));
@@ -161,7 +162,8 @@ export class IcechunkStore {
     if ("bytes" in place) return place.bytes.subarray(begin, end);
     const [first, behind] = [place.offset + begin, place.offset + Math.min(end, place.length)];
     if (first >= behind) return new Uint8Array();
-    const answer = await ask(this.#fetch, place.url, { headers: { Range: `bytes=${first}-${behind - 1}` }, signal });
+    // A browser's cache lets ranges of one file wait for each other, and splits them where it has some of their bytes.
+    const answer = await ask(this.#fetch, place.url, { headers: { Range: `bytes=${first}-${behind - 1}` }, signal, cache: "no-store" });
     // Whoever sends the whole file instead is not read to its end.
     if (answer.status !== 206) {
       await answer.body?.cancel();
@@ -237,9 +239,10 @@ async function ask(get, url, init) {
  * @param {typeof fetch} get
  * @param {string} url
  * @param {number} kind
+ * @param {RequestInit} [init]
  */
-async function file(get, url, kind) {
-  const answer = await ask(get, url, {});
+async function file(get, url, kind, init = {}) {
+  const answer = await ask(get, url, init);
   if (!answer.ok) throw new Error(`${url} answers ${answer.status}`);
   const bytes = new Uint8Array(await answer.arrayBuffer());
   try {

@@ -49,7 +49,8 @@
       const element = make(tag, attributes);
       element.onload = done;
       element.onerror = () => fail(new Error("a file of the page is missing"));
-      document.head.append(element);
+      // In front of what is there: the page's own style has the last word.
+      document.head.prepend(element);
     });
   }
 
@@ -59,7 +60,7 @@
     const waiting = new Map();
     let last = 0;
     worker.onmessage = ({ data }) => {
-      counts.textContent = `${data.asked.requests.toLocaleString("en")} requests, ${(data.asked.bytes / 1e6).toFixed(2)} MB so far.`;
+      if (data.asked) counts.textContent = `${data.asked.requests.toLocaleString("en")} requests, ${(data.asked.bytes / 1e6).toFixed(2)} MB so far.`;
       waiting.get(data.id)?.(data);
       waiting.delete(data.id);
     };

@@ -12,18 +12,30 @@ import { scenes } from "./scenes.js";
 /** Most workers that decode. */
 const MOST = 4;
 
-const asked = { requests: 0, bytes: 0 };
+const asked = { requests: 0, bytes: 0, told: true };
 /** Tasks that somebody waits for. */
 const wanted = new Set();
 let opened;
 
+/** Tells the page what was asked, a little later: many answers come at once. */
+function tell() {
+  if (!asked.told) return;
+  asked.told = false;
+  setTimeout(() => {
+    asked.told = true;
+    postMessage({ asked });
+  }, 50);
+}
+
 /** Asks, and counts. An answer that is not the part that was asked for is not read. */
 async function counting(url, init) {
   asked.requests += 1;
+  tell();
   const answer = await fetch(url, init);
   if (answer.status === 200 && init.headers?.Range) return answer;
   const body = await answer.arrayBuffer();
   asked.bytes += body.byteLength;
+  tell();
   return new Response(body, { status: answer.status, headers: answer.headers });
 }
 
@@ -66,5 +78,5 @@ self.onmessage = async ({ data }) => {
     (error) => (error instanceof Cancelled ? { cancelled: true } : { error: error.message }),
   );
   wanted.delete(data.id);
-  postMessage({ id: data.id, asked, ...answer }, answer.found?.pixels ? [answer.found.pixels.buffer] : []);
+  postMessage({ id: data.id, ...answer }, answer.found?.pixels ? [answer.found.pixels.buffer] : []);
 };
