@@ -16,6 +16,7 @@ ELSEWHERE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "crates/python/README.md": "python.md",
+    "crates/javascript/README.md": "npm.md",
     "tests/README.md": "samples.md",
 }
 CODE_OR_LINK = re.compile(r"(?ms)^```.*?^```|`[^`\n]*`|(?<=\]\()[^)\s]+(?=\))")
@@ -24,7 +25,7 @@ LANGUAGES = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".service": "ini"
 # What stands where. The first page of a caption is what a newcomer of that kind reads first.
 NAVIGATION = {
     "Tutorial": ["tutorial"],
-    "Read stores": ["read", "recipes", "gdal", "javascript", "other-readers", "python", "readers"],
+    "Read stores": ["read", "recipes", "gdal", "javascript", "npm", "other-readers", "python", "readers"],
     "Build stores": ["guide"],
     "Run them for years": ["operations", "publishing", "deploy"],
     "Reference": [
