@@ -47,6 +47,7 @@ test-python: build ## Run the Python and end-to-end tests.
 soak: build      ## The long form of kill, race, month, model, night, clock and property tests (two hours).
 	PROPTEST_CASES=5000 cargo nextest run --profile soak --workspace $(CARGO_FLAGS) -E 'not binary(living)'
 	PROPTEST_CASES=200 cargo nextest run --profile soak --workspace $(CARGO_FLAGS) -E 'binary(living)'
+	$(PYTEST) --soak -m soak tests/python
 	S2ICE_MODEL_STEPS=10000 $(PYTEST) --dist worksteal --soak tests/python/test_kill.py tests/python/test_race.py \
 	    tests/python/test_month.py tests/python/test_model.py tests/python/test_night.py tests/python/test_clocks.py
 

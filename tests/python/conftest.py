@@ -39,16 +39,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="kill, race, night and clocks in their long form")
+    parser.addoption("--soak", action="store_true", help="the long form of tests, and those that are only there")
 
 
-LONG = ["test_model.py", "test_core.py", "test_month.py", "test_living.py", "test_race.py", "test_kill.py"]
+LONG = "model core export gdal eras living core_sources docs stale clocks night l1c look_browser publish race"
 """The files that take longest: a worker that got one last would keep the others waiting."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG.split())}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    if not config.getoption("--soak"):
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 @pytest.fixture(scope="session")

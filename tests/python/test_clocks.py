@@ -303,6 +303,7 @@ def sizes(place: Place) -> dict[str, int]:
     return dict(out)
 
 
+@pytest.mark.soak
 def test_one_gc_brings_many_appends_near_a_fresh_build(
     signed: Living, service: s3.Service, tmp_path: Path, soak: bool
 ) -> None:

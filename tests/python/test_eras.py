@@ -245,6 +245,7 @@ def test_policies(tile: Tile, mixed: dict[str, Any]) -> None:
     assert sorted(fresh.store.parent.iterdir()) == before
 
 
+@pytest.mark.soak
 def test_stores_grow_to_the_fresh_ones_whatever_comes_first(tile: Tile, mixed: dict[str, Any]) -> None:
     fresh = Tile(tile.s2ice, mixed, tile.store.parent / "fresh")
     fresh.run("new", "old", "early")

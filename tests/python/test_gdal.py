@@ -201,6 +201,7 @@ def ask(server: str, what: str) -> dict[str, Any]:
         return json.load(answer)
 
 
+@pytest.mark.soak
 def test_a_window_costs_three_or_four_requests(s2ice: Command, tmp_path: Path) -> None:
     """Of files without TLM, which GDAL else walks from tile to tile; the benchmark compares the pixels as well."""
     program = conftest.binary("S2ICE_SAMPLES_BIN", "s2ice-samples")

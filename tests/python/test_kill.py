@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import icechunk
+import pytest
 
 from support import readers, s3, tables
 from support.living import B01, TILE, Living
@@ -248,6 +249,7 @@ def test_on_a_local_disk(living: Living, soak: bool) -> None:
         assert living.s2ice("info", folder, "--json").json["branches"] == ["main"]
 
 
+@pytest.mark.soak
 def test_on_s3(living: Living, soak: bool) -> None:
     living.s2ice = type(living.s2ice)(living.s2ice.binary, living.s2ice.environment | s3.ENVIRONMENT)
     with s3.serve() as service:

@@ -178,6 +178,7 @@ class Runs:
             away.rename(folder)
 
 
+@pytest.mark.soak
 def test_a_month_of_daily_runs(s2ice: Command, month: Month, items: Catalogue, tmp_path: Path) -> None:
     living = Living(s2ice, month.archive, tmp_path / "stores")
     runs = Runs(living, month, items)
