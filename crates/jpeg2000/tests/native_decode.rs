@@ -207,7 +207,7 @@ fn recipes() -> impl Strategy<Value = Recipe> {
 }
 
 proptest! {
-    #![proptest_config(common::config(1500))]
+    #![proptest_config(common::config(500))]
 
     #[test]
     fn tiles_of_any_kind_are_those_of_openjpeg(recipe in recipes(), corners in [any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()]) {
