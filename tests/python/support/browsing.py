@@ -17,6 +17,7 @@ from support import pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -31,13 +32,14 @@ MANY = 25_000
 
 def needed(program: str, package: str) -> str:
     """A program of the machine; without it a test says so, and fails where everything must run."""
-    found = shutil.which(program)
-    if found is None:
-        message = f"{program} is not here (Debian: apt-get install {package})"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+    return shutil.which(program) or missing(f"{program} is not here (Debian: apt-get install {package})")
+
+
+def missing(message: str) -> NoReturn:
+    """Say what a test lacks, and fail where everything must run."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")
