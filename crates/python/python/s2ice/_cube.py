@@ -139,11 +139,11 @@ def cube(
     shape = None if geometry is None else _grid.shape_of(geometry, bounds_crs)
     if isinstance(resampling, Mapping) and names is not None and (unknown := set(resampling) - set(names)):
         raise RequestError(f"resampling names {', '.join(sorted(unknown))}; the bands asked for are {', '.join(names)}")
-    if not isinstance(resolution, Real) or isinstance(resolution, bool) or not resolution > 0:
+    if not _is_number(resolution) or not resolution > 0:
         raise RequestError(f"resolution is a size of pixels, such as 10, not {resolution!r}")
     if bounds is not None and not _is_box(bounds):
         raise RequestError(f"bounds are (west, south, east, north), four numbers, not {bounds!r}")
-    if max_cloud_cover is not None and (not isinstance(max_cloud_cover, Real) or isinstance(max_cloud_cover, bool)):
+    if max_cloud_cover is not None and not _is_number(max_cloud_cover):
         raise RequestError(f"max_cloud_cover is a percentage from 0 to 100, not {max_cloud_cover!r}")
     if not_ours := sorted(_NOT_OURS & set(words)):
         raise RequestError(f"cube takes no {', '.join(not_ours)}: it decodes and joins what it needs")
@@ -190,6 +190,11 @@ def cube(
         # Where a saved cube has its chunks is its own affair.
         variable.encoding.pop("chunks", None)
     return dataset
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether it is one, of Python or of NumPy; ``True`` is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _is_box(bounds: Any) -> bool:
