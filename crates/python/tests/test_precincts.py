@@ -173,6 +173,26 @@ def test_first_reads_of_views_hold_what_they_need(made: Jp2) -> None:
     assert size < 0.5 * sum(length for _, length in made.tiles.values())
 
 
+@pytest.mark.parametrize("reduce", [1, 2])
+def test_no_view_takes_whole_tiles_however_cheap_bytes_seem(
+    made: Jp2, reduce: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after as many reads as a trial of two ways would have."""
+    store = in_icechunk(made, reduce=reduce)
+    array = zarr.open_array(store, mode="r")
+    free = pace(0.02, 1e12)
+    monkeypatch.setattr(_pace, "pace_of", lambda _: free)
+    expected = made.pixels(OVERVIEW_LEVEL=reduce - 1)
+    total = sum(length for _, length in made.tiles.values())
+    shares = []
+    for _ in range(12):
+        monkeypatch.setattr(_precincts, "heads", _precincts.Heads())
+        store.taken()
+        np.testing.assert_array_equal(array[0], expected)
+        shares.append(store.taken()[1] / total)
+    assert max(shares[1:]) < (0.6, 0.4)[reduce - 1], shares
+
+
 def pace(answer: float, per_second: float) -> _pace.Pace:
     """A place that answers so late and sends so many bytes."""
     place = _pace.Pace()

@@ -179,11 +179,11 @@ def _choose(
     # All of a chunk but a margin, as an edge tile is asked for, is all of it, too.
     if tally.share(window) == 1 or chosen == "fewest_requests" or place.size == 0:
         return False, None
-    if chosen == "fewest_bytes" or is_met:
+    # An overview takes as many requests as the tile, mostly: the bytes decide, whatever they seem to cost.
+    if chosen == "fewest_bytes" or is_met or tally.reduce:
         return True, None
     total = place.size or tally.total
-    rounds = 1 if tally.reduce else 2
-    parts = place.pace.seconds(max(tally.first, tally.share(window) * total), rounds)
+    parts = place.pace.seconds(max(tally.first, tally.share(window) * total), 2)
     trial = tally.trials.setdefault(place.pace, Trial())
     return trial.choose(place.pace.seconds(total), parts)
 
@@ -234,7 +234,11 @@ def _parts(
         return None
     rest = sum(end - start for start, end in ranges)
     # Requests at the same time are an eighth each of one after the other, as for the gaps between ranges.
-    if chosen == "auto" and pace.seconds(total) <= pace.seconds(rest, 1 + (len(ranges) - 1) / 8):
+    if (
+        chosen == "auto"
+        and not tally.reduce
+        and pace.seconds(total) <= pace.seconds(rest, 1 + (len(ranges) - 1) / 8)
+    ):
         return None
     read = yield list(ranges)
     if any(part is None for part in read):
