@@ -313,6 +313,23 @@ impl Lane {
         }
     }
 
+    /// Decodes the list from one place to another, nothing beside it. What it waits for is the state of the context: that
+    /// stays out of memory as long as the context is the same, as it mostly is.
+    #[inline(always)]
+    pub(super) fn refine_alone(&mut self, from: usize, to: usize) {
+        let (mut mq, mut context, mut state) = (self.mq, 0, self.states[0]);
+        for byte in &mut self.list[from..to] {
+            let next = usize::from(*byte) & 31;
+            if next != context {
+                self.states[context] = state;
+                (context, state) = (next, self.states[next]);
+            }
+            *byte = mq.step(&mut state, &self.stream) as u8;
+        }
+        self.states[context] = state;
+        self.mq = mq;
+    }
+
     /// Puts the decisions of the refinement pass where they belong.
     #[inline(always)]
     pub(super) fn place<M: Machine>(&mut self) {

@@ -128,5 +128,5 @@ fn refine(lanes: &mut Lanes, counts: &[usize; LANES]) {
     Lane::refine([&mut *w, &mut *x, &mut *y, z], 0, d);
     Lane::refine([&mut *w, &mut *x, y], d, c);
     Lane::refine([&mut *w, x], c, b);
-    Lane::refine([w], b, a);
+    w.refine_alone(b, a);
 }

@@ -182,7 +182,13 @@ impl Mq {
     /// DECODE (clause C.3.2): one decision, 0 or 1.
     #[inline(always)]
     pub(super) fn decode(&mut self, states: &mut States, context: usize, stream: &[u8]) -> u64 {
-        let state = states[context & 31];
+        self.step(&mut states[context & 31], stream)
+    }
+
+    /// The same by the state of its context.
+    #[inline(always)]
+    pub(super) fn step(&mut self, context: &mut u32, stream: &[u8]) -> u64 {
+        let state = *context;
         let next = NEXT[(state & 127) as usize];
         let qe = u64::from(state >> 16) << 48;
         let rest = self.a - qe;
@@ -193,7 +199,7 @@ impl Mq {
         let shift = a.leading_zeros();
         let after = (next >> (u32::from(lps) * 32)) & 0xFFFF_FFFF;
         // Contexts move on where A and C are renormalized.
-        states[context & 31] = select_unpredictable(shift == 0, u64::from(state), after) as u32;
+        *context = select_unpredictable(shift == 0, u64::from(state), after) as u32;
         self.a = a << (shift & 63);
         self.c <<= shift & 63;
         self.ahead -= shift;
