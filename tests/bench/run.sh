@@ -1,6 +1,6 @@
 #!/bin/sh
 # `make bench`: builds everything optimised and measures, in one run, all of the tables of docs/benchmarks.md, or the one
-# that is named: tests/bench/run.sh [writers|fields|opening|overviews|readers|windows|publication [ARGUMENTS]]
+# that is named: tests/bench/run.sh [writers|decode|fields|opening|overviews|readers|windows|publication [ARGUMENTS]]
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -10,7 +10,7 @@ if [ ! -x "$PY" ]; then
     echo "there is no .venv: run 'make setup' first" >&2
     exit 1
 fi
-if ! "$PY" -c 'import obstore, virtualizarr' 2>/dev/null; then
+if ! "$PY" -c 'import imagecodecs, obstore, virtualizarr' 2>/dev/null; then
     echo "installing what to compare with (tests/bench/requirements.txt)"
     .venv/bin/uv pip install --quiet --python "$PY" --requirement tests/bench/requirements.txt
 fi
@@ -32,7 +32,7 @@ measure() {
 if [ $# -gt 0 ]; then
     measure "$@"
 else
-    for table in writers fields opening overviews readers windows publication; do
+    for table in writers decode fields opening overviews readers windows publication; do
         echo "== $table"
         measure "$table"
     done
