@@ -15,6 +15,7 @@ import rasterio.warp
 import rioxarray  # noqa: F401 (gives .rio)
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 from rasterio.transform import from_origin
 
 import s2ice
@@ -173,6 +174,52 @@ def test_a_geometry_is_cut_out(store: Path, pixels: dict[str, Array]) -> None:
     # Centres on the slanted edge are either's.
     edge = np.add.outer(np.arange(40), np.arange(40)) == 39
     np.testing.assert_array_equal(cube.b04.values[:, ~edge], np.where(inside, there, np.nan)[:, ~edge])
+
+
+def _square(x: float, y: float, size: float) -> dict[str, Any]:
+    west, north = WEST + x, NORTH - y
+    ring = [(west, north), (west + size, north), (west + size, north - size), (west, north - size), (west, north)]
+    return {"type": "Polygon", "coordinates": [ring]}
+
+
+class Frame:
+    """A GeoDataFrame, as far as it is asked."""
+
+    crs = UTM
+
+    def __init__(self, *parts: dict[str, Any] | None) -> None:
+        features = [{"type": "Feature", "properties": {}, "geometry": part} for part in parts]
+        self.__geo_interface__ = {"type": "FeatureCollection", "features": features}
+
+
+def test_a_collection_is_what_its_parts_cover(store: Path) -> None:
+    one, other = _square(100, 100, 200), _square(200, 200, 200)
+    apart = whole(store, "b04", geometry={"type": "GeometryCollection", "geometries": [one, other]}, bounds_crs=UTM)
+    frame = whole(store, "b04", geometry=Frame(one, None, other))
+    several = {"type": "MultiPolygon", "coordinates": [one["coordinates"], _square(300, 300, 100)["coordinates"]]}
+    xr.testing.assert_identical(apart.load(), frame.load())
+    there = np.zeros((30, 30), dtype=bool)
+    there[:20, :20] = there[10:, 10:] = True
+    pixels = whole(store, "b04").b04.values[:, 10:40, 10:40]
+    np.testing.assert_array_equal(apart.b04.values, np.where(there, pixels, np.nan))
+    assert whole(store, "b04", geometry=several, bounds_crs=UTM).sizes["y"] == 30
+
+
+@pytest.mark.parametrize(
+    ("kind", "corners"),
+    [
+        ("LineString", [(100, 100), (400, 300)]),
+        ("Polygon", [(100, 100), (400, 400), (400, 100), (100, 400), (100, 100)]),
+        ("Polygon", [(100, 100), (400, 100), (100, 100.000001), (100, 100)]),
+    ],
+    ids=["line", "bow tie", "hair"],
+)
+def test_what_has_no_area_comes_to_an_end(store: Path, kind: str, corners: list[tuple[float, float]]) -> None:
+    """In another reference system edges are bent; how finely is no matter of the area."""
+    to_degrees = Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
+    points = [to_degrees.transform(WEST + x, NORTH - y) for x, y in corners]
+    shape = {"type": kind, "coordinates": points if kind == "LineString" else [points]}
+    assert whole(store, "b04", geometry=shape).sizes["x"] >= 30
 
 
 def test_halves_of_a_datatake_are_one_date(store: Path, pixels: dict[str, Array]) -> None:

@@ -174,7 +174,7 @@ def cube(
         raise RequestError(f"pixels of {resolution} degrees: in {crs} the resolution is in degrees, such as 0.0001")
     products = _days.products(tables, time, max_cloud_cover)
     days = _days.grouped(products, groupby, _longitude(grid))
-    inside = None if shape is None else _grid.inside(grid, shape.to_crs(grid.crs, resolution="auto"))
+    inside = None if shape is None else _grid.inside(grid, _grid.brought(shape, grid.crs))
     flags = None if classes is None else [tile.flags(classes, grid) for tile in tiles]
     out = {}
     for name, array in names.items():

@@ -49,21 +49,44 @@ def shape_of(given: Any, bounds_crs: Any) -> Geometry:
     mapping = given if isinstance(given, dict) else getattr(given, "__geo_interface__", None)
     if not isinstance(mapping, dict):
         raise RequestError(f"geometry is GeoJSON or an object of shapely, geopandas or odc-geo, not {type(given)}")
-    if mapping.get("type") == "Feature":
-        mapping = mapping.get("geometry") or {}
-    if mapping.get("type") == "FeatureCollection":
-        parts = [one.get("geometry") for one in mapping.get("features") or () if isinstance(one, dict)]
-        mapping = {"type": "GeometryCollection", "geometries": [part for part in parts if part]}
     system = crs(bounds_crs or (str(own) if own is not None else LONLAT))
     try:
-        shape = Geometry(mapping, system)
-        empty = shape.is_empty
+        import shapely
+        from shapely.geometry import shape
+
+        # Collections are what their parts cover together; rows without a geometry cover nothing.
+        parts = [shapely.force_2d(shape(part)) for part in _parts(mapping)]
+        joined = parts[0] if len(parts) == 1 else shapely.union_all([shapely.make_valid(part) for part in parts])
+        empty = joined.is_empty
     except Exception as error:  # whatever shapely says
         told = f"geometry is no valid GeoJSON geometry, with type and coordinates: {error}"
         raise RequestError(told.rstrip(": ")) from None
     if empty:
         raise RequestError("geometry is empty: it covers no pixel")
-    return shape
+    return Geometry(joined, system)
+
+
+def _parts(mapping: Any) -> list[dict[str, Any]]:
+    """Return the geometries of GeoJSON, of collections those within."""
+    match mapping.get("type"):
+        case "Feature":
+            return _parts(mapping.get("geometry") or {})
+        case "FeatureCollection":
+            inner = [one.get("geometry") for one in mapping["features"]]
+        case "GeometryCollection":
+            inner = mapping["geometries"]
+        case _:
+            return [mapping]
+    return [part for one in inner if one for part in _parts(one)]
+
+
+def brought(shape: Geometry, system: Any) -> Geometry:
+    """Bring a geometry into another reference system, its edges bent as finely as its extent asks for.
+
+    odc-geo would go by the area, of which lines have none.
+    """
+    span = max(shape.boundingbox.span_x, shape.boundingbox.span_y)
+    return shape.to_crs(system, resolution=span / 64) if span > 0 else shape.to_crs(system)
 
 
 def target(
@@ -94,7 +117,7 @@ def target(
         raise RequestError("bounds and geometry exclude each other: the box of a geometry follows from it")
     there = [_box(tile.extent.to_crs(system, resolution="auto", check_and_fix=True)) for tile in tiles]
     if geometry is not None:
-        area = _box(geometry.to_crs(system, resolution="auto"))
+        area = _box(brought(geometry, system))
     elif bounds is not None:
         area = _bounds(bounds, bounds_crs, system)
     else:
@@ -120,7 +143,7 @@ def _bounds(bounds: Sequence[float], bounds_crs: Any, system: CRS | None) -> Bou
         )
     if own == system:
         return BoundingBox(*values, crs=own)
-    return _box(box(*values, crs=own).to_crs(system, resolution="auto"))
+    return _box(brought(box(*values, crs=own), system))
 
 
 def _box(shape: Geometry) -> BoundingBox:
