@@ -27,7 +27,7 @@ NAVIGATION = {
     "Tutorial": ["tutorial"],
     "Read stores": ["read", "recipes", "gdal", "javascript", "npm", "other-readers", "python", "readers"],
     "Build stores": ["guide"],
-    "Run them for years": ["operations", "publishing", "deploy"],
+    "Run them for years": ["operations", "fleet", "publishing", "deploy"],
     "Reference": [
         *("reference/cli/s2ice", "Settings <configuration>", "reference/python", "reference/rust", "reference/schemas"),
         *("formats/store", "The codecs <formats/codec>", "formats/index", "formats/manifest", "versions", "changelog"),

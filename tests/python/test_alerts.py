@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from conftest import ROOT
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from support.command import Command
 
 RULES = ROOT / "docs/deploy/alerts/s2ice.rules.yml"
+DASHBOARD = ROOT / "docs/deploy/grafana/s2ice.json"
 DAY = 1440
 """Minutes of a day; the run ended at the end of the tenth."""
 RUN = 10 * DAY
@@ -97,6 +101,42 @@ def test_the_rules_know_what_is_written(states: dict[str, str]) -> None:
     assert all(name in documented for name in NAMES)
 
 
+def expressions() -> list[str]:
+    """What the dashboard asks for, with its variable filled in."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    found = [target["expr"] for panel in panels for target in panel["targets"]]
+    return [expression.replace("$instance", ".*") for expression in found]
+
+
+def test_the_dashboard_loads_and_asks_for_what_is_written(states: dict[str, str]) -> None:
+    document = json.loads(DASHBOARD.read_text())
+    loaded = JSONEncoder(sort_keys=True).encode(Dashboard.from_json(document))
+    panels = json.loads(loaded)["panels"]
+    assert [panel["title"] for panel in panels] == [panel["title"] for panel in document["panels"]]
+    assert [panel["gridPos"] for panel in panels] == [panel["gridPos"] for panel in document["panels"]]
+    written = {sample.name for family in openmetrics(states["healthy"]) for sample in family.samples}
+    asked = set(re.findall(r"s2ice_\w+", " ".join(expressions())))
+    assert asked <= written
+    # No panel lies over another, or beyond the page.
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in document["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+
+
+def test_promtool_understands_the_dashboard(promtool: str, tmp_path: Path) -> None:
+    rules = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(expressions())]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    told = subprocess.run(
+        [promtool, "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
 @pytest.fixture
 def promtool() -> str:
     found = shutil.which("promtool")
@@ -150,7 +190,7 @@ def test_what_fires(
 def test_an_index_that_falls_behind_fires(promtool: str, states: dict[str, str], tmp_path: Path) -> None:
     """The value that a run wrote, grown by one a day to more than twenty."""
     given = series(states["lagging"])
-    (lag,) = [one for one in given if "missing_index" in one["series"]]
+    (lag,) = [one for one in given if "tile_missing_index" in one["series"]]
     assert lag["values"].startswith("2+")
     lag["values"] = f"2+0.01x{RUN * 3 // 5}"
     assert firing(promtool, tmp_path, given, 10) == {"S2iceIndexLags"}

@@ -13,9 +13,11 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import jsonschema
 import pytest
 import yaml
+from botocore.validate import ParamValidator
 from croniter import croniter
 
 from conftest import ROOT
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 DEPLOY = ROOT / "docs/deploy"
 UNITS = sorted((DEPLOY / "systemd").iterdir())
 COMMAND = "/usr/local/bin/s2ice"
-KINDS = {"CronJob": "batch.v1", "PersistentVolumeClaim": "core.v1"}
+KINDS = {"CronJob": "batch.v1", "Job": "batch.v1", "PersistentVolumeClaim": "core.v1"}
 KUBERNETES = json.loads((ROOT / "tests/python/support/kubernetes.schema.json").read_text())
 
 
@@ -128,6 +130,52 @@ def test_what_becomes_of_a_stale_run(s2ice: Command, tmp_path: Path) -> None:
     assert job["backoffLimit"] > 0
 
 
+def test_shares_of_a_fleet_are_all_of_it(s2ice: Command, tmp_path: Path) -> None:
+    """Each array of jobs has as many shares as it says, and none is left out."""
+    job = one("Job")["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    index, of = container["args"][2].split("/")
+    assert (job["completionMode"], index, int(of)) == ("Indexed", "$(JOB_COMPLETION_INDEX)", job["completions"])
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["containerName"] == container["name"]
+    batch = json.loads((DEPLOY / "aws-batch/job.json").read_text())
+    submit = json.loads((DEPLOY / "aws-batch/submit.json").read_text())
+    assert submit["jobDefinition"] == batch["jobDefinitionName"]
+    *_, script = batch["containerProperties"]["command"]
+    subprocess.run(("sh", "-n", "-c", script), check=True)
+    assert f"--shard $AWS_BATCH_JOB_ARRAY_INDEX/{submit['arrayProperties']['size']} " in script
+    # What the service itself takes for right.
+    client = boto3.client("batch", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
+    for operation, document in (("RegisterJobDefinition", batch), ("SubmitJob", submit)):
+        shape = client.meta.service_model.operation_model(operation).input_shape
+        told = ParamValidator().validate(document, shape)
+        assert not told.has_errors(), told.generate_report()
+        assert set(document) <= set(shape.members)
+    slurm = (DEPLOY / "slurm/s2ice.sbatch").read_text()
+    subprocess.run(("bash", "-n", DEPLOY / "slurm/s2ice.sbatch"), check=True)
+    first, last = re.findall(r"^#SBATCH --array=(\d+)-(\d+)%\d+$", slurm, flags=re.MULTILINE)[0]
+    found = {"SLURM_ARRAY_TASK_MAX": last, "SLURM_ARRAY_TASK_ID": last}
+    (line,) = re.findall(r"^SHARES=.*$", slurm, flags=re.MULTILINE)
+    (words,) = re.findall(r"^exec s2ice run --shard (\S+) ", slurm, flags=re.MULTILINE)
+    shard = subprocess.run(
+        ("bash", "-c", f"{line}\necho {words}"), capture_output=True, text=True, env=found, check=True
+    )
+    assert (first, shard.stdout.strip()) == ("0", f"{last}/{int(last) + 1}")
+    config = tmp_path / "s2ice.toml"
+    tiles = [f"33T{column}{row}" for column in "UVWXY" for row in "MN"]
+    config.write_text(
+        f'tiles = {json.dumps(tiles)}\nindex = "i"\nsource = "{tmp_path}"\nstore = "{tmp_path}/{{tile}}"\n'
+    )
+    chosen: list[str] = []
+    for share in range(4):
+        report = s2ice("run", "--check", config, "--shard", f"{share}/4", "--json").json
+        chosen += [tile["tile"] for tile in report["tiles"]]
+    assert sorted(chosen) == sorted(tiles)
+    assert "counted from 0" in s2ice("run", config, "--shard", "4/4", code=2).stderr
+    config.write_text(config.read_text() + f'[run]\nreport = "{tmp_path}/runs.jsonl"\n')
+    told = s2ice("run", config, "--shard", "0/4", code=2).stderr
+    assert f"put {{shard}} in `report`, such as {tmp_path}/runs-{{shard}}.jsonl" in told
+
+
 def test_cron_table() -> None:
     (file,) = (DEPLOY / "cron").iterdir()
     lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
@@ -169,10 +217,16 @@ def command_lines() -> dict[str, list[str]]:
             for line in file.read_text().splitlines()
             if not line.lstrip().startswith(("#", "name:", "- name:", "description:"))
         )
+        # The number of a share is filled in by the engine.
+        text = re.sub(r"\$\w+/\$?\w+", "3/16", text)
         for call in re.findall(r"(?:^|[ =/;:])s2ice ((?:run|status|build|gc|index|info)\b[^\n'\"|>;]*)", text):
             found[f"{file.name}: {call.strip()}"] = call.split()
     args = one("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"]
-    return found | {"cronjob.yaml": args}
+    share = [
+        word.replace("$(JOB_COMPLETION_INDEX)", "3")
+        for word in one("Job")["spec"]["template"]["spec"]["containers"][0]["args"]
+    ]
+    return found | {"cronjob.yaml": args, "shards.yaml": share}
 
 
 @pytest.mark.parametrize("words", command_lines().values(), ids=command_lines())
@@ -188,7 +242,15 @@ def test_command_lines_are_understood(words: list[str], s2ice: Command, tmp_path
 
 def test_all_files_call_the_command() -> None:
     files = {name.partition(":")[0] for name in command_lines()}
-    assert files >= {"s2ice.cron", "refresh.yml", "s2ice.service", "cronjob.yaml"}
+    assert files >= {
+        "s2ice.cron",
+        "refresh.yml",
+        "s2ice.service",
+        "cronjob.yaml",
+        "shards.yaml",
+        "s2ice.sbatch",
+        "job.json",
+    }
 
 
 # --- The container.

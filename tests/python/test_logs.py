@@ -147,12 +147,12 @@ def test_each_line_in_a_file_has_time_level_run_and_tile(two: Pair, verbose: str
     # All that a tile does names it, on whatever thread, but for tasks that libraries begin; the run says two things.
     assert verbose == "-vvv" or all(line["message"].startswith("s2ice") for line in lines if not line["tile"])
     alone = [line["message"] for line in lines if not line["tile"] and line["message"].startswith("s2ice")]
-    assert [message.split(" config=")[0] for message in alone] == ["s2ice::run: the run begins", alone[-1]]
-    assert alone[-1].startswith("s2ice::run: the run ends ")
+    assert [message.split(" config=")[0] for message in alone] == ["s2ice_fleet::run: the run begins", alone[-1]]
+    assert alone[-1].startswith("s2ice_fleet::run: the run ends ")
     for tile in TILES:
         steps = [line["message"] for line in lines if line["tile"] == tile]
         for step in ("reading the index", "reading STAC items", "reading main headers", "writing references"):
-            assert any(message.startswith(f"s2ice::progress: {step}") for message in steps), step
+            assert any(message.startswith(f"s2ice_fleet::told: {step}") for message in steps), step
         assert re.fullmatch(r"updated, 2 added; 2 products; snapshot \w{20} \(\d+\.\d s\) \[\d/2\]", steps[-1])
 
 

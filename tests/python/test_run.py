@@ -115,7 +115,8 @@ class Fleet:
             assert family.type == "gauge"
             assert family.documentation
             for sample in family.samples:
-                key = sample.labels.get("tile") or sample.labels.get("outcome") or sample.labels.get("version") or ""
+                names = ("tile", "outcome", "version", "state", "quantile")
+                key = next((sample.labels[name] for name in names if name in sample.labels), "")
                 found.setdefault(sample.name, {})[key] = sample.value
         # node_exporter knows the older format.
         older = {s.name: s.value for family in prometheus(text) for s in family.samples if not s.labels}

@@ -11,7 +11,9 @@ use std::num::NonZeroUsize;
 use std::ops::Not;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand};
+use s2ice_fleet::shard::Shard;
 use s2ice_store::duration::Span;
 use s2ice_store::tile::Recheck;
 use serde::Serialize;
@@ -336,12 +338,18 @@ pub struct DiffArgs {
                         say: change the inputs or stop the timer as well."
 )]
 pub struct RollbackArgs {
-    /// Address of the store.
+    /// Address of the store, or the configuration file of `s2ice run` for all of its stores.
     pub store: String,
     /// Tag of the state; `published/` may be left out [default: the state published before the present one].
     pub tag: Option<String>,
+    /// The state that was the published one at this time, such as 2026-11-20T18:00:00Z.
+    #[arg(long, value_name = "TIME", conflicts_with = "tag")]
+    pub at: Option<DateTime<Utc>>,
+    /// Only this tile of the file (repeatable).
+    #[arg(long)]
+    pub tile: Vec<String>,
     /// List the published states instead.
-    #[arg(long, conflicts_with_all = ["tag", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["tag", "at", "dry_run"])]
     pub list: bool,
     /// Check the state and tell what would happen, move nothing.
     #[arg(long)]
@@ -376,8 +384,11 @@ pub struct RepairArgs {
                         object store meanwhile, not on a local one."
 )]
 pub struct GcArgs {
-    /// Address of the store.
+    /// Address of the store, or the configuration file of `s2ice run` for all of its stores.
     pub store: String,
+    /// Only this tile of the file (repeatable).
+    #[arg(long)]
+    pub tile: Vec<String>,
     /// Published states that stay however old they are: the newest, and the one that main points to.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub keep_published: usize,
@@ -404,6 +415,16 @@ pub struct RunArgs {
     /// Tiles at a time [default: as the file says, else 2].
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
+    /// Let a dask cluster refresh the tiles: the address of its scheduler, such as tcp://10.0.0.5:8786. Needs Python with
+    /// s2ice[fleet] here (S2ICE_PYTHON names it, else python3) and s2ice on the workers.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["jobs", "shard", "check"])]
+    pub scheduler: Option<String>,
+    /// Only this share of the tiles, such as 0/16 for the first of 16: for arrays of jobs. Nothing is published at the end.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Begin no tile after this time, such as 6h; those in least need are left to the next run [default: as the file says].
+    #[arg(long, value_name = "TIME")]
+    pub deadline: Option<Span>,
     /// Ask every catalogue for everything, not only for what changed.
     #[arg(long)]
     pub full: bool,
@@ -417,7 +438,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub resume: bool,
     /// Only check the file and print what it comes to.
-    #[arg(long, conflicts_with_all = ["jobs", "full", "prune", "dry_run", "resume"])]
+    #[arg(long, conflicts_with_all = ["jobs", "deadline", "full", "prune", "dry_run", "resume"])]
     pub check: bool,
 }
 
@@ -430,4 +451,7 @@ pub struct StatusArgs {
     /// Only this tile of the file (repeatable).
     #[arg(long)]
     pub tile: Vec<String>,
+    /// Tiles whose newest product is older need attention, such as 10d.
+    #[arg(long, value_name = "TIME")]
+    pub max_lag: Option<Span>,
 }

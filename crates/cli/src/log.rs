@@ -4,25 +4,23 @@
 pub mod line;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::panic::PanicHookInfo;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
-use tracing::{Event, Level, Span, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
+pub use s2ice_fleet::told::OUTCOME;
+
 use self::line::{Line, Said};
 use crate::args::{Global, LogFormat};
 use crate::{clock, progress};
 use s2ice_manifest::source::secret::masked;
-
-/// What became of a tile or of the command, and which tile is worked on: no filter takes these away.
-pub const OUTCOME: &str = "s2ice::outcome";
 
 /// Lets the events of this process be written; `run` is the name that each line bears.
 pub fn start(global: &Global, run: &str) {
@@ -60,8 +58,8 @@ fn filter(global: &Global) -> EnvFilter {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error".to_owned(),
         (_, 0) => format!("warn,{INTENDED}"),
-        (_, 1) => format!("warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,{INTENDED}"),
-        (_, 2) => "info,s2ice=debug,s2ice_manifest=debug,s2ice_store=debug".to_owned(),
+        (_, 1) => format!("warn,s2ice=info,s2ice_manifest=info,s2ice_store=info,s2ice_fleet=info,{INTENDED}"),
+        (_, 2) => "info,s2ice=debug,s2ice_manifest=debug,s2ice_store=debug,s2ice_fleet=debug".to_owned(),
         _ => "debug".to_owned(),
     };
     let filter = EnvFilter::try_from_env("S2ICE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
@@ -70,11 +68,6 @@ fn filter(global: &Global) -> EnvFilter {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     }
-}
-
-/// The span of all that is done for a tile. Its level keeps it where only errors are told.
-pub fn tile(tile: &impl Display, processing_level: &impl Display) -> Span {
-    tracing::error_span!(target: OUTCOME, "tile", %tile, %processing_level)
 }
 
 /// Writes each event as a line.
@@ -155,6 +148,8 @@ impl From<Level> for line::Severity {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use std::sync::{Arc, Mutex};
+
+    use s2ice_fleet::told::tile;
 
     use super::*;
 

@@ -7,9 +7,7 @@ mod exit;
 mod log;
 mod progress;
 mod publishing;
-mod run;
 mod settings;
-mod text;
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

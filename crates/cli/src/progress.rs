@@ -4,6 +4,7 @@ use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use s2ice_fleet::told::Steps;
 use s2ice_store::progress::{Phase, Progress};
 
 /// Everything that is drawn, on standard error where that is a terminal.
@@ -27,17 +28,6 @@ fn drawn(total: Option<u64>, label: &'static str) -> ProgressBar {
     bar.set_message(label);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
-}
-
-/// Tells of phases in the log only: of many tiles at once none has a bar.
-pub struct Steps;
-
-impl Progress for Steps {
-    fn begin(&self, phase: Phase, total: Option<u64>) {
-        tracing::info!(total, "{}", phase.label());
-    }
-    fn advance(&self, _: u64) {}
-    fn end(&self) {}
 }
 
 /// A bar for each phase, and the log.
@@ -84,8 +74,8 @@ pub struct TileBar(Option<ProgressBar>);
 
 impl TileBar {
     /// Draws nothing where `shown` is false.
-    pub fn new(total: usize, shown: bool) -> Self {
-        Self(shown.then(|| drawn(Some(total as u64), "refreshing tiles")))
+    pub fn new(total: usize, label: &'static str, shown: bool) -> Self {
+        Self(shown.then(|| drawn(Some(total as u64), label)))
     }
 
     /// A tile ended.

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 mod build;
 mod codec;
+mod fleet;
 mod gdal;
 mod run;
 
@@ -14,6 +15,8 @@ fn _s2ice(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     codec::choose_decoder()?;
     module.add_class::<codec::TileCodec>()?;
+    module.add_class::<fleet::FleetRun>()?;
+    module.add_class::<fleet::Worker>()?;
     module.add_function(wrap_pyfunction!(build::build, module)?)?;
     module.add_function(wrap_pyfunction!(build::info, module)?)?;
     module.add_function(wrap_pyfunction!(gdal::gdal_raster, module)?)

@@ -8,10 +8,10 @@ use tracing::Instrument;
 use super::summarise;
 use crate::args::{BuildArgs, Global};
 use crate::exit::Failure;
-use crate::log;
 use crate::progress::Bars;
 use crate::settings;
-use crate::text;
+use s2ice_fleet::text;
+use s2ice_fleet::told;
 
 /// How many entries of a list of products the summary shows; the JSON report has all.
 const SHOWN: usize = 10;
@@ -20,7 +20,7 @@ const SHOWN: usize = 10;
 pub async fn run(args: BuildArgs, global: &Global, run: String) -> Result<(), Failure> {
     let settings = settings::build(&args, args.selection.config.as_deref(), &run)?;
     let bars = Bars::new(global.shows_progress());
-    let span = log::tile(&settings.tile, &settings.level);
+    let span = told::tile(&settings.tile, &settings.level);
     let report = s2ice_store::tile::build(&settings, &bars).instrument(span).await?;
     summarise(&report, global, render)?;
     Failure::unless_seen(&report.unseen)

@@ -11,7 +11,7 @@ use super::{store, summarise};
 use crate::args::{DiffArgs, Global};
 use crate::clock;
 use crate::exit::Failure;
-use crate::text;
+use s2ice_fleet::text;
 
 /// Entries of one kind that are printed; the JSON report has all.
 const SHOWN: usize = 10;

@@ -1,25 +1,33 @@
 //! `s2ice gc`: removes what nobody needs any more.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
+use s2ice_fleet::each::FleetReport;
 use s2ice_store::duration::Span;
 use s2ice_store::housekeeping::report::{Collected, GcReport};
 use s2ice_store::housekeeping::{GRACE, GcOptions, gc};
+use s2ice_store::target::Target;
 
 use super::{OfRun, summarise};
 use crate::args::{GcArgs, Global};
 use crate::clock;
 use crate::exit::Failure;
-use crate::text;
+use s2ice_fleet::text;
 
 /// Runs the command.
 pub async fn run(args: GcArgs, global: &Global, run: String) -> Result<(), Failure> {
-    let target = super::store(&args.store, &args.store_options).await?;
     let options = GcOptions {
         keep_published: args.keep_published,
         older_than: args.older_than,
         dry_run: args.dry_run,
         clock: clock::now,
     };
+    if let Some(stores) = super::fleet(&args.store, &args.tile, &run)? {
+        let work = |target: Arc<Target>| async move { gc(&target, options).await };
+        return super::each(stores, "s2ice.gc", work, (global, &run), render_all).await;
+    }
+    let target = super::store(&args.store, &args.store_options).await?;
     let report = gc(&target, options).await?;
     summarise(&OfRun::new(&report, &run), global, |told| render(told.report))?;
     match report.failures.first().filter(|_| report.failed_objects > 0) {
@@ -44,6 +52,34 @@ pub fn age(text: &str) -> Result<TimeDelta, String> {
         return Err("a reader or a build may need what is younger than a day: give 1d or more".to_owned());
     }
     Ok(age)
+}
+
+/// All stores of a file: the sums, and which were not done.
+fn render_all(report: &FleetReport<GcReport>) -> String {
+    let sum = |of: fn(&GcReport) -> u64| text::number(report.stores.iter().map(of).sum());
+    let collected = |of: fn(&Collected) -> u64| report.stores.iter().map(|store| of(&store.collected)).sum::<u64>();
+    let objects = collected(|c| c.snapshots + c.transaction_logs + c.manifests + c.chunks);
+    let bytes: u64 = report.stores.iter().map(|store| store.collected.bytes + store.overwritten.bytes).sum();
+    let postponed = report.stores.iter().filter(|store| store.postponed.is_some()).count();
+    let rows = [
+        ("stores", text::number(report.stores.len() as u64)),
+        ("not built yet", text::number(report.unbuilt as u64)),
+        ("killed runs", sum(|store| store.branches.len() as u64)),
+        (
+            "published states",
+            format!("{} let go of, {} left", sum(|s| s.tags.len() as u64), sum(|s| s.published as u64)),
+        ),
+        ("history", format!("{} snapshots let go of", sum(|store| store.released_snapshots))),
+        ("collected", format!("{} objects", text::number(objects))),
+        ("former versions", format!("{} files", sum(|store| store.overwritten.objects))),
+        ("freed", text::bytes(bytes)),
+        ("postponed", text::count(postponed, "store")),
+        ("left to the next gc", format!("{} objects", sum(|store| store.failed_objects))),
+    ];
+    let is_dry = report.stores.iter().any(|store| store.dry_run);
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    let outcome = if is_dry { "would be removed; nothing was changed" } else { "removed" };
+    format!("{}: {outcome}\n{}", report.config, text::table(&rows, &[]))
 }
 
 fn render(report: &GcReport) -> String {

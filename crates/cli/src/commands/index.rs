@@ -15,7 +15,7 @@ use crate::args::{Global, IndexArgs};
 use crate::exit::Failure;
 use crate::progress::Bars;
 use crate::settings;
-use crate::text;
+use s2ice_fleet::text;
 
 /// How many names of a list the summary shows.
 const SHOWN: usize = 10;

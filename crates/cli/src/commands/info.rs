@@ -7,7 +7,7 @@ use super::{print, print_json};
 use crate::args::{Global, InfoArgs};
 use crate::clock;
 use crate::exit::Failure;
-use crate::text;
+use s2ice_fleet::text;
 
 /// Published states named, of those there are.
 const NEWEST: usize = 3;

@@ -17,6 +17,11 @@ pub mod run;
 pub mod schemas;
 pub mod status;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use s2ice_fleet::config::RunConfig;
+use s2ice_fleet::each::FleetReport;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::target::Target;
 use schemars::JsonSchema;
@@ -24,6 +29,7 @@ use serde::Serialize;
 
 use crate::args::{Global, StoreArgs};
 use crate::exit::Failure;
+use crate::progress::TileBar;
 use crate::settings;
 
 /// The place of a store that shall be there. A local place that is not is told before its folder is made.
@@ -34,6 +40,45 @@ async fn store(address: &str, options: &StoreArgs) -> Result<Target, Failure> {
         return Err(s2ice_store::Error::NoStore { url: url.to_string() }.into());
     }
     Ok(Target::open(url, options).await?)
+}
+
+/// The file of `s2ice run` that is named in the place of a store, for all of its stores; `None` for a store.
+///
+/// # Errors
+/// The file is wrong, or has none of the tiles that are asked for; tiles of a store.
+fn fleet(named: &str, tiles: &[String], run: &str) -> Result<Option<(RunConfig, Vec<usize>)>, Failure> {
+    let path = Path::new(named);
+    if !is_config(named) {
+        let reason = "--tile: it is one of a configuration file, and a store is named";
+        return if tiles.is_empty() { Ok(None) } else { Err(Failure::usage(reason)) };
+    }
+    let config = RunConfig::read(path, &settings::occasion(run)).map_err(Failure::Usage)?;
+    let chosen = run::choose(&config, tiles, None)?;
+    Ok(Some((config, chosen)))
+}
+
+/// True for a configuration file in the place of a store.
+fn is_config(named: &str) -> bool {
+    named.ends_with(".toml") && Path::new(named).is_file()
+}
+
+/// Does housekeeping of all stores of a file, and tells of it.
+async fn each<R: Serialize, F: Future<Output = s2ice_store::Result<R>>>(
+    (config, chosen): (RunConfig, Vec<usize>),
+    kind: &str,
+    work: impl Fn(Arc<Target>) -> F,
+    (global, run): (&Global, &str),
+    render: fn(&FleetReport<R>) -> String,
+) -> Result<(), Failure> {
+    let bar = TileBar::new(chosen.len(), "stores", global.shows_progress());
+    let report = s2ice_fleet::each::each(&config, &chosen, kind, work, &|| bar.ended()).await;
+    bar.finish();
+    if global.json {
+        print_json(&OfRun::new(&report, run))?;
+    } else if !global.quiet {
+        print(&render(&report))?;
+    }
+    report.failure().map_or(Ok(()), |sentence| Err(Failure::Fault(sentence)))
 }
 
 /// The report of a command that writes, with the name of the run that its log bears.

@@ -12,7 +12,8 @@ use super::{store, summarise};
 use crate::args::{Global, PreviewArgs};
 use crate::exit::Failure;
 use crate::progress::Bars;
-use crate::{settings, text};
+use crate::settings;
+use s2ice_fleet::text;
 
 /// Where a picture goes to standard output.
 const STANDARD: &str = "-";

@@ -6,31 +6,32 @@ use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::publish::report::{PublishReport, WithoutPreview};
 use s2ice_store::publish::{Named, publish};
 
-use super::{store, summarise};
+use super::{is_config, store, summarise};
 use crate::args::{Global, PublishArgs};
 use crate::exit::Failure;
 use crate::progress::Bars;
-use crate::run::config::RunConfig;
-use crate::run::publication::named;
-use crate::{publishing, text};
+use crate::{publishing, settings};
+use s2ice_fleet::config::RunConfig;
+use s2ice_fleet::publication::named;
+use s2ice_fleet::text;
 
 /// Stores without a preview that are told of.
 const LISTED: usize = 10;
 
 /// Runs the command.
 pub async fn run(args: PublishArgs, global: &Global, run: String) -> Result<(), Failure> {
-    let (files, addresses): (Vec<&String>, Vec<&String>) =
-        args.stores.iter().partition(|named| named.ends_with(".toml") && Path::new(named).is_file());
+    let (files, addresses): (Vec<&String>, Vec<&String>) = args.stores.iter().partition(|named| is_config(named));
     if files.len() > 1 || (!files.is_empty() && !addresses.is_empty()) {
         return Err(Failure::usage("name either stores or one configuration file"));
     }
+    let occasion = settings::occasion(&run);
     let config = match files.first() {
-        Some(file) => Some(RunConfig::read(Path::new(file), &run).map_err(Failure::Usage)?),
+        Some(file) => Some(RunConfig::read(Path::new(file), &occasion).map_err(Failure::Usage)?),
         None => None,
     };
     let below = config.as_ref().and_then(|config| config.publish.as_ref());
     let settings =
-        publishing::table(&args, below)?.publishing(&run).map_err(|wrong| Failure::usage(wrong.of_options()))?;
+        publishing::table(&args, below)?.publishing(&occasion).map_err(|wrong| Failure::usage(wrong.of_options()))?;
     let mut stores = Vec::new();
     for address in addresses {
         let url = SourceUrl::parse(address).map_err(Failure::usage)?;

@@ -7,7 +7,7 @@ use super::{OfRun, summarise};
 use crate::args::{Global, RepairArgs};
 use crate::clock;
 use crate::exit::Failure;
-use crate::text;
+use s2ice_fleet::text;
 
 /// Runs the command.
 pub async fn run(args: RepairArgs, global: &Global, run: String) -> Result<(), Failure> {

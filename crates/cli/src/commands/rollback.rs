@@ -1,24 +1,68 @@
 //! `s2ice rollback`: `main` back to a state that was published before.
 
+use std::sync::Arc;
+
+use s2ice_fleet::each::FleetReport;
 use s2ice_store::housekeeping::report::{PublishedReport, RollbackReport, StateReport};
-use s2ice_store::housekeeping::{list, rollback};
+use s2ice_store::housekeeping::{To, list, rollback};
+use s2ice_store::target::Target;
 
 use super::{OfRun, print, print_json, summarise};
 use crate::args::{Global, RollbackArgs};
 use crate::clock;
 use crate::exit::Failure;
-use crate::text;
+use s2ice_fleet::text;
+
+/// Stores that are listed one by one.
+const LISTED: usize = 50;
 
 /// Runs the command.
 pub async fn run(args: RollbackArgs, global: &Global, run: String) -> Result<(), Failure> {
+    let to = match (args.tag.as_deref(), args.at) {
+        (Some(tag), _) => To::Tag(tag),
+        (None, Some(time)) => To::At(time),
+        (None, None) => To::Before,
+    };
+    if let Some(stores) = super::fleet(&args.store, &args.tile, &run)? {
+        if args.list || args.at.is_none() {
+            return Err(Failure::usage(
+                "the stores of a file have states of their own: give --at TIME, and each goes back to the one that was \
+                 published then",
+            ));
+        }
+        let work = |target: Arc<Target>| async move { rollback(&target, to, args.dry_run, clock::now).await };
+        return super::each(stores, "s2ice.rollback", work, (global, &run), render_all).await;
+    }
     let target = super::store(&args.store, &args.store_options).await?;
     if args.list {
         let report = list(&target).await?;
         target.clock(clock::now).warn(target.url());
         return if global.json { print_json(&report) } else { print(&render_list(&report)) };
     }
-    let report = rollback(&target, args.tag.as_deref(), args.dry_run, clock::now).await?;
+    let report = rollback(&target, to, args.dry_run, clock::now).await?;
     summarise(&OfRun::new(&report, &run), global, |told| render(told.report))
+}
+
+/// All stores of a file: how many moved, and from where to where.
+fn render_all(report: &FleetReport<RollbackReport>) -> String {
+    let at_once = |store: &&RollbackReport| store.from.snapshot != store.to.snapshot;
+    let mut rows = vec![["store", "was", "", "is", ""].map(str::to_owned).to_vec()];
+    for store in report.stores.iter().filter(at_once).take(LISTED) {
+        rows.push(vec![store.store.clone(), tag(&store.from), steps(&store.from), tag(&store.to), steps(&store.to)]);
+    }
+    let moved = report.stores.iter().filter(at_once).count();
+    let is_dry = report.stores.iter().any(|store| store.dry_run);
+    let verb = if is_dry { "would be moved; nothing was written" } else { "moved" };
+    let (all, unbuilt) = (text::count(report.stores.len(), "store"), text::number(report.unbuilt as u64));
+    let mut out =
+        format!("{}: {} of {all} {verb}; {unbuilt} not built yet\n", report.config, text::number(moved as u64));
+    if moved > 0 {
+        out += &text::table(&rows, &[]);
+    }
+    if moved > LISTED {
+        out += &format!("  and {} more: see --json\n", text::number((moved - LISTED) as u64));
+    }
+    out
 }
 
 fn render(report: &RollbackReport) -> String {

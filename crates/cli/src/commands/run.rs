@@ -2,7 +2,13 @@
 
 use std::future::Future;
 
-use s2ice_manifest::ids::MgrsTile;
+use s2ice_fleet::config::RunConfig;
+use s2ice_fleet::refresh::Asked;
+use s2ice_fleet::run::{Options, Run, Unbegun};
+use s2ice_fleet::shard::{self, Shard};
+use s2ice_fleet::summary;
+use s2ice_fleet::tile::TileReport;
+use s2ice_fleet::{supervise, text};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -10,10 +16,9 @@ use super::summarise;
 use crate::args::{Global, RunArgs};
 use crate::exit::Failure;
 use crate::progress::TileBar;
-use crate::run::config::RunConfig;
-use crate::run::summary::Publication;
-use crate::run::{Options, summary};
-use crate::text;
+use crate::settings;
+
+mod cluster;
 
 /// Report of `s2ice run --check`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -53,42 +58,44 @@ pub async fn run(
     run: String,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Failure> {
-    let config = RunConfig::read(&args.config, &run).map_err(Failure::Usage)?;
-    let chosen = choose(&config, &args.tile)?;
+    let occasion = settings::occasion(&run);
+    let mut config = RunConfig::read(&args.config, &occasion).map_err(Failure::Usage)?;
+    let chosen = choose(&config, &args.tile, args.shard)?;
     if let Some(sentence) = config.open_secrets() {
         tracing::warn!("{sentence}");
     }
     if args.check {
         return summarise(&check(&config, &chosen), global, render_check);
     }
-    let options =
-        Options { jobs: args.jobs, full: args.full, prune: args.prune, dry_run: args.dry_run, resume: args.resume };
-    let bar = TileBar::new(chosen.len(), global.shows_progress());
-    let (report, broken) = crate::run::run(config, &chosen, options, &run, stop, &bar).await?;
+    if let Some(scheduler) = &args.scheduler {
+        return cluster::run(&args, scheduler, global);
+    }
+    shard::name_files(&mut config.run, args.shard)
+        .map_err(|reason| Failure::Usage(format!("configuration file {}: {reason}", args.config.display())))?;
+    let asked = Asked { full: args.full, prune: args.prune, dry_run: args.dry_run };
+    let options = Options { asked, resume: args.resume, is_share: args.shard.is_some(), deadline: args.deadline };
+    let bar = TileBar::new(chosen.len(), "refreshing tiles", global.shows_progress());
+    let ended = |_: &TileReport| bar.ended();
+    let mut run = Run::begin(config, &chosen, options, &occasion, &ended).map_err(|unbegun| match unbegun {
+        Unbegun::Unreadable(sentence) => Failure::Fault(sentence),
+        Unbegun::NoReport => Failure::usage(unbegun),
+    })?;
+    run.sort().await;
+    run.here(args.jobs, supervise::stop(stop), &ended).await;
+    bar.finish();
+    let (report, broken) = run.end().await;
     summarise(&report, global, summary::render)?;
-    let unpublished = report.publication.as_ref().and_then(Publication::failure);
-    let is_stale = broken.is_none() && unpublished.is_none() && report.is_merely_stale();
-    let sentences: Vec<String> = report.failure().into_iter().chain(broken).chain(unpublished).collect();
-    match sentences.join("; ") {
-        sentence if sentence.is_empty() => Ok(()),
-        sentence if is_stale => Err(Failure::Stale(sentence)),
-        sentence => Err(Failure::Fault(sentence)),
+    match report.verdict(broken) {
+        (None, _) => Ok(()),
+        (Some(sentence), true) => Err(Failure::Stale(sentence)),
+        (Some(sentence), false) => Err(Failure::Fault(sentence)),
     }
 }
 
-/// The tiles of the file that are asked for, by their place in it: all, or those of some names.
-pub fn choose(config: &RunConfig, names: &[String]) -> Result<Vec<usize>, Failure> {
-    let mut wanted = Vec::new();
-    for name in names {
-        let tile: MgrsTile = name.parse().map_err(|error| Failure::usage(format!("--tile: {error}")))?;
-        if !config.tiles.iter().any(|entry| entry.settings.tile == tile) {
-            return Err(Failure::usage(format!("--tile: {} has no tile {tile}", config.path.display())));
-        }
-        wanted.push(tile);
-    }
-    let all = config.tiles.iter().enumerate();
-    let chosen = all.filter(|(_, entry)| wanted.is_empty() || wanted.contains(&entry.settings.tile));
-    Ok(chosen.map(|(number, _)| number).collect())
+/// The tiles of the file that are asked for, by their place in it: all, or those of some names, or of a share.
+pub fn choose(config: &RunConfig, names: &[String], shard: Option<Shard>) -> Result<Vec<usize>, Failure> {
+    let chosen = config.choose(names).map_err(|reason| Failure::usage(format!("--tile: {reason}")))?;
+    Ok(chosen.into_iter().filter(|number| shard.is_none_or(|shard| shard.has(*number))).collect())
 }
 
 fn check(config: &RunConfig, chosen: &[usize]) -> CheckReport {

@@ -4,6 +4,7 @@ mod settings;
 
 use std::path::Path;
 
+use s2ice_fleet::each::FleetReport;
 use s2ice_store::housekeeping::report::{GcReport, PublishedReport, RepairReport, RollbackReport};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, schema_for};
@@ -23,6 +24,7 @@ pub fn run(folder: &Path, docs: Option<&Path>, python: Option<&Path>) -> Result<
         ("diff-report", written::<s2ice_store::diff::report::DiffReport>()),
         ("export-report", written::<super::export::ExportReport>()),
         ("gc-report", written::<OfRun<'_, GcReport>>()),
+        ("gc-fleet-report", written::<OfRun<'_, FleetReport<GcReport>>>()),
         ("index-report", written::<super::index::IndexReport>()),
         ("info-report", written::<s2ice_store::report::InfoReport>()),
         ("preview-report", written::<super::preview::PreviewReport>()),
@@ -30,14 +32,15 @@ pub fn run(folder: &Path, docs: Option<&Path>, python: Option<&Path>) -> Result<
         ("published-report", written::<PublishedReport>()),
         ("repair-report", written::<OfRun<'_, RepairReport>>()),
         ("rollback-report", written::<OfRun<'_, RollbackReport>>()),
-        ("run-report", written::<crate::run::summary::RunReport>()),
+        ("rollback-fleet-report", written::<OfRun<'_, FleetReport<RollbackReport>>>()),
+        ("run-report", written::<s2ice_fleet::summary::RunReport>()),
         ("run-check-report", written::<super::run::CheckReport>()),
-        ("run-line", written::<crate::run::journal::Line<'_>>()),
+        ("run-line", written::<s2ice_fleet::journal::Line<'_>>()),
         ("status-report", written::<super::status::StatusReport>()),
         ("last-run", written::<s2ice_store::runs::LastRun>()),
         ("log-line", written::<crate::log::line::Line<'_>>()),
-        ("config", crate::settings::file_schema()),
-        ("run-config", crate::run::config::schema()),
+        ("config", s2ice_fleet::settings_file::file_schema()),
+        ("run-config", s2ice_fleet::config::schema()),
         ("codec", s2ice_jpeg2000::codec_schema()),
         ("differencing", schema_for!(s2ice_store::layout::codecs::DifferencingConfig).to_value()),
         ("index", s2ice_manifest::index_columns::index_schema()),

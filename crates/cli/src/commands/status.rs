@@ -1,10 +1,12 @@
 //! `s2ice status`: how far behind the tiles of a configuration file are.
 
 use std::fmt::Write;
+use std::ops::Not;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
+use s2ice_store::duration::Span;
 use s2ice_store::info::info;
 use s2ice_store::report::{InfoReport, REPORT_VERSION};
 use s2ice_store::runs::{LastRun, read_last_run};
@@ -14,11 +16,14 @@ use serde::Serialize;
 use super::run::choose;
 use super::{print, print_json};
 use crate::args::{Global, StatusArgs};
-use crate::clock;
 use crate::exit::Failure;
-use crate::run::config::{RunConfig, TileEntry};
-use crate::run::memory::place;
-use crate::text;
+use crate::{clock, settings};
+use s2ice_fleet::config::{RunConfig, TileEntry};
+use s2ice_fleet::memory::place;
+use s2ice_fleet::text;
+
+/// Tiles that are listed one by one.
+const LISTED: usize = 50;
 
 /// Stores read at a time.
 const READ_AT_ONCE: usize = 8;
@@ -73,6 +78,9 @@ struct TileStatus {
     /// Seconds since the sensing time of the newest product.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<u64>,
+    /// True where that is more than was asked for.
+    #[serde(skip_serializing_if = "Not::not")]
+    lags: bool,
     /// Seconds since a run last succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     success_age_seconds: Option<u64>,
@@ -103,19 +111,24 @@ struct Published {
 }
 
 impl TileStatus {
+    /// True where its last run was no success.
+    fn has_failed(&self) -> bool {
+        self.last_run.as_ref().is_some_and(|last| !last.is_well())
+    }
+
     /// True where nobody need look at the tile.
     fn is_well(&self) -> bool {
-        self.state == State::Ok && self.last_run.as_ref().is_none_or(LastRun::is_well)
+        self.state == State::Ok && !self.lags && !self.has_failed()
     }
 }
 
 /// Runs the command.
 pub async fn run(args: StatusArgs, global: &Global) -> Result<(), Failure> {
-    let config = RunConfig::read(&args.config, "status").map_err(Failure::Usage)?;
-    let chosen = choose(&config, &args.tile)?;
+    let config = RunConfig::read(&args.config, &settings::occasion("status")).map_err(Failure::Usage)?;
+    let chosen = choose(&config, &args.tile, None)?;
     let now = clock::now();
     let tiles = stream::iter(chosen.iter().filter_map(|number| config.tiles.get(*number)))
-        .map(|entry| status(entry, now))
+        .map(|entry| status(entry, now, args.max_lag))
         .buffered(READ_AT_ONCE)
         .collect()
         .await;
@@ -139,7 +152,7 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<(), Failure> {
     Err(Failure::Fault(format!("{unwell} of {} {verb} attention", text::count(report.tiles.len(), "tile"))))
 }
 
-async fn status(entry: &TileEntry, now: DateTime<Utc>) -> TileStatus {
+async fn status(entry: &TileEntry, now: DateTime<Utc>, max_lag: Option<Span>) -> TileStatus {
     let mut status = TileStatus {
         tile: entry.settings.tile.to_string(),
         level: entry.settings.level.to_string(),
@@ -148,6 +161,7 @@ async fn status(entry: &TileEntry, now: DateTime<Utc>) -> TileStatus {
         error: None,
         published: None,
         lag_seconds: None,
+        lags: false,
         success_age_seconds: None,
         last_run: None,
     };
@@ -164,6 +178,8 @@ async fn status(entry: &TileEntry, now: DateTime<Utc>) -> TileStatus {
             }
             let newest = newest(&found).and_then(|time| time.parse().ok());
             status.lag_seconds = newest.map(age);
+            // A store without products lags behind everything.
+            status.lags = max_lag.is_some_and(|most| status.lag_seconds.is_none_or(|lag| lag > most.0.as_secs()));
             status.published = Some(published(found));
             match last {
                 Ok(last) => {
@@ -231,7 +247,10 @@ fn render(report: &StatusReport, now: DateTime<Utc>, verbose: bool) -> String {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let dash = || "-".to_owned();
     let ago = |time: Option<DateTime<Utc>>| time.map_or_else(dash, |time| format!("{} ago", length(now - time)));
-    for tile in &report.tiles {
+    // Of a fleet, those that somebody has to look at.
+    let is_fleet = report.tiles.len() > LISTED;
+    let is_shown = |tile: &&TileStatus| !is_fleet || !tile.is_well();
+    for tile in report.tiles.iter().filter(is_shown).take(LISTED) {
         let mut row = vec![tile.tile.clone(), tile.level.clone()];
         let (last, published) = (tile.last_run.as_ref(), tile.published.as_ref());
         let Some(published) = published else {
@@ -255,12 +274,19 @@ fn render(report: &StatusReport, now: DateTime<Utc>, verbose: bool) -> String {
         row.push(published.tag.as_ref().map_or_else(|| minutes(Some(&published.time)), Clone::clone));
         rows.push(row);
     }
-    let mut out = text::table(&rows, &[4, 8]);
+    let mut out = if is_fleet { sums(report) } else { String::new() };
+    if rows.len() > 1 {
+        out += &text::table(&rows, &[4, 8]);
+    }
     let mut list = |title: &str, count: u64, entries: Vec<String>| {
         if !entries.is_empty() {
             let _ = writeln!(out, "\n{title}: {}", text::number(count));
-            for entry in entries {
+            let more = entries.len().saturating_sub(LISTED);
+            for entry in entries.into_iter().take(LISTED) {
                 let _ = writeln!(out, "  {entry}");
+            }
+            if more > 0 {
+                let _ = writeln!(out, "  ... and {} more: see --json", text::number(more as u64));
             }
         }
     };
@@ -269,11 +295,20 @@ fn render(report: &StatusReport, now: DateTime<Utc>, verbose: bool) -> String {
     let unread: Vec<String> = unread.collect();
     list("no readable store", unread.len() as u64, unread);
     let failed =
-        report.tiles.iter().filter(|tile| tile.error.is_none() && !tile.is_well()).filter_map(|tile| {
+        report.tiles.iter().filter(|tile| tile.error.is_none() && tile.has_failed()).filter_map(|tile| {
             Some(name(tile, tile.last_run.as_ref()?.error.as_deref().unwrap_or("no reason was left")))
         });
     let failed: Vec<String> = failed.collect();
     list("last run without success", failed.len() as u64, failed);
+    let lagging = report.tiles.iter().filter(|tile| tile.lags).map(|tile| {
+        let newest = tile.published.as_ref().and_then(|published| published.newest_product.as_deref());
+        name(
+            tile,
+            &newest.map_or_else(|| "it has no product".to_owned(), |_| format!("newest product {}", minutes(newest))),
+        )
+    });
+    let lagging: Vec<String> = lagging.collect();
+    list("lagging", lagging.len() as u64, lagging);
     for last in report.tiles.iter().filter_map(|tile| tile.last_run.as_ref()).filter(|_| verbose) {
         let mut names = last.missing_index_products.clone();
         let more = last.missing_index_count.saturating_sub(names.len() as u64);
@@ -284,6 +319,31 @@ fn render(report: &StatusReport, now: DateTime<Utc>, verbose: bool) -> String {
         list(&title, last.missing_index_count, names);
     }
     out
+}
+
+/// What a fleet comes to: how many are well, and how old the newest products are.
+fn sums(report: &StatusReport) -> String {
+    let count = |of: fn(&&TileStatus) -> bool| text::number(report.tiles.iter().filter(of).count() as u64);
+    let mut lags: Vec<u64> = report.tiles.iter().filter_map(|tile| tile.lag_seconds).collect();
+    lags.sort_unstable();
+    let lag = |part: usize| {
+        let place = lags.get((lags.len() * part / 100).min(lags.len().saturating_sub(1)));
+        let seconds = place.and_then(|seconds| i64::try_from(*seconds).ok());
+        seconds.map_or_else(|| "-".to_owned(), |seconds| length(chrono::TimeDelta::seconds(seconds)))
+    };
+    let products: u64 = report.tiles.iter().filter_map(|tile| tile.published.as_ref()).map(|p| p.products).sum();
+    let rows = [
+        ("tiles", text::number(report.tiles.len() as u64)),
+        ("well", count(|tile| tile.is_well())),
+        ("without a store", count(|tile| tile.state == State::NoStore)),
+        ("unreadable", count(|tile| tile.state == State::Unreadable)),
+        ("last run without success", count(|tile| tile.has_failed())),
+        ("lagging", count(|tile| tile.lags)),
+        ("products", text::number(products)),
+        ("lag, median / 95 % / most", format!("{} / {} / {}", lag(50), lag(95), lag(100))),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    text::table(&rows, &[]) + "\n"
 }
 
 /// RFC 3339 to the minute.
@@ -331,6 +391,7 @@ mod tests {
                 references: 9_000_000,
             }),
             lag_seconds: Some(180_000),
+            lags: false,
             success_age_seconds: Some(28_800),
             last_run: last,
         }

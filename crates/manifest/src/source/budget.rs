@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use super::budget_error::{BudgetError, Fault, LONGEST_WAIT};
+pub use super::budget_grant::{Demand, Grant};
 use super::circuit::{Circuit, bucket, folder};
 use super::shares::{Parties, Party, Shares};
 
@@ -78,9 +79,11 @@ impl Limits {
 /// The budgets of all hosts that a process speaks to. Clones are one ledger; a default one is a new one.
 #[derive(Clone, Default)]
 pub struct Ledger {
-    budgets: Arc<Mutex<BTreeMap<String, Arc<Budget>>>>,
+    pub(super) budgets: Arc<Mutex<BTreeMap<String, Arc<Budget>>>>,
     parties: Arc<Parties>,
     party: Arc<Party>,
+    /// True where budgets are shared with other processes.
+    pub(super) is_shared: bool,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -105,7 +108,7 @@ impl Ledger {
     pub fn share(&self) -> Self {
         let (budgets, parties) = (Arc::clone(&self.budgets), Arc::clone(&self.parties));
         let party = Arc::new(Party::join(&parties));
-        Self { budgets, parties, party }
+        Self { budgets, parties, party, is_shared: self.is_shared }
     }
 
     /// Whose requests are counted here.
@@ -127,6 +130,7 @@ impl Ledger {
             Some(budget) => Arc::clone(budget),
             None => {
                 let budget = Arc::new(Budget::new(origin.to_owned()));
+                budget.state().grant = self.is_shared.then(Grant::default);
                 budgets.insert(origin.to_owned(), Arc::clone(&budget));
                 budget
             }
@@ -139,24 +143,26 @@ impl Ledger {
 /// The budget of one origin.
 #[derive(Debug)]
 pub struct Budget {
-    origin: String,
+    pub(super) origin: String,
     state: Mutex<State>,
-    freed: Notify,
+    pub(super) freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    usual: Limits,
-    asked: Limits,
-    limits: Limits,
-    shares: Shares,
+pub(super) struct State {
+    pub(super) usual: Limits,
+    pub(super) asked: Limits,
+    pub(super) limits: Limits,
+    pub(super) shares: Shares,
+    /// What may be used of a budget that is shared with other processes.
+    pub(super) grant: Option<Grant>,
     /// Failures of the host, and refusals by bucket.
     host: Circuit,
     refused: BTreeMap<String, Circuit>,
-    requests: u64,
-    bytes: u64,
+    pub(super) requests: u64,
+    pub(super) bytes: u64,
     /// When the next request may start, by the rate.
-    next_start: Option<Instant>,
+    pub(super) next_start: Option<Instant>,
     /// Until when the server wants no request.
     not_before: Option<Instant>,
     /// Begin of the present day and the bytes received since.
@@ -171,7 +177,7 @@ impl State {
 
     /// When the next request may start; the moment is taken.
     fn slot(&mut self, now: Instant) -> Instant {
-        let pause = self.limits.requests_per_second.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok());
+        let pause = self.rate().and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok());
         let start = self.next_start.map_or(now, |next| next.max(now));
         self.next_start = pause.and_then(|pause| start.checked_add(pause));
         start
@@ -219,7 +225,7 @@ impl Budget {
         Self { state: Mutex::new(State { usual, limits: usual, ..State::default() }), origin, freed: Notify::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -284,8 +290,12 @@ impl Budget {
             {
                 let (mut state, now) = (self.state(), Instant::now());
                 state.check(&self.origin, party, &about, now)?;
-                let total = state.limits.connections.unwrap_or(CONNECTIONS).max(1);
-                if state.shares.take(party, total) {
+                if state.is_spent() {
+                    let (origin, limit) = (self.origin.clone(), state.limits.bytes_per_day.unwrap_or_default());
+                    return Err(BudgetError::Exhausted { origin, limit, renews_in: DAY });
+                }
+                let total = state.connections();
+                if total > 0 && state.shares.take(party, total) {
                     let (budget, party) = (Arc::clone(self), Arc::clone(party));
                     return Ok(Permit { budget, party, about, number: 0, started: now });
                 }

@@ -124,3 +124,48 @@ fn retry_after_reads_seconds_and_dates() {
     assert_eq!(retry_after(&headers(&[(RETRY_AFTER, "soon")])), None);
     assert_eq!(retry_after(&headers(&[(RETRY_AFTER, "99999999999999999999999")])), None);
 }
+
+#[tokio::test]
+async fn a_shared_budget_is_used_as_far_as_it_is_granted() {
+    let ledger = Ledger::shared();
+    let (budget, free) = (ledger.budget("http://h", limits(4)), ledger.budget("http://free", Limits::default()));
+    // Nobody limits the other host: each process has its own manners.
+    drop(free.enter(&Arc::default(), "/b/f").await.unwrap());
+    let soon = Duration::from_millis(20);
+    let party = Arc::default();
+    let enter = || tokio::time::timeout(soon, budget.enter(&party, "/b/f"));
+    assert!(enter().await.is_err(), "nothing was granted yet");
+    let waits = tokio::spawn({
+        let budget = Arc::clone(&budget);
+        async move { budget.enter(&Arc::default(), "/b/f").await }
+    });
+    tokio::time::sleep(soon).await;
+    let demands = ledger.demands();
+    assert_eq!(demands.len(), 1);
+    let Demand { origin, in_use, waiting, limits, .. } = &demands[0];
+    assert_eq!((origin.as_str(), *in_use, *waiting, limits.connections), ("http://h", 0, 1, Some(4)));
+    ledger.grant("http://h", Grant { connections: 1, bytes: Some(100), is_last: false });
+    let permit = waits.await.unwrap().unwrap();
+    assert!(enter().await.is_err(), "one was granted");
+    permit.received(100);
+    drop(permit);
+    assert!(enter().await.is_err(), "its bytes are used up");
+    ledger.grant("http://h", Grant { connections: 2, bytes: Some(200), is_last: false });
+    drop(enter().await.unwrap().unwrap());
+    ledger.grant("http://h", Grant { connections: 2, bytes: Some(100), is_last: true });
+    assert!(matches!(enter().await, Ok(Err(BudgetError::Exhausted { .. }))));
+}
+
+#[tokio::test]
+async fn a_share_of_the_connections_is_a_share_of_the_rate() {
+    let ledger = Ledger::shared();
+    let budget =
+        ledger.budget("http://h", Limits { connections: Some(4), requests_per_second: Some(4.0), ..Limits::default() });
+    let start = Instant::now();
+    ledger.grant("http://h", Grant { connections: 2, bytes: None, is_last: false });
+    for _ in 0..10 {
+        drop(budget.enter(&Arc::default(), "/b/f").await.unwrap());
+    }
+    // Fifty a second, and the first one not at once.
+    assert!(start.elapsed() >= Duration::from_millis(195), "{:?}", start.elapsed());
+}

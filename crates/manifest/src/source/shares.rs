@@ -165,6 +165,16 @@ impl Shares {
         bound.max(1)
     }
 
+    /// Connections in use.
+    pub(super) fn in_use(&self) -> usize {
+        self.in_use
+    }
+
+    /// Requests that wait for one.
+    pub(super) fn waiting(&self) -> usize {
+        self.parties.values().map(|share| share.waiting).sum()
+    }
+
     pub(super) fn give_back(&mut self, party: &Party) {
         self.in_use -= 1;
         self.of(party).held -= 1;

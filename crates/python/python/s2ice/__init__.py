@@ -17,6 +17,7 @@ from s2ice.errors import CodecError
 if TYPE_CHECKING:
     from s2ice import plot
     from s2ice._build import build, info
+    from s2ice._catalogue import Fleet, open_fleet
     from s2ice._cube import cube
     from s2ice._estimate import estimate
     from s2ice._missing import MissingChunk, missing
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CodecError",
+    "Fleet",
     "Jpeg2000Codec",
     "MissingChunk",
     "__version__",
@@ -38,6 +40,7 @@ __all__ = [
     "info",
     "missing",
     "open",
+    "open_fleet",
     "plot",
     "progress",
     "rasterio_path",
@@ -45,6 +48,7 @@ __all__ = [
 
 # zarr-python imports this package to find the codec; xarray and icechunk are only imported by those who use them.
 _LAZY = {
+    "Fleet": "s2ice._catalogue",
     "Jpeg2000Codec": "s2ice.codec",
     "MissingChunk": "s2ice._missing",
     "build": "s2ice._build",
@@ -54,6 +58,7 @@ _LAZY = {
     "info": "s2ice._build",
     "missing": "s2ice._missing",
     "open": "s2ice._open",
+    "open_fleet": "s2ice._catalogue",
     "progress": "s2ice._progress",
     "rasterio_path": "s2ice._rasterio",
 }

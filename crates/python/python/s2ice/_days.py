@@ -70,6 +70,23 @@ def _when(table: xr.Dataset, time: Any) -> Any:
     return chosen
 
 
+def interval(time: Any) -> tuple[Any, Any]:
+    """Return both ends of a time as timestamps, the last moment included; ``None`` for an open one."""
+    import pandas as pd
+
+    first, last = _ends(time)
+    try:
+        begin = None if first is None else pd.Timestamp(first)
+        end = pd.Period(last).end_time if isinstance(last, str) else None if last is None else pd.Timestamp(last)
+    except (TypeError, ValueError):
+        raise RequestError(
+            f"time is a date such as '2024-05', '2024-05-01/2024-09-30', or two of them, not {time!r}"
+        ) from None
+    if begin is not None and end is not None and begin > end:
+        raise RequestError(f"time {time!r} ends before it begins")
+    return begin, end
+
+
 def _reversed(first: Any, last: Any) -> bool:
     import pandas as pd
 

@@ -234,11 +234,7 @@ def _parts(
         return None
     rest = sum(end - start for start, end in ranges)
     # Requests at the same time are an eighth each of one after the other, as for the gaps between ranges.
-    if (
-        chosen == "auto"
-        and not tally.reduce
-        and pace.seconds(total) <= pace.seconds(rest, 1 + (len(ranges) - 1) / 8)
-    ):
+    if chosen == "auto" and not tally.reduce and pace.seconds(total) <= pace.seconds(rest, 1 + (len(ranges) - 1) / 8):
         return None
     read = yield list(ranges)
     if any(part is None for part in read):

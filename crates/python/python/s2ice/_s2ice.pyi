@@ -122,3 +122,44 @@ def info(store: str, options: str) -> str:
 
 def gdal_raster(store: str, options: str, array: str, span: tuple[int, int], folder: str, at: str | None = None) -> str:
     """Write one raster for GDAL; the options and the answer are JSON. See `s2ice.rasterio_path`."""
+
+class FleetRun:
+    """A run over the tiles of a configuration file, of which somebody else refreshes the tiles."""
+
+    def __new__(cls, path: str, run: str, tiles: list[str], wish: str) -> FleetRun: ...
+    @property
+    def text(self) -> str:
+        """The file's text."""
+
+    @property
+    def secrets(self) -> list[str]:
+        """Keys that stand in the file itself."""
+
+    @property
+    def deadline(self) -> float | None:
+        """After this time no tile shall be begun: seconds since 1970."""
+
+    def due(self) -> list[tuple[int, str, str]]:
+        """Return the tiles to be refreshed, those in most need first: number, tile and level."""
+
+    def ended(self, number: int, word: str | None = None, lost: str | None = None) -> list[str]:
+        """Take what became of a tile: what a worker gave, ``stopped`` or ``late``, or how it was lost."""
+
+    def end(self) -> tuple[str, str, str | None, bool]:
+        """End the run: the report as JSON and as a table, what is wrong, and whether it is merely stale."""
+
+class Worker:
+    """What refreshes tiles of one run in this process."""
+
+    def __new__(cls, path: str, text: str, run: str, wish: str, shares: bool) -> Worker: ...
+    def refresh(self, number: int) -> str:
+        """Refresh a tile: JSON for `FleetRun.ended`, or ``stopped``."""
+
+    def stop(self) -> None:
+        """Stop the tiles that are refreshed; their stores stay as they were."""
+
+    def demands(self) -> dict[str, tuple[tuple[int, float | None, int | None], int, int, int]]:
+        """Return what is wanted of shared budgets, by origin: limits, connections in use, requests that wait, bytes."""
+
+    def grant(self, origin: str, connections: int, received: int | None, is_last: bool) -> None:
+        """Set what may be used of a shared budget."""

@@ -24,7 +24,7 @@ pub(crate) use published::tag_names;
 pub use published::{Published, published, published_at, tag_published};
 pub(crate) use refs::{last_update, tags};
 pub use repair::repair;
-pub use rollback::{list, rollback};
+pub use rollback::{To, list, rollback};
 pub(crate) use stale::{has_stale_branches, remove_stale_branches};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};

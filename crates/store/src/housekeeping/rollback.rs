@@ -22,8 +22,18 @@ const CONCURRENT_STATES: usize = 8;
 /// Tags named to an operator who asked for one that is not there.
 const TAGS_NAMED: usize = 5;
 
-/// Moves `main` to the state of `tag`, or, without one, to the last published state before the present one. The beginning
-/// `published/` of a tag may be left out. Takes the lock of a local store. A dry run does all but the move. `clock` is this
+/// Which state `main` shall point to.
+#[derive(Debug, Clone, Copy)]
+pub enum To<'a> {
+    /// The last published one before the present one.
+    Before,
+    /// That of a tag; its beginning `published/` may be left out.
+    Tag(&'a str),
+    /// The one that was published last by this time.
+    At(DateTime<Utc>),
+}
+
+/// Moves `main` to another state. Takes the lock of a local store. A dry run does all but the move. `clock` is this
 /// host's, which must be near the store's.
 ///
 /// # Errors
@@ -32,7 +42,7 @@ const TAGS_NAMED: usize = 5;
 /// [`Error::Future`]; [`Error::Icechunk`].
 pub async fn rollback(
     target: &Target,
-    tag: Option<&str>,
+    to: To<'_>,
     dry_run: bool,
     clock: fn() -> DateTime<Utc>,
 ) -> Result<RollbackReport> {
@@ -42,9 +52,10 @@ pub async fn rollback(
     refs::clock(&repository, target, clock, dry_run).await?;
     let main = refs::main(&repository, url).await?;
     let states = published(&repository, url).await?;
-    let (name, snapshot) = match tag {
-        Some(tag) => named(&repository, url, tag, &states).await?,
-        None => before(&repository, url, &main, &states).await?,
+    let (name, snapshot) = match to {
+        To::Tag(tag) => named(&repository, url, tag, &states).await?,
+        To::Before => before(&repository, url, &main, &states).await?,
+        To::At(time) => at(url, time, &states)?,
     };
     // A state that cannot be understood is a reason to leave it.
     let from = state::read(&repository, url, &main).await.ok();
@@ -148,6 +159,15 @@ async fn before(
     })
 }
 
+/// The state that was published last by a time.
+fn at(url: &SourceUrl, time: DateTime<Utc>, states: &[Published]) -> Result<(String, SnapshotId)> {
+    let found = states.iter().rfind(|state| state.time <= time);
+    found.map(|state| (state.tag.clone(), state.snapshot.clone())).ok_or_else(|| Error::Rollback {
+        url: url.to_string(),
+        detail: format!("nothing was published by {}, or `s2ice gc` removed it", time_text(time)),
+    })
+}
+
 /// Why `main` cannot point to this state.
 fn refusal(to: &State, main: Option<(&String, &String)>) -> Option<String> {
     let Some(stamp) = &to.stamp else { return Some("was not written by s2ice".to_owned()) };
@@ -177,24 +197,24 @@ mod tests {
         for spec in [Spec::V2, Spec::V1] {
             let store = Store::new(spec).await;
             let tags = store.publish(3).await;
-            let dry = rollback(&store.target, None, true, Utc::now).await.unwrap();
+            let dry = rollback(&store.target, To::Before, true, Utc::now).await.unwrap();
             assert!(!dry.moved && dry.from.main && !dry.to.main && store.main().await == tags[2].1);
 
-            let report = rollback(&store.target, None, false, Utc::now).await.unwrap();
+            let report = rollback(&store.target, To::Before, false, Utc::now).await.unwrap();
             assert!(report.moved && !report.from.main && report.to.main);
             assert_eq!((report.from.tag.as_ref(), report.from.time_steps), (Some(&tags[2].0), Some(3)));
             assert_eq!((report.to.tag.as_ref(), report.to.time_steps), (Some(&tags[1].0), Some(2)));
             assert_eq!(store.main().await, tags[1].1);
 
-            rollback(&store.target, None, false, Utc::now).await.unwrap();
+            rollback(&store.target, To::Before, false, Utc::now).await.unwrap();
             assert_eq!(store.main().await, tags[0].1);
-            let error = rollback(&store.target, None, false, Utc::now).await.unwrap_err().to_string();
+            let error = rollback(&store.target, To::Before, false, Utc::now).await.unwrap_err().to_string();
             assert!(error.contains("no earlier state"), "{error}");
 
             let short = tags[2].0.strip_prefix("published").unwrap().get(1..).unwrap();
-            rollback(&store.target, Some(short), false, Utc::now).await.unwrap();
+            rollback(&store.target, To::Tag(short), false, Utc::now).await.unwrap();
             assert_eq!(store.main().await, tags[2].1);
-            let again = rollback(&store.target, Some(&tags[2].0), false, Utc::now).await.unwrap();
+            let again = rollback(&store.target, To::Tag(&tags[2].0), false, Utc::now).await.unwrap();
             assert!(!again.moved && again.to.main);
         }
     }
@@ -204,15 +224,15 @@ mod tests {
         let store = Store::new(Spec::V2).await;
         let tags = store.publish(2).await;
         store.commit(9).await;
-        rollback(&store.target, None, false, Utc::now).await.unwrap();
+        rollback(&store.target, To::Before, false, Utc::now).await.unwrap();
         assert_eq!(store.main().await, tags[1].1);
         // Publishing goes on after a rollback; another tag of the same state is no earlier one.
-        rollback(&store.target, Some(&tags[0].0), false, Utc::now).await.unwrap();
+        rollback(&store.target, To::Tag(&tags[0].0), false, Utc::now).await.unwrap();
         let later = store.commit(4).await;
         let now = Utc::now() + TimeDelta::seconds(1);
         tag_published(&store.repository, store.target.url(), &later, now).await.unwrap();
         store.repository.create_tag("published/20200101T000000000Z", &later).await.unwrap();
-        rollback(&store.target, None, false, Utc::now).await.unwrap();
+        rollback(&store.target, To::Before, false, Utc::now).await.unwrap();
         assert_eq!(store.main().await, tags[1].1);
     }
 
@@ -220,7 +240,7 @@ mod tests {
     async fn the_list_marks_main() {
         let store = Store::new(Spec::V2).await;
         let tags = store.publish(3).await;
-        rollback(&store.target, None, false, Utc::now).await.unwrap();
+        rollback(&store.target, To::Before, false, Utc::now).await.unwrap();
         let listed = list(&store.target).await.unwrap().states;
         let listed: Vec<_> = listed.iter().map(|s| (s.tag.as_ref().unwrap(), s.time_steps, s.main)).collect();
         assert_eq!(listed, [(&tags[0].0, Some(1), false), (&tags[1].0, Some(2), true), (&tags[2].0, Some(3), false)]);
@@ -251,7 +271,7 @@ mod tests {
                 &format!("has no tag 20200101T000000000Z; its newest published states are {}, ", tags[6].0),
             ),
         ] {
-            let error = rollback(&store.target, Some(tag), false, Utc::now).await.unwrap_err().to_string();
+            let error = rollback(&store.target, To::Tag(tag), false, Utc::now).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert!(error.matches("published/").count() <= TAGS_NAMED);
             assert_eq!(store.main().await, tags[6].1);
@@ -263,10 +283,10 @@ mod tests {
         let store = Store::new(Spec::V2).await;
         store.publish(2).await;
         let _lock = store.target.lock().unwrap();
-        assert!(matches!(rollback(&store.target, None, false, Utc::now).await, Err(Error::Locked { .. })));
-        rollback(&store.target, None, true, Utc::now).await.unwrap();
+        assert!(matches!(rollback(&store.target, To::Before, false, Utc::now).await, Err(Error::Locked { .. })));
+        rollback(&store.target, To::Before, true, Utc::now).await.unwrap();
         let nothing = SourceUrl::parse(store.folder.path().join("none").to_str().unwrap()).unwrap();
         let nothing = Target::open(nothing, Default::default()).await.unwrap();
-        assert!(matches!(rollback(&nothing, None, false, Utc::now).await, Err(Error::NoStore { .. })));
+        assert!(matches!(rollback(&nothing, To::Before, false, Utc::now).await, Err(Error::NoStore { .. })));
     }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{store, summarise};
 use crate::args::{ExportCommand, ExportedArgs, Global};
 use crate::exit::Failure;
-use crate::text;
+use s2ice_fleet::text;
 
 /// Report of `s2ice export`.
 #[derive(Debug, Serialize, JsonSchema)]

@@ -8,7 +8,7 @@ use icechunk::repository::VersionInfo;
 
 use super::*;
 use crate::housekeeping::testing::{Store, open, read};
-use crate::housekeeping::{list, rollback};
+use crate::housekeeping::{To, list, rollback};
 use crate::options::Spec;
 
 type At = (GcOptions, DateTime<Utc>);
@@ -117,7 +117,7 @@ async fn young_states_and_that_of_main_stay() {
     let (all, now) = options(1, Utc::now() + TimeDelta::hours(23));
     let all = (GcOptions { older_than: TimeDelta::zero(), ..all }, now);
     assert!(gc(&store.target, all).await.unwrap().tags.is_empty());
-    rollback(&store.target, Some(&tags[1].0), false, Utc::now).await.unwrap();
+    rollback(&store.target, To::Tag(&tags[1].0), false, Utc::now).await.unwrap();
     let report = gc(&store.target, options(1, later())).await.unwrap();
     assert_eq!(report.tags, [tags[2].0.clone(), tags[0].0.clone()]);
     assert_eq!(store.main().await, tags[1].1);
@@ -177,7 +177,7 @@ async fn stores_can_be_worked_on_in_tasks() {
     let store = Store::new(Spec::V2).await;
     let tags = store.publish(2).await;
     let task = tokio::spawn(async move {
-        rollback(&store.target, None, false, Utc::now).await.unwrap();
+        rollback(&store.target, To::Before, false, Utc::now).await.unwrap();
         list(&store.target).await.unwrap();
         gc(&store.target, options(1, later())).await.unwrap()
     });

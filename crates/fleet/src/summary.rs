@@ -7,8 +7,14 @@ use s2ice_store::publish::report::PublishReport;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::tile::{Outcome, TileReport};
 use crate::text;
+use crate::tile::{Outcome, TileReport};
+
+/// Tiles that are listed one by one.
+const LISTED: usize = 50;
+
+/// Reasons that are told where there are more.
+const REASONS: usize = 10;
 
 /// Report of `s2ice run`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -100,6 +106,15 @@ impl RunReport {
         }
     }
 
+    /// What is wrong with the run, its publication and its files (`broken`), where something is; and whether nothing is but
+    /// that something was not seen.
+    pub fn verdict(&self, broken: Option<String>) -> (Option<String>, bool) {
+        let unpublished = self.publication.as_ref().and_then(Publication::failure);
+        let is_stale = broken.is_none() && unpublished.is_none() && self.is_merely_stale();
+        let sentences: Vec<String> = self.failure().into_iter().chain(broken).chain(unpublished).collect();
+        ((!sentences.is_empty()).then(|| sentences.join("; ")), is_stale)
+    }
+
     /// True where nothing is wrong but that something was not seen.
     pub fn is_merely_stale(&self) -> bool {
         !self.interrupted && self.count(Outcome::Failed) == 0 && self.count(Outcome::Stale) > 0
@@ -121,7 +136,10 @@ pub fn render(report: &RunReport) -> String {
         "seconds",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for tile in &report.tiles {
+    // Of a fleet, people want to know what happened, not what did not.
+    let is_fleet = report.tiles.len() > LISTED;
+    let is_told = |tile: &&TileReport| !is_fleet || matches!(tile.outcome, Outcome::Updated | Outcome::Stale);
+    for tile in report.tiles.iter().filter(is_told).take(LISTED) {
         let mut row = vec![tile.tile.clone(), tile.level.clone(), tile.outcome.name().to_owned()];
         let counts = tile.counts.map(|c| {
             [c.products, c.added, c.replaced, c.changed, c.removed, c.missing_index, c.refused, c.requests]
@@ -132,15 +150,29 @@ pub fn render(report: &RunReport) -> String {
         rows.push(row);
     }
     let right: Vec<usize> = (3..head.len()).collect();
-    let _ = write!(out, "\n{}", text::table(&rows, &right));
+    if rows.len() > 1 {
+        let _ = write!(out, "\n{}", text::table(&rows, &right));
+    }
+    let more = report.tiles.iter().filter(is_told).count().saturating_sub(LISTED);
+    if more > 0 {
+        let _ = writeln!(out, "  and {} more: see the report", text::number(more as u64));
+    }
     for outcome in [Outcome::Failed, Outcome::Stale, Outcome::Interrupted, Outcome::Skipped] {
         let title = outcome.name();
         let told: Vec<&TileReport> = report.tiles.iter().filter(|tile| tile.outcome == outcome).collect();
-        if !told.is_empty() {
-            let _ = writeln!(out, "\n{title}: {}", told.len());
+        if told.is_empty() {
+            continue;
         }
-        for tile in told {
-            let _ = writeln!(out, "  {} {}: {}", tile.tile, tile.level, tile.error.as_deref().unwrap_or_default());
+        let _ = writeln!(out, "\n{title}: {}", text::number(told.len() as u64));
+        if told.len() <= LISTED {
+            for tile in told {
+                let _ = writeln!(out, "  {} {}: {}", tile.tile, tile.level, tile.error.as_deref().unwrap_or_default());
+            }
+            continue;
+        }
+        for (reason, tiles) in by_reason(&told) {
+            let (first, count) = (tiles[0], text::count(tiles.len(), "tile"));
+            let _ = writeln!(out, "  {count}, such as {} {}: {reason}", first.tile, first.level);
         }
     }
     match &report.publication {
@@ -156,8 +188,29 @@ pub fn render(report: &RunReport) -> String {
     out
 }
 
+/// Tiles by what was said of them, the most frequent first; names of tiles within do not make another reason.
+fn by_reason<'a>(told: &[&'a TileReport]) -> Vec<(&'a str, Vec<&'a TileReport>)> {
+    let mut reasons: BTreeMap<String, (&str, Vec<&TileReport>)> = BTreeMap::new();
+    for &tile in told {
+        let text = tile.error.as_deref().unwrap_or_default();
+        let key = text.replace(&tile.store, "").replace(&tile.tile, "");
+        reasons.entry(key).or_insert_with(|| (text, Vec::new())).1.push(tile);
+    }
+    let mut reasons: Vec<_> = reasons.into_values().collect();
+    reasons.sort_by_key(|(_, tiles)| std::cmp::Reverse(tiles.len()));
+    reasons.truncate(REASONS);
+    reasons
+}
+
 /// One tile that ended, in a line of the log, which names the tile; `snapshot` where it published one.
 pub fn line(tile: &TileReport, snapshot: Option<&str>, number: usize, of: usize) -> String {
+    let seconds = if tile.started.is_some() { format!(" ({})", length(tile.seconds)) } else { String::new() };
+    let snapshot = snapshot.map_or_else(String::new, |snapshot| format!("; snapshot {snapshot}"));
+    format!("{}{snapshot}{seconds} [{number}/{of}]", what(tile))
+}
+
+/// How a tile ended, and what was changed or went wrong.
+pub fn what(tile: &TileReport) -> String {
     let what = match (&tile.error, tile.counts) {
         (Some(error), _) => format!(": {error}"),
         (None, Some(c)) => {
@@ -172,9 +225,7 @@ pub fn line(tile: &TileReport, snapshot: Option<&str>, number: usize, of: usize)
         }
         (None, None) => String::new(),
     };
-    let seconds = if tile.started.is_some() { format!(" ({})", length(tile.seconds)) } else { String::new() };
-    let snapshot = snapshot.map_or_else(String::new, |snapshot| format!("; snapshot {snapshot}"));
-    format!("{}{what}{snapshot}{seconds} [{number}/{of}]", tile.outcome.name())
+    format!("{}{what}", tile.outcome.name())
 }
 
 /// Seconds as people read them.
@@ -185,8 +236,8 @@ fn length(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tile::Counts;
     use super::*;
+    use crate::tile::Counts;
 
     fn tile(name: &str, outcome: Outcome) -> TileReport {
         let begun = outcome != Outcome::Skipped;

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::progress::Silent;
 use s2ice_store::publish::{Named, publish};
-use s2ice_store::tile::BuildSettings;
+use s2ice_store::tile::{BuildSettings, Occasion};
 
-use super::config::{RunConfig, TileEntry};
-use super::memory::place;
-use super::summary::Publication;
-use crate::log::OUTCOME;
+use crate::config::TileEntry;
+use crate::memory::place;
+use crate::publishing::PublishTable;
+use crate::summary::Publication;
 use crate::text;
+use crate::told::OUTCOME;
 
 /// Brings the publication in step with the stores of all tiles, also of those without a part in this run. What fails is told,
 /// and takes nothing from the stores.
-pub async fn publish_all(config: &RunConfig, entries: &[Arc<TileEntry>], run: &str) -> Option<Publication> {
-    let table = config.publish.as_ref()?;
-    let settings = match table.publishing(run) {
+pub async fn publish_all(table: &PublishTable, entries: &[Arc<TileEntry>], occasion: &Occasion) -> Publication {
+    let settings = match table.publishing(occasion) {
         Ok(settings) => settings,
-        Err(wrong) => return Some(Publication::Failed { error: wrong.reason }),
+        Err(wrong) => return Publication::Failed { error: wrong.reason },
     };
     let outcome = match named(entries.iter().map(Arc::as_ref)).await {
         Ok(stores) => publish(&stores, &settings, &Silent).await,
@@ -30,9 +30,9 @@ pub async fn publish_all(config: &RunConfig, entries: &[Arc<TileEntry>], run: &s
             let (url, anew) = (&report.url, report.published.len());
             let stores = text::count(report.stores, "store");
             tracing::info!(target: OUTCOME, anew, files = report.files, "published at {url}: {stores}, {anew} described anew");
-            Some(Publication::Published { report: Box::new(report) })
+            Publication::Published { report: Box::new(report) }
         }
-        Err(error) => Some(Publication::Failed { error: error.to_string() }),
+        Err(error) => Publication::Failed { error: error.to_string() },
     }
 }
 

@@ -4,7 +4,7 @@
 //! file.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,10 @@ use serde_json::{Value, json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::files::{Files, plain};
-use super::template;
+use crate::files::{Files, plain};
 use crate::publishing::PublishTable;
-use crate::settings::{
-    check_keys, check_table, file_schema, misplaced, misread, occasion, open_secrets, read_file, read_value,
+use crate::settings_file::{
+    check_keys, check_table, file_schema, misplaced, misread, open_secrets, read_file, read_value,
 };
 
 /// How tiles are run: the table `[run]`.
@@ -37,19 +36,35 @@ pub struct RunTable {
     pub jobs: NonZeroUsize,
     /// JSON-lines file to which every run appends what became of each tile.
     pub report: Option<PathBuf>,
+    /// A longer report is put aside when a run begins, as `.1`, that before as `.2`, up to `.4`; in megabytes.
+    pub report_megabytes: NonZeroU32,
     /// File of metrics in the OpenMetrics text format, replaced by every run.
     pub metrics: Option<PathBuf>,
+    /// So many tiles have metrics of their own, those that need attention first; sums are of all.
+    pub metrics_tiles: usize,
     /// Every so many runs a tile's catalogue is asked for everything instead of what changed; 1 for always.
     pub full_every: NonZeroU32,
     /// A tile that takes longer is given up, such as 2h.
     pub tile_timeout: Option<Span>,
+    /// After this time, such as 6h, no tile is begun any more: those in least need are left to the next run.
+    pub deadline: Option<Span>,
 }
 
 impl Default for RunTable {
     fn default() -> Self {
         const JOBS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+        const MEGABYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
         const FULL_EVERY: NonZeroU32 = NonZeroU32::MIN.saturating_add(6);
-        Self { jobs: JOBS, report: None, metrics: None, full_every: FULL_EVERY, tile_timeout: None }
+        Self {
+            jobs: JOBS,
+            report: None,
+            report_megabytes: MEGABYTES,
+            metrics: None,
+            metrics_tiles: 500,
+            full_every: FULL_EVERY,
+            tile_timeout: None,
+            deadline: None,
+        }
     }
 }
 
@@ -88,19 +103,49 @@ impl TileEntry {
 const MOST: usize = 20;
 
 impl RunConfig {
-    /// Reads the whole file and checks all that can be checked without asking anything. `run` names the run that the settings
-    /// are for.
+    /// Reads the whole file and checks all that can be checked without asking anything. `occasion` is the run that
+    /// the settings are for.
     ///
     /// # Errors
     /// A sentence for each mistake, which names the file, the line and the key.
-    pub fn read(path: &Path, run: &str) -> Result<Self, String> {
-        let text = read_file(path)?;
-        File::new(path, &text).config(run).map_err(|wrong| {
+    pub fn read(path: &Path, occasion: &Occasion) -> Result<Self, String> {
+        Self::of(path, &read_file(path)?, occasion)
+    }
+
+    /// The same of the text of a file that was read, here or elsewhere.
+    ///
+    /// # Errors
+    /// As [`RunConfig::read`].
+    pub fn of(path: &Path, text: &str, occasion: &Occasion) -> Result<Self, String> {
+        File::new(path, text).config(occasion).map_err(|wrong| {
             let more = wrong.len().saturating_sub(MOST);
             let mut told: Vec<String> = wrong.into_iter().take(MOST).collect();
             told.extend((more > 0).then(|| format!("and {more} more mistakes")));
             told.join("\n")
         })
+    }
+
+    /// The tiles of some names, by their place in the file; all without one.
+    ///
+    /// # Errors
+    /// A name that is none, or of which the file has nothing.
+    pub fn choose(&self, names: &[String]) -> Result<Vec<usize>, String> {
+        let mut wanted = BTreeSet::new();
+        for name in names {
+            let tile: MgrsTile = name.parse().map_err(|error| format!("{error}"))?;
+            if !self.tiles.iter().any(|entry| entry.settings.tile == tile) {
+                return Err(format!("{} has no tile {tile}", self.path.display()));
+            }
+            wanted.insert(tile);
+        }
+        let chosen = self.tiles.iter().enumerate();
+        let chosen = chosen.filter(|(_, entry)| wanted.is_empty() || wanted.contains(&entry.settings.tile));
+        Ok(chosen.map(|(number, _)| number).collect())
+    }
+
+    /// Lets the tiles share budgets with others.
+    pub fn share(&mut self, ledger: &Ledger) {
+        self.tiles.iter_mut().for_each(|tile| tile.settings.share(ledger));
     }
 
     /// What is said of keys in a file that others may read.
@@ -141,7 +186,7 @@ impl<'a> File<'a> {
         1 + self.lines.partition_point(|begin| *begin <= offset)
     }
 
-    fn config(&self, run: &str) -> Result<RunConfig, Vec<String>> {
+    fn config(&self, occasion: &Occasion) -> Result<RunConfig, Vec<String>> {
         let parsed = DeTable::parse(self.text).map_err(|error| vec![misread(self.path, self.text, &error)])?;
         let mut defaults = parsed.into_inner();
         let mut wrong = Mistakes::default();
@@ -153,7 +198,7 @@ impl<'a> File<'a> {
             Some(Ok(table)) => table,
             None => RunTable::default(),
         };
-        let publish = match defaults.remove("publish").map(|table| self.publish_table(table)).transpose() {
+        let publish = match defaults.remove("publish").map(|table| self.publish_table(table, occasion)).transpose() {
             Ok(publish) => publish,
             Err(sentence) => {
                 wrong.note(sentence);
@@ -180,10 +225,9 @@ impl<'a> File<'a> {
             let path = self.path.display();
             wrong.note(format!("configuration file {path} names no tile: add tiles = [\"33TVN\"] or [[tile]] tables"));
         }
-        let occasion = occasion(run);
         let mut tiles = Vec::with_capacity(tables.len());
         for own in tables {
-            match self.entry(&defaults, own, &occasion) {
+            match self.entry(&defaults, own, occasion) {
                 Ok(entry) => tiles.push(entry),
                 Err(sentence) => wrong.note(sentence),
             }
@@ -202,7 +246,7 @@ impl<'a> File<'a> {
             wrong.note(format!("configuration file {}, line {line}: {reason}", self.path.display()));
         }
         self.check_distinct(&tiles).into_iter().for_each(|sentence| wrong.note(sentence));
-        if let Some(Ok(settings)) = publish.as_ref().map(|table| table.publishing("")) {
+        if let Some(Ok(settings)) = publish.as_ref().map(|table| table.publishing(occasion)) {
             self.check_apart(&settings, &tiles).into_iter().for_each(|sentence| wrong.note(sentence));
         }
         if wrong.told.is_empty() {
@@ -237,17 +281,19 @@ impl<'a> File<'a> {
         if read.report.is_some() && file(&read.report) == file(&read.metrics) {
             return wrong("metrics", "it is the file of `report`, too: give each a file of its own");
         }
-        if read.tile_timeout.is_some_and(|span| span.0.is_zero()) {
-            return wrong("tile-timeout", "no tile is done in no time: leave it out for no limit");
+        for (key, span) in [("tile-timeout", read.tile_timeout), ("deadline", read.deadline)] {
+            if span.is_some_and(|span| span.0.is_zero()) {
+                return wrong(key, "no tile is done in no time: leave it out for no limit");
+            }
         }
         Ok(read)
     }
 
     /// How to publish, found right before a tile is begun.
-    fn publish_table(&self, table: Spanned<DeValue<'a>>) -> Result<PublishTable, String> {
+    fn publish_table(&self, table: Spanned<DeValue<'a>>, occasion: &Occasion) -> Result<PublishTable, String> {
         let (place, places) = (table.span(), table.get_ref().as_table().cloned().unwrap_or_default());
         let read: PublishTable = self.read(table)?;
-        read.publishing("").map_err(|wrong| {
+        read.publishing(occasion).map_err(|wrong| {
             let at = places.get(wrong.key).map_or_else(|| place.clone(), Spanned::span);
             self.wrong(&at, &format!("`publish.{}`: {}", wrong.key, wrong.reason))
         })?;
@@ -331,7 +377,7 @@ impl<'a> File<'a> {
         let tile: Option<MgrsTile> = text("tile").and_then(|name| name.parse().ok());
         let level: Option<Level> = text("level").map_or(Some(Level::L2A), |name| name.parse().ok());
         match (tile, level) {
-            (Some(tile), Some(level)) => template::fill(table, tile, level),
+            (Some(tile), Some(level)) => crate::template::fill(table, tile, level),
             _ => Ok(()),
         }
     }

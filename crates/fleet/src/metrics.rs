@@ -13,9 +13,9 @@ use chrono::{DateTime, Utc};
 use s2ice_manifest::source::whole_file::write_whole;
 use s2ice_store::runs::{LastOutcome, LastRun};
 
-use super::files::is_ours;
-use super::samples::Sample;
-use super::tile::Outcome;
+use crate::files::is_ours;
+use crate::samples::Sample;
+use crate::tile::Outcome;
 
 /// How every file of metrics begins.
 const BEGINS: &[u8] = b"# TYPE s2ice_";
@@ -26,6 +26,10 @@ pub struct Metrics<'a> {
     pub tiles: &'a [LastRun],
     /// What the file says of the others.
     pub others: &'a [Sample],
+    /// Tiles of the configuration file.
+    pub all: usize,
+    /// So many tiles have metrics of their own: those that need attention first.
+    pub most: usize,
     /// Tiles of this run by outcome.
     pub outcomes: &'a BTreeMap<Outcome, usize>,
     /// When the run began.
@@ -81,12 +85,39 @@ const GAUGES: [Gauge; 15] = [
     }),
 ];
 
+/// Sums over all tiles: name, the gauge that is added up, help.
+const SUMS: [(&str, &str, &str); 4] = [
+    ("s2ice_fleet_products", "s2ice_tile_products", "Products in all stores."),
+    ("s2ice_fleet_references", "s2ice_tile_references", "References in all stores."),
+    (
+        "s2ice_fleet_missing_index_products",
+        "s2ice_tile_missing_index_products",
+        "Products of the catalogue without index rows, of all tiles.",
+    ),
+    ("s2ice_fleet_refused", "s2ice_tile_refused", "Products and rasters left out of all stores."),
+];
+
+/// How times spread over the tiles: name, the gauge, help.
+const SPREADS: [(&str, &str, &str); 2] = [
+    (
+        "s2ice_fleet_newest_product_timestamp_seconds",
+        "s2ice_tile_newest_product_timestamp_seconds",
+        "Sensing time of the newest product, of the tile that is furthest behind (0) and further quantiles.",
+    ),
+    (
+        "s2ice_fleet_last_success_timestamp_seconds",
+        "s2ice_tile_last_success_timestamp_seconds",
+        "When a run of a tile last succeeded, of the tile that is furthest behind (0) and further quantiles.",
+    ),
+];
+
 impl Metrics<'_> {
     /// The file.
     pub fn text(&self) -> String {
         let mut out = String::new();
+        let worst = self.worst();
         for (name, unit, help, value) in GAUGES {
-            let samples = self.tiles.iter().filter_map(|last| Some((&last.tile, &last.level, value(last)?)));
+            let samples = worst.iter().filter_map(|last| Some((&last.tile, &last.level, value(last)?)));
             let others = self.others.iter().filter(|other| other.name == name);
             let samples = samples.chain(others.map(|other| (&other.tile, &other.level, other.value)));
             let samples: Vec<(&String, &String, f64)> = samples.collect();
@@ -98,6 +129,7 @@ impl Metrics<'_> {
                 sample(&mut out, name, &[("tile", tile), ("level", level)], value);
             }
         }
+        self.fleet(&mut out);
         family(&mut out, "s2ice_run_tiles", "", "Tiles of the last run by outcome.");
         for outcome in Outcome::ALL {
             let count = self.outcomes.get(&outcome).copied().unwrap_or_default();
@@ -111,6 +143,62 @@ impl Metrics<'_> {
         sample(&mut out, "s2ice_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         out.push_str("# EOF\n");
         out
+    }
+
+    /// The tiles that have metrics of their own, in their order.
+    fn worst(&self) -> Vec<&LastRun> {
+        let mut worst: Vec<(usize, &LastRun)> = self.tiles.iter().enumerate().collect();
+        if worst.len() > self.most {
+            let is_well = |last: &LastRun| last.completed.is_some_and(LastOutcome::is_success);
+            worst.sort_by_key(|(place, last)| (is_well(last), last.last_success, *place));
+            worst.truncate(self.most);
+            worst.sort_by_key(|(place, _)| *place);
+        }
+        worst.into_iter().map(|(_, last)| last).collect()
+    }
+
+    /// The values of one gauge, of all tiles.
+    fn values(&self, name: &str) -> Vec<f64> {
+        let gauge = GAUGES.iter().find(|(gauge, ..)| *gauge == name);
+        let tiles = gauge.into_iter().flat_map(|(.., value)| self.tiles.iter().filter_map(value));
+        tiles.chain(self.others.iter().filter(|other| other.name == name).map(|other| other.value)).collect()
+    }
+
+    /// What all tiles come to.
+    fn fleet(&self, out: &mut String) {
+        let sum = |name: &str| self.values(name).iter().sum::<f64>();
+        let known = self.values("s2ice_tile_success").len();
+        let (succeeded, stale) = (sum("s2ice_tile_success"), sum("s2ice_tile_stale"));
+        let states = [
+            ("succeeded", succeeded),
+            ("stale", stale),
+            ("failed", float(known as u64) - succeeded - stale),
+            ("never_run", float(self.all.saturating_sub(known) as u64)),
+        ];
+        family(
+            out,
+            "s2ice_fleet_tiles",
+            "",
+            "Tiles of the file by how their last run ended that was not told to stop.",
+        );
+        for (state, count) in states {
+            sample(out, "s2ice_fleet_tiles", &[("state", state)], count);
+        }
+        for (name, of, help) in SUMS {
+            family(out, name, "", help);
+            sample(out, name, &[], sum(of));
+        }
+        for (name, of, help) in SPREADS {
+            let mut values = self.values(of);
+            if values.is_empty() {
+                continue;
+            }
+            values.sort_by(f64::total_cmp);
+            family(out, name, "seconds", help);
+            for (quantile, part) in [("0", 0), ("0.05", 5), ("0.5", 50)] {
+                sample(out, name, &[("quantile", quantile)], values[(values.len() - 1) * part / 100]);
+            }
+        }
     }
 
     /// Replaces the file: readers see the old or the new one, never a part.
@@ -198,16 +286,47 @@ mod tests {
     #[test]
     fn metrics_are_written_as_openmetrics_wants_them() {
         let outcomes = BTreeMap::from([(Outcome::Updated, 1), (Outcome::Failed, 1)]);
-        let metrics = Metrics { tiles: &tiles(), others: &[], outcomes: &outcomes, started: time(0), ended: time(7) };
+        let tiles = tiles();
+        let metrics = Metrics {
+            tiles: &tiles,
+            others: &[],
+            all: 3,
+            most: 500,
+            outcomes: &outcomes,
+            started: time(0),
+            ended: time(7),
+        };
         let text = metrics.text().replace(env!("CARGO_PKG_VERSION"), "[version]");
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn of_many_tiles_those_have_metrics_that_need_attention() {
+        let [updated, failed] = tiles();
+        let old = LastRun { tile: "33TWN".to_owned(), last_success: Some(time(-9)), ..updated.clone() };
+        let (tiles, outcomes) = ([updated, failed, old], BTreeMap::new());
+        let (started, ended) = (time(0), time(7));
+        let metrics = Metrics { tiles: &tiles, others: &[], all: 3, most: 2, outcomes: &outcomes, started, ended };
+        let told: Vec<&str> = metrics.worst().iter().map(|last| last.level.as_str()).collect();
+        assert_eq!((told, metrics.worst()[1].tile.as_str()), (vec!["L1C", "L2A"], "33TWN"));
+        // The sums are of all.
+        assert!(metrics.text().contains("\ns2ice_fleet_products 2800\n"));
     }
 
     #[test]
     fn the_file_is_replaced_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("textfile/s2ice.prom");
-        let metrics = Metrics { tiles: &[], others: &[], outcomes: &BTreeMap::new(), started: time(0), ended: time(1) };
+        let outcomes = BTreeMap::new();
+        let metrics = Metrics {
+            tiles: &[],
+            others: &[],
+            all: 0,
+            most: 500,
+            outcomes: &outcomes,
+            started: time(0),
+            ended: time(1),
+        };
         metrics.write(&path).unwrap();
         metrics.write(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), metrics.text());

@@ -10,8 +10,8 @@ use s2ice_store::unseen::Unseen;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::config::TileEntry;
 use crate::clock;
+use crate::config::TileEntry;
 
 /// A tile of which nothing is new is told whole again after this time: reports are rotated away.
 const TOLD_AGAIN: TimeDelta = TimeDelta::days(7);
@@ -53,7 +53,7 @@ impl Outcome {
 }
 
 /// One tile of a run, in numbers. Counts are those of the run and absent where it did not get so far.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TileReport {
     /// MGRS tile.
     pub tile: String,
@@ -83,7 +83,7 @@ pub struct TileReport {
 }
 
 /// What the build of a tile counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Products in the store, those of eras included.
     pub products: u64,
@@ -121,6 +121,17 @@ impl Counts {
             bytes: report.source_use.bytes,
         }
     }
+}
+
+/// What became of a tile that was begun, as the run is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Word {
+    /// In numbers.
+    pub tile: TileReport,
+    /// What its build did; `None` where it did not come to its end.
+    pub build: Option<Box<BuildReport>>,
+    /// What is known of it now.
+    pub last: LastRun,
 }
 
 /// A tile that was begun: when, and how it ended.

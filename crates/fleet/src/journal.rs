@@ -10,11 +10,14 @@ use s2ice_store::report::{BuildReport, REPORT_VERSION};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::files::is_ours;
-use super::tile::{Outcome, TileReport};
+use crate::files::is_ours;
+use crate::tile::{Outcome, TileReport};
 
 /// A run that began longer ago is not gone on with: its tiles are due again.
 pub const RESUMED_WITHIN: TimeDelta = TimeDelta::hours(12);
+
+/// Files that are kept of a report beside the one that is written.
+const KEPT: usize = 4;
 
 /// Longest line that is read back, bytes.
 const LONGEST: u64 = 64 << 20;
@@ -132,6 +135,31 @@ impl Journal {
     /// Lines of `run` go to `path`, or nowhere.
     pub fn new(path: Option<PathBuf>, run: &str) -> Self {
         Self { path, run: run.to_owned() }
+    }
+
+    /// Begins a new file where this one is longer than `most` bytes: the old one is named `.1`, that before `.2`, and so on.
+    ///
+    /// # Errors
+    /// The file cannot be looked at or renamed.
+    pub fn rotate(&self, most: u64) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_file() && found.len() > most && is_ours(File::open(path)?, BEGINS)? => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let old = |number: usize| {
+            let mut name = path.clone().into_os_string();
+            name.push(format!(".{number}"));
+            PathBuf::from(name)
+        };
+        for number in (1..KEPT).rev() {
+            if old(number).exists() {
+                std::fs::rename(old(number), old(number + 1))?;
+            }
+        }
+        std::fs::rename(path, old(1))
     }
 
     /// A run begins.
@@ -308,8 +336,8 @@ pub fn unfinished(path: &Path, config: &str, now: DateTime<Utc>) -> io::Result<O
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::tile::Counts;
     use super::*;
+    use crate::tile::Counts;
 
     fn tile(name: &str, outcome: Outcome) -> TileReport {
         TileReport {
@@ -419,6 +447,32 @@ mod tests {
         let later = |hours: i64| "2026-01-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::hours(hours);
         let found = |hours| unfinished(&bench.path(), "/etc/a.toml", later(hours)).unwrap();
         assert!(found(11).is_some() && found(13).is_none());
+    }
+
+    #[test]
+    fn long_files_are_put_aside_and_four_are_kept() {
+        let bench = Bench::new();
+        let names = || {
+            let mut names: Vec<String> = std::fs::read_dir(bench.path().parent().unwrap())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names.join(" ")
+        };
+        for run in 0..7 {
+            let journal = Journal::new(Some(bench.path()), &run.to_string());
+            journal.rotate(10).unwrap();
+            bench.run(&run.to_string(), None, &[("A", Outcome::Updated)]);
+            journal.rotate(1 << 20).unwrap();
+        }
+        assert_eq!(names(), "runs.jsonl runs.jsonl.1 runs.jsonl.2 runs.jsonl.3 runs.jsonl.4");
+        let last = std::fs::read_to_string(bench.path().with_extension("jsonl.4")).unwrap();
+        assert!(last.contains("\"run\":\"2\""), "{last}");
+        // What somebody else keeps there stays where it is.
+        std::fs::write(bench.path(), "tiles = [\"33TVN\"]\n").unwrap();
+        Journal::new(Some(bench.path()), "8").rotate(1).unwrap();
+        assert!(bench.path().exists());
     }
 
     #[test]

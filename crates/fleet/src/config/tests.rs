@@ -7,7 +7,8 @@ store = "s3://stores/{level}/{tile}"
 "#;
 
 fn read(text: &str) -> Result<RunConfig, String> {
-    File::new(Path::new("s2ice.toml"), text).config("run-1").map_err(|wrong| wrong.join("\n"))
+    let occasion = Occasion { run: "run-1".to_owned(), ..Occasion::default() };
+    File::new(Path::new("s2ice.toml"), text).config(&occasion).map_err(|wrong| wrong.join("\n"))
 }
 
 #[test]

@@ -6,7 +6,7 @@ use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::runs::{LastRun, read_last_run, write_last_run};
 use s2ice_store::target::Target;
 
-use super::config::TileEntry;
+use crate::config::TileEntry;
 
 /// How long a small file may take.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use s2ice_store::runs::LastRun;
-
-use super::config::TileEntry;
-use super::memory;
-use super::supervise::{End, Stop, supervise};
-use super::tile::{Ended, Lost, Outcome};
-use crate::clock;
-use crate::progress::Steps;
 use s2ice_store::duration::Span;
+use s2ice_store::runs::LastRun;
+use s2ice_store::tile::Occasion;
+
+use crate::config::{RunTable, TileEntry};
+use crate::memory;
+use crate::supervise::{End, Stop, supervise};
+use crate::tile::{Ended, Lost, Outcome, Word};
+use crate::told::Steps;
 
 /// What the command line asks of every tile.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Asked {
     /// Ask the catalogue for everything.
     pub full: bool,
@@ -26,25 +26,36 @@ pub struct Asked {
 
 /// How tiles are refreshed.
 pub struct Refresh {
-    /// By the command line.
-    pub asked: Asked,
+    asked: Asked,
     /// Every so many runs the catalogue is asked for everything.
-    pub full_every: u32,
+    full_every: u32,
     /// Longest time for a tile.
-    pub limit: Option<Duration>,
-    /// Name of the run.
-    pub run: String,
-    /// True where it writes a line for each tile.
-    pub reports: bool,
-    /// Ready when the run shall stop.
-    pub stop: Stop,
+    limit: Option<Duration>,
+    occasion: Occasion,
+    /// True where the run writes a line for each tile.
+    reports: bool,
+    stop: Stop,
 }
 
 impl Refresh {
-    /// Refreshes one tile: how it ended, and what is known of it since; `None` where the run was told to stop before it
+    /// Those of a run, until `stop` is ready.
+    #[must_use]
+    pub fn new(table: &RunTable, asked: Asked, occasion: &Occasion, stop: Stop) -> Self {
+        Self {
+            asked,
+            full_every: table.full_every.get(),
+            limit: table.tile_timeout.map(|span| span.0),
+            occasion: occasion.clone(),
+            reports: table.report.is_some(),
+            stop,
+        }
+    }
+
+    /// Refreshes one tile: what became of it; `None` where the run was told to stop before it
     /// began. Whatever happens to the tile, this returns.
-    pub async fn tile(&self, entry: Arc<TileEntry>) -> Option<(Ended, LastRun)> {
-        let started = clock::now();
+    pub async fn tile(&self, entry: Arc<TileEntry>) -> Option<Word> {
+        let now = self.occasion.clock;
+        let started = now();
         let before = tokio::select! {
             biased;
             () = self.stop.clone() => return None,
@@ -77,13 +88,13 @@ impl Refresh {
             End::Interrupted => Err(Lost::Interrupted("the run was told to stop; nothing was published".to_owned())),
             End::Panicked(text) => Err(Lost::Failed(format!("a bug in s2ice stopped it ({text}); please report it"))),
         };
-        let ended = Ended { started, ended: clock::now(), result };
+        let ended = Ended { started, ended: now(), result };
         let has_store = before.is_some() || ended.result.is_ok();
-        let last = ended.remember(&entry, &self.run, before, self.reports);
+        let last = ended.remember(&entry, &self.occasion.run, before, self.reports);
         if may_write {
             memory::remember(&entry, &last, has_store, ended.outcome() == Outcome::Interrupted).await;
         }
-        Some((ended, last))
+        Some(Word { tile: ended.report(&entry), build: ended.result.ok(), last })
     }
 }
 

@@ -1,0 +1,348 @@
+"""Many tiles over a cluster of processes: the stores that one machine makes, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from s2ice.errors import RequestError, S2iceError
+from s2ice.fleet import refresh
+from support.hosts import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from distributed import Client
+
+    from conftest import Samples
+    from support.command import Command
+
+distributed = pytest.importorskip("distributed")
+TILES = [f"33T{column}{row}" for column in "UVWX" for row in "MN"]
+
+
+@pytest.fixture(scope="session")
+def archive(make_samples: Callable[..., Samples], once: Callable[..., Path]) -> Path:
+    """Two small products of each tile, in a folder of its name."""
+
+    def fill(folder: Path) -> None:
+        for tile in TILES:
+            make_samples("--tile", tile, "--dates", "2", "--assets", "B01_60m,SCL_60m", into=folder / tile)
+
+    return once("fleet", fill)
+
+
+@dataclass
+class Fleet:
+    """A configuration file of some tiles, and where their stores are."""
+
+    folder: Path
+    source: str
+    archive: Path
+    options: str = ""
+    more: str = ""
+
+    def write(self, tiles: list[str] = TILES) -> Path:
+        self.folder.mkdir(exist_ok=True)
+        config = self.folder / "s2ice.toml"
+        config.write_text(
+            f"tiles = {json.dumps(tiles)}\n"
+            f'source = "{self.source}"\nindex = ["{self.archive}/{{tile}}/index.parquet"]\n'
+            f'store = "{self.folder}/stores/{{tile}}"\n{self.more}\n'
+            f'[source-options]\nallow-http = true\n{self.options}\n[run]\nreport = "{self.folder}/runs.jsonl"\n'
+            f'metrics = "{self.folder}/s2ice.prom"\n'
+        )
+        return config
+
+    def references(self, s2ice: Command) -> dict[str, Any]:
+        """What is in the stores, as they tell it themselves."""
+        found = {}
+        for tile in TILES:
+            info = s2ice("info", self.folder / "stores" / tile, "--json").json
+            found[tile] = [info["products"], info["references"], info["times"], info["arrays"]]
+        return found
+
+
+@dataclass
+class Counted(Host):
+    """A source that counts who asks at a time."""
+
+    times: list[float] = field(default_factory=list)
+    now: int = 0
+    peak: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with self.lock:
+            self.now += 1
+            self.peak = max(self.peak, self.now)
+            self.times.append(time.monotonic())
+        try:
+            return super().__call__(environ, start_response)
+        finally:
+            with self.lock:
+                self.now -= 1
+
+
+@contextmanager
+def served(folder: Path, delay: float = 0.0) -> Iterator[Counted]:
+    host = Counted(folder, delay=delay)
+    host.start()
+    try:
+        yield host
+    finally:
+        host.stop()
+
+
+class Cluster:
+    """A scheduler and workers, each a process of its own."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.environment = folder, environment
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.address = ""
+        self.start()
+
+    def start(self, port: int = 0) -> None:
+        file = self.folder / f"scheduler-{time.time_ns()}.json"
+        self.scheduler = self._begin(
+            "scheduler", "--port", str(port), "--no-dashboard", "--host", "127.0.0.1", "--scheduler-file", str(file)
+        )
+        end = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < end
+            assert self.scheduler.poll() is None
+            time.sleep(0.05)
+        self.address = json.loads(file.read_text())["address"]
+
+    def _begin(self, *words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "distributed.cli.dask_" + words[0].replace("-", "_"), *words[1:]]
+        return subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def worker(self, threads: int = 2) -> subprocess.Popen[bytes]:
+        words = ("--no-nanny", "--no-dashboard", "--nthreads", str(threads), "--local-directory", str(self.folder))
+        self.workers.append(self._begin("worker", self.address, *words))
+        return self.workers[-1]
+
+    def close(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def cluster(folder: Path, environment: dict[str, str], workers: int = 2) -> Iterator[Cluster]:
+    folder.mkdir(exist_ok=True)
+    settings = {
+        "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_TIMEOUT": "4s",
+        "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_VALIDATION_INTERVAL": "1s",
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10",
+    }
+    cluster = Cluster(folder, environment | settings)
+    try:
+        for _ in range(workers):
+            cluster.worker()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Client]:
+    with (
+        cluster(tmp_path_factory.mktemp("cluster"), environment) as found,
+        distributed.Client(found.address, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="session")
+def alone(archive: Path, s2ice: Command, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one machine makes of it."""
+    fleet = Fleet(tmp_path_factory.mktemp("alone"), f"{archive}/{{tile}}", archive)
+    s2ice("run", fleet.write())
+    return fleet.references(s2ice)
+
+
+def test_a_cluster_makes_the_stores_of_one_machine(
+    archive: Path, alone: dict[str, Any], workers: Client, s2ice: Command, tmp_path: Path
+) -> None:
+    fleet = Fleet(tmp_path / "fleet", f"{archive}/{{tile}}", archive)
+    told: list[tuple[int, int, str]] = []
+    report = s2ice_refresh(fleet, workers, progress=lambda *words: told.append(words))
+    assert report["outcomes"] == {"updated": len(TILES)}
+    assert [number for number, *_ in told] == list(range(1, len(TILES) + 1))
+    assert fleet.references(s2ice) == alone
+    lines = [json.loads(line) for line in (fleet.folder / "runs.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines].count("s2ice.run.tile") == len(TILES)
+    assert f's2ice_fleet_tiles{{state="succeeded"}} {len(TILES)}' in (fleet.folder / "s2ice.prom").read_text()
+    assert s2ice_refresh(fleet, workers)["outcomes"] == {"unchanged": len(TILES)}
+
+
+def s2ice_refresh(fleet: Fleet, client: Client, **words: Any) -> dict[str, Any]:
+    return refresh(fleet.write(), client, **words)
+
+
+def test_workers_that_are_killed_cost_no_tile(
+    archive: Path, alone: dict[str, Any], s2ice: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with served(archive, delay=0.02) as server, cluster(tmp_path / "cluster", environment) as workers:
+        fleet = Fleet(tmp_path / "fleet", f"{server.address}/{{tile}}", archive)
+        done = threading.Event()
+
+        def kill() -> None:
+            while not done.wait(1.5):
+                victim = workers.workers[-2]
+                victim.kill()
+                workers.worker()
+
+        thread = threading.Thread(target=kill)
+        with distributed.Client(workers.address, set_as_default=False) as client:
+            thread.start()
+            try:
+                report = s2ice_refresh(fleet, client)
+            finally:
+                done.set()
+                thread.join()
+        assert len(workers.workers) > 2
+    assert sum(report["outcomes"].get(name, 0) for name in ("updated", "unchanged")) == len(TILES), report["outcomes"]
+    assert fleet.references(s2ice) == alone
+
+
+def test_a_scheduler_that_comes_back_goes_on(
+    archive: Path, alone: dict[str, Any], s2ice: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with served(archive, delay=0.02) as server, cluster(tmp_path / "cluster", environment) as workers:
+        fleet = Fleet(tmp_path / "fleet", f"{server.address}/{{tile}}", archive)
+        told: list[str] = []
+
+        def restart() -> None:
+            while not told:
+                time.sleep(0.05)
+            workers.close()
+            workers.start(int(workers.address.rpartition(":")[2]))
+            workers.worker()
+
+        thread = threading.Thread(target=restart)
+        thread.start()
+        report = refresh(fleet.write(), workers.address, progress=lambda n, of, line: told.append(line))
+        thread.join()
+    assert sum(report["outcomes"].get(name, 0) for name in ("updated", "unchanged")) == len(TILES), report["outcomes"]
+    assert fleet.references(s2ice) == alone
+
+
+def test_the_limits_of_a_host_hold_for_the_cluster(
+    archive: Path, alone: dict[str, Any], s2ice: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Two runs at once over workers of two processes each, and one worker killed: never more than two connections."""
+    options = "connections = 2\nrequests-per-second = 50.0"
+    with served(archive, delay=0.01) as server, cluster(tmp_path / "cluster", environment) as workers:
+        fleets = [
+            Fleet(tmp_path / name, f"{server.address}/{{tile}}", archive, options) for name in ("first", "second")
+        ]
+        reports: list[dict[str, Any]] = []
+        threads = [
+            threading.Thread(target=lambda f=fleet: reports.append(refresh(f.write(), workers.address)))
+            for fleet in fleets
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(4)
+        workers.workers[0].kill()
+        workers.worker()
+        for thread in threads:
+            thread.join(240)
+    assert [report["outcomes"].get("failed", 0) for report in reports] == [0, 0], reports
+    assert server.peak <= 2
+    for at, begin in enumerate(server.times):
+        assert sum(begin <= time < begin + 1 for time in server.times[at : at + 100]) <= 55
+    for fleet in fleets:
+        assert fleet.references(s2ice) == alone
+
+
+def test_bytes_of_a_day_are_one_account(archive: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    limit = 150_000
+    with served(archive) as server, cluster(tmp_path / "cluster", environment) as workers:
+        options = f"bytes-per-day = {limit}\nconnections = 2"
+        fleet = Fleet(tmp_path / "fleet", f"{server.address}/{{tile}}", archive, options)
+        report = refresh(fleet.write(), workers.address)
+    assert report["outcomes"].get("stale", 0) > 0, report["outcomes"]
+    # Each of two connections may end a little beyond it.
+    assert limit / 2 < server.sent < limit + 2 * 70_000
+
+
+def test_what_is_said_of_mistakes(archive: Path, workers: Client, tmp_path: Path) -> None:
+    fleet = Fleet(
+        tmp_path / "fleet", f"{archive}/{{tile}}", archive, '[source-options.extra]\naws_secret_access_key = "x"'
+    )
+    with pytest.raises(RequestError, match="would travel to the workers"):
+        s2ice_refresh(fleet, workers)
+    fleet.options = ""
+    with pytest.raises(RequestError, match="has no tile 01CCV"):
+        s2ice_refresh(fleet, workers, tiles=["01CCV"])
+    with pytest.raises(RequestError, match="no length of time"):
+        s2ice_refresh(fleet, workers, deadline="soon")
+
+
+def test_a_deadline_leaves_the_rest_and_the_next_run_takes_it_first(
+    archive: Path, workers: Client, s2ice: Command, tmp_path: Path
+) -> None:
+    fleet = Fleet(tmp_path / "fleet", f"{archive}/{{tile}}", archive)
+    config = fleet.write()
+    s2ice("run", config, "--tile", TILES[0], "--tile", TILES[1])
+    report = s2ice("run", config, "--deadline", "1s", "--jobs", "1", "--json").json
+    assert report["outcomes"].get("failed", 0) == 0
+    told: list[str] = []
+    s2ice_refresh(fleet, workers, progress=lambda n, of, line: told.append(line))
+    assert len(told) == len(TILES)
+    first = s2ice("run", config, "--jobs", "1", "--tile", TILES[0], "--tile", TILES[-1], "--json").json
+    assert first["outcomes"] == {"unchanged": 2}
+
+
+def test_the_command_hands_a_run_to_a_scheduler(
+    archive: Path, environment: dict[str, str], workers: Client, s2ice: Command, tmp_path: Path
+) -> None:
+    fleet = Fleet(tmp_path / "fleet", f"{archive}/{{tile}}", archive)
+    config, address = fleet.write(), workers.scheduler.address
+    done = s2ice("run", config, "--scheduler", address, S2ICE_PYTHON=sys.executable)
+    assert f"{len(TILES)} tiles in" in done.stdout
+    assert "updated" in done.stderr
+    again = s2ice("run", config, "--scheduler", address, "--json", "-q", S2ICE_PYTHON=sys.executable)
+    assert again.json["outcomes"] == {"unchanged": len(TILES)}
+    missing = s2ice("run", config, "--scheduler", address, S2ICE_PYTHON=str(tmp_path / "none"), code=1)
+    assert "set S2ICE_PYTHON" in missing.stderr
+
+
+def test_a_run_that_is_told_to_stop_says_so(
+    archive: Path, environment: dict[str, str], s2ice: Command, tmp_path: Path
+) -> None:
+    with served(archive, delay=0.3) as server, cluster(tmp_path / "cluster", environment) as workers:
+        fleet = Fleet(tmp_path / "fleet", f"{server.address}/{{tile}}", archive)
+        command = [sys.executable, "-m", "s2ice.fleet", str(fleet.write()), "--scheduler", workers.address]
+        process = subprocess.Popen(command, env=environment | {"PYTHONUNBUFFERED": "1"}, stderr=subprocess.PIPE)
+        while not server.times:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert b"interrupted" in told
+    ended = [json.loads(line) for line in (fleet.folder / "runs.jsonl").read_text().splitlines()][-1]
+    assert (ended["kind"], ended["interrupted"]) == ("s2ice.run.ended", True)
+    assert "failed" not in ended["outcomes"]
+
+
+def test_no_scheduler_is_told(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s2ice.fleet._drive.FIRST", 1.0)
+    fleet = Fleet(tmp_path / "fleet", f"{archive}/{{tile}}", archive)
+    with pytest.raises(S2iceError, match="no scheduler answers at tcp"):
+        refresh(fleet.write(), "tcp://127.0.0.1:1")
