@@ -144,7 +144,7 @@ class Cluster:
 def cluster(folder: Path, environment: dict[str, str], workers: int = 2) -> Iterator[Cluster]:
     folder.mkdir(exist_ok=True)
     settings = {
-        "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_TIMEOUT": "4s",
+        "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_TIMEOUT": "8s",
         "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_VALIDATION_INTERVAL": "1s",
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10",
     }

@@ -8,12 +8,15 @@ that others have their turn. The leases of a process that is lost run out by the
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import dask
 import distributed
+from dask.utils import parse_timedelta
 
 if TYPE_CHECKING:
     from s2ice import _s2ice
@@ -26,8 +29,8 @@ TURN = 5.0
 """Seconds after which a lease is let go of where others may wait."""
 IDLE = 0.25
 """Seconds for which a lease is kept that is not used."""
-SILENCE = 15.0
-"""Seconds without word of the scheduler after which nothing may be used: half of the time that it keeps leases for."""
+LEASE = "distributed.scheduler.locks.lease-timeout"
+"""How long the scheduler keeps leases of which it hears nothing, in dask's configuration."""
 DAY = 24 * 3600
 
 
@@ -76,6 +79,9 @@ class _Share:
         )
         self._account = _Account(origin, self._per_day, worker) if self._per_day else None
         self._held: list[float] = []
+        # After so long without word of the scheduler nothing may be used: others may have the leases soon.
+        kept = dask.config.get(LEASE)
+        self._silence = math.inf if kept == "inf" else parse_timedelta(kept) / 2
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"s2ice share of {origin}", daemon=True)
         self._thread.start()
@@ -109,11 +115,11 @@ class _Share:
                         self._let_go()
                 elif self._held and now - used > IDLE:
                     self._let_go()
-                if self._held and now - heard > SILENCE / 3:
+                if self._held and now - heard > self._silence / 3:
                     self._leases.get_value()
                     heard = time.monotonic()
             except Exception:  # Whatever the scheduler's silence looks like.
-                if now - heard > SILENCE:
+                if now - heard > self._silence:
                     self._grant(0)
                 time.sleep(1)
         self._grant(0)
