@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import distributed
-from distributed import Client, Future
+from distributed import CancelledError, Client, Future
 
 from s2ice import _s2ice
 from s2ice.errors import S2iceError
@@ -82,11 +82,15 @@ class Drive:
 
     def _take(self, futures: dict[Future, int]) -> None:
         """Take results as they come; what is left afterwards was lost with the scheduler."""
-        for future in distributed.as_completed(list(futures), loop=self._client.loop):
+        for future in distributed.as_completed(list(futures), loop=self._client.loop, raise_errors=False):
             if future.status in ("cancelled", "lost"):
                 continue
-            number = futures.pop(future)
-            self._tell(number, future)
+            try:
+                self._tell(futures[future], future)
+            except CancelledError:
+                # The scheduler went between the word that there is a result and the result.
+                continue
+            del futures[future]
         left = set(futures.values())
         self._left = [due for due in self._left if due[0] in left]
 
