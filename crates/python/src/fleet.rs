@@ -15,7 +15,8 @@ use s2ice_fleet::run::{End, Options, Run};
 use s2ice_fleet::supervise::stop;
 use s2ice_fleet::text;
 use s2ice_fleet::tile::{TileReport, Word};
-use s2ice_manifest::source::budget::{Grant, Ledger};
+use s2ice_manifest::source::budget::{CONNECTIONS, Grant, Ledger};
+use s2ice_manifest::source::budget_grant::Demand;
 use s2ice_store::tile::Occasion;
 use serde::Deserialize;
 use tokio::runtime::Runtime;
@@ -218,9 +219,9 @@ impl Worker {
     /// use, requests that wait, and bytes received.
     #[allow(clippy::type_complexity)]
     fn demands(&self) -> BTreeMap<String, ((usize, Option<f64>, Option<u64>), usize, usize, u64)> {
-        let demand = |demand: s2ice_manifest::source::budget::Demand| {
+        let demand = |demand: Demand| {
             let limits = demand.limits;
-            let connections = limits.connections.unwrap_or(s2ice_manifest::source::budget::CONNECTIONS);
+            let connections = limits.connections.unwrap_or(CONNECTIONS);
             let limits = (connections, limits.requests_per_second, limits.bytes_per_day);
             (demand.origin, (limits, demand.in_use, demand.waiting, demand.bytes))
         };

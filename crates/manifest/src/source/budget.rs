@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use super::budget_error::{BudgetError, Fault, LONGEST_WAIT};
-pub use super::budget_grant::{Demand, Grant};
 use super::circuit::{Circuit, bucket, folder};
+pub use super::shares::Grant;
 use super::shares::{Parties, Party, Shares};
 
 /// Connections to a host of which nothing else is known.

@@ -8,18 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::budget::{Budget, CONNECTIONS, Ledger, Limits};
-
-/// What a process may use of a shared budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Grant {
-    /// Connections at a time; of requests per second it may send the same part of all.
-    pub connections: usize,
-    /// Bytes that it may have received in all, where there is a limit to them.
-    pub bytes: Option<u64>,
-    /// True where no more will be granted: the bytes of the day are used up.
-    pub is_last: bool,
-}
+use super::budget::{Budget, CONNECTIONS, Grant, Ledger, Limits, State};
 
 /// What a process wants and has of a shared budget.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +71,7 @@ impl Budget {
     }
 }
 
-impl super::budget::State {
+impl State {
     /// Takes a grant. Who had none before does not begin with a request in the moment after another's last.
     fn take(&mut self, grant: Grant, now: Instant) {
         let is_first = self.grant.is_none_or(|before| before.connections == 0);

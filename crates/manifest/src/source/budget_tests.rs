@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
+use super::super::budget_grant::Demand;
 use super::*;
 
 fn limits(connections: usize) -> Limits {

@@ -6,7 +6,7 @@ mod base64;
 mod blocking;
 pub mod budget;
 mod budget_error;
-mod budget_grant;
+pub mod budget_grant;
 mod budget_http;
 mod circuit;
 pub mod cog_href;

@@ -94,6 +94,17 @@ impl Drop for Party {
     }
 }
 
+/// What a process may use of a shared budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Grant {
+    /// Connections at a time; of requests per second it may send the same part of all.
+    pub connections: usize,
+    /// Bytes that it may have received in all, where there is a limit to them.
+    pub bytes: Option<u64>,
+    /// True where no more will be granted: the bytes of the day are used up.
+    pub is_last: bool,
+}
+
 /// Somebody waits for a connection.
 pub(super) struct Waiting<'a>(&'a Party);
 
