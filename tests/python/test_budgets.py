@@ -15,6 +15,7 @@ from werkzeug.utils import send_file
 
 import servers
 from support import s3
+from support.hosts import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,44 +29,34 @@ SOURCE = "s3://eodata/Sentinel-2/MSI/L2A"
 
 
 @dataclass
-class Counter:
+class Counter(Traffic):
     """In front of the service: how many requests are under way, when each began, and what shall be refused."""
 
-    service: s3.Service
+    service: s3.Service = field(kw_only=True)
     endpoint: str = ""
     delay: float = 0.01
     refuse: int = 0
     """Requests to answer with 429 and Retry-After: 2, from the first on."""
-    now: int = 0
-    peak: int = 0
-    times: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        with self.lock:
-            self.now += 1
-            self.peak = max(self.peak, self.now)
-            self.times.append(time.monotonic())
-            refuse = self.refuse > 0
-            if refuse:
-                self.refuse -= 1
-                self.refused.append(time.monotonic())
-        try:
+        # It ends before the answer is sent: the client cannot have begun another request in its place.
+        with self.request():
+            with self.lock:
+                refuse = self.refuse > 0
+                if refuse:
+                    self.refuse -= 1
+                    self.refused.append(time.monotonic())
             if refuse:
                 start_response("429 Too Many Requests", [("Retry-After", "2"), ("Content-Length", "0")])
                 return [b""]
             time.sleep(self.delay)
             return list(self.service(environ, start_response))
-        finally:
-            # Before the answer is sent: the client cannot have begun another request in its place.
-            with self.lock:
-                self.now -= 1
 
 
 @contextmanager
 def counting(service: s3.Service) -> Iterator[Counter]:
-    counter = Counter(service)
+    counter = Counter(service=service)
     server = make_server("127.0.0.1", 0, counter, threaded=True, request_handler=s3.Quiet)
     with servers.running(server) as counter.endpoint:
         yield counter

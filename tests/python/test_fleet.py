@@ -16,7 +16,7 @@ import pytest
 
 from s2ice.errors import RequestError, S2iceError
 from s2ice.fleet import refresh
-from support.hosts import Host
+from support.hosts import Host, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,21 +77,11 @@ class Fleet:
 class Counted(Host):
     """A source that counts who asks at a time."""
 
-    times: list[float] = field(default_factory=list)
-    now: int = 0
-    peak: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    traffic: Traffic = field(default_factory=Traffic)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        with self.lock:
-            self.now += 1
-            self.peak = max(self.peak, self.now)
-            self.times.append(time.monotonic())
-        try:
+        with self.traffic.request():
             return super().__call__(environ, start_response)
-        finally:
-            with self.lock:
-                self.now -= 1
 
 
 @contextmanager
@@ -263,9 +253,9 @@ def test_the_limits_of_a_host_hold_for_the_cluster(
         for thread in threads:
             thread.join(240)
     assert [report["outcomes"].get("failed", 0) for report in reports] == [0, 0], reports
-    assert server.peak <= 2
-    for at, begin in enumerate(server.times):
-        assert sum(begin <= time < begin + 1 for time in server.times[at : at + 100]) <= 55
+    assert server.traffic.peak <= 2
+    for at, begin in enumerate(server.traffic.times):
+        assert sum(begin <= time < begin + 1 for time in server.traffic.times[at : at + 100]) <= 55
     for fleet in fleets:
         assert fleet.references(s2ice) == alone
 
@@ -330,7 +320,7 @@ def test_a_run_that_is_told_to_stop_says_so(
         fleet = Fleet(tmp_path / "fleet", f"{server.address}/{{tile}}", archive)
         command = [sys.executable, "-m", "s2ice.fleet", str(fleet.write()), "--scheduler", workers.address]
         process = subprocess.Popen(command, env=environment | {"PYTHONUNBUFFERED": "1"}, stderr=subprocess.PIPE)
-        while not server.times:
+        while not server.traffic.times:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=90)

@@ -30,9 +30,9 @@ impl Need {
     }
 }
 
-/// Sorts tiles, given by their place in the file, by need; equal ones stay in the order of the file.
-pub async fn sort(entries: &[Arc<TileEntry>], due: &mut Vec<usize>) {
-    let mut needs: Vec<(Need, usize)> = stream::iter(std::mem::take(due))
+/// Tiles, given by their place in the file, sorted by need; equal ones stay in the order of the file.
+pub async fn sorted(entries: &[Arc<TileEntry>], due: &[usize]) -> Vec<usize> {
+    let mut needs: Vec<(Need, usize)> = stream::iter(due.to_vec())
         .map(|number| async move {
             let entry = &entries[number];
             let span = told::tile(&entry.settings.tile, &entry.settings.level);
@@ -42,7 +42,7 @@ pub async fn sort(entries: &[Arc<TileEntry>], due: &mut Vec<usize>) {
         .collect()
         .await;
     needs.sort_unstable();
-    due.extend(needs.into_iter().map(|(_, number)| number));
+    needs.into_iter().map(|(_, number)| number).collect()
 }
 
 #[cfg(test)]

@@ -154,10 +154,10 @@ impl Run {
         Ok(run)
     }
 
-    /// Puts those in most need first: see [`need`].
+    /// Puts those in most need first: see [`need`]. Given up, it leaves them as they were.
     pub async fn sort(&mut self) {
         if self.due.len() > 1 {
-            need::sort(&self.entries, &mut self.due).await;
+            self.due = need::sorted(&self.entries, &self.due).await;
         }
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,29 @@ if TYPE_CHECKING:
 How = Literal["denied", "failing", "silent", "gone"]
 STATUS = {"denied": "403 Forbidden", "failing": "503 Service Unavailable", "busy": "429 Too Many Requests"}
 """Any other status is given as it is answered, `400 Bad Request`."""
+
+
+@dataclass
+class Traffic:
+    """Requests: how many are under way, the most that were, and when each began."""
+
+    now: int = 0
+    peak: int = 0
+    times: list[float] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """One more for as long as the block lasts."""
+        with self.lock:
+            self.now += 1
+            self.peak = max(self.peak, self.now)
+            self.times.append(time.monotonic())
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.now -= 1
 
 
 @dataclass

@@ -80,8 +80,14 @@ pub async fn run(
         Unbegun::Unreadable(sentence) => Failure::Fault(sentence),
         Unbegun::NoReport => Failure::usage(unbegun),
     })?;
-    run.sort().await;
-    run.here(args.jobs, supervise::stop(stop), &ended).await;
+    let stop = supervise::stop(stop);
+    tokio::select! {
+        // Signals are listened to before anything is asked.
+        biased;
+        () = stop.clone() => {}
+        () = run.sort() => {}
+    }
+    run.here(args.jobs, stop, &ended).await;
     bar.finish();
     let (report, broken) = run.end().await;
     summarise(&report, global, summary::render)?;
