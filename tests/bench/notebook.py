@@ -4,7 +4,7 @@ One sample product is made and given 90 dates by hard links; a counting server s
 store is built by `s2ice build` with its defaults (every main header and every product's XML is read), built again
 (nothing is new), opened with `s2ice.open`, and the box of 10 km is loaded for all dates.
 
-Usage: notebook.py --bin target/release --work FOLDER [--latency-ms N]
+Usage: notebook.py --bin target/release --work FOLDER [--latency-ms N] [--realistic]
 
 Prints one line of JSON.
 """
@@ -144,10 +144,11 @@ def main() -> None:
     parser.add_argument("--bin", type=Path, required=True, help="folder of the built commands")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--latency-ms", type=float, default=0.0, help="of every request to the archive")
+    parser.add_argument("--realistic", action="store_true", help="files of the size and texture of real ones")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     folder, index, store = (args.work / name for name in ("archive", "index.parquet", "store"))
-    rows = archive(str(args.bin / "s2ice-samples"), folder)
+    rows = archive(str(args.bin / "s2ice-samples"), folder, RASTERS, *(["--realistic"] if args.realistic else []))
     pq.write_table(pa.Table.from_pylist(rows), index)
     shutil.rmtree(store, ignore_errors=True)
 

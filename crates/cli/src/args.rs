@@ -425,6 +425,9 @@ pub struct RunArgs {
     /// Begin no tile after this time, such as 6h; those in least need are left to the next run [default: as the file says].
     #[arg(long, value_name = "TIME")]
     pub deadline: Option<Span>,
+    /// Ask no catalogue for what changed in all tiles, but take what another run kept in this file (`changes` in [run]).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scheduler", "full"])]
+    pub changes: Option<PathBuf>,
     /// Ask every catalogue for everything, not only for what changed.
     #[arg(long)]
     pub full: bool,

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::changes::Search;
 use crate::files::{Files, plain};
 use crate::publishing::PublishTable;
 use crate::settings_file::{
@@ -44,6 +45,11 @@ pub struct RunTable {
     pub metrics_tiles: usize,
     /// Every so many runs a tile's catalogue is asked for everything instead of what changed; 1 for always.
     pub full_every: NonZeroU32,
+    /// How APIs are asked for what changed since the last run: once for all tiles where that takes fewer requests (`auto`),
+    /// always once (`once`), or for each tile (`each`).
+    pub search: Search,
+    /// Stac-geoparquet file in which the answer of one search for all tiles is kept; each run replaces it.
+    pub changes: Option<PathBuf>,
     /// A tile that takes longer is given up, such as 2h.
     pub tile_timeout: Option<Span>,
     /// After this time, such as 6h, no tile is begun any more: those in least need are left to the next run.
@@ -62,6 +68,8 @@ impl Default for RunTable {
             metrics: None,
             metrics_tiles: 500,
             full_every: FULL_EVERY,
+            search: Search::Auto,
+            changes: None,
             tile_timeout: None,
             deadline: None,
         }

@@ -4,6 +4,7 @@
 //! [`Refresh`](refresh::Refresh) brings one tile up to date. Who calls the one for the other is left open: `s2ice run` on one
 //! machine, an engine of tasks on many.
 
+mod changes;
 pub mod clock;
 pub mod config;
 pub mod each;

@@ -30,17 +30,25 @@ impl Need {
     }
 }
 
-/// Tiles, given by their place in the file, sorted by need; equal ones stay in the order of the file.
-pub async fn sorted(entries: &[Arc<TileEntry>], due: &[usize]) -> Vec<usize> {
-    let mut needs: Vec<(Need, usize)> = stream::iter(due.to_vec())
+/// Tiles, given by their place in the file, sorted by need; equal ones stay in the order of the file. What their last runs left
+/// is handed to `known`.
+pub async fn sorted(
+    entries: &[Arc<TileEntry>],
+    due: &[usize],
+    mut known: impl FnMut(usize, Option<LastRun>),
+) -> Vec<usize> {
+    let mut found = stream::iter(due.to_vec())
         .map(|number| async move {
             let entry = &entries[number];
             let span = told::tile(&entry.settings.tile, &entry.settings.level);
-            (Need::of(memory::recall(entry).instrument(span).await.as_ref()), number)
+            (number, memory::recall(entry).instrument(span).await)
         })
-        .buffer_unordered(READ_AT_ONCE)
-        .collect()
-        .await;
+        .buffer_unordered(READ_AT_ONCE);
+    let mut needs: Vec<(Need, usize)> = Vec::with_capacity(due.len());
+    while let Some((number, last)) = found.next().await {
+        needs.push((Need::of(last.as_ref()), number));
+        known(number, last);
+    }
     needs.sort_unstable();
     needs.into_iter().map(|(_, number)| number).collect()
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use s2ice_manifest::source::changes::Heard;
 use s2ice_store::duration::Span;
 use s2ice_store::runs::LastRun;
-use s2ice_store::tile::Occasion;
+use s2ice_store::tile::{Occasion, Scheduled};
 
 use crate::config::{RunTable, TileEntry};
 use crate::memory;
@@ -53,15 +54,23 @@ impl Refresh {
 
     /// Refreshes one tile: what became of it; `None` where the run was told to stop before it
     /// began. Whatever happens to the tile, this returns.
-    pub async fn tile(&self, entry: Arc<TileEntry>) -> Option<Word> {
+    pub async fn tile(&self, entry: Arc<TileEntry>, given: Given) -> Option<Word> {
         let now = self.occasion.clock;
         let started = now();
+        let recalled = async {
+            match given.last {
+                Some(last) => *last,
+                None => memory::recall(&entry).await,
+            }
+        };
         let before = tokio::select! {
             biased;
             () = self.stop.clone() => return None,
-            before = memory::recall(&entry) => before,
+            before = recalled => before,
         };
         let mut settings = entry.settings.clone();
+        let headway = before.as_ref().and_then(|before| before.headway.clone());
+        settings.scheduled = Scheduled { headway, heard: given.heard };
         settings.dry_run = self.asked.dry_run;
         settings.prune |= self.asked.prune;
         settings.full |= self.asked.full || is_due(before.as_ref(), self.full_every);
@@ -90,11 +99,27 @@ impl Refresh {
         };
         let ended = Ended { started, ended: now(), result };
         let has_store = before.is_some() || ended.result.is_ok();
-        let last = ended.remember(&entry, &self.occasion.run, before, self.reports);
+        let last = ended.remember(&entry, &self.occasion.run, before, (self.reports, self.full_every));
         if may_write {
             memory::remember(&entry, &last, has_store, ended.outcome() == Outcome::Interrupted).await;
         }
         Some(Word { tile: ended.report(&entry), build: ended.result.ok(), last })
+    }
+}
+
+/// What a run knows of a tile before it is refreshed.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// What the last run left; asked for where it is not given.
+    pub last: Option<Box<Option<LastRun>>>,
+    /// What the catalogue told of it when it was asked for all tiles.
+    pub heard: Option<Heard>,
+}
+
+impl Asked {
+    /// True where the catalogue will be asked for everything.
+    pub fn is_whole(self, before: Option<&LastRun>, full_every: u32) -> bool {
+        self.full || self.prune || is_due(before, full_every)
     }
 }
 

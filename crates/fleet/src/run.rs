@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, stream};
+use s2ice_manifest::source::changes::Changes;
+use s2ice_manifest::source::stac_file::StacLoadError;
 use s2ice_store::duration::Span;
 use s2ice_store::report::{BuildReport, REPORT_VERSION};
 use s2ice_store::runs::LastRun;
@@ -18,16 +20,19 @@ use crate::config::{RunConfig, RunTable, TileEntry};
 use crate::journal::{self, Journal};
 use crate::metrics::Metrics;
 use crate::publishing::PublishTable;
-use crate::refresh::{Asked, Refresh};
+use crate::refresh::{Asked, Given, Refresh};
 use crate::samples::{self, Sample};
 use crate::summary::{self, RunReport};
 use crate::supervise::Stop;
 use crate::tile::{Outcome, TileReport, Word, skipped};
 use crate::told::{self, OUTCOME};
-use crate::{clock, memory, need, publication};
+use crate::{changes, clock, memory, need, publication};
 
 /// Sidecars read at a time.
 const READ_AT_ONCE: usize = 8;
+
+/// Names of products without index rows in a sidecar that is remembered; longer ones are read again.
+const FEW: usize = 8;
 
 /// How long they may take for the metrics of a run that was told to stop.
 const HASTE: Duration = Duration::from_secs(10);
@@ -89,6 +94,11 @@ pub struct Run {
     resumes: Option<String>,
     record: Record,
     told: BTreeMap<usize, Told>,
+    /// What the last runs of tiles left that are still to be refreshed.
+    last: BTreeMap<usize, Option<LastRun>>,
+    changes: changes::Told,
+    /// True where they were given and need not be asked for.
+    has_changes: bool,
     interrupted: bool,
 }
 
@@ -140,6 +150,9 @@ impl Run {
             resumes: before.as_ref().map(|before| before.run.clone()),
             record,
             told: BTreeMap::new(),
+            last: BTreeMap::new(),
+            changes: changes::Told::default(),
+            has_changes: false,
             interrupted: false,
         };
         let done = before.map(|before| before.done).unwrap_or_default();
@@ -154,11 +167,46 @@ impl Run {
         Ok(run)
     }
 
-    /// Puts those in most need first: see [`need`]. Given up, it leaves them as they were.
-    pub async fn sort(&mut self) {
-        if self.due.len() > 1 {
-            self.due = need::sorted(&self.entries, &self.due).await;
+    /// Puts those in most need first (see [`need`]), and asks each catalogue once for what changed, where that is less work
+    /// (see [`changes`]). Given up, it leaves all as it was.
+    pub async fn prepare(&mut self) {
+        if self.due.len() < 2 {
+            return;
         }
+        let known = |number, last: Option<LastRun>| {
+            // A list of names is longer than all the rest.
+            if last.as_ref().is_none_or(|last| last.missing_index_products.len() <= FEW) {
+                self.last.insert(number, last);
+            }
+        };
+        self.due = need::sorted(&self.entries, &self.due, known).await;
+        if self.options.asked.full || self.options.asked.prune || self.has_changes {
+            return;
+        }
+        let full_every = self.table.full_every.get();
+        let asking = self.last.iter().filter_map(|(number, last)| {
+            let (settings, last) = (&self.entries[*number].settings, last.as_ref()?);
+            let is_whole = self.options.asked.is_whole(Some(last), full_every) || settings.full || settings.prune;
+            (!is_whole).then_some((settings, last))
+        });
+        let path = self.table.changes.as_deref().filter(|_| !self.options.asked.dry_run);
+        self.changes = changes::Told::ask(asking, self.table.search, (self.occasion.clock)(), path).await;
+    }
+
+    /// Takes what another run kept of the catalogue.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn hear(&mut self, path: &Path) -> Result<(), StacLoadError> {
+        self.changes = changes::Told::open(path)?;
+        self.has_changes = true;
+        Ok(())
+    }
+
+    /// What is known of a tile: what the last run left, once, and what the catalogue told of it.
+    #[must_use]
+    pub fn given(&mut self, number: usize) -> Known {
+        Known { last: self.last.remove(&number), changes: self.changes.of(&self.entries[number].settings) }
     }
 
     /// When the deadline is, where there is one.
@@ -189,15 +237,18 @@ impl Run {
     /// Refreshes the tiles on this machine, `jobs` at a time (where not as the file says), until all ended or `stop` is ready.
     pub async fn here(&mut self, jobs: Option<NonZeroUsize>, stop: Stop, ended: &dyn Fn(&TileReport)) {
         let (refresh, deadline, now) = (self.refresh(stop), self.deadline(), self.occasion.clock);
-        let work: Vec<_> = self.due.iter().map(|&number| (number, Arc::clone(&self.entries[number]))).collect();
+        let due = self.due.clone();
+        let work: Vec<_> =
+            due.into_iter().map(|number| (number, Arc::clone(&self.entries[number]), self.given(number))).collect();
         let mut words = stream::iter(work)
-            .map(|(number, entry)| {
+            .map(|(number, entry, known)| {
                 let refresh = &refresh;
                 async move {
                     if deadline.is_some_and(|deadline| now() >= deadline) {
                         return (number, End::Late);
                     }
-                    let word = refresh.tile(Arc::clone(&entry)).instrument(span(&entry)).await;
+                    let given = known.given(&entry).instrument(span(&entry)).await;
+                    let word = refresh.tile(Arc::clone(&entry), given).instrument(span(&entry)).await;
                     (number, word.map_or(End::Stopped, |word| End::Begun(Box::new(word))))
                 }
             })
@@ -330,6 +381,27 @@ impl Run {
             .filter_map(|last| async { last })
             .collect()
             .await
+    }
+}
+
+/// What a run knows of a tile.
+pub struct Known {
+    last: Option<Option<LastRun>>,
+    changes: Option<Arc<Changes>>,
+}
+
+impl Known {
+    /// In full.
+    pub async fn given(self, entry: &Arc<TileEntry>) -> Given {
+        let heard = match self.changes {
+            Some(changes) => {
+                let (entry, span) = (Arc::clone(entry), tracing::Span::current());
+                let read = move || span.in_scope(|| changes::heard(&changes, &entry.settings));
+                tokio::task::spawn_blocking(read).await.unwrap_or_default()
+            }
+            None => None,
+        };
+        Given { last: self.last.map(Box::new), heard }
     }
 }
 

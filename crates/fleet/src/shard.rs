@@ -51,7 +51,8 @@ impl FromStr for Shard {
 /// # Errors
 /// A file that all shares would write: the key, and what to do.
 pub fn name_files(table: &mut RunTable, shard: Option<Shard>) -> Result<(), String> {
-    for (key, path) in [("report", &mut table.report), ("metrics", &mut table.metrics)] {
+    for (key, path) in [("report", &mut table.report), ("metrics", &mut table.metrics), ("changes", &mut table.changes)]
+    {
         let Some(named) = path else { continue };
         let text = named.to_string_lossy().into_owned();
         match shard {

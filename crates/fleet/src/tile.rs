@@ -202,7 +202,14 @@ impl Ended {
     }
 
     /// What shall be remembered of it, given what was remembered before; `reports` where the run writes a line of it.
-    pub fn remember(&self, entry: &TileEntry, run: &str, before: Option<LastRun>, reports: bool) -> LastRun {
+    pub fn remember(
+        &self,
+        entry: &TileEntry,
+        run: &str,
+        before: Option<LastRun>,
+        (reports, full_every): (bool, u32),
+    ) -> LastRun {
+        let is_in_turn = before.as_ref().is_some_and(|before| before.runs_since_full.saturating_add(1) >= full_every);
         let (tile, level) = (entry.settings.tile.to_string(), entry.settings.level.to_string());
         let new = LastRun::new(run, &tile, &level, self.started, self.ended);
         let mut before = before.unwrap_or_else(|| new.clone());
@@ -243,7 +250,9 @@ impl Ended {
                 let runs_since_full = match (is_seen, asked_in_part) {
                     (false, _) => before.runs_since_full,
                     (true, true) => before.runs_since_full.saturating_add(1),
-                    (true, false) => 0,
+                    (true, false) if is_in_turn => 0,
+                    // Stores that are built, or asked for in full, together are not to be in full together again.
+                    (true, false) => turn(&tile, &level, full_every),
                 };
                 let reported = reports.then(|| self.reported(run, left_out(report, &names), before.reported.take()));
                 LastRun {
@@ -261,6 +270,7 @@ impl Ended {
                     refused: counts.refused,
                     source_requests: counts.requests,
                     source_bytes: counts.bytes,
+                    headway: report.headway.clone(),
                     watermark: report.catalogue.as_ref().and_then(|catalogue| catalogue.watermark.clone()),
                     ..new
                 }
@@ -289,6 +299,13 @@ fn left_out(report: &BuildReport, missing: &[String]) -> String {
     let catalogue = report.stac.as_ref().map(|stac| (&stac.refused, &stac.incomplete));
     (missing, refused, waiting, catalogue, report.index.rejected).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
+}
+
+/// Some number below `full_every`, the same for a tile always.
+fn turn(tile: &str, level: &str, full_every: u32) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    (tile, level).hash(&mut hasher);
+    u32::try_from(hasher.finish() % u64::from(full_every.max(1))).unwrap_or(0)
 }
 
 fn is_changed(report: &BuildReport) -> bool {

@@ -231,6 +231,13 @@ impl StacItem {
     }
 }
 
+/// The tile that a document says it is of, whether or not it is understood as a whole.
+#[cfg(feature = "io")]
+pub(crate) fn tile_of(value: &Value) -> Option<MgrsTile> {
+    let reader = Reader::new(value).ok()?;
+    reader.product().map(ProductId::tile).ok().or_else(|| reader.stated_tile())
+}
+
 /// A product name inside a path, an URL or a text, whatever surrounds it: `.SAFE`, `.SAFE.zip`, a query.
 pub fn product_in(text: &str) -> Option<ProductId> {
     text.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).find_map(|word| word.parse().ok())

@@ -4,6 +4,7 @@
 
 mod stac_support;
 
+use s2ice_manifest::source::changes::{Changes, Wanted};
 use s2ice_manifest::source::stac_file::{load_path, load_stac};
 use s2ice_manifest::stac::{Interval, LoadNote, StacLoad, StacQuery};
 use serde_json::{Value, json};
@@ -341,4 +342,53 @@ async fn items_without_updated_are_left_to_the_full_search() {
     let server = Catalogue::new(Manner::Honours, &all).start();
     let load = load(&server, &since("2026-01-03T12:00:00Z")).await;
     assert_eq!((days(&load), is_full(&load)), (vec!["03".into(), "04".into()], false));
+}
+
+fn of_tile(tile: &str, changed: u8) -> Value {
+    let mut item = item(changed, changed);
+    let id = item["id"].as_str().unwrap().replace("29UNU", tile);
+    item["id"] = id.clone().into();
+    item["assets"] = json!({"a": {"href": format!("/{id}.SAFE/GRANULE/x_B02_10m.jp2")}});
+    item
+}
+
+async fn changes(server: &Server, since: &str) -> Option<Changes> {
+    let wanted = Wanted { catalogue: server.url("/v1"), collection: None, level: "L2A".parse().unwrap() };
+    let (since, now) = (since.parse().unwrap(), "2026-01-04T18:00:00Z".parse().unwrap());
+    Changes::search((&server.url("/v1"), wanted), since, now, &fast(), None).await.unwrap()
+}
+
+#[tokio::test]
+async fn all_tiles_are_told_of_at_once() {
+    let items: Vec<Value> = (1..=5).flat_map(|day| ["29UNU", "33TVN"].map(|tile| of_tile(tile, day))).collect();
+    for conforms in [&[CQL2, CQL2_JSON][..], &[QUERY]] {
+        let server = Catalogue { conforms, ..Catalogue::new(Manner::Honours, &items) }.start();
+        let since_third = since("2026-01-03T12:00:00.794294Z");
+        let changes = changes(&server, "2026-01-03T12:00:00.794294Z").await.unwrap();
+        assert_eq!(changes.counts(), (6, 2));
+        // Two looks whether the filter works, and the pages.
+        assert_eq!(kinds(&server), ["u.", "u.", "u", "u", "u"]);
+        let heard = changes.heard(since_third.tile).unwrap();
+        let alone = load(&server, &since_third).await;
+        let told = heard.load(&since_third);
+        // What changes while the pages are read is asked for again.
+        assert_eq!(told.latest_change.unwrap().to_rfc3339(), "2026-01-05T12:00:00.794294+00:00");
+        assert_eq!(heard.until.unwrap().to_rfc3339(), "2026-01-04T18:00:00+00:00");
+        assert_eq!(StacLoad { latest_change: None, ..told }, StacLoad { latest_change: None, ..alone });
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_to_be_believed_is_asked_for_each_tile() {
+    for manner in [Manner::Ignores, Manner::Unknown, Manner::Refuses(400), Manner::Refuses(500)] {
+        let server = Catalogue::new(manner, &[of_tile("29UNU", 3), of_tile("33TVN", 4)]).start();
+        assert!(changes(&server, "2026-01-03T12:00:00Z").await.is_none(), "{manner:?}");
+    }
+    // Nothing changed, which is no doubt.
+    let server = Catalogue::new(Manner::Honours, &[of_tile("29UNU", 3)]).start();
+    let none = changes(&server, "2026-01-20T12:00:00Z").await.unwrap();
+    let heard = none.heard(query().tile).unwrap();
+    assert_eq!((none.counts(), heard.until), ((0, 0), None));
+    let server = Catalogue { conforms: &[], ..Catalogue::new(Manner::Honours, &[of_tile("29UNU", 3)]) }.start();
+    assert!(changes(&server, "2026-01-03T12:00:00Z").await.is_none());
 }

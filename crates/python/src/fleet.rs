@@ -10,7 +10,7 @@ use futures::FutureExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use s2ice_fleet::config::RunConfig;
-use s2ice_fleet::refresh::{Asked, Refresh};
+use s2ice_fleet::refresh::{Asked, Given, Refresh};
 use s2ice_fleet::run::{End, Options, Run};
 use s2ice_fleet::supervise::stop;
 use s2ice_fleet::text;
@@ -118,7 +118,7 @@ impl FleetRun {
     fn due(&self, py: Python<'_>) -> PyResult<Vec<(usize, String, String)>> {
         py.detach(|| {
             self.with(|run| {
-                self.runtime.block_on(run.sort());
+                self.runtime.block_on(run.prepare());
                 let name = |number: &usize| {
                     let settings = &run.entry(*number).settings;
                     (*number, settings.tile.to_string(), settings.level.to_string())
@@ -126,6 +126,18 @@ impl FleetRun {
                 run.due().iter().map(name).collect()
             })
         })
+    }
+
+    /// What the catalogue told of a tile when it was asked for all of them, as JSON for `Worker.refresh`.
+    fn heard(&self, py: Python<'_>, number: usize) -> PyResult<Option<String>> {
+        let heard = py.detach(|| {
+            self.with(|run| {
+                let (known, entry) = (run.given(number), Arc::clone(run.entry(number)));
+                self.runtime.block_on(known.given(&entry)).heard
+            })
+        })?;
+        let json = |heard| serde_json::to_string(&heard).map_err(|error| PyValueError::new_err(error.to_string()));
+        heard.map(json).transpose()
     }
 
     /// After this time no tile shall be begun: seconds since 1970.
@@ -192,8 +204,11 @@ impl Worker {
         Ok(Self { config, occasion, wish, ledger, runtime, stop: watch::channel(false).0 })
     }
 
-    /// Refreshes a tile: JSON for `FleetRun.ended`, or `stopped`.
-    fn refresh(&self, py: Python<'_>, number: usize) -> PyResult<String> {
+    /// Refreshes a tile, of which `heard` is what `FleetRun.heard` gave: JSON for `FleetRun.ended`, or `stopped`.
+    #[pyo3(signature = (number, heard = None))]
+    fn refresh(&self, py: Python<'_>, number: usize, heard: Option<&str>) -> PyResult<String> {
+        let heard = heard.map(serde_json::from_str).transpose().map_err(|e| PyValueError::new_err(e.to_string()))?;
+        let given = Given { last: None, heard };
         let entry = self.config.tiles.get(number).ok_or_else(|| PyValueError::new_err("the file has no such tile"))?;
         let mut told = self.stop.subscribe();
         let stopped = async move {
@@ -203,7 +218,7 @@ impl Worker {
             }
         };
         let refresh = Refresh::new(&self.config.run, self.wish.asked(), &self.occasion, stop(stopped.boxed()));
-        let word = py.detach(|| self.runtime.block_on(refresh.tile(Arc::new(entry.clone()))));
+        let word = py.detach(|| self.runtime.block_on(refresh.tile(Arc::new(entry.clone()), given)));
         match word {
             Some(word) => serde_json::to_string(&word).map_err(|error| PyValueError::new_err(error.to_string())),
             None => Ok("stopped".to_owned()),

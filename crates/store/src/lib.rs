@@ -10,6 +10,7 @@ pub mod duration;
 pub mod error;
 pub mod export;
 pub mod gate;
+pub mod headway;
 mod held;
 mod holdings;
 pub mod housekeeping;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::info::{Commit, Container, InfoArray, InfoEra, InfoReport};
 
 use crate::gate::GateReport;
+use crate::headway::Headway;
 use crate::plan::AngleReferences;
 use crate::unseen::Unseen;
 
@@ -96,6 +97,9 @@ pub struct BuildReport {
     pub leaving: Vec<Left>,
     /// Requests to the source and bytes received from it.
     pub source_use: SourceUse,
+    /// How far the catalogue is dealt with, for whoever schedules runs.
+    #[serde(skip)]
+    pub headway: Option<Headway>,
 }
 
 /// What a run changes on the time axis. Lists hold product names in the order of time.

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, icechunk_error, one_line};
+use crate::headway::Headway;
 use crate::report::REPORT_VERSION;
 use crate::target::Target;
 use crate::unseen::Unseen;
@@ -155,6 +156,9 @@ pub struct LastRun {
     /// Up to when the catalogue's changes are in the store.
     #[serde(default)]
     pub watermark: Option<String>,
+    /// How far the catalogue is dealt with, for the next run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headway: Option<Headway>,
     /// Where the last whole report of the tile is; absent where runs of it write no report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
@@ -189,6 +193,7 @@ impl LastRun {
             source_requests: 0,
             source_bytes: 0,
             watermark: None,
+            headway: None,
             reported: None,
         }
     }

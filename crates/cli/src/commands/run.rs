@@ -80,12 +80,15 @@ pub async fn run(
         Unbegun::Unreadable(sentence) => Failure::Fault(sentence),
         Unbegun::NoReport => Failure::usage(unbegun),
     })?;
+    if let Some(path) = &args.changes {
+        run.hear(path).map_err(|error| Failure::Usage(format!("--changes: {error}")))?;
+    }
     let stop = supervise::stop(stop);
     tokio::select! {
         // Signals are listened to before anything is asked.
         biased;
         () = stop.clone() => {}
-        () = run.sort() => {}
+        () = run.prepare() => {}
     }
     run.here(args.jobs, stop, &ended).await;
     bar.finish();

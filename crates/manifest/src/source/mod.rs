@@ -8,6 +8,7 @@ pub mod budget;
 mod budget_error;
 pub mod budget_grant;
 mod budget_http;
+pub mod changes;
 mod circuit;
 pub mod cog_href;
 pub mod facts;

@@ -17,7 +17,7 @@ use url::Url;
 use super::stac_error::{StacLoadError, shown};
 use super::stac_filter::{Conditions, FilterSupport, TileProperty};
 use super::stac_http::{Client, Request};
-use super::stac_pages::{Known, Walk, read_pages};
+use super::stac_pages::{Known, Sink, Walk, read_pages};
 use crate::grid::TileGeocoding;
 use crate::ids::Level;
 use crate::stac::{LoadNote, StacItem, StacLoader, StacQuery, links};
@@ -112,7 +112,7 @@ impl<'c> StacApi<'c> {
     ) -> Result<bool, StacLoadError> {
         let properties: &[_] = if self.filter == FilterSupport::None { &[] } else { &TileProperty::ALL };
         for &property in properties {
-            let all = Conditions { property, tile: query.tile, updated_since: None };
+            let all = Conditions { tile: Some((property, query.tile)), updated_since: None };
             if let Some(since) = query.updated_since {
                 let changed = Conditions { updated_since: Some(since), ..all };
                 if self.search_changed(query, changed, known, loader).await? {
@@ -178,8 +178,7 @@ impl<'c> StacApi<'c> {
         };
         // Items that have not changed since: the filter is ignored, or is coarser than the time that was sent. It is
         // ignored if it also finds items of a far future; then the answer is all that there is.
-        let future = |since: DateTime<Utc>| since.checked_add_days(Days::new(1000 * 365));
-        let ignored = match changed.updated_since.and_then(future) {
+        let ignored = match changed.updated_since.and_then(far_future) {
             Some(future) if found && loader.saw_unchanged() => {
                 is_yes(self.knows(query, Conditions { updated_since: Some(future), ..changed }).await)?
             }
@@ -203,6 +202,40 @@ impl<'c> StacApi<'c> {
 
     fn collection(&self, query: &StacQuery) -> String {
         query.collection.clone().unwrap_or_else(|| self.usual_collection(query.level))
+    }
+
+    /// Searches for what has changed since a time, of all tiles, and hands every item to the sink; false where the answer
+    /// cannot be believed to be all of it, and to be of that alone.
+    pub(super) async fn search_changes(
+        &self,
+        (level, collection): (Level, Option<&str>),
+        since: DateTime<Utc>,
+        sink: &mut (impl Sink + ?Sized),
+    ) -> Result<bool, StacLoadError> {
+        let Some(future) = far_future(since).filter(|_| self.filter != FilterSupport::None) else { return Ok(false) };
+        let collection = collection.map_or_else(|| self.usual_collection(level), str::to_owned);
+        let search = |since, limit| {
+            let mut search = Search::new().collections(vec![collection.clone()]).limit(limit);
+            self.filter_by(&mut search, &Conditions { tile: None, updated_since: Some(since) });
+            self.request(search)
+        };
+        // By a property that does not exist nothing is found, and by a filter that is ignored everything.
+        for (time, is_found) in [(DateTime::UNIX_EPOCH, true), (future, false)] {
+            let page = self.client.json(&search(time, 1)?).await;
+            let holds = page.map(|page| {
+                let found = page.get("features").and_then(Value::as_array).is_some_and(|items| !items.is_empty());
+                found == is_found
+            });
+            if !is_yes(holds)? {
+                return Ok(false);
+            }
+        }
+        let page = u64::from(self.client.options().page_size.max(1));
+        let walk = read_pages(self.client, search(since, page)?, None, false, &mut Known::new(), sink).await?;
+        if let Some(missing) = &walk.missing {
+            tracing::warn!("what changed cannot be told of all tiles at once: {missing}");
+        }
+        Ok(walk.missing.is_none())
     }
 
     async fn walk(
@@ -259,6 +292,11 @@ impl<'c> StacApi<'c> {
         }
         Ok(Request::get(url))
     }
+}
+
+/// A time at which nothing has changed yet.
+fn far_future(since: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    since.checked_add_days(Days::new(1000 * 365))
 }
 
 /// An answer to a search by the last change. A server that does not know the property may refuse it or stumble over it;

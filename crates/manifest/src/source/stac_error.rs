@@ -113,6 +113,14 @@ pub enum StacLoadError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file that cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Unwritten {
+        /// File, or the folder for it.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A file on object storage that cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),

@@ -75,9 +75,8 @@ async fn load_path_async(path: PathBuf, query: &StacQuery, options: &StacOptions
 async fn load_url(url: &Url, query: &StacQuery, options: &StacOptions) -> Result<StacLoad, StacLoadError> {
     let client = Client::new(url, options)?;
     let mut loader = StacLoader::new(query);
-    let is_search = url.path().trim_end_matches('/').ends_with("/search");
-    if is_search && url.query().is_none() {
-        search_address(&client, url, query, &mut loader).await?;
+    if is_search(url) {
+        search_api(&client, url).await?.search(query, &mut loader).await?;
     } else {
         let request = Request::get(url.clone());
         let bytes = client.bytes(&request).await?;
@@ -87,23 +86,57 @@ async fn load_url(url: &Url, query: &StacQuery, options: &StacOptions) -> Result
     Ok(loader.finish())
 }
 
-/// A search address: the landing page one level up tells what the API can do; without one, it is asked plainly.
-async fn search_address(
-    client: &Client,
-    url: &Url,
-    query: &StacQuery,
-    loader: &mut StacLoader<'_>,
-) -> Result<(), StacLoadError> {
+fn is_search(url: &Url) -> bool {
+    url.path().trim_end_matches('/').ends_with("/search") && url.query().is_none()
+}
+
+/// The API of a search address: the landing page one level up tells what it can do; without one, it is asked plainly.
+async fn search_api<'c>(client: &'c Client, url: &Url) -> Result<StacApi<'c>, StacLoadError> {
     let mut root = url.clone();
     if let Ok(mut segments) = root.path_segments_mut() {
         segments.pop_if_empty().pop();
     }
-    let api = match client.json(&Request::get(root.clone())).await {
-        Ok(landing) if is_landing_page(&landing) => StacApi::new(client, &root, &landing)?,
-        Ok(_) | Err(StacLoadError::Status { .. } | StacLoadError::NotJson { .. }) => StacApi::bare(client, url.clone()),
-        Err(error) => return Err(error),
-    };
-    api.search(query, loader).await
+    match client.json(&Request::get(root.clone())).await {
+        Ok(landing) if is_landing_page(&landing) => StacApi::new(client, &root, &landing),
+        Ok(_) | Err(StacLoadError::Status { .. } | StacLoadError::NotJson { .. }) => {
+            Ok(StacApi::bare(client, url.clone()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The API at an address, and the collection that this names; `None` where there is something else.
+pub(super) async fn api_at<'c>(
+    client: &'c Client,
+    url: &Url,
+) -> Result<Option<(StacApi<'c>, Option<String>)>, StacLoadError> {
+    if is_search(url) {
+        return Ok(Some((search_api(client, url).await?, None)));
+    }
+    let document = client.json(&Request::get(url.clone())).await?;
+    if is_landing_page(&document) {
+        return Ok(Some((StacApi::new(client, url, &document)?, None)));
+    }
+    if is_collection(&document) { collection_api(client, url, &document).await.map(Some) } else { Ok(None) }
+}
+
+/// True for a collection of an API.
+fn is_collection(document: &Value) -> bool {
+    document.get("type").and_then(Value::as_str) == Some("Collection") && links(document, "items").next().is_some()
+}
+
+/// The API that a collection belongs to, and the collection's id.
+async fn collection_api<'c>(
+    client: &'c Client,
+    url: &Url,
+    collection: &Value,
+) -> Result<(StacApi<'c>, Option<String>), StacLoadError> {
+    let (root, id) = api_of(client, url, collection)?;
+    let landing = client.json(&Request::get(root.clone())).await?;
+    if !is_landing_page(&landing) {
+        return Err(StacLoadError::NotItems { place: shown(&root), found: what_it_is(&landing) });
+    }
+    Ok((StacApi::new(client, &root, &landing)?, id))
 }
 
 async fn answer(
@@ -132,15 +165,10 @@ async fn answer(
             walk.missing.into_iter().for_each(|missing| loader.incomplete(missing));
             Ok(())
         }
-        Some("Collection") if links(&document, "items").next().is_some() => {
-            let (root, id) = api_of(client, &url, &document)?;
-            let landing = client.json(&Request::get(root.clone())).await?;
-            if !is_landing_page(&landing) {
-                return Err(StacLoadError::NotItems { place: shown(&root), found: what_it_is(&landing) });
-            }
-            let collection = query.collection.clone().or(id);
-            let query = StacQuery { collection, ..query.clone() };
-            StacApi::new(client, &root, &landing)?.search(&query, loader).await
+        Some("Collection") if is_collection(&document) => {
+            let (api, id) = collection_api(client, &url, &document).await?;
+            let query = StacQuery { collection: query.collection.clone().or(id), ..query.clone() };
+            api.search(&query, loader).await
         }
         _ => push_document(&document, &place, &mut SavedPages::default(), loader),
     }

@@ -48,8 +48,8 @@ impl TileProperty {
 /// Conditions on the properties of an item, all of which must hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Conditions {
-    pub(super) property: TileProperty,
-    pub(super) tile: MgrsTile,
+    /// The tile, in the property that holds it; `None` for all tiles.
+    pub(super) tile: Option<(TileProperty, MgrsTile)>,
     /// Last change at this time or later.
     pub(super) updated_since: Option<DateTime<Utc>>,
 }
@@ -62,19 +62,23 @@ impl Conditions {
         let all = |op: &str, mut args: Vec<Value>| {
             if args.len() == 1 { args.remove(0) } else { json!({"op": op, "args": args}) }
         };
-        let values = self.property.values(self.tile);
-        let equal = |value: &String| compare("=", self.property.name(), value.as_str().into());
-        let tile = all("or", values.iter().map(equal).collect());
+        let tile = self.tile.map(|(property, tile)| {
+            let equal = |value: String| compare("=", property.name(), value.into());
+            all("or", property.values(tile).into_iter().map(equal).collect())
+        });
         let since = self.updated_since.map(|time| compare(">=", UPDATED, since_text(time).into()));
-        let filter = all("and", std::iter::once(tile).chain(since).collect());
+        let filter = all("and", tile.into_iter().chain(since).collect());
         filter.as_object().cloned().unwrap_or_default()
     }
 
     /// In the query extension.
     pub(super) fn query(&self) -> Map<String, Value> {
-        let values = self.property.values(self.tile);
-        let tile = if let [value] = &values[..] { json!({"eq": value}) } else { json!({"in": values}) };
-        let mut filter = Map::from_iter([(self.property.name().to_owned(), tile)]);
+        let mut filter = Map::new();
+        if let Some((property, tile)) = self.tile {
+            let values = property.values(tile);
+            let tile = if let [value] = &values[..] { json!({"eq": value}) } else { json!({"in": values}) };
+            filter.insert(property.name().to_owned(), tile);
+        }
         if let Some(time) = self.updated_since {
             filter.insert(UPDATED.to_owned(), json!({"gte": since_text(time)}));
         }
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     fn conditions(property: TileProperty, tile: &str) -> Conditions {
-        Conditions { property, tile: tile.parse().unwrap(), updated_since: None }
+        Conditions { tile: Some((property, tile.parse().unwrap())), updated_since: None }
     }
 
     fn time(text: &str) -> Option<DateTime<Utc>> {
@@ -116,6 +120,8 @@ mod tests {
                 {"op": "=", "args": [{"property": "s2:mgrs_tile"}, "1VCG"]}]},
             {"op": ">=", "args": [{"property": "updated"}, "2026-01-01T00:00:00.000000Z"]}]);
         assert_eq!(Value::Object(all.cql2()), json!({"op": "and", "args": args}));
+        let changed = Conditions { tile: None, ..all }.cql2();
+        assert_eq!(Value::Object(changed), args[1]);
     }
 
     #[test]

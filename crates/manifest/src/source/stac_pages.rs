@@ -29,6 +29,20 @@ const OWN_HEADERS: [&str; 8] = [
     "user-agent",
 ];
 
+/// What takes the items of pages.
+pub(super) trait Sink {
+    /// Takes an item from `place`; true where it is of another tile than was asked for.
+    fn take(&mut self, item: &Value, place: &str) -> bool;
+}
+
+impl Sink for StacLoader<'_> {
+    fn take(&mut self, item: &Value, place: &str) -> bool {
+        let outside = self.outside();
+        self.push(item, || place.to_owned());
+        self.outside() > outside
+    }
+}
+
 /// Items that were handed on already, in this search or another, by collection and id; true where they are of another
 /// tile.
 pub(super) type Known = HashMap<(String, String), bool>;
@@ -55,7 +69,7 @@ pub(super) async fn read_pages(
     mut first: Option<Value>,
     by_tile: bool,
     known: &mut Known,
-    loader: &mut StacLoader<'_>,
+    sink: &mut (impl Sink + ?Sized),
 ) -> Result<Walk, StacLoadError> {
     let place = shown(&request.url);
     let (most_items, most_pages) = (client.options().max_items, client.options().max_pages);
@@ -97,9 +111,7 @@ pub(super) async fn read_pages(
             let strays = if let Some(strays) = key.as_ref().and_then(|key| known.get(key)) {
                 *strays
             } else {
-                let outside = loader.outside();
-                loader.push(item, || place.clone());
-                loader.outside() > outside
+                sink.take(item, &place)
             };
             walk.strayed |= by_tile && strays;
             known.extend(key.map(|key| (key, strays)));

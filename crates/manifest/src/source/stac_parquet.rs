@@ -12,7 +12,7 @@ use arrow_array::types::{
     UInt64Type,
 };
 use arrow_array::{Array, RecordBatch, StructArray};
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::{ArrowError, DataType, TimeUnit};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 use parquet::arrow::ProjectionMask;
@@ -25,8 +25,9 @@ use super::stac_error::StacLoadError;
 use crate::stac::{PROPERTIES, StacLoader};
 
 /// Columns of the item itself; all others are its properties.
-const ROOTS: [&str; 5] = ["type", "id", "collection", "links", "assets"];
-const ASSET_FIELDS: [&str; 12] = [
+pub(super) const ROOTS: [&str; 5] = ["type", "id", "collection", "links", "assets"];
+/// What is looked at of an asset.
+pub(super) const ASSET_FIELDS: [&str; 12] = [
     "href",
     "file:size",
     "proj:epsg",
@@ -68,17 +69,25 @@ fn read<R: ChunkReader + 'static>(input: R, place: &str, loader: &mut StacLoader
     if !["id", "assets"].iter().all(|name| schema.root_schema().get_fields().iter().any(|f| f.name() == *name)) {
         return Err(bad("it has no columns id and assets".to_owned()));
     }
+    let mut row = 0;
+    let each = |item: Value| {
+        loader.push(&item, || format!("{place}, row {row}"));
+        row += 1;
+    };
+    items(builder, each).map_err(|error| bad(error.to_string()))
+}
+
+/// Gives the rows that a builder selects as items, with what is looked at.
+pub(super) fn items<R: ChunkReader + 'static>(
+    builder: ParquetRecordBatchReaderBuilder<R>,
+    mut each: impl FnMut(Value),
+) -> Result<(), ArrowError> {
+    let schema = builder.parquet_schema();
     let wanted = (0..schema.num_columns()).filter(|leaf| is_wanted(schema.column(*leaf).path()));
     let mask = ProjectionMask::leaves(schema, wanted.collect::<Vec<_>>());
-    let reader =
-        builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(|error| bad(error.to_string()))?;
-    let mut first_row = 0;
-    for batch in reader {
-        let batch = batch.map_err(|error| bad(error.to_string()))?;
-        for row in 0..batch.num_rows() {
-            loader.push(&item(&batch, row), || format!("{place}, row {}", first_row + row));
-        }
-        first_row += batch.num_rows();
+    for batch in builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()? {
+        let batch = batch?;
+        (0..batch.num_rows()).for_each(|row| each(item(&batch, row)));
     }
     Ok(())
 }
@@ -139,7 +148,7 @@ fn value(array: &dyn Array, row: usize, depth: usize) -> Value {
         DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
         DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
         DataType::Float32 => f64::from(array.as_primitive::<Float32Type>().value(row)).into(),
-        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
+        DataType::Float64 => number(array.as_primitive::<Float64Type>().value(row)),
         DataType::Timestamp(unit, _) => timestamp(array, row, *unit),
         DataType::List(_) => list(&array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => list(&array.as_list::<i64>().value(row)),
@@ -161,6 +170,12 @@ fn value(array: &dyn Array, row: usize, depth: usize) -> Value {
         }
         _ => Value::Null,
     }
+}
+
+/// A number. Where some rows have whole numbers and others not, the column has no whole ones.
+fn number(value: f64) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() < EXACT { (value as i64).into() } else { value.into() }
 }
 
 /// Text; where a whole object is kept as JSON text, that object.

@@ -148,6 +148,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The first tile that a field states.
+    #[cfg(feature = "io")]
+    pub(super) fn stated_tile(&self) -> Option<MgrsTile> {
+        TILE_FIELDS.iter().find_map(|field| self.properties.get(*field)?.as_str()?.parse().ok())
+    }
+
     pub(super) fn check_tile(&self, product: ProductId) -> Result<(), StacError> {
         let named = product.tile();
         let agree = |field: &str, text: &str| match text.parse::<MgrsTile>() {

@@ -142,6 +142,9 @@ class FleetRun:
     def due(self) -> list[tuple[int, str, str]]:
         """Return the tiles to be refreshed, those in most need first: number, tile and level."""
 
+    def heard(self, number: int) -> str | None:
+        """Return what the catalogue told of a tile when it was asked for all of them, for `Worker.refresh`."""
+
     def ended(self, number: int, word: str | None = None, lost: str | None = None) -> list[str]:
         """Take what became of a tile: what a worker gave, ``stopped`` or ``late``, or how it was lost."""
 
@@ -152,8 +155,8 @@ class Worker:
     """What refreshes tiles of one run in this process."""
 
     def __new__(cls, path: str, text: str, run: str, wish: str, shares: bool) -> Worker: ...
-    def refresh(self, number: int) -> str:
-        """Refresh a tile: JSON for `FleetRun.ended`, or ``stopped``."""
+    def refresh(self, number: int, heard: str | None = None) -> str:
+        """Refresh a tile, of which the catalogue told this: JSON for `FleetRun.ended`, or ``stopped``."""
 
     def stop(self) -> None:
         """Stop the tiles that are refreshed; their stores stay as they were."""

@@ -11,6 +11,7 @@ use s2ice_manifest::stac::StacItem;
 use super::fingerprint::of_settings;
 use super::inputs::CatalogueLoad;
 use super::{Bearing, BuildSettings};
+use crate::headway::Headway;
 use crate::plan::CatalogueStamp;
 use crate::report::CatalogueReport;
 use crate::state::StoreState;
@@ -28,6 +29,19 @@ pub fn query(settings: &BuildSettings) -> Option<String> {
     // What no index has is compared with the question only where the catalogue shows it.
     let layout = settings.source_options.layout;
     Some(format!("{question}-{}-{layout:?}", of_settings(settings, Bearing::References)))
+}
+
+/// From when on the catalogue will be asked, where these settings ask what was asked then.
+#[must_use]
+pub fn next_search(settings: &BuildSettings, headway: &Headway) -> Option<DateTime<Utc>> {
+    if query(settings).as_ref() == Some(&headway.query) { before(settings, headway.until) } else { None }
+}
+
+/// Up to when the last run got, where that was with this question, state and memory.
+pub fn reached(settings: &BuildSettings, query: &str, snapshot: &str, memory: &Memory) -> Option<DateTime<Utc>> {
+    let headway = settings.scheduled.headway.as_ref()?;
+    let is_of_this = (headway.query.as_str(), headway.snapshot.as_str()) == (query, snapshot);
+    (is_of_this && memory.kept().len() == headway.kept).then_some(headway.until)
 }
 
 /// From where a search goes on.
@@ -49,7 +63,9 @@ pub fn start(settings: &BuildSettings, state: Option<&StoreState>, memory: &Memo
     if settings.full || settings.prune || ordered || query != stamp.query {
         return all;
     }
-    let (watermark, kept) = match memory.searched(&query, &state.snapshot.to_string()) {
+    let snapshot = state.snapshot.to_string();
+    let further = memory.searched(&query, &snapshot).max(reached(settings, &query, &snapshot, memory));
+    let (watermark, kept) = match further {
         Some(until) => (Some(until), memory.kept()),
         None => (stamp.watermark.parse().ok(), Vec::new()),
     };
@@ -60,6 +76,11 @@ pub fn start(settings: &BuildSettings, state: Option<&StoreState>, memory: &Memo
 /// Some time before a watermark.
 pub fn before(settings: &BuildSettings, watermark: DateTime<Utc>) -> Option<DateTime<Utc>> {
     watermark.checked_sub_signed(TimeDelta::from_std(settings.overlap.0).ok()?)
+}
+
+/// The watermark that a time is before.
+pub fn after(settings: &BuildSettings, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    since.checked_add_signed(TimeDelta::from_std(settings.overlap.0).ok()?)
 }
 
 /// True where items tell of files that nothing else tells of.
@@ -77,7 +98,16 @@ pub struct Outcome {
     /// What the report says of it.
     pub report: Option<CatalogueReport>,
     /// Up to when everything is dealt with, but for the items that the memory keeps.
-    pub until: Option<DateTime<Utc>>,
+    pub until: Option<Until>,
+}
+
+/// Up to when everything is dealt with.
+#[derive(Debug, Clone, Copy)]
+pub struct Until {
+    /// The time.
+    pub time: DateTime<Utc>,
+    /// True where it stands still until something arrives that the catalogue has shown already.
+    pub waits: bool,
 }
 
 /// What the store shall remember of the catalogue after this run, and what the report says of it.
@@ -95,6 +125,8 @@ pub fn outcome(
     let known: Option<DateTime<Utc>> = before.as_ref().and_then(|stamp| stamp.watermark.parse().ok());
     // A time in the future would hide everything that changes until then.
     let newest = load.latest_change.map(|t| t.min((settings.occasion.clock)())).max(known);
+    let asked_before = load.since.filter(|_| load.incremental).and_then(|since| after(settings, since));
+    let newest = newest.max(asked_before);
     // What was not shown is asked for again.
     let newest = if load.incomplete.is_empty() { newest } else { known };
     let oldest = |is: &dyn Fn(ProductId, DateTime<Utc>) -> bool| {
@@ -102,11 +134,12 @@ pub fn outcome(
     };
     let until = newest.map(|newest| {
         let waits = |id, changed| !load.items.contains_key(&id) && changed >= newest - PATIENCE;
-        oldest(&waits).map_or(newest, |pending| pending.min(newest))
+        let pending = oldest(&waits);
+        Until { time: pending.map_or(newest, |pending| pending.min(newest)), waits: pending.is_some() }
     });
     // Whose files the item alone tells is found by no index: it is waited for however long that takes.
     let oldest = oldest(&|id, _| load.items.contains_key(&id));
-    let watermark = until.map(|until| oldest.map_or(until, |pending| pending.min(until)));
+    let watermark = until.map(|until| oldest.map_or(until.time, |pending| pending.min(until.time)));
     let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let stamp = query.zip(watermark).map(|(query, t)| CatalogueStamp { query, watermark: text(t) });
     let report = CatalogueReport {
@@ -122,15 +155,20 @@ pub fn outcome(
     Outcome { stamp, goes_back: hides, report: Some(report), until }
 }
 
-/// What the memory shall know of the search: only with what it keeps does it know more than the store.
+/// How far a search got. With the items that it keeps the memory, too, knows more than the store.
 pub fn searched(
     settings: &BuildSettings,
-    kept: &[(StacItem, i64)],
+    kept: usize,
     snapshot: Option<&str>,
-    until: Option<DateTime<Utc>>,
-) -> Option<Searched> {
-    let (query, snapshot) = (query(settings)?, snapshot?.to_owned());
-    until.filter(|_| !kept.is_empty()).map(|until| Searched { query, snapshot, until })
+    until: Option<Until>,
+) -> Option<Headway> {
+    Some(Headway { query: query(settings)?, snapshot: snapshot?.to_owned(), until: until?.time, kept })
+}
+
+impl From<Headway> for Searched {
+    fn from(Headway { query, snapshot, until, .. }: Headway) -> Self {
+        Self { query, snapshot, until }
+    }
 }
 
 /// Products that the catalogue shows and that a later run may be able to store: those without index rows, and those

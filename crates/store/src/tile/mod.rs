@@ -38,11 +38,12 @@ use s2ice_manifest::source::location::SourceUrl;
 use s2ice_manifest::source::manifest_parquet::{NamedManifest, write_manifest};
 use s2ice_manifest::source::memory::{Memory, MemoryError, Place};
 
+pub use self::catalogue::next_search;
 #[cfg(test)]
 pub(crate) use self::changes::references as array_references;
 pub use self::settings::{
-    Bearing, BuildSettings, HeaderPolicy, MemoryPlace, Occasion, Recheck, Wrong, definition as settings_definition,
-    schema as settings_schema, without_value,
+    Bearing, BuildSettings, HeaderPolicy, MemoryPlace, Occasion, Recheck, Scheduled, Wrong,
+    definition as settings_definition, schema as settings_schema, without_value,
 };
 pub(crate) use self::wanted::Wanted;
 
@@ -154,7 +155,9 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
                         memory.looked_up_to(last.to_string());
                     }
                     let snapshot = written.map(|written| written.snapshot).or(before);
-                    memory.search_done(catalogue::searched(settings, &kept, snapshot.as_deref(), until));
+                    let searched = catalogue::searched(settings, kept.len(), snapshot.as_deref(), until);
+                    memory.search_done(searched.clone().filter(|_| !kept.is_empty()).map(Into::into));
+                    report.headway = searched;
                     memory.keep(kept);
                     if let (true, Some(asked), Some(snapshot)) = (is_settled, asked, snapshot)
                         && let Some(settled) = Settled::of(settings, asked, snapshot, (seen.as_ref(), until), &report)

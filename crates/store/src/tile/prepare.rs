@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use chrono::{DateTime, Utc};
 use s2ice_manifest::assemble::{Refusal, RefusalKind, Step};
 use s2ice_manifest::decide::{Decision, Part, Policy, decide};
 use s2ice_manifest::encoding::SourceKind;
@@ -13,7 +12,7 @@ use s2ice_manifest::source::location::{Source, SourceError};
 use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::stac::{Seen, StacItem};
 
-use super::catalogue::{Outcome, Start, outcome};
+use super::catalogue::{Outcome, Start, Until, outcome};
 use super::doubt::{self, Doubt};
 use super::found::{Found, Job, find, question};
 use super::gather::gather;
@@ -52,7 +51,7 @@ pub(super) struct Prepared {
     /// What the catalogue showed.
     pub(super) seen: Option<Seen>,
     /// Up to when all that it showed is dealt with, but for the kept items.
-    pub(super) until: Option<DateTime<Utc>>,
+    pub(super) until: Option<Until>,
     /// Items that the next runs need however old they are, with the fingerprint of what was made of them.
     pub(super) kept: Vec<(StacItem, i64)>,
     /// The last product whose turn it was to be looked at.

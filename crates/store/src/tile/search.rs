@@ -29,8 +29,14 @@ pub async fn catalogue(
 ) -> Result<(Option<StacLoad>, Option<StacReport>)> {
     let Some(input) = &settings.stac else { return Ok((None, None)) };
     progress.begin(Phase::Stac, None);
-    let address = input.reveal().map_err(|error| Error::Request(format!("stac: {error}")))?;
-    let loaded = load_stac(&address, &query_of(settings, standing), &settings.stac_options).await;
+    let query = query_of(settings, standing);
+    let loaded = match settings.scheduled.heard.as_ref().filter(|heard| heard.answers(&query)) {
+        Some(heard) => Ok(heard.load(&query)),
+        None => {
+            let address = input.reveal().map_err(|error| Error::Request(format!("stac: {error}")))?;
+            load_stac(&address, &query, &settings.stac_options).await
+        }
+    };
     progress.end();
     let mut load = loaded.map_err(|error| Error::of_catalogue(&error))?;
     let nothing = load.items.is_empty() && load.rejected.is_empty() && !load.outside_tile.is_empty();

@@ -16,6 +16,7 @@ use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::ids::{Level, MgrsTile};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::source::budget::Ledger;
+use s2ice_manifest::source::changes::Heard;
 use s2ice_manifest::source::location::{SourceOptions, SourceUrl};
 use s2ice_manifest::source::mirror;
 use s2ice_manifest::source::stac_address::StacAddress;
@@ -29,6 +30,7 @@ pub use self::check::{Wrong, without_value};
 pub use self::classes::{Bearing, definition, schema};
 pub use self::values::{HeaderPolicy, MemoryPlace, Recheck};
 use crate::duration::Span;
+use crate::headway::Headway;
 use crate::layout::overview::Overviews;
 use crate::options::Spec;
 use crate::reference::ChecksumPolicy;
@@ -228,6 +230,19 @@ pub struct BuildSettings {
     /// The run that is made of these settings.
     #[serde(skip)]
     pub occasion: Occasion,
+
+    /// What whoever schedules runs knows of this one.
+    #[serde(skip)]
+    pub scheduled: Scheduled,
+}
+
+/// What whoever schedules the runs of many tiles knows, so that each need not ask for it.
+#[derive(Debug, Clone, Default)]
+pub struct Scheduled {
+    /// How far the last run got.
+    pub headway: Option<Headway>,
+    /// What the catalogue said of the tile when it was asked for all of them.
+    pub heard: Option<Heard>,
 }
 
 /// What belongs to one run and is no setting.

@@ -12,13 +12,14 @@ use s2ice_manifest::source::versions::{IndexVersion, index_versions};
 use s2ice_manifest::stac::Seen;
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::before;
+use super::catalogue::{Until, after, before, query as question, reached};
 use super::fingerprint::of_settings;
 use super::inputs::Standing;
 use super::search::{catalogue, index_locations};
 use super::{Bearing, BuildSettings};
 use crate::clock::StoreClock;
 use crate::error::Result;
+use crate::headway::Headway;
 use crate::housekeeping::{has_stale_branches, remove_stale_branches};
 use crate::progress::Progress;
 use crate::report::{BuildReport, Changes, IndexedReport, SourceUse, Times, Unmatched};
@@ -51,6 +52,8 @@ pub struct Asked {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
     since: DateTime<Utc>,
+    /// True where later searches go on from there, too, whatever they see.
+    waits: bool,
     seen: Seen,
 }
 
@@ -84,17 +87,18 @@ impl Settled {
         settings: &BuildSettings,
         asked: Asked,
         snapshot: String,
-        (seen, until): (Option<&Seen>, Option<DateTime<Utc>>),
+        (seen, until): (Option<&Seen>, Option<Until>),
         report: &BuildReport,
     ) -> Option<Self> {
         let answer = match (asked.api, seen) {
             (false, _) => None,
             (true, None) => return None,
             (true, Some(seen)) => {
-                let since = before(settings, until?)?;
+                let Until { time, waits } = until?;
+                let since = before(settings, time)?;
                 let late = |time: &Option<DateTime<Utc>>| time.is_none_or(|time| time.timestamp() >= since.timestamp());
                 let seen = seen.iter().filter(|(_, time)| late(time)).map(|(name, time)| (name.clone(), *time));
-                Some(Answer { since, seen: seen.collect::<BTreeMap<_, _>>() })
+                Some(Answer { since, waits, seen: seen.collect::<BTreeMap<_, _>>() })
             }
         };
         Some(Self { snapshot, asked, answer, report: quiet(report) })
@@ -139,14 +143,25 @@ impl Settled {
             return Ok(None);
         };
         let mut report = self.report;
-        if let Some(Answer { since, seen: known }) = &self.answer {
-            let standing = Standing { since: Some(*since), may_be_empty: true, ..Standing::default() };
+        if let Some(Answer { since, waits, seen: known }) = &self.answer {
+            // What changed before the last run was looked at by that.
+            let question = question(settings).unwrap_or_default();
+            let until = reached(settings, &question, &self.snapshot, memory).max(after(settings, *since));
+            let since = until.and_then(|until| before(settings, until)).unwrap_or(*since);
+            let standing = Standing { since: Some(since), may_be_empty: true, ..Standing::default() };
             let (Some(load), stac) = catalogue(settings, &standing, progress).await? else { return Ok(None) };
             let is_known = |(name, time): (&String, &Option<DateTime<Utc>>)| known.get(name) == Some(time);
             if !load.incremental || !load.completeness.is_complete() || !load.seen_items.iter().all(is_known) {
                 return Ok(None);
             }
             report.stac = stac;
+            let newest = load.latest_change.map(|time| time.min((settings.occasion.clock)())).filter(|_| !waits);
+            report.headway = newest.max(until).map(|until| Headway {
+                query: question,
+                snapshot: self.snapshot.clone(),
+                until,
+                kept: memory.kept().len(),
+            });
             if let Some(catalogue) = &mut report.catalogue {
                 "incremental".clone_into(&mut catalogue.mode);
                 catalogue.since = Some(since.to_rfc3339_opts(SecondsFormat::Millis, true));

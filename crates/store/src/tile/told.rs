@@ -127,6 +127,7 @@ impl Told<'_> {
             incomplete: self.incomplete.iter().map(Into::into).collect(),
             leaving: self.leaving.iter().map(Left::from).collect(),
             source_use: SourceUse { requests, bytes, from_cache: self.from_cache },
+            headway: None,
         }
     }
 }

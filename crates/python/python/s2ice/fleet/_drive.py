@@ -76,7 +76,9 @@ class Drive:
         for place, (number, tile, level) in enumerate(self._left):
             key = f"s2ice-{tile}-{level}-{self._name}"
             # Those in most need first, whatever the engine has beside.
-            future = self._client.submit(_task.tile, source, number, deadline, key=key, pure=False, priority=-place)
+            heard = self._run.heard(number)
+            given = (source, number, deadline, heard)
+            future = self._client.submit(_task.tile, *given, key=key, pure=False, priority=-place)
             futures[future] = number
         return futures
 

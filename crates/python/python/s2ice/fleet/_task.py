@@ -74,8 +74,8 @@ def _here(given: Source) -> Here:
         return found
 
 
-def tile(given: Source, number: int, deadline: float | None) -> str:
+def tile(given: Source, number: int, deadline: float | None, heard: str | None) -> str:
     """Refresh a tile: what became of it, as JSON, or a word on why it was not begun."""
     if deadline is not None and time.time() >= deadline:
         return "late"
-    return _here(given).worker.refresh(number)
+    return _here(given).worker.refresh(number, heard)
