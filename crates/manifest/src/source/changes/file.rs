@@ -14,6 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, PageIndexPolicy};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -95,7 +96,9 @@ fn encode(file: &mut File, places: &[Place], head: &Head, output: File) -> Resul
         .set_max_row_group_row_count(Some(8 * BATCH))
         .set_key_value_metadata(Some(metadata.map(|(key, text)| KeyValue::new(key.to_owned(), text)).to_vec()))
         .build();
-    let mut writer = ArrowWriter::try_new(output, Arc::clone(&all), Some(properties))?;
+    // In the file times are UTC; Arrow's own schema would name the offset.
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(output, Arc::clone(&all), options)?;
     let mut decoder = ReaderBuilder::new(schema).with_batch_size(BATCH).build_decoder()?;
     for places in places.chunks(BATCH) {
         let lines = places.iter().map(|place| line(file, place)).collect::<std::io::Result<Vec<Line>>>()?;
@@ -120,7 +123,7 @@ fn line(file: &mut File, place: &Place) -> std::io::Result<Line> {
 
 /// Times are times, as the format wants it.
 fn with_times(schema: &Schema) -> SchemaRef {
-    let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+    let time = DataType::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into()));
     let fields = schema.fields().iter().map(|field| {
         let is_time = TIMES.contains(&field.name().as_str()) && *field.data_type() == DataType::Utf8;
         if is_time { Arc::new(field.as_ref().clone().with_data_type(time.clone())) } else { Arc::clone(field) }
