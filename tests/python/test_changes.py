@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
-import rustac
 
 from support import tables
 
@@ -117,7 +115,7 @@ def test_a_catalogue_is_asked_once_for_all_tiles(world: World) -> None:
     assert whole(world.items.searches) == len(world.items.searches)
     lines = [json.loads(line) for line in (world.folder / "once.jsonl").read_text().splitlines()]
     told = [line for line in lines if line.get("tile") == "33TVN" and line["kind"] == "s2ice.run.tile"][-1]
-    assert told["build"]["catalogue"]["mode"] == "incremental"
+    assert told["report"]["catalogue"]["mode"] == "incremental"
 
 
 def test_the_answer_is_a_table_for_everybody(world: World) -> None:
@@ -126,7 +124,7 @@ def test_the_answer_is_a_table_for_everybody(world: World) -> None:
     world.run(config)
     world.show("33TVN", 1, **{"eo:cloud_cover": 12.5})
     world.run(config)
-    items = asyncio.run(rustac.read(str(kept)))["features"]
+    items = tables.rustac_read(kept)["features"]
     (told,) = (item for item in items if "T33TVN_20240506" in item["id"])
     mine = world.products["33TVN"][1]
     assert told["geometry"] == mine["geometry"]

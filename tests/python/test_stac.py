@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import shutil
@@ -14,7 +13,6 @@ import pyarrow.parquet as pq
 import pystac
 import pystac_client
 import pytest
-import rustac
 import stac_pydantic
 import xarray as xr
 import zarr
@@ -24,7 +22,7 @@ from pystac.validation import set_validator
 import s2ice as package
 from conftest import Samples
 from s2ice.errors import RequestError
-from support import hosts, s3, schemas, stores
+from support import hosts, s3, schemas, stores, tables
 from support.schemas import Validator
 
 if TYPE_CHECKING:
@@ -105,14 +103,6 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Validator]:
 
 def read(public: Public, path: str) -> pystac.STACObject:
     return StacIO.default().read_stac_object(str(public.place / path))
-
-
-def rustac_read(path: Path) -> Any:
-    async def read() -> Any:
-        return await rustac.read(str(path))
-
-    # It gives tuples where JSON has lists.
-    return json.loads(json.dumps(asyncio.run(read())))
 
 
 def opened(asset: pystac.Asset, **options: Any) -> xr.Dataset:
@@ -265,9 +255,9 @@ def test_states_open_as_they_were(public: Public) -> None:
 
 
 def test_rustac_reads_collection_and_table(public: Public) -> None:
-    found = rustac_read(public.place / ID / "collection.json")
+    found = tables.rustac_read(public.place / ID / "collection.json")
     assert found["id"] == ID
-    items = rustac_read(public.place / "tiles.parquet")["features"]
+    items = tables.rustac_read(public.place / "tiles.parquet")["features"]
     assert [item["id"] for item in items] == [EAST, ID]
     plain = items[1]
     # A column of both kinds becomes one of the wider.
@@ -284,7 +274,7 @@ def test_rustac_reads_collection_and_table(public: Public) -> None:
 
 
 def test_rows_are_items(public: Public, offline: Validator) -> None:
-    items = rustac_read(public.place / "tiles.parquet")["features"]
+    items = tables.rustac_read(public.place / "tiles.parquet")["features"]
     for item in items:
         offline.validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
         stac_pydantic.Item.model_validate(item)

@@ -1,12 +1,15 @@
-"""Reading and tampering with TLM indexes."""
+"""Reading and tampering with TLM indexes, and with tables of items."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import struct
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import rustac
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,3 +53,13 @@ def lengths(index: bytes) -> list[int]:
 def head(index: bytes) -> tuple[int, int, int]:
     """File size, offset of the first SOT, length of the TLM segments."""
     return struct.unpack(">QQI", index[:20])
+
+
+def rustac_read(path: Path) -> Any:
+    """A STAC document or table as rustac reads it."""
+
+    async def read() -> Any:
+        return await rustac.read(str(path))
+
+    # It gives tuples where JSON has lists.
+    return json.loads(json.dumps(asyncio.run(read())))
