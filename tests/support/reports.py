@@ -23,6 +23,7 @@ KINDS = {
     "s2ice.index": "index-report",
     "s2ice.info": "info-report",
     "s2ice.last_run": "last-run",
+    "s2ice.plan": "plan-report",
     "s2ice.preview": "preview-report",
     "s2ice.published": "published-report",
     "s2ice.repair": "repair-report",

@@ -91,6 +91,8 @@ pub enum Command {
     Preview(Box<PreviewArgs>),
     /// Refresh every tile of a configuration file, each apart from the others.
     Run(RunArgs),
+    /// Foresee what the first build of a configuration file's tiles takes, and a year of runs: requests, bytes, days.
+    Plan(PlanArgs),
     /// Tell how far behind the tiles of a configuration file are, and how their last runs ended.
     Status(StatusArgs),
     /// Move a store's readers back to a state that was published before.
@@ -401,6 +403,27 @@ pub struct GcArgs {
     /// How to reach the store.
     #[command(flatten)]
     pub store_options: StoreArgs,
+}
+
+/// `s2ice plan`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Index and catalogue of some tiles are read, the others are taken to be like them. Nothing is asked \
+                        of the source."
+)]
+pub struct PlanArgs {
+    /// Configuration file of `s2ice run`.
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+    /// Only this tile of the file (repeatable).
+    #[arg(long)]
+    pub tile: Vec<String>,
+    /// Tiles to read, spread evenly over the file.
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub sample: NonZeroUsize,
+    /// How long a request to the source takes, in milliseconds; together with its connections that tells the days.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub latency_ms: u32,
 }
 
 /// `s2ice run`.

@@ -97,6 +97,7 @@ async fn answer(cli: Cli, run: String) -> Result<(), Failure> {
         Command::Gc(args) => commands::gc::run(args, &global, run).await,
         Command::Diff(args) => commands::diff::run(args, &global).await,
         Command::Run(args) => commands::run::run(args, &global, run, told_to_stop()).await,
+        Command::Plan(args) => commands::plan::run(args, &global, run).await,
         Command::Status(args) => commands::status::run(args, &global).await,
         Command::Publish(args) => commands::publish::run(args, &global, run).await,
         Command::Export(command) => commands::export::run(command, &global, run).await,

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod memory;
 mod metrics;
 mod need;
+pub mod plan;
 pub mod publication;
 pub mod publishing;
 pub mod refresh;

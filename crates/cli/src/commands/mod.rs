@@ -9,6 +9,7 @@ pub mod index;
 pub mod info;
 pub mod man;
 pub mod manifest;
+pub mod plan;
 pub mod preview;
 pub mod publish;
 pub mod repair;

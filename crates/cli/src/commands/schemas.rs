@@ -27,6 +27,7 @@ pub fn run(folder: &Path, docs: Option<&Path>, python: Option<&Path>) -> Result<
         ("gc-fleet-report", written::<OfRun<'_, FleetReport<GcReport>>>()),
         ("index-report", written::<super::index::IndexReport>()),
         ("info-report", written::<s2ice_store::report::InfoReport>()),
+        ("plan-report", written::<s2ice_fleet::plan::PlanReport>()),
         ("preview-report", written::<super::preview::PreviewReport>()),
         ("publish-report", written::<s2ice_store::publish::report::PublishReport>()),
         ("published-report", written::<PublishedReport>()),

@@ -23,6 +23,7 @@ mod search;
 mod settings;
 mod settle;
 mod settled;
+mod survey;
 mod told;
 mod trouble;
 mod unindexed;
@@ -45,6 +46,7 @@ pub use self::settings::{
     Bearing, BuildSettings, HeaderPolicy, MemoryPlace, Occasion, Recheck, Scheduled, Wrong,
     definition as settings_definition, schema as settings_schema, without_value,
 };
+pub use self::survey::{Survey, survey};
 pub(crate) use self::wanted::Wanted;
 
 use self::prepare::{Prepared, nothing, prepare};
