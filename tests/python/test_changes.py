@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from support import tables
+from support import s3, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 TILES = ["33TUM", "33TVM", "33TVN", "33TWN"]
 DATES = 5
+MOST = 5
+"""Requests to a store in a run without news."""
 
 
 @pytest.fixture(scope="session")
@@ -203,6 +206,22 @@ def test_the_stores_are_those_of_a_search_for_each_tile(world: World, seed: int)
     for config in (once, each):
         world.run(config)
     assert world.stores("once") == world.stores("each")
+
+
+def test_a_run_without_news_asks_little_of_the_stores(world: World) -> None:
+    with s3.serve() as service:
+        service.bucket("stores")
+        config = world.config("once", more=f"store-options = {{ endpoint = {service.endpoint!r} }}")
+        config.write_text(config.read_text().replace(f"{world.folder}/once/", "s3://stores/"))
+        world.s2ice("run", config, **s3.ENVIRONMENT)
+        for _ in range(2):
+            with service.recorded() as requests:
+                report = world.s2ice("run", config, "--json", **s3.ENVIRONMENT)
+            assert set(outcomes(report).values()) == {"unchanged"}
+            asked = Counter(
+                (request.method, request.path.partition("/33T")[2][3:], request.range) for request in requests
+            )
+            assert len(requests) <= MOST * len(TILES), asked
 
 
 def test_full_searches_do_not_fall_together(world: World) -> None:

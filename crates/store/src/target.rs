@@ -80,6 +80,13 @@ impl Target {
         StoreClock::new(self.heard.get().copied(), host)
     }
 
+    /// Takes over what another answer of the same place told of its clock: it need not be asked for that any more.
+    pub(crate) fn hear(&self, heard: Option<Heard>) {
+        if let Some(heard) = heard {
+            self.heard.get_or_init(|| heard);
+        }
+    }
+
     /// Asks a remote place for the file that every repository has, so that a wrong endpoint, bucket or credentials are
     /// told in the words of [`SourceError`] and not in Icechunk's, and its clock is known. That there is no such file is no
     /// error. A place that has answered is not asked again.
@@ -100,9 +107,7 @@ impl Target {
             Err(SourceError::NoRange { .. }) if web => {}
             Err(error) => return Err(error.into()),
         }
-        if let Some(heard) = source.stats().heard() {
-            self.heard.get_or_init(|| heard);
-        }
+        self.hear(source.stats().heard());
         Ok(())
     }
 

@@ -56,7 +56,6 @@ def cluster(folder: Path, environment: dict[str, str], workers: int = 2) -> Iter
     settings = {
         "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_TIMEOUT": "8s",
         "DASK_DISTRIBUTED__SCHEDULER__LOCKS__LEASE_VALIDATION_INTERVAL": "1s",
-        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10",
     }
     cluster = Cluster(folder, environment | settings)
     try:

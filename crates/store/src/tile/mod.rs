@@ -102,8 +102,11 @@ pub async fn build(settings: &BuildSettings, progress: &dyn Progress) -> Result<
         None => None,
     };
     let place = place(settings)?;
-    let (clock, memory) = futures::join!(clock(settings, target.as_deref()), recall(settings, place.as_ref()));
-    let clock = clock?;
+    let memory = recall(settings, place.as_ref()).await;
+    if let (Some(target), MemoryPlace::Store) = (&target, &settings.memory) {
+        target.hear(memory.heard());
+    }
+    let clock = clock(settings, target.as_deref()).await?;
     let asked = if place.is_some() { Asked::of(settings).await } else { None };
     if let (Some(asked), Some(target), Some(settled)) = (&asked, &target, Settled::recall(&memory))
         && let Some(mut report) = settled.again(settings, asked, &memory, (target, &clock), progress).await?

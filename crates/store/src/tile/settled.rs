@@ -58,12 +58,9 @@ struct Answer {
 }
 
 impl Asked {
-    /// What this run asks; `None` where something must be asked that has no version, or is ordered to be looked at anew.
+    /// What this run asks; `None` where something must be asked that has no version.
     pub async fn of(settings: &BuildSettings) -> Option<Self> {
-        let anew = settings.prune || settings.full || !settings.recheck.is_empty();
-        if anew || settings.store.is_none() {
-            return None;
-        }
+        settings.store.as_ref()?;
         let mut files = index_versions(&index_locations(settings), &settings.reach_index()).await.ok()?;
         let mut api = false;
         if let Some(stac) = &settings.stac {
@@ -134,7 +131,8 @@ impl Settled {
         (target, clock): (&Target, &StoreClock),
         progress: &dyn Progress,
     ) -> Result<Option<BuildReport>> {
-        if self.asked != *asked || memory.has_due() {
+        let anew = settings.prune || settings.full || !settings.recheck.is_empty();
+        if anew || self.asked != *asked || memory.has_due() {
             return Ok(None);
         }
         // What is wrong with the place is told by who opens it.

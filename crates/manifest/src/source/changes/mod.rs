@@ -25,7 +25,7 @@ use super::stac_error::StacLoadError;
 use super::stac_file::{StacOptions, api_at};
 use super::stac_http::Client;
 use crate::ids::{Level, MgrsTile};
-use crate::stac::{StacLoad, StacLoader, StacQuery};
+use crate::stac::{StacItem, StacLoad, StacLoader, StacQuery};
 
 /// What is asked of a catalogue for all tiles.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,7 +81,18 @@ impl Heard {
     #[must_use]
     pub fn load(&self, query: &StacQuery) -> StacLoad {
         let mut loader = StacLoader::new(query);
-        self.items.iter().for_each(|item| loader.push(item, || "what the catalogue told of all tiles".to_owned()));
+        // What changed before is no part of the answer: whoever asks has it.
+        let is_old = |item: &StacItem| {
+            let ends = |since: DateTime<Utc>| item.updated.is_some_and(|at| at.timestamp() < since.timestamp());
+            query.updated_since.is_some_and(ends)
+        };
+        for item in &self.items {
+            match StacItem::from_json(item) {
+                Ok(item) if is_old(&item) => {}
+                Ok(item) => loader.push_item(item),
+                Err(_) => loader.push(item, || "what the catalogue told of all tiles".to_owned()),
+            }
+        }
         loader.incremental();
         let mut load = loader.finish();
         load.latest_change = load.latest_change.max(self.until);

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::real_data::real_data;
 use crate::source::stac_pages::Sink as _;
-use crate::stac::{StacItem, tile_of};
+use crate::stac::tile_of;
 
 fn wanted() -> Wanted {
     Wanted { catalogue: "https://h/v1".to_owned(), collection: None, level: Level::L2A }
@@ -118,6 +118,7 @@ fn an_answer_counts_from_its_time_on() {
     assert!(!heard.answers(&query(Some("1969-12-31T00:00:00Z"))) && !heard.answers(&query(None)));
     let load = heard.load(&query(Some("2022-10-01T00:00:00Z")));
     assert_eq!((load.items.len(), load.incremental, load.seen), (1, true, 1));
+    assert!(heard.load(&query(Some("2022-10-06T00:00:00Z"))).items.is_empty());
     // All that changed in any tile is known.
     assert_eq!(load.latest_change, Some(time("2022-10-09T20:00:00.5Z")));
 }

@@ -16,6 +16,7 @@ use s2ice_jpeg2000::Sot;
 use serde::{Deserialize, Serialize};
 
 use super::base64::{base64_bytes, base64_option};
+use super::location::Heard;
 use super::tiff::TiffRecord;
 use super::version::Version;
 use crate::product::{ProductId, ProductMetadata};
@@ -134,19 +135,27 @@ pub struct Memory {
     began: DateTime<Utc>,
     /// Why nothing was remembered, where a table is there that cannot be used.
     problem: Option<String>,
+    /// The clock of the place that it was read from.
+    heard: Option<Heard>,
 }
 
 impl Memory {
     /// A memory of nothing.
     #[must_use]
     pub fn new(clock: fn() -> DateTime<Utc>) -> Self {
-        Self { state: Mutex::default(), clock, began: clock(), problem: None }
+        Self { state: Mutex::default(), clock, began: clock(), problem: None, heard: None }
     }
 
     /// Why a table that is there was passed over.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
+    }
+
+    /// The clock of the place that it was read from, where that is another host.
+    #[must_use]
+    pub fn heard(&self) -> Option<Heard> {
+        self.heard
     }
 
     /// What is known of a file ([`super::location::Source::cache_key`]), where that was learned lately.

@@ -86,7 +86,10 @@ impl Memory {
         if place.url.local_root().is_some_and(|root| !root.is_dir()) {
             return Ok(memory);
         }
-        match place.open()?.get_all(&place.path, LARGEST).await {
+        let source = place.open()?;
+        let fetched = source.get_all(&place.path, LARGEST).await;
+        memory.heard = source.stats().heard().filter(|_| fetched.is_ok());
+        match fetched {
             Ok(fetched) => match decode(fetched.bytes) {
                 Ok(state) => *memory.lock() = state,
                 Err(detail) => {

@@ -70,11 +70,13 @@ class Drive:
             raise
 
     def _submit(self) -> dict[Future, int]:
-        source = self._client.submit(_task.source, *self._source, key=f"s2ice-{self._name}", pure=False)
+        source = self._client.submit(_task.source, *self._source, key=f"s2ice-file-{self._name}", pure=False)
         deadline = self._run.deadline
         futures = {}
         for place, (number, tile, level) in enumerate(self._left):
-            key = f"s2ice-{tile}-{level}-{self._name}"
+            # Tasks of one name wait at the scheduler. Others would all be given to workers at once, and count as lost
+            # with each worker that is.
+            key = (f"s2ice-{self._name}", f"{tile} {level}")
             # Those in most need first, whatever the engine has beside.
             heard = self._run.heard(number)
             given = (source, number, deadline, heard)
