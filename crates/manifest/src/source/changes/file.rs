@@ -1,7 +1,7 @@
 //! The file: stac-geoparquet, an item per row, those of a tile together.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,6 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, PageIndexPolicy};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde_json::{Map, Value, json};
-use tempfile::{NamedTempFile, TempPath};
 
 use super::Head;
 use super::spool::{Line, Place, Spool};
@@ -50,10 +49,9 @@ pub(super) fn damaged(path: &Path, problem: &str) -> StacLoadError {
     StacLoadError::Parquet { place: path.display().to_string(), problem: problem.to_owned() }
 }
 
-/// Writes what was put down to a new file in the folder, and says of it what there is.
-pub(super) fn write(spool: Spool, head: Head, folder: &Path) -> Result<(TempPath, Head), StacLoadError> {
-    let failed = |error| unwritten(folder, error);
-    let (mut file, places) = spool.finish().map_err(failed)?;
+/// Writes what was put down, sorted by tile, and says of it what there is.
+pub(super) fn write<W: Write + Send>(spool: Spool, head: Head, output: W) -> std::io::Result<(W, Head)> {
+    let (mut file, places) = spool.finish()?;
     let mut tiles: Vec<(_, usize)> = Vec::new();
     for place in &places {
         match tiles.last_mut() {
@@ -62,13 +60,11 @@ pub(super) fn write(spool: Spool, head: Head, folder: &Path) -> Result<(TempPath
         }
     }
     let head = Head { tiles, ..head };
-    let named = tempfile::Builder::new().prefix(".s2ice-").suffix(".parquet").tempfile_in(folder).map_err(failed)?;
-    let (output, path) = NamedTempFile::into_parts(named);
-    encode(&mut file, &places, &head, output).map_err(|error| failed(std::io::Error::other(error)))?;
-    Ok((path, head))
+    let output = encode(&mut file, &places, &head, output).map_err(std::io::Error::other)?;
+    Ok((output, head))
 }
 
-fn encode(file: &mut File, places: &[Place], head: &Head, output: File) -> Result<(), ArrowError> {
+fn encode<W: Write + Send>(file: &mut File, places: &[Place], head: &Head, output: W) -> Result<W, ArrowError> {
     let mut failure = None;
     let rows = places.iter().map_while(|place| match line(file, place) {
         Ok(line) => Some(Ok(Value::Object(line.row))),
@@ -110,8 +106,7 @@ fn encode(file: &mut File, places: &[Place], head: &Head, output: File) -> Resul
         columns.push(boxes(&lines)?);
         writer.write(&RecordBatch::try_new(Arc::clone(&all), columns)?)?;
     }
-    writer.close()?;
-    Ok(())
+    Ok(writer.into_inner()?)
 }
 
 fn line(file: &mut File, place: &Place) -> std::io::Result<Line> {

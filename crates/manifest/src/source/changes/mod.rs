@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tempfile::TempPath;
+use tempfile::{NamedTempFile, TempPath};
 use url::Url;
 
 use self::spool::Spool;
@@ -24,6 +24,7 @@ use super::location::without_secrets;
 use super::stac_error::StacLoadError;
 use super::stac_file::{StacOptions, api_at};
 use super::stac_http::Client;
+use super::whole_file::WholeFile;
 use crate::ids::{Level, MgrsTile};
 use crate::stac::{StacItem, StacLoad, StacLoader, StacQuery};
 
@@ -135,15 +136,20 @@ impl Changes {
         let path = path.map(Path::to_owned);
         let write = move || {
             let head = Head { wanted, since, until: spool.newest.map(|newest| newest.min(now)), tiles: Vec::new() };
-            let (written, head) = file::write(spool, head, &folder)?;
-            let (path, passing) = match path {
+            let failed = |error| file::unwritten(path.as_deref().unwrap_or(&folder), error);
+            match &path {
                 Some(path) => {
-                    written.persist(&path).map_err(|error| file::unwritten(&path, error.error))?;
-                    (path, None)
+                    let (file, head) =
+                        file::write(spool, head, WholeFile::create(path).map_err(failed)?).map_err(failed)?;
+                    file.finish().map_err(failed)?;
+                    Self::read(path.clone(), head, None)
                 }
-                None => (written.to_path_buf(), Some(written)),
-            };
-            Self::read(path, head, passing)
+                None => {
+                    let (file, passing) = NamedTempFile::new_in(&folder).map_err(failed)?.into_parts();
+                    let (_, head) = file::write(spool, head, file).map_err(failed)?;
+                    Self::read(passing.to_path_buf(), head, Some(passing))
+                }
+            }
         };
         let failed = |error| StacLoadError::File { path: "changes".to_owned(), source: std::io::Error::other(error) };
         blocking(write).await.map_err(failed)?.map(Some)
