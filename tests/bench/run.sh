@@ -1,6 +1,6 @@
 #!/bin/sh
 # `make bench`: builds everything optimised and measures, in one run, all of the tables of docs/benchmarks.md, or the one
-# that is named: tests/bench/run.sh [writers|decode|fields|opening|overviews|readers|windows|publication [ARGUMENTS]]
+# that is named: tests/bench/run.sh [writers|decode|fields|fleet|opening|overviews|readers|windows|publication [ARGUMENTS]]
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -32,7 +32,7 @@ measure() {
 if [ $# -gt 0 ]; then
     measure "$@"
 else
-    for table in writers decode fields opening overviews readers windows publication; do
+    for table in writers decode fields fleet opening overviews readers windows publication; do
         echo "== $table"
         measure "$table"
     done

@@ -176,4 +176,7 @@ def test_every_table_of_the_benchmarks_can_be_made() -> None:
     tables = re.search(r"for table in (.*);", (bench / "run.sh").read_text())
     assert tables
     assert {"bench", *tables.group(1).split()} - {"writers"} <= set(names)
-    subprocess.run([sys.executable, "-c", f"import {', '.join(names)}"], cwd=bench, check=True)
+    # Two of them take helpers of the same name from other folders.
+    apart = [["fleet"], [name for name in names if name != "fleet"]]
+    for some in apart:
+        subprocess.run([sys.executable, "-c", f"import {', '.join(some)}"], cwd=bench, check=True)
