@@ -28,7 +28,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture(scope="module")
 def written(publication: Path) -> dict[str, str]:
     """The pages' text, by path; tests of the browser may have laid others beside them."""
-    found = [publication / "index.html", *publication.glob("zones/*.html"), *publication.glob("tiles/*/index.html")]
+    fronts = (publication / "index.html", publication / "status.html")
+    found = [*fronts, *publication.glob("zones/*.html"), *publication.glob("tiles/*/index.html")]
     return {str(path.relative_to(publication)): path.read_text() for path in found}
 
 
@@ -71,6 +72,7 @@ def test_both_engines_say_the_same(written: dict[str, str]) -> None:
     rows = pages.tile_list(MANY)
     for path, (template, context) in {
         "index.html": ("front.html", pages.front(rows)),
+        "status.html": ("status.html", pages.status(rows)),
         "zones/33.html": ("zone.html", pages.zone("33", [row for row in rows if row[0].startswith("33")])),
         TILE: ("tile.html", pages.rich()),
         "tiles/01CCV-L2A/index.html": ("tile.html", pages.bare()),
@@ -120,6 +122,25 @@ def test_links_between_pages_lead_somewhere(written: dict[str, str], publication
                 assert ((publication / path).parent / address).resolve().is_file(), (path, address)
     assert "../../index.html" in written[TILE]
     assert "../../zones/33.html" in written[TILE]
+
+
+def test_the_status_tells_first_of_those_that_failed(written: dict[str, str]) -> None:
+    rows = pages.tile_list(MANY)
+    rows = [[*row[:7], "ok" if row[7] == "failed" else row[7]] for row in rows]
+    rows[20_000][7] = "failed"
+    text = pages.environment(PAGE).get_template("status.html").render(pages.status(rows))
+    tree = parsed(text)
+    facts = {words(fact.find("dt")): words(fact.find("dd")) for fact in tree.iter("div") if fact.find("dt") is not None}
+    assert (facts["Tiles"], facts["failed"]) == ("25,000", "1")
+    assert facts["stale"] == f"{pages.tally(rows)['stale']:,}"
+    table = list(tree.iter("table"))[-1]
+    listed = [[words(cell) for cell in row] for row in table.find("tbody").iter("tr")]
+    assert len(listed) == 100
+    assert [rows[20_000][0].split("-")[0], "failed"] == [listed[0][0], listed[0][2]]
+    assert {row[2] for row in listed[1:]} == {"stale"}
+    assert [row[3] for row in listed[1:]] == sorted(row[3] for row in listed[1:])
+    assert "status.html" in written["index.html"]
+    assert "../../status.html" in written[TILE]
 
 
 def test_text_of_others_stays_text(written: dict[str, str]) -> None:
@@ -192,6 +213,7 @@ def test_each_date_has_its_bar(written: dict[str, str]) -> None:
 def test_pages_stay_small(written: dict[str, str], publication: Path) -> None:
     assert len(written[TILE].encode()) < 250 * KB
     assert len(written["index.html"].encode()) < 60 * KB
+    assert len(written["status.html"].encode()) < 60 * KB
     assert len(written["zones/33.html"].encode()) < 300 * KB
     assert (publication / "tiles.json").stat().st_size < 2000 * KB
     own = sum(
@@ -212,6 +234,7 @@ def test_the_context_is_documented() -> None:
     rows = pages.tile_list(60)
     contexts = {
         "Front page": [pages.front(rows), pages.front([])],
+        "Status page": [pages.status(rows), pages.status([])],
         "Zone page": [pages.zone("33", rows)],
         "Tile page": [pages.rich(), pages.bare()],
     }

@@ -403,15 +403,18 @@ def test_pages_tell_what_is_in_the_store(public: Public) -> None:
     damaged.write_bytes(b"not a JPEG 2000 file")
     living.run(list(archive.products), memory=None)
     public.publish()
-    for path in ("index.html", "zones/33/index.html", f"{ID}/index.html"):
-        page(public, path)
+    for path in ("index.html", "status.html", "zones/33/index.html", f"{ID}/index.html"):
+        for link in page(public, path).iter("a"):
+            address = link.attrib["href"].partition("#")[0]
+            assert "://" in address or ((public.place / path).parent / address).exists(), (path, address)
     text = " ".join(" ".join(page(public, f"{ID}/index.html").itertext()).split())
     for product in archive.products:
         assert product in text
     assert "No date until 2024-11-30: 177 days" in text
     assert re.search(rf"{bad} B0\d_60m left out: its main header cannot be read", text)
     assert str(public.folder) not in text
-    assert "33TVN" in "".join(page(public, "zones/33/index.html").itertext())
+    for path in ("status.html", "zones/33/index.html"):
+        assert "33TVN" in "".join(page(public, path).itertext())
 
 
 def test_a_background_is_named_where_it_is_given(public: Public) -> None:
@@ -457,7 +460,7 @@ def test_a_run_publishes(public: Public) -> None:
     again = public.s2ice("run", config(public), "--json").json["publication"]["report"]
     assert (again["published"], again["unchanged"], again["copied_objects"]) == ([], 1, 0)
     changed = {path for path, state in public.files().items() if before.get(path) != state}
-    assert changed == {"zones/33/ledger.json", "publication.json", "tiles.parquet"}
+    assert changed == {"zones/33/ledger.json", "publication.json", "status.html", "tiles.parquet"}
     public.living.archive.add("2024-06-11")
     told = public.s2ice("run", config(public))
     assert f"published at {public.url}: 1 store, 1 described anew" in told.stdout

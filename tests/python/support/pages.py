@@ -8,6 +8,7 @@ import random
 import shutil
 import struct
 import zlib
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-TEMPLATES = {"base.html", "parts.html", "calendar.html", "front.html", "zone.html", "tile.html"}
+TEMPLATES = {"base.html", "parts.html", "calendar.html", "front.html", "status.html", "zone.html", "tile.html"}
 STATES = ("ok", "ok", "ok", "ok", "ok", "ok", "ok", "stale", "failed", "unknown")
 
 
@@ -90,6 +91,59 @@ def front(rows: list[list[Any]]) -> Context:
     }
 
 
+def status(rows: list[list[Any]]) -> Context:
+    """Of a fleet whose tiles were all seen today, but for those that failed or are stale."""
+    newest = max((row[5] for row in rows), default="")
+    rank = {"failed": 0, "stale": 1}
+
+    def behind(day: str) -> int:
+        return (date.fromisoformat(newest) - date.fromisoformat(day)).days
+
+    def success(state: str) -> str | None:
+        return {"ok": "2026-11-30T04:10:11Z", "stale": "2026-11-27T04:10:11Z"}.get(state)
+
+    tiles = [
+        {
+            "mgrs": row[0].split("-")[0],
+            "level": row[0].split("-")[1],
+            "href": f"tiles/{row[0]}/index.html",
+            "health": row[7],
+            "newest": f"{row[5]}T10:10:21Z",
+            "behind_days": behind(row[5]),
+            "success": success(row[7]),
+            "refused": 0,
+        }
+        for row in sorted(rows, key=lambda row: (rank.get(row[7], 2), row[5], row[0]))[:100]
+    ]
+    days = sorted(row[5] for row in rows)
+    parts = {"furthest behind": 0, "5 % furthest behind": 5, "median": 50, "newest": 100}
+    spread = [
+        {
+            "name": name,
+            "newest": f"{days[(len(days) - 1) * part // 100]}T10:10:21Z" if rows else None,
+            "behind_days": behind(days[(len(days) - 1) * part // 100]) if rows else None,
+            "success": success("stale" if part < 50 else "ok") if rows else None,
+        }
+        for name, part in parts.items()
+    ]
+    health = tally(rows)
+    dates = sum(row[6] for row in rows)
+    totals = {
+        "tiles": len(rows),
+        "products": dates,
+        "references": dates * 3000,
+        "referenced_bytes": dates * 800_000_000,
+        "refused": 12,
+        "empty": 0,
+        "never": health["failed"] + health["unknown"],
+    }
+    states = [
+        {"health": name, "tiles": health[name], "reason": f"What is meant by {name}."}
+        for name in ("failed", "stale", "unknown", "ok")
+    ]
+    return common(0, "status.html") | {"totals": totals, "states": states, "spread": spread, "tiles": tiles}
+
+
 def zone(name: str, rows: list[list[Any]]) -> Context:
     chance = random.Random(3)
     tiles = [
@@ -134,6 +188,7 @@ def write(page: Path, root: Path, rows: list[list[Any]]) -> dict[str, Path]:
     own = [row for row in rows if row[0].startswith("33")]
     contexts = {
         "index.html": ("front.html", front(rows)),
+        "status.html": ("status.html", status(rows)),
         "zones/33.html": ("zone.html", zone("33", own)),
         "tiles/33TVN-L2A/index.html": ("tile.html", rich()),
         "tiles/01CCV-L2A/index.html": ("tile.html", bare()),

@@ -33,7 +33,12 @@ def common(depth: int, path: str) -> Context:
         "canonical": f"https://sentinel.example.org/{path}",
         "csp_img": "",
         "generator": "s2ice 0.1.0",
-        "catalogue": {"title": "Sentinel-2 cubes", "href": f"{up}index.html", "stac": f"{up}catalog.json"},
+        "catalogue": {
+            "title": "Sentinel-2 cubes",
+            "href": f"{up}index.html",
+            "stac": f"{up}catalog.json",
+            "status": f"{up}status.html",
+        },
         "licence": {"years": "2016-2026", "href": NOTICE},
         "publisher": {"name": "Example Observatory", "href": "https://example.org/"},
     }
@@ -305,7 +310,7 @@ def poisoned(value: Any, key: str = "") -> Any:
     }
     if not isinstance(value, str) or key in ours:
         return value
-    if key in {"access", "href", "stac", "collection", "canonical", "csp_img"}:
+    if key in {"access", "href", "stac", "status", "collection", "canonical", "csp_img"}:
         return value
     return HOSTILE
 

@@ -39,6 +39,7 @@ pub(super) fn of_all(rows: &[Row], settings: &Publishing) -> Result<Vec<Document
         Document { path: TABLE.to_owned(), bytes: table::parquet(rows, settings)? },
         Document { path: MAP.to_owned(), bytes: table::map(rows)? },
         page::front(rows, settings)?,
+        page::status(rows, settings)?,
     ];
     documents.extend(page::assets());
     Ok(documents)
@@ -51,7 +52,7 @@ pub(super) fn names_of_zone(zone: &str) -> impl Iterator<Item = String> {
 
 /// Paths of those of the whole publication.
 pub(super) fn names_of_all() -> impl Iterator<Item = String> {
-    let own = [CATALOG, TABLE, MAP, "index.html"].into_iter().map(str::to_owned);
+    let own = [CATALOG, TABLE, MAP, "index.html", "status.html"].into_iter().map(str::to_owned);
     own.chain(page::assets().map(|document| document.path))
 }
 

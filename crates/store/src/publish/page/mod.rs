@@ -5,6 +5,7 @@ mod front;
 mod refused;
 mod rust;
 mod snippets;
+mod status;
 mod tile;
 mod zone;
 
@@ -17,6 +18,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
 pub(super) use front::front;
+pub(super) use status::status;
 pub(super) use tile::tile;
 pub(super) use zone::zone;
 
@@ -34,11 +36,12 @@ const LEGAL_NOTICE: &str = "https://sentinels.copernicus.eu/documents/247904/690
 const MAX_ZOOM: u8 = 12;
 
 /// Name and text of each template.
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("base.html", include_str!("base.html")),
     ("parts.html", include_str!("parts.html")),
     ("calendar.html", include_str!("calendar.html")),
     ("front.html", include_str!("front.html")),
+    ("status.html", include_str!("status.html")),
     ("zone.html", include_str!("zone.html")),
     ("tile.html", include_str!("tile.html")),
 ];
@@ -86,7 +89,9 @@ fn common(settings: &Publishing, path: &str, up: &str, times: (Option<i64>, Opti
     context.insert("csp_img".to_owned(), json!(origin(settings).unwrap_or_default()));
     context.insert("generator".to_owned(), json!(settings.writer));
     let (href, stac) = (format!("{up}index.html"), format!("{up}catalog.json"));
-    context.insert("catalogue".to_owned(), json!({ "title": settings.title, "href": href, "stac": stac }));
+    let catalogue =
+        json!({ "title": settings.title, "href": href, "stac": stac, "status": format!("{up}status.html") });
+    context.insert("catalogue".to_owned(), catalogue);
     context.insert("licence".to_owned(), json!({ "years": years(times), "href": LEGAL_NOTICE }));
     let publisher = settings.publisher.as_ref();
     let publisher = publisher.map(|who| json!({ "name": who.name, "href": who.url.clone().unwrap_or_default() }));
@@ -135,6 +140,16 @@ fn health(outcome: Option<LastOutcome>) -> &'static str {
         Some(LastOutcome::Stale) => "stale",
         Some(LastOutcome::Failed) => "failed",
         _ => "unknown",
+    }
+}
+
+/// What that means, in a sentence. What a run said is for its operator.
+fn reason(health: &str) -> &'static str {
+    match health {
+        "ok" => "The last run found it in step with its inputs.",
+        "stale" => "The last run could not see all of its inputs: what is new may be missing.",
+        "failed" => "The last run failed: what is new may be missing. What is in the store is right.",
+        _ => "No scheduled run is known.",
     }
 }
 

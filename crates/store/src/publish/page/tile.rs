@@ -4,7 +4,7 @@ use s2ice_jpeg2000::CODEC_NAME;
 use s2ice_manifest::ids::Level;
 use serde_json::{Map, Value, json};
 
-use super::{calendar, common, health, refused, render, snippets, time};
+use super::{calendar, common, health, reason, refused, render, snippets, time};
 use crate::error::Result;
 use crate::layout::{crs, overview};
 use crate::publish::ledger::Document;
@@ -192,22 +192,16 @@ fn look(subject: &Subject, settings: &Publishing) -> Value {
     json!({ "store": store, "sources": subject.sources.iter().map(source).collect::<Vec<_>>() })
 }
 
-/// How the store does. What a run said is for its operator, and when it ran would change the page every night.
+/// How the store does. When it ran would change the page every night.
 fn state(subject: &Subject) -> Value {
     let last = subject.last.as_ref();
     let health = health(last.and_then(|last| last.completed));
-    let reason = match health {
-        "ok" => "The last run found it in step with its inputs.",
-        "stale" => "The last run could not see all of its inputs: what is new may be missing.",
-        "failed" => "The last run failed: what is new may be missing. What is in the store is right.",
-        _ => "No scheduled run is known.",
-    };
     let headers =
         if subject.info.headers == "verified" { "verified, file by file" } else { "assumed, by product names" };
     let mut told = Map::new();
     let mut put = |name: &str, value: Value| told.insert(name.to_owned(), value);
     put("health", json!(health));
-    put("reason", json!(reason));
+    put("reason", json!(reason(health)));
     put("last_run", Value::Null);
     put("outcome", Value::Null);
     put("verified", json!(subject.info.last_commit.time));
