@@ -70,14 +70,13 @@ impl FleetHousekeeping {
     /// of the log.
     #[pyo3(signature = (number, word = None, lost = None))]
     fn ended(&self, number: usize, word: Option<&str>, lost: Option<&str>) -> PyResult<Vec<String>> {
+        let failed = |reason: &str| serde_json::to_string(&Ended::<()>::Failed(reason.to_owned()));
         let json = match word {
-            Some("stopped") => return Ok(Vec::new()),
-            Some(word) => word.to_owned(),
-            None => {
-                let reason = lost.unwrap_or("nothing is known of it").to_owned();
-                serde_json::to_string(&Ended::<()>::Failed(reason)).map_err(|error| wrong(&error))?
-            }
+            Some("stopped") => failed("it was told to stop"),
+            Some(word) => Ok(word.to_owned()),
+            None => failed(lost.unwrap_or("nothing is known of it")),
         };
+        let json = json.map_err(|error| wrong(&error))?;
         let what = match serde_json::from_str::<Ended<IgnoredAny>>(&json).map_err(|error| wrong(&error))? {
             Ended::Done(_) => "done".to_owned(),
             Ended::Unbuilt => "not built yet".to_owned(),
