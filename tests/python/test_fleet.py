@@ -137,7 +137,7 @@ def s2ice_refresh(fleet: Fleet, client: Client, **words: Any) -> dict[str, Any]:
 def test_workers_that_are_killed_cost_no_tile(
     archive: Path, alone: dict[str, Any], s2ice: Command, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with served(archive, delay=0.02) as server, cluster(tmp_path / "cluster", environment) as workers:
+    with served(archive, delay=0.06) as server, cluster(tmp_path / "cluster", environment) as workers:
         fleet = Fleet(tmp_path / "fleet", f"{server.address}/{{tile}}", archive)
         done = threading.Event()
 
