@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,14 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import icechunk
 import pytest
 
 from s2ice.errors import RequestError, S2iceError
-from s2ice.fleet import refresh
+from s2ice.fleet import gc, refresh, rollback
 from support.clusters import cluster
 from support.hosts import Host, Traffic
 
@@ -134,7 +137,7 @@ def s2ice_refresh(fleet: Fleet, client: Client, **words: Any) -> dict[str, Any]:
 def test_workers_that_are_killed_cost_no_tile(
     archive: Path, alone: dict[str, Any], s2ice: Command, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with served(archive, delay=0.02) as server, cluster(tmp_path / "cluster", environment) as workers:
+    with served(archive, delay=0.06) as server, cluster(tmp_path / "cluster", environment) as workers:
         fleet = Fleet(tmp_path / "fleet", f"{server.address}/{{tile}}", archive)
         done = threading.Event()
 
@@ -259,6 +262,109 @@ def test_the_command_hands_a_run_to_a_scheduler(
     assert again.json["outcomes"] == {"unchanged": len(TILES)}
     missing = s2ice("run", config, "--scheduler", address, S2ICE_PYTHON=str(tmp_path / "none"), code=1)
     assert "set S2ICE_PYTHON" in missing.stderr
+
+
+@dataclass
+class Kept:
+    """Stores of two states each, twice: one was never built, one is damaged, one has a branch of a killed run."""
+
+    here: Fleet
+    there: Fleet
+    between: datetime
+
+    def same(self, here: dict[str, Any], there: dict[str, Any]) -> bool:
+        """True for reports that differ in nothing but the name of the run."""
+        moved = json.loads(json.dumps(there).replace(str(self.there.folder), str(self.here.folder)))
+        assert here | {"run": ""} == moved | {"run": ""}
+        assert [failed["tile"] for failed in there["failed"]] == [DAMAGED]
+        return there["unbuilt"] == 1 and len(there["stores"]) == len(TILES) - 2
+
+
+DAMAGED, KILLED = TILES[1], TILES[2]
+BRANCH = "s2ice-1700000000000-1"
+
+
+@pytest.fixture
+def kept(archive: Path, alone: dict[str, Any], s2ice: Command, tmp_path: Path) -> Kept:
+    here = Fleet(tmp_path / "here", f"{archive}/{{tile}}", archive)
+    built = [word for tile in TILES[:-1] for word in ("--tile", tile)]
+    first = alone[TILES[0]][2]["first"]
+    here.more = f'datetime = "../{first}"'
+    s2ice("run", here.write(), *built)
+    between = datetime.now(UTC)
+    here.more = ""
+    s2ice("run", here.write(), *built)
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(here.folder / "stores" / KILLED)))
+    repository.create_branch(BRANCH, repository.lookup_branch("main"))
+    (here.folder / "stores" / DAMAGED / "repo").write_bytes(b"no repository")
+    shutil.copytree(here.folder, tmp_path / "there")
+    there = Fleet(tmp_path / "there", here.source, archive)
+    there.write()
+    return Kept(here, there, between)
+
+
+def test_a_cluster_collects_as_one_machine(kept: Kept, workers: Client, s2ice: Command) -> None:
+    config = kept.there.folder / "s2ice.toml"
+    here = s2ice("gc", kept.here.folder / "s2ice.toml", "--older-than", "1d", "--json", code=1).json
+    dry = gc(config, workers, older_than="1d", dry_run=True)
+    there = gc(config, workers, older_than="1d")
+    assert kept.same(here, there)
+    assert there["kind"] == "s2ice.gc.fleet"
+    assert [store["branches"] for store in there["stores"] if store["branches"]] == [[BRANCH]]
+    assert {store["dry_run"] for store in dry["stores"]} == {True}
+    again = gc(config, workers, tiles=[KILLED])
+    assert [store["branches"] for store in again["stores"]] == [[]]
+
+
+def test_a_cluster_takes_stores_back_as_one_machine(kept: Kept, workers: Client, s2ice: Command) -> None:
+    at = kept.between.isoformat()
+    here = s2ice("rollback", kept.here.folder / "s2ice.toml", "--at", at, "--json", code=1).json
+    config = kept.there.folder / "s2ice.toml"
+    words = ("rollback", config, "--at", at, "--scheduler", workers.scheduler.address)
+    dry = s2ice(*words, "--dry-run", S2ICE_PYTHON=sys.executable, code=1)
+    assert f"{len(TILES) - 2} of {len(TILES) - 2} stores would be moved" in dry.stdout
+    assert f"1 of {len(TILES) - 1} stores failed" in dry.stderr
+    there = rollback(config, workers, at=kept.between)
+    assert kept.same(here, there)
+    assert [store["moved"] for store in there["stores"]] == [True] * (len(TILES) - 2)
+    assert s2ice("info", kept.there.folder / "stores" / TILES[0], "--json").json["times"]["count"] == 1
+
+
+def test_the_work_of_a_lost_worker_is_done_by_another(
+    kept: Kept, environment: dict[str, str], s2ice: Command, tmp_path: Path
+) -> None:
+    with cluster(tmp_path / "cluster", environment, workers=1) as workers:
+        with distributed.Client(workers.address, set_as_default=False) as client:
+            client.wait_for_workers(1)
+        # It is given work and does none, until it is gone.
+        workers.workers[0].send_signal(signal.SIGSTOP)
+
+        def lose() -> None:
+            workers.workers[0].kill()
+            workers.worker()
+
+        thread = threading.Timer(5.0, lose)
+        thread.start()
+        words = ("gc", kept.there.folder / "s2ice.toml", "--scheduler", workers.address, "--json", "-q")
+        there = s2ice(*words, S2ICE_PYTHON=sys.executable, code=1).json
+        thread.join()
+    here = s2ice("gc", kept.here.folder / "s2ice.toml", "--json", code=1).json
+    assert kept.same(here, there)
+
+
+def test_what_housekeeping_says_of_mistakes(archive: Path, workers: Client, s2ice: Command, tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path / "fleet", f"{archive}/{{tile}}", archive)
+    with pytest.raises(RequestError, match="has no tile 01CCV"):
+        gc(fleet.write(), workers, tiles=["01CCV"])
+    with pytest.raises(RequestError, match="older_than: a reader or a build may need"):
+        gc(fleet.write(), workers, older_than="1h")
+    with pytest.raises(RequestError, match='at: "soon" is no time'):
+        rollback(fleet.write(), workers, at="soon")
+    fleet.options = '[source-options.extra]\naws_secret_access_key = "x"'
+    with pytest.raises(RequestError, match="would travel to the workers"):
+        gc(fleet.write(), workers)
+    alone = s2ice("gc", tmp_path, "--scheduler", workers.scheduler.address, code=2)
+    assert "--scheduler: it is one of a configuration file" in alone.stderr
 
 
 def test_a_run_that_is_told_to_stop_says_so(

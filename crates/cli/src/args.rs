@@ -347,9 +347,9 @@ pub struct RollbackArgs {
     /// The state that was the published one at this time, such as 2026-11-20T18:00:00Z.
     #[arg(long, value_name = "TIME", conflicts_with = "tag")]
     pub at: Option<DateTime<Utc>>,
-    /// Only this tile of the file (repeatable).
-    #[arg(long)]
-    pub tile: Vec<String>,
+    /// Which stores of a file, and who does it.
+    #[command(flatten)]
+    pub of_file: OfFileArgs,
     /// List the published states instead.
     #[arg(long, conflicts_with_all = ["tag", "at", "dry_run"])]
     pub list: bool,
@@ -378,6 +378,17 @@ pub struct RepairArgs {
     pub store_options: StoreArgs,
 }
 
+/// What housekeeping of all stores of a configuration file takes beside.
+#[derive(Debug, Args)]
+pub struct OfFileArgs {
+    /// Only this tile of the file (repeatable).
+    #[arg(long)]
+    pub tile: Vec<String>,
+    /// Let a dask cluster do it: the address of its scheduler, as for `s2ice run`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub scheduler: Option<String>,
+}
+
 /// `s2ice gc`.
 #[derive(Debug, Args)]
 #[command(
@@ -388,14 +399,14 @@ pub struct RepairArgs {
 pub struct GcArgs {
     /// Address of the store, or the configuration file of `s2ice run` for all of its stores.
     pub store: String,
-    /// Only this tile of the file (repeatable).
-    #[arg(long)]
-    pub tile: Vec<String>,
+    /// Which stores of a file, and who does it.
+    #[command(flatten)]
+    pub of_file: OfFileArgs,
     /// Published states that stay however old they are: the newest, and the one that main points to.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub keep_published: usize,
     /// Leave everything younger than this, and what main left within it: a number with m, h, d or w; at least a day.
-    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = crate::commands::gc::age)]
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = s2ice_fleet::housekeeping::age)]
     pub older_than: chrono::TimeDelta,
     /// Tell what would be removed, change nothing.
     #[arg(long)]

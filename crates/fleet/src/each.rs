@@ -7,10 +7,11 @@ use futures::{StreamExt, stream};
 use s2ice_store::report::REPORT_VERSION;
 use s2ice_store::target::Target;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 
 use crate::config::{RunConfig, TileEntry};
+use crate::housekeeping::StoreReport;
 use crate::memory::place;
 use crate::{tile::Outcome, told};
 
@@ -45,67 +46,92 @@ pub struct Failed {
     pub error: String,
 }
 
+/// What became of one store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended<R> {
+    /// Its report.
+    Done(R),
+    /// The tile has no store yet.
+    Unbuilt,
+    /// Why it failed.
+    Failed(String),
+}
+
 /// Does `work` with the stores of the tiles at `chosen`, as many at a time as the file says; what fails with one is told and
 /// takes nothing from the others.
 pub async fn each<R, F>(
     config: &RunConfig,
     chosen: &[usize],
-    kind: &str,
     work: impl Fn(Arc<Target>) -> F,
     ended: &dyn Fn(),
 ) -> FleetReport<R>
 where
+    R: StoreReport,
     F: Future<Output = s2ice_store::Result<R>>,
 {
-    let jobs = config.run.jobs.get();
+    let work = &work;
     let results: Vec<_> = stream::iter(chosen.iter().filter_map(|number| config.tiles.get(*number)))
-        .map(|entry| {
-            let work = &work;
-            async move {
-                let outcome = async {
-                    match place(entry).await? {
-                        Some(target) => work(Arc::new(target)).await,
-                        None => Err(s2ice_store::Error::NoStore { url: entry.store.clone() }),
-                    }
-                };
-                let span = told::tile(&entry.settings.tile, &entry.settings.level);
-                let outcome = outcome.instrument(span).await;
-                ended();
-                (entry, outcome)
-            }
+        .map(|entry| async move {
+            let outcome = one(entry, work).await;
+            ended();
+            (entry, outcome)
         })
-        .buffered(jobs)
+        .buffered(config.run.jobs.get())
         .collect()
         .await;
-    let mut report = FleetReport {
-        kind: format!("{kind}.fleet"),
-        version: REPORT_VERSION,
-        config: config.path.display().to_string(),
-        stores: Vec::with_capacity(results.len()),
-        unbuilt: 0,
-        failed: Vec::new(),
-    };
-    for (entry, outcome) in results {
-        match outcome {
-            Ok(one) => report.stores.push(one),
-            Err(s2ice_store::Error::NoStore { .. }) => report.unbuilt += 1,
-            Err(error) => report.failed.push(failed(entry, &error)),
+    FleetReport::of(config, results)
+}
+
+/// Does `work` with the store of a tile.
+pub async fn one<R, F>(entry: &TileEntry, work: impl Fn(Arc<Target>) -> F) -> Ended<R>
+where
+    F: Future<Output = s2ice_store::Result<R>>,
+{
+    let outcome = async {
+        match place(entry).await? {
+            Some(target) => work(Arc::new(target)).await,
+            None => Err(s2ice_store::Error::NoStore { url: entry.store.clone() }),
         }
+    };
+    let span = told::tile(&entry.settings.tile, &entry.settings.level);
+    match outcome.instrument(span).await {
+        Ok(report) => Ended::Done(report),
+        Err(s2ice_store::Error::NoStore { .. }) => Ended::Unbuilt,
+        Err(error) => Ended::Failed(error.to_string()),
     }
-    report
 }
 
 /// Tells a failure in the log, too.
-fn failed(entry: &TileEntry, error: &s2ice_store::Error) -> Failed {
+fn failed(entry: &TileEntry, error: String) -> Failed {
     let (tile, level) = (entry.settings.tile.to_string(), entry.settings.level.to_string());
-    let error = error.to_string();
     told::tile(&tile, &level).in_scope(|| {
         tracing::error!(target: told::OUTCOME, outcome = Outcome::Failed.name(), "failed: {error}");
     });
     Failed { tile, level, store: entry.store.clone(), error }
 }
 
-impl<R> FleetReport<R> {
+impl<R: StoreReport> FleetReport<R> {
+    /// Of what became of the stores, in the order of the file.
+    pub(crate) fn of(config: &RunConfig, results: Vec<(&TileEntry, Ended<R>)>) -> Self {
+        let mut report = Self {
+            kind: format!("{}.fleet", R::KIND),
+            version: REPORT_VERSION,
+            config: config.path.display().to_string(),
+            stores: Vec::with_capacity(results.len()),
+            unbuilt: 0,
+            failed: Vec::new(),
+        };
+        for (entry, outcome) in results {
+            match outcome {
+                Ended::Done(one) => report.stores.push(one),
+                Ended::Unbuilt => report.unbuilt += 1,
+                Ended::Failed(error) => report.failed.push(failed(entry, error)),
+            }
+        }
+        report
+    }
+
     /// Why it is no success, where it is none.
     #[must_use]
     pub fn failure(&self) -> Option<String> {

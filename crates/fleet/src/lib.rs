@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod each;
 mod files;
+pub mod housekeeping;
 pub mod journal;
 pub mod memory;
 mod metrics;

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
+use futures::future::{BoxFuture, Either, select};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use s2ice_fleet::config::RunConfig;
+use s2ice_fleet::config::{RunConfig, TileEntry};
+use s2ice_fleet::housekeeping::Housekeeping;
 use s2ice_fleet::refresh::{Asked, Given, Refresh};
 use s2ice_fleet::run::{End, Options, Run};
 use s2ice_fleet::supervise::stop;
@@ -46,17 +49,22 @@ impl Wish {
 }
 
 /// Now, in whole milliseconds, as reports tell times.
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     let now = Utc::now();
     DateTime::from_timestamp_millis(now.timestamp_millis()).unwrap_or(now)
 }
 
-fn occasion(run: &str) -> Occasion {
+pub(crate) fn occasion(run: &str) -> Occasion {
     Occasion { clock: now, run: run.to_owned(), writer: format!("s2ice {}", env!("CARGO_PKG_VERSION")) }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keys that stand in the file itself.
+pub(crate) fn secrets(config: &RunConfig) -> Vec<String> {
+    config.tiles.iter().flat_map(|tile| tile.settings.plain_secrets()).collect()
 }
 
 fn runtime() -> PyResult<Runtime> {
@@ -95,7 +103,7 @@ impl FleetRun {
         let chosen = config.choose(&tiles).map_err(|reason| bad(&reason))?;
         let deadline = wish.deadline.as_deref().map(str::parse).transpose().map_err(|reason: String| bad(&reason))?;
         let options = Options { asked: wish.asked(), resume: wish.resume, is_share: false, deadline };
-        let secrets = config.tiles.iter().flat_map(|tile| tile.settings.plain_secrets()).collect();
+        let secrets = secrets(&config);
         let told = Mutex::new(Vec::new());
         let run = Run::begin(config, &chosen, options, &occasion, &|tile| tell(&told, tile))
             .map_err(|error| bad(&error.to_string()))?;
@@ -179,7 +187,7 @@ fn tell(told: &Mutex<Vec<String>>, tile: &TileReport) {
     lock(told).push(format!("{name} {}", s2ice_fleet::summary::what(tile)));
 }
 
-/// What refreshes tiles of one run in this process. Its budgets are shared with other processes: see `demands` and `grant`.
+/// What works on tiles of one run in this process. Its budgets are shared with other processes: see `demands` and `grant`.
 #[pyclass(frozen, module = "s2ice._s2ice")]
 pub(crate) struct Worker {
     config: RunConfig,
@@ -188,6 +196,24 @@ pub(crate) struct Worker {
     ledger: Ledger,
     runtime: Runtime,
     stop: watch::Sender<bool>,
+}
+
+impl Worker {
+    fn entry(&self, number: usize) -> PyResult<&TileEntry> {
+        self.config.tiles.get(number).ok_or_else(|| PyValueError::new_err("the file has no such tile"))
+    }
+
+    /// Ready when the tiles under way shall stop.
+    fn stopped(&self) -> BoxFuture<'static, ()> {
+        let mut told = self.stop.subscribe();
+        let stopped = async move {
+            // Who can tell no more does not tell to stop.
+            if told.wait_for(|stops| *stops).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        stopped.boxed()
+    }
 }
 
 #[pymethods]
@@ -209,20 +235,26 @@ impl Worker {
     fn refresh(&self, py: Python<'_>, number: usize, heard: Option<&str>) -> PyResult<String> {
         let heard = heard.map(serde_json::from_str).transpose().map_err(|e| PyValueError::new_err(e.to_string()))?;
         let given = Given { last: None, heard };
-        let entry = self.config.tiles.get(number).ok_or_else(|| PyValueError::new_err("the file has no such tile"))?;
-        let mut told = self.stop.subscribe();
-        let stopped = async move {
-            // Who can tell no more does not tell to stop.
-            if told.wait_for(|stops| *stops).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let refresh = Refresh::new(&self.config.run, self.wish.asked(), &self.occasion, stop(stopped.boxed()));
+        let entry = self.entry(number)?;
+        let refresh = Refresh::new(&self.config.run, self.wish.asked(), &self.occasion, stop(self.stopped()));
         let word = py.detach(|| self.runtime.block_on(refresh.tile(Arc::new(entry.clone()), given)));
         match word {
             Some(word) => serde_json::to_string(&word).map_err(|error| PyValueError::new_err(error.to_string())),
             None => Ok("stopped".to_owned()),
         }
+    }
+
+    /// Does housekeeping of a store; `work` is JSON. What became of it: JSON for `FleetHousekeeping.ended`, or `stopped`.
+    fn housekeep(&self, py: Python<'_>, number: usize, work: &str) -> PyResult<String> {
+        let work = Housekeeping::read(work, now).map_err(|reason| raise(py, "RequestError", &reason))?;
+        let entry = self.entry(number)?;
+        let done = async {
+            match select(pin!(work.one(entry)), self.stopped()).await {
+                Either::Left((json, _)) => json,
+                Either::Right(_) => Ok("stopped".to_owned()),
+            }
+        };
+        py.detach(|| self.runtime.block_on(done)).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// Stops the tiles that are refreshed; their stores stay as they were.

@@ -7,6 +7,7 @@ mod build;
 mod codec;
 mod fleet;
 mod gdal;
+mod housekeeping;
 mod run;
 
 /// The extension module.
@@ -16,6 +17,7 @@ fn _s2ice(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codec::choose_decoder()?;
     module.add_class::<codec::TileCodec>()?;
     module.add_class::<fleet::FleetRun>()?;
+    module.add_class::<housekeeping::FleetHousekeeping>()?;
     module.add_class::<fleet::Worker>()?;
     module.add_function(wrap_pyfunction!(build::build, module)?)?;
     module.add_function(wrap_pyfunction!(build::info, module)?)?;

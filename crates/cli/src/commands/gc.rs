@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
-use s2ice_fleet::each::FleetReport;
-use s2ice_store::duration::Span;
 use s2ice_store::housekeeping::report::{Collected, GcReport};
-use s2ice_store::housekeeping::{GRACE, GcOptions, gc};
+use s2ice_store::housekeeping::{GcOptions, gc};
 use s2ice_store::target::Target;
 
+use super::cluster::Driven;
 use super::{OfRun, summarise};
 use crate::args::{GcArgs, Global};
 use crate::clock;
@@ -23,9 +21,16 @@ pub async fn run(args: GcArgs, global: &Global, run: String) -> Result<(), Failu
         dry_run: args.dry_run,
         clock: clock::now,
     };
-    if let Some(stores) = super::fleet(&args.store, &args.tile, &run)? {
+    if let Some(stores) = super::fleet(&args.store, &args.of_file, &run)? {
+        if let Some(scheduler) = &args.of_file.scheduler {
+            let older_than = format!("{}s", args.older_than.num_seconds());
+            let keep_published = args.keep_published.to_string();
+            let words = [("--older-than", older_than), ("--keep-published", keep_published)];
+            let driven = Driven { command: "gc", config: args.store.as_ref(), scheduler, tiles: &args.of_file.tile };
+            return driven.run(&words, &[(args.dry_run, "--dry-run")], global);
+        }
         let work = |target: Arc<Target>| async move { gc(&target, options).await };
-        return super::each(stores, "s2ice.gc", work, (global, &run), render_all).await;
+        return super::each(stores, work, (global, &run)).await;
     }
     let target = super::store(&args.store, &args.store_options).await?;
     let report = gc(&target, options).await?;
@@ -38,48 +43,6 @@ pub async fn run(args: GcArgs, global: &Global, run: String) -> Result<(), Failu
         ))),
         None => Ok(()),
     }
-}
-
-/// Reads an age: a length of time, or weeks such as `4w`.
-///
-/// # Errors
-/// Anything else, and what is shorter than a day.
-pub fn age(text: &str) -> Result<TimeDelta, String> {
-    let days = text.strip_suffix('w').and_then(|weeks| weeks.parse::<u32>().ok()).map(|weeks| u64::from(weeks) * 7);
-    let Span(age) = days.map_or_else(|| text.to_owned(), |days| format!("{days}d")).parse()?;
-    let age = TimeDelta::from_std(age).map_err(|_| format!("{text} is longer than any store is old"))?;
-    if age < GRACE {
-        return Err("a reader or a build may need what is younger than a day: give 1d or more".to_owned());
-    }
-    Ok(age)
-}
-
-/// All stores of a file: the sums, and which were not done.
-fn render_all(report: &FleetReport<GcReport>) -> String {
-    let sum = |of: fn(&GcReport) -> u64| text::number(report.stores.iter().map(of).sum());
-    let collected = |of: fn(&Collected) -> u64| report.stores.iter().map(|store| of(&store.collected)).sum::<u64>();
-    let objects = collected(|c| c.snapshots + c.transaction_logs + c.manifests + c.chunks);
-    let bytes: u64 = report.stores.iter().map(|store| store.collected.bytes + store.overwritten.bytes).sum();
-    let postponed = report.stores.iter().filter(|store| store.postponed.is_some()).count();
-    let rows = [
-        ("stores", text::number(report.stores.len() as u64)),
-        ("not built yet", text::number(report.unbuilt as u64)),
-        ("killed runs", sum(|store| store.branches.len() as u64)),
-        (
-            "published states",
-            format!("{} let go of, {} left", sum(|s| s.tags.len() as u64), sum(|s| s.published as u64)),
-        ),
-        ("history", format!("{} snapshots let go of", sum(|store| store.released_snapshots))),
-        ("collected", format!("{} objects", text::number(objects))),
-        ("former versions", format!("{} files", sum(|store| store.overwritten.objects))),
-        ("freed", text::bytes(bytes)),
-        ("postponed", text::count(postponed, "store")),
-        ("left to the next gc", format!("{} objects", sum(|store| store.failed_objects))),
-    ];
-    let is_dry = report.stores.iter().any(|store| store.dry_run);
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    let outcome = if is_dry { "would be removed; nothing was changed" } else { "removed" };
-    format!("{}: {outcome}\n{}", report.config, text::table(&rows, &[]))
 }
 
 fn render(report: &GcReport) -> String {
@@ -116,16 +79,6 @@ mod tests {
     use s2ice_store::housekeeping::report::Removed;
 
     use super::*;
-
-    #[test]
-    fn ages_have_a_unit() {
-        for (text, minutes) in [("1441m", 1441), ("36h", 2160), ("30d", 43_200), ("4w", 40_320), ("1d", 1440)] {
-            assert_eq!(age(text).unwrap(), TimeDelta::minutes(minutes), "{text}");
-        }
-        for text in ["0d", "59m", "23h", "", "w", "30", "-1w", "1.5w", "3y", "213503982334601d"] {
-            assert!(age(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn every_kind_is_told() {

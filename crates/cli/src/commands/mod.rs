@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod build;
+mod cluster;
 pub mod completions;
 pub mod diff;
 pub mod export;
@@ -22,13 +23,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use s2ice_fleet::config::RunConfig;
-use s2ice_fleet::each::FleetReport;
+use s2ice_fleet::housekeeping::StoreReport;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::target::Target;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::args::{Global, StoreArgs};
+use crate::args::{Global, OfFileArgs, StoreArgs};
 use crate::exit::Failure;
 use crate::progress::TileBar;
 use crate::settings;
@@ -46,15 +47,20 @@ async fn store(address: &str, options: &StoreArgs) -> Result<Target, Failure> {
 /// The file of `s2ice run` that is named in the place of a store, for all of its stores; `None` for a store.
 ///
 /// # Errors
-/// The file is wrong, or has none of the tiles that are asked for; tiles of a store.
-fn fleet(named: &str, tiles: &[String], run: &str) -> Result<Option<(RunConfig, Vec<usize>)>, Failure> {
+/// The file is wrong, or has none of the tiles that are asked for; tiles or a scheduler for a store.
+fn fleet(named: &str, asked: &OfFileArgs, run: &str) -> Result<Option<(RunConfig, Vec<usize>)>, Failure> {
     let path = Path::new(named);
     if !is_config(named) {
-        let reason = "--tile: it is one of a configuration file, and a store is named";
-        return if tiles.is_empty() { Ok(None) } else { Err(Failure::usage(reason)) };
+        let options = [("--tile", !asked.tile.is_empty()), ("--scheduler", asked.scheduler.is_some())];
+        return match options.iter().find(|(_, is_given)| *is_given) {
+            None => Ok(None),
+            Some((option, _)) => {
+                Err(Failure::usage(format!("{option}: it is one of a configuration file, and a store is named")))
+            }
+        };
     }
     let config = RunConfig::read(path, &settings::occasion(run)).map_err(Failure::Usage)?;
-    let chosen = run::choose(&config, tiles, None)?;
+    let chosen = run::choose(&config, &asked.tile, None)?;
     Ok(Some((config, chosen)))
 }
 
@@ -64,20 +70,18 @@ fn is_config(named: &str) -> bool {
 }
 
 /// Does housekeeping of all stores of a file, and tells of it.
-async fn each<R: Serialize, F: Future<Output = s2ice_store::Result<R>>>(
+async fn each<R: StoreReport, F: Future<Output = s2ice_store::Result<R>>>(
     (config, chosen): (RunConfig, Vec<usize>),
-    kind: &str,
     work: impl Fn(Arc<Target>) -> F,
     (global, run): (&Global, &str),
-    render: fn(&FleetReport<R>) -> String,
 ) -> Result<(), Failure> {
     let bar = TileBar::new(chosen.len(), "stores", global.shows_progress());
-    let report = s2ice_fleet::each::each(&config, &chosen, kind, work, &|| bar.ended()).await;
+    let report = s2ice_fleet::each::each(&config, &chosen, work, &|| bar.ended()).await;
     bar.finish();
     if global.json {
         print_json(&OfRun::new(&report, run))?;
     } else if !global.quiet {
-        print(&render(&report))?;
+        print(&R::render(&report))?;
     }
     report.failure().map_or(Ok(()), |sentence| Err(Failure::Fault(sentence)))
 }

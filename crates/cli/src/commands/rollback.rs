@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use s2ice_fleet::each::FleetReport;
-use s2ice_store::housekeeping::report::{PublishedReport, RollbackReport, StateReport};
+use s2ice_fleet::housekeeping::{steps, tag};
+use s2ice_store::housekeeping::report::{PublishedReport, RollbackReport};
 use s2ice_store::housekeeping::{To, list, rollback};
 use s2ice_store::target::Target;
 
+use super::cluster::Driven;
 use super::{OfRun, print, print_json, summarise};
 use crate::args::{Global, RollbackArgs};
 use crate::clock;
 use crate::exit::Failure;
 use s2ice_fleet::text;
-
-/// Stores that are listed one by one.
-const LISTED: usize = 50;
 
 /// Runs the command.
 pub async fn run(args: RollbackArgs, global: &Global, run: String) -> Result<(), Failure> {
@@ -23,15 +21,20 @@ pub async fn run(args: RollbackArgs, global: &Global, run: String) -> Result<(),
         (None, Some(time)) => To::At(time),
         (None, None) => To::Before,
     };
-    if let Some(stores) = super::fleet(&args.store, &args.tile, &run)? {
-        if args.list || args.at.is_none() {
+    if let Some(stores) = super::fleet(&args.store, &args.of_file, &run)? {
+        let Some(at) = args.at.filter(|_| !args.list) else {
             return Err(Failure::usage(
                 "the stores of a file have states of their own: give --at TIME, and each goes back to the one that was \
                  published then",
             ));
+        };
+        if let Some(scheduler) = &args.of_file.scheduler {
+            let config = args.store.as_ref();
+            let driven = Driven { command: "rollback", config, scheduler, tiles: &args.of_file.tile };
+            return driven.run(&[("--at", at.to_rfc3339())], &[(args.dry_run, "--dry-run")], global);
         }
         let work = |target: Arc<Target>| async move { rollback(&target, to, args.dry_run, clock::now).await };
-        return super::each(stores, "s2ice.rollback", work, (global, &run), render_all).await;
+        return super::each(stores, work, (global, &run)).await;
     }
     let target = super::store(&args.store, &args.store_options).await?;
     if args.list {
@@ -41,28 +44,6 @@ pub async fn run(args: RollbackArgs, global: &Global, run: String) -> Result<(),
     }
     let report = rollback(&target, to, args.dry_run, clock::now).await?;
     summarise(&OfRun::new(&report, &run), global, |told| render(told.report))
-}
-
-/// All stores of a file: how many moved, and from where to where.
-fn render_all(report: &FleetReport<RollbackReport>) -> String {
-    let at_once = |store: &&RollbackReport| store.from.snapshot != store.to.snapshot;
-    let mut rows = vec![["store", "was", "", "is", ""].map(str::to_owned).to_vec()];
-    for store in report.stores.iter().filter(at_once).take(LISTED) {
-        rows.push(vec![store.store.clone(), tag(&store.from), steps(&store.from), tag(&store.to), steps(&store.to)]);
-    }
-    let moved = report.stores.iter().filter(at_once).count();
-    let is_dry = report.stores.iter().any(|store| store.dry_run);
-    let verb = if is_dry { "would be moved; nothing was written" } else { "moved" };
-    let (all, unbuilt) = (text::count(report.stores.len(), "store"), text::number(report.unbuilt as u64));
-    let mut out =
-        format!("{}: {} of {all} {verb}; {unbuilt} not built yet\n", report.config, text::number(moved as u64));
-    if moved > 0 {
-        out += &text::table(&rows, &[]);
-    }
-    if moved > LISTED {
-        out += &format!("  and {} more: see --json\n", text::number((moved - LISTED) as u64));
-    }
-    out
 }
 
 fn render(report: &RollbackReport) -> String {
@@ -95,18 +76,10 @@ fn render_list(report: &PublishedReport) -> String {
     text::table(&rows, &[])
 }
 
-fn tag(state: &StateReport) -> String {
-    state.tag.clone().unwrap_or_else(|| "(no tag)".to_owned())
-}
-
-fn steps(state: &StateReport) -> String {
-    state
-        .time_steps
-        .map_or_else(String::new, |steps| text::count(usize::try_from(steps).unwrap_or(usize::MAX), "time step"))
-}
-
 #[cfg(test)]
 mod tests {
+    use s2ice_store::housekeeping::report::StateReport;
+
     use super::*;
 
     fn state(tag: Option<&str>, steps: u64, main: bool) -> StateReport {

@@ -12,13 +12,12 @@ use s2ice_fleet::{supervise, text};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::cluster::Driven;
 use super::summarise;
 use crate::args::{Global, RunArgs};
 use crate::exit::Failure;
 use crate::progress::TileBar;
 use crate::settings;
-
-mod cluster;
 
 /// Report of `s2ice run --check`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -68,7 +67,11 @@ pub async fn run(
         return summarise(&check(&config, &chosen), global, render_check);
     }
     if let Some(scheduler) = &args.scheduler {
-        return cluster::run(&args, scheduler, global);
+        let driven = Driven { command: "run", config: &args.config, scheduler, tiles: &args.tile };
+        let deadline = args.deadline.map(|deadline| ("--deadline", deadline.to_string()));
+        let switches =
+            [(args.full, "--full"), (args.prune, "--prune"), (args.dry_run, "--dry-run"), (args.resume, "--resume")];
+        return driven.run(deadline.as_slice(), &switches, global);
     }
     shard::name_files(&mut config.run, args.shard)
         .map_err(|reason| Failure::Usage(format!("configuration file {}: {reason}", args.config.display())))?;

@@ -151,12 +151,36 @@ class FleetRun:
     def end(self) -> tuple[str, str, str | None, bool]:
         """End the run: the report as JSON and as a table, what is wrong, and whether it is merely stale."""
 
+class FleetHousekeeping:
+    """Housekeeping of the stores of a configuration file, of which somebody else does each."""
+
+    def __new__(cls, path: str, run: str, tiles: list[str], work: str) -> FleetHousekeeping: ...
+    @property
+    def text(self) -> str:
+        """The file's text."""
+
+    @property
+    def secrets(self) -> list[str]:
+        """Keys that stand in the file itself."""
+
+    def due(self) -> list[tuple[int, str, str]]:
+        """Return the stores: number, tile and level."""
+
+    def ended(self, number: int, word: str | None = None, lost: str | None = None) -> list[str]:
+        """Take what became of a store: what a worker gave, ``stopped``, or how it was lost."""
+
+    def end(self) -> tuple[str, str, str | None]:
+        """Return the report as JSON and as a table, and what is wrong."""
+
 class Worker:
-    """What refreshes tiles of one run in this process."""
+    """What works on tiles of one run in this process."""
 
     def __new__(cls, path: str, text: str, run: str, wish: str, shares: bool) -> Worker: ...
     def refresh(self, number: int, heard: str | None = None) -> str:
         """Refresh a tile, of which the catalogue told this: JSON for `FleetRun.ended`, or ``stopped``."""
+
+    def housekeep(self, number: int, work: str) -> str:
+        """Do housekeeping of a store: JSON for `FleetHousekeeping.ended`, or ``stopped``."""
 
     def stop(self) -> None:
         """Stop the tiles that are refreshed; their stores stay as they were."""

@@ -1,10 +1,10 @@
 //! Reports of `s2ice rollback` and `s2ice gc`, for programs. JSON Schemas stand in schemas/.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One state of a store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateReport {
     /// The tag by which it was asked for, else that of its publication; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ pub struct PublishedReport {
 }
 
 /// Report of `s2ice rollback`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RollbackReport {
     /// Always `s2ice.rollback`.
     pub kind: String,
@@ -84,7 +84,7 @@ pub struct RepairReport {
 }
 
 /// Report of `s2ice gc`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GcReport {
     /// Always `s2ice.gc`.
     pub kind: String,
@@ -116,7 +116,7 @@ pub struct GcReport {
 }
 
 /// Objects that nothing points to, by kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Collected {
     /// Snapshots.
     pub snapshots: u64,
@@ -131,7 +131,7 @@ pub struct Collected {
 }
 
 /// Objects of one kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Removed {
     /// Objects.
     pub objects: u64,

@@ -1,4 +1,4 @@
-"""``s2ice run CONFIG --scheduler ADDRESS``: the command starts this."""
+"""``s2ice run``, ``gc`` and ``rollback`` with ``--scheduler ADDRESS``: the command starts this."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import sys
 from typing import NoReturn
 
 from s2ice.errors import RequestError, S2iceError
-from s2ice.fleet import _refresh
+from s2ice.fleet import _housekeep, _refresh
+
+_WISHES = {
+    "run": ("full", "prune", "dry_run", "resume", "deadline"),
+    "gc": ("older_than", "keep_published", "dry_run"),
+    "rollback": ("at", "dry_run"),
+}
+"""What may be asked of a command."""
 
 
 def _say(sentence: str) -> None:
@@ -21,9 +28,12 @@ def main() -> int:
     """Exit codes are those of the command: 0 done, 1 failed, 2 a mistake in the request, 3 stale."""
     parser = argparse.ArgumentParser(prog="python -m s2ice.fleet", description=__doc__)
     parser.add_argument("config")
+    parser.add_argument("--command", choices=("run", "gc", "rollback"), default="run")
     parser.add_argument("--scheduler", required=True)
     parser.add_argument("--tile", action="append", default=[])
-    parser.add_argument("--deadline")
+    for name in ("deadline", "older-than", "at"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--keep-published", type=int)
     for name in ("full", "prune", "dry-run", "resume", "json", "quiet"):
         parser.add_argument(f"--{name}", action="store_true")
     args = parser.parse_args()
@@ -36,9 +46,14 @@ def main() -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, terminate)
-    wish = {name: getattr(args, name) for name in ("full", "prune", "dry_run", "resume", "deadline")}
+    wish = {name: getattr(args, name) for name in _WISHES[args.command]}
+    is_stale = False
     try:
-        report, (table, wrong, is_stale) = _refresh(args.config, args.scheduler, args.tile, wish, tell)
+        if args.command == "run":
+            report, (table, wrong, is_stale) = _refresh(args.config, args.scheduler, args.tile, wish, tell)
+        else:
+            work = {"work": args.command} | wish
+            report, (table, wrong) = _housekeep(args.config, args.scheduler, args.tile, work, tell)
     except RequestError as error:
         _say(f"s2ice: {error}")
         return 2
@@ -46,7 +61,8 @@ def main() -> int:
         _say(f"s2ice: {error}")
         return 1
     except KeyboardInterrupt:
-        _say("s2ice: interrupted; run it again, with --resume to leave out what is done")
+        again = ", with --resume to leave out what is done" if args.command == "run" else ""
+        _say(f"s2ice: interrupted; run it again{again}")
         return 1
     if args.json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")

@@ -30,18 +30,23 @@ class Drive:
     def __init__(
         self,
         client: Client | str,
-        run: _s2ice.FleetRun,
-        path: str,
-        name: str,
-        wish: str,
+        run: _s2ice.FleetRun | _s2ice.FleetHousekeeping,
+        source: tuple[str, str, str],
+        task: Callable[..., str],
+        given: Callable[[int], tuple[object, ...]],
         progress: Callable[[int, int, str], object] | None,
     ) -> None:
+        """Prepare to have `task` done with each tile of `run`, by what `given` says of it.
+
+        `source` is the file's path, the run's name and what is asked of it.
+        """
         self._own = None
         if isinstance(client, str):
             client = self._own = connected(client, FIRST)
         self._client, self._address = client, client.scheduler.address
-        self._run, self._name, self._progress = run, name, progress
-        self._source = (path, run.text, name, wish, _s2ice.__version__)
+        path, self._name, wish = source
+        self._run, self._task, self._given, self._progress = run, task, given, progress
+        self._source = (path, run.text, self._name, wish, _s2ice.__version__)
         self._left = run.due()
         self._all = self._ended = 0
 
@@ -56,7 +61,7 @@ class Drive:
             self._own.close()
 
     def all(self) -> None:
-        """Have all tiles refreshed."""
+        """Have the work done with all tiles."""
         self._all = len(self._left)
         futures: dict[Future, int] = {}
         try:
@@ -71,16 +76,14 @@ class Drive:
 
     def _submit(self) -> dict[Future, int]:
         source = self._client.submit(_task.source, *self._source, key=f"s2ice-file-{self._name}", pure=False)
-        deadline = self._run.deadline
         futures = {}
         for place, (number, tile, level) in enumerate(self._left):
             # Tasks of one name wait at the scheduler. Others would all be given to workers at once, and count as lost
             # with each worker that is.
             key = (f"s2ice-{self._name}", f"{tile} {level}")
+            given = (source, number, *self._given(number))
             # Those in most need first, whatever the engine has beside.
-            heard = self._run.heard(number)
-            given = (source, number, deadline, heard)
-            future = self._client.submit(_task.tile, *given, key=key, pure=False, priority=-place)
+            future = self._client.submit(self._task, *given, key=key, pure=False, priority=-place)
             futures[future] = number
         return futures
 

@@ -79,3 +79,8 @@ def tile(given: Source, number: int, deadline: float | None, heard: str | None) 
     if deadline is not None and time.time() >= deadline:
         return "late"
     return _here(given).worker.refresh(number, heard)
+
+
+def store(given: Source, number: int, work: str) -> str:
+    """Do housekeeping of a store: what became of it, as JSON."""
+    return _here(given).worker.housekeep(number, work)
