@@ -31,6 +31,9 @@ const GRANULE_START: u64 = 4 * 1024;
 /// Bytes of the whole of one: 100 kB at the edge of a swath to 630 kB, half a megabyte as a rule.
 const GRANULE_XML: u64 = 500_000;
 
+/// Bytes of a listing of a product's folder: some hundred files, 400 bytes of XML each.
+const LISTING: u64 = 45_000;
+
 /// Bytes of a tile-part's header, and what a request brings along.
 const TILE_HEADER: u64 = 512;
 
@@ -82,7 +85,8 @@ pub struct Account {
 /// What something takes.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Cost {
-    /// `read`: from every file; `index`: from the index where it has them (`s2ice index` writes them), else from the file.
+    /// `read`: from every file; `sample`: from one file of each class of a product, and a listing of its folder; `index`: from
+    /// the index where it has them (`s2ice index` writes them), else from the file.
     pub headers: String,
     /// Requests to the sources.
     pub requests: u64,
@@ -90,6 +94,8 @@ pub struct Cost {
     pub bytes: u64,
     /// Days with one account at each source.
     pub days: f64,
+    /// Requests of the runs that follow, until every main header was read from its own file.
+    pub later_requests: u64,
 }
 
 /// A year of daily runs.
@@ -142,13 +148,24 @@ pub async fn plan(
     }
     let accounts = accounts(&entries);
     let survey = scaled(&sum, chosen.len(), read);
-    let cost = |headers: &str, rasters: u64| {
-        let requests = survey.products * XML_REQUESTS + rasters + survey.walked;
-        let bytes = survey.products * xml_bytes(&survey) + rasters * FIRST_READ + survey.walked * TILE_HEADER;
-        Cost { headers: headers.to_owned(), requests, bytes, days: days(requests, bytes, &accounts, latency) }
+    let cost = |headers: &str, rasters: u64, listings: u64, later_requests: u64| {
+        let requests = survey.products * XML_REQUESTS + listings + rasters + survey.walked;
+        let bytes = survey.products * xml_bytes(&survey)
+            + listings * LISTING
+            + rasters * FIRST_READ
+            + survey.walked * TILE_HEADER;
+        let days = days(requests, bytes, &accounts, latency);
+        Cost { headers: headers.to_owned(), requests, bytes, days, later_requests }
     };
-    let first_build =
-        vec![cost("read", survey.rasters), cost("index", survey.rasters.saturating_sub(survey.with_headers))];
+    let unread = survey.rasters.saturating_sub(survey.with_headers);
+    // Products none of whose rasters stands for another are not listed, nor asked again.
+    let inferred = if unread > survey.sampled { survey.products } else { 0 };
+    let later = if inferred > 0 { inferred * XML_REQUESTS + unread } else { 0 };
+    let first_build = vec![
+        cost("read", survey.rasters, 0, 0),
+        cost("sample", survey.sampled, inferred, later),
+        cost("index", unread, 0, 0),
+    ];
     let year = year(&survey, chosen.len());
     PlanReport {
         kind: "s2ice.plan".to_owned(),
@@ -182,11 +199,12 @@ fn year(survey: &Survey, tiles: usize) -> Year {
 }
 
 fn add(sum: &mut Survey, one: &Survey) {
-    let Survey { products, unindexed, last_year, rasters, with_headers, walked, angles } = *one;
+    let Survey { products, unindexed, last_year, rasters, sampled, with_headers, walked, angles } = *one;
     sum.products += products;
     sum.unindexed += unindexed;
     sum.last_year += last_year;
     sum.rasters += rasters;
+    sum.sampled += sampled;
     sum.with_headers += with_headers;
     sum.walked += walked;
     sum.angles |= angles;
@@ -203,6 +221,7 @@ fn scaled(sum: &Survey, all: usize, read: usize) -> Survey {
         unindexed: scale(sum.unindexed),
         last_year: scale(sum.last_year),
         rasters: scale(sum.rasters),
+        sampled: scale(sum.sampled),
         with_headers: scale(sum.with_headers),
         walked: scale(sum.walked),
         angles: sum.angles,

@@ -76,6 +76,36 @@ impl TileTable {
     }
 }
 
+/// How the main header of a raster is known, the least certain way first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum HeaderTrust {
+    /// Taken from the known classes; the file was not asked.
+    #[default]
+    Assumed,
+    /// Read from another file of the same product and class; of its own file only the version is known.
+    Inferred,
+    /// Read from its own file.
+    Verified,
+}
+
+impl HeaderTrust {
+    /// Its word in stores and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Assumed => "assumed",
+            Self::Inferred => "inferred",
+            Self::Verified => "verified",
+        }
+    }
+
+    /// What a store says; a word that is not known is believed least.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        [Self::Verified, Self::Inferred].into_iter().find(|trust| trust.name() == name).unwrap_or_default()
+    }
+}
+
 /// A raster file with everything that is needed to reference its tiles.
 #[derive(Debug, Clone)]
 pub struct RasterFile {
@@ -91,8 +121,8 @@ pub struct RasterFile {
     pub last_modified: Option<DateTime<Utc>>,
     /// Its main header.
     pub header: Arc<HeaderProfile>,
-    /// False where the header was assumed from the known classes and the file was not asked.
-    pub verified: bool,
+    /// How the header is known.
+    pub trust: HeaderTrust,
     /// Where its tiles lie.
     pub tiles: TileTable,
     /// Tiles whose bytes were decoded and hold nothing but nodata, or that the file leaves out as such (sparse GeoTIFFs);
@@ -201,8 +231,8 @@ pub struct HeldRaster {
     pub asset: Asset,
     /// Its main header: that of the store's array.
     pub header: Arc<HeaderProfile>,
-    /// False where the header was assumed when the references were written.
-    pub verified: bool,
+    /// How the header is known.
+    pub trust: HeaderTrust,
     /// The time step at which the store holds it.
     pub step: u32,
     /// In which tree of the store that is; `None` for the main one.
@@ -235,11 +265,19 @@ impl Placement {
         }
     }
 
-    /// True where the main header was read from the file itself.
-    pub fn verified(&self) -> bool {
+    /// How the main header is known.
+    pub fn trust(&self) -> HeaderTrust {
         match self {
-            Self::File(raster) => raster.verified,
-            Self::Held(raster) => raster.verified,
+            Self::File(raster) => raster.trust,
+            Self::Held(raster) => raster.trust,
+        }
+    }
+
+    /// Says how the main header is known.
+    pub fn set_trust(&mut self, trust: HeaderTrust) {
+        match self {
+            Self::File(raster) => raster.trust = trust,
+            Self::Held(raster) => raster.trust = trust,
         }
     }
 
@@ -293,8 +331,8 @@ impl ChunkManifest {
         self.files().map(RasterFile::references).sum()
     }
 
-    /// True where every main header was read from its own file.
-    pub fn verified(&self) -> bool {
-        self.rasters.iter().flatten().all(Placement::verified)
+    /// How the least certain of its main headers is known.
+    pub fn trust(&self) -> HeaderTrust {
+        self.rasters.iter().flatten().map(Placement::trust).min().unwrap_or(HeaderTrust::Verified)
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use s2ice_manifest::decide::{Standing, StandingRaster};
 use s2ice_manifest::era::Era;
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
-use s2ice_manifest::manifest::HeldRaster;
+use s2ice_manifest::manifest::{HeaderTrust, HeldRaster};
 use s2ice_manifest::product::{ProductId, ProductMetadata, precedence, same_datastrip};
 use s2ice_manifest::raster::Quantity;
 
@@ -78,6 +78,11 @@ impl Holdings {
     /// True where the store has the product and may not have what it is now: it is asked for by every run until it tells.
     pub(crate) fn is_in_doubt(&self, id: ProductId) -> bool {
         self.contains(id) && self.inputs(id) == 0
+    }
+
+    /// How the least certain main header of a product is known.
+    pub(crate) fn trust(&self, id: ProductId) -> Option<HeaderTrust> {
+        self.places(id).filter_map(|(tree, step)| Some(tree.facts.get(step)?.headers)).min()
     }
 
     /// True where something of the product was refused.

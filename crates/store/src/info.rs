@@ -217,7 +217,7 @@ fn described(state: &StoreState, array: &HeldArray, reduce: u8) -> Option<InfoAr
         chunks: numbers("/chunk_grid/configuration/chunk_shape"),
         references: array.references,
         present: array.present.iter().filter(|present| **present).count(),
-        header: if array.verified { "verified" } else { "unverified" }.to_owned(),
+        header: array.trust.name().to_owned(),
         path,
     })
 }

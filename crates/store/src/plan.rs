@@ -325,9 +325,8 @@ fn data_array(array: &Placed, level: Level, radiometry: Option<Radiometry>) -> V
     let mut attributes = attributes::of_asset(manifest.asset, level, radiometry);
     attributes.insert("grid_mapping".into(), "spatial_ref".into());
     attributes.insert("coordinates".into(), attributes::LEAF_COORDINATES.into());
-    let status = if manifest.verified() { "verified" } else { "unverified" };
     attributes.insert(ASSET.into(), manifest.asset.name().into());
-    attributes.insert(HEADER.into(), status.into());
+    attributes.insert(HEADER.into(), manifest.trust().name().into());
     attributes.insert(PROFILE.into(), header.fingerprint.clone().into());
 
     let mut dimensions = vec!["time".to_owned(), "y".to_owned(), "x".to_owned()];

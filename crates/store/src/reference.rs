@@ -72,7 +72,7 @@ impl Referencing {
     /// # Errors
     /// As [`Referencing::location`].
     pub fn fingerprint(&self, raster: &RasterFile) -> Result<i64, VirtualReferenceError> {
-        let placement_facts = (raster.asset.name(), raster.header.fingerprint.as_str(), raster.verified);
+        let placement_facts = (raster.asset.name(), raster.header.fingerprint.as_str());
         let ranges = raster.chunks().filter_map(|(row, column, chunk)| match chunk {
             Chunk::Range(range) => Some((row, column, range.offset(), range.length())),
             Chunk::Missing => None,
@@ -107,15 +107,15 @@ pub(crate) fn held_fingerprint(
     let asset = raster.asset().name();
     let first = held.first().map(|h| (absolute(h.reference.location.url(), prefix), h.reference.checksum.as_ref()));
     let ranges = held.iter().map(|h| (h.row, h.column, h.reference.offset, h.reference.length));
-    fingerprint((asset, raster.header().fingerprint.as_str(), raster.verified()), first, ranges)
+    fingerprint((asset, raster.header().fingerprint.as_str()), first, ranges)
 }
 
 fn fingerprint(
-    (asset, header, verified): (String, &str, bool),
+    (asset, header): (String, &str),
     file: Option<(String, Option<&Checksum>)>,
     ranges: impl Iterator<Item = (u32, u32, u64, u64)>,
 ) -> i64 {
-    let mut bytes = format!("{asset}\n{header}\n{verified}\n").into_bytes();
+    let mut bytes = format!("{asset}\n{header}\n").into_bytes();
     let mut any = false;
     for (row, column, offset, length) in ranges {
         bytes.extend(row.to_le_bytes());

@@ -291,7 +291,7 @@ pub struct ArrayReport {
     pub references: u64,
     /// Chunks left to the fill value because their bytes were decoded and hold nothing but nodata.
     pub nodata_chunks: u64,
-    /// `verified` where every main header was read from its own file, else `unverified`.
+    /// How its main headers are known: `verified` where each was read from its own file, `inferred` or `assumed` where not.
     pub header: String,
     /// SHA-256 of the main header all its rasters share.
     pub profile: String,
@@ -332,6 +332,9 @@ pub struct ProductsReport {
     pub stored: usize,
     /// Products whose sensing time and offset were derived from the name instead of the product's own XML.
     pub metadata_from_name: usize,
+    /// Products of the store of which some main headers were read from other files of theirs; later runs read them.
+    #[serde(default)]
+    pub inferred: usize,
     /// Products of the catalogue without index rows.
     pub without_index: Vec<Unmatched>,
     /// Products of the index that are not taken.

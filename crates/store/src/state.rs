@@ -13,7 +13,7 @@ use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::era::Era;
 use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::ids::{Level, MgrsTile};
-use s2ice_manifest::manifest::{ChunkManifest, HeldRaster, Placement};
+use s2ice_manifest::manifest::{ChunkManifest, HeaderTrust, HeldRaster, Placement};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
@@ -27,7 +27,7 @@ use crate::layout::document::{TIME_CHUNK, decode_f32, decode_i32, decode_i64, de
 use crate::layout::eopf::array_kind;
 use crate::layout::overview::{self, Overviews};
 use crate::layout::place;
-use crate::layout::time::{StepFacts, headers};
+use crate::layout::time::StepFacts;
 use crate::plan::{Desired, HEADER, StoreStamp, asset_of};
 use crate::view::View;
 
@@ -83,8 +83,8 @@ pub struct HeldArray {
     pub header: Arc<HeaderProfile>,
     /// At which time steps it has data.
     pub present: Vec<bool>,
-    /// True where every main header was read from its own file.
-    pub verified: bool,
+    /// How the least certain of its main headers is known.
+    pub trust: HeaderTrust,
     /// References in its manifests.
     pub references: u64,
 }
@@ -120,13 +120,13 @@ impl TreeState {
 
     /// The rasters that the store holds at a time step.
     pub fn rasters(&self, step: usize) -> impl Iterator<Item = HeldRaster> + '_ {
-        let verified = self.facts.get(step).is_some_and(|f| f.verified);
+        let trust = self.facts.get(step).map(|facts| facts.headers).unwrap_or_default();
         let number = u32::try_from(step).unwrap_or(u32::MAX);
         let present = self.arrays.iter().filter(move |(_, array)| array.present.get(step) == Some(&true));
         present.map(move |(asset, array)| HeldRaster {
             asset: *asset,
             header: Arc::clone(&array.header),
-            verified: verified || array.verified,
+            trust,
             step: number,
             era: self.era.clone(),
         })
@@ -307,7 +307,7 @@ impl Columns<'_> {
             steps.push(Step { time_ms: time[i], id, metadata });
             facts.push(StepFacts {
                 updated: text(&updated[i]),
-                verified: header[i] == headers(true),
+                headers: HeaderTrust::of_name(&header[i]),
                 inputs: inputs[i],
                 partial: partial[i] != 0,
                 content: content[i],
@@ -384,12 +384,13 @@ fn held_array(
     if let Some(misfit) = header.misfit(asset) {
         return Err(misfit);
     }
+    let own = document.pointer("/attributes");
     let array = HeldArray {
         path: format!("/{path}"),
         has_components: kind.component_dimension.is_some(),
         header,
         present: Vec::new(),
-        verified: document.pointer("/attributes").and_then(|own| own.get(HEADER)?.as_str()) == Some("verified"),
+        trust: HeaderTrust::of_name(own.and_then(|own| own.get(HEADER)?.as_str()).unwrap_or_default()),
         references: 0,
     };
     Ok((asset, array))

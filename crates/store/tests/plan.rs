@@ -9,7 +9,7 @@ use s2ice_manifest::assemble::ProductRecord;
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::decide::{Policy, Standing, decide};
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
-use s2ice_manifest::manifest::{RasterFile, TileTable};
+use s2ice_manifest::manifest::{HeaderTrust, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
@@ -30,7 +30,7 @@ fn raster(asset: &str) -> RasterFile {
         file_size: 1 << 30,
         etag: Some("e".into()),
         last_modified: None,
-        verified: asset.name() != "SCL_20m",
+        trust: if asset.name() == "SCL_20m" { HeaderTrust::Assumed } else { HeaderTrust::Verified },
         tiles: TileTable::new(&spans),
         nodata: Box::default(),
         header,
@@ -144,11 +144,11 @@ fn the_codec_is_alone_and_carries_the_main_header() {
 }
 
 #[test]
-fn unverified_arrays_are_stamped() {
+fn assumed_arrays_are_stamped() {
     let plan = sample();
     assert_eq!(node(&plan, "")["attributes"]["s2ice"]["headers"], "assumed");
     let header = |path: &str| node(&plan, path)["attributes"]["s2ice:header"].clone();
-    assert_eq!(header("conditions/mask/l2a_classification/r20m/scl"), "unverified");
+    assert_eq!(header("conditions/mask/l2a_classification/r20m/scl"), "assumed");
     assert_eq!(header("measurements/reflectance/r10m/b02"), "verified");
 }
 

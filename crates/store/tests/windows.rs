@@ -14,7 +14,7 @@ use s2ice_manifest::assemble::ProductRecord;
 use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::decide::{Policy, Standing, decide};
 use s2ice_manifest::ids::Level;
-use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
+use s2ice_manifest::manifest::{HeaderTrust, Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
@@ -53,7 +53,7 @@ fn product(day: u32) -> ProductRecord {
                 file_size: offset + 2,
                 etag: Some(format!("\"{day}-{i}\"").into()),
                 last_modified: None,
-                verified: true,
+                trust: HeaderTrust::Verified,
                 tiles: TileTable::new(&spans),
                 nodata: if day.is_multiple_of(5) { Box::new([0, 99]) } else { Box::default() },
                 header,

@@ -235,6 +235,13 @@ fn summary(report: &BuildReport, made: Made) -> String {
         format!("in the index but not taken: {}", products.without_product.len()),
         unmatched(&products.without_product),
     );
+    if products.inferred > 0 {
+        let inferred = text::count(products.inferred, "product");
+        list(
+            format!("main headers of some files inferred from others of the same product: {inferred}"),
+            vec!["the next runs read them, a share in each; --headers read reads all of them now".to_owned()],
+        );
+    }
     if products.metadata_from_name > 0 {
         list(
             format!(

@@ -3,7 +3,7 @@
 use s2ice_jpeg2000::Sot;
 use s2ice_jpeg2000::segment::sot::SOT_BYTES;
 
-use crate::manifest::RasterFile;
+use crate::manifest::{HeaderTrust, RasterFile};
 use crate::proof::{SeenSot, check};
 
 use super::jp2_header::FileError;
@@ -65,7 +65,7 @@ mod tests {
             etag: None,
             last_modified: None,
             header: Arc::new(header),
-            verified: true,
+            trust: HeaderTrust::Verified,
             tiles: TileTable::new(tiles),
             nodata: Box::default(),
         }

@@ -1,7 +1,7 @@
 //! Which state of a file lies at an address, without reading it: of index files by one request each, of a product's files
 //! by one listing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -64,17 +64,42 @@ pub async fn product_versions(
     source: &Source,
     paths: &[&str],
 ) -> Result<Option<BTreeMap<String, Listed>>, SourceError> {
+    if shared_folder(paths).is_none() {
+        return Ok(None);
+    }
+    match listed_versions(source, paths).await? {
+        Some(listed) => Ok(Some(listed)),
+        None => Ok(Some(named(paths, one_by_one(source, paths).await?))),
+    }
+}
+
+/// As [`product_versions`], from the listing alone: `None` where the source has none, too.
+///
+/// # Errors
+/// [`SourceError`].
+pub async fn listed_versions(
+    source: &Source,
+    paths: &[&str],
+) -> Result<Option<BTreeMap<String, Listed>>, SourceError> {
     let Some(folder) = shared_folder(paths) else { return Ok(None) };
-    let plain = |path: &str| path.trim_start_matches('/').to_owned();
-    let wanted: BTreeMap<String, &str> = paths.iter().map(|path| (plain(path), *path)).collect();
-    let listed = match source.list_where(&folder, MAX_FILES, |path| wanted.contains_key(path)).await {
-        Err(SourceError::CannotList { .. }) => one_by_one(source, paths).await?,
+    let wanted: BTreeSet<&str> = paths.iter().map(|path| plain(path)).collect();
+    match source.list_where(&folder, MAX_FILES, |path| wanted.contains(plain(path))).await {
+        Err(SourceError::CannotList { .. }) => Ok(None),
         // Some servers know no folders, and say that there is none.
-        Ok(listed) if listed.is_empty() && source.url().scheme().is_web() => one_by_one(source, paths).await?,
-        listed => listed?,
-    };
-    let named = |file: Listed| wanted.get(&plain(&file.path)).map(|path| ((*path).to_owned(), file));
-    Ok(Some(listed.into_iter().filter_map(named).collect()))
+        Ok(listed) if listed.is_empty() && source.url().scheme().is_web() => Ok(None),
+        listed => Ok(Some(named(paths, listed?))),
+    }
+}
+
+fn plain(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
+
+/// Files by the paths that were asked for.
+fn named(paths: &[&str], files: Vec<Listed>) -> BTreeMap<String, Listed> {
+    let wanted: BTreeMap<&str, &str> = paths.iter().map(|path| (plain(path), *path)).collect();
+    let of = |file: Listed| Some(((*wanted.get(plain(&file.path))?).to_owned(), file));
+    files.into_iter().filter_map(of).collect()
 }
 
 async fn one_by_one(source: &Source, paths: &[&str]) -> Result<Vec<Listed>, SourceError> {

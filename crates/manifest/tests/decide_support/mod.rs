@@ -9,7 +9,7 @@ use s2ice_manifest::assemble::ProductRecord;
 use s2ice_manifest::decide::{Decision, Standing, StandingRaster};
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::ids::Level;
-use s2ice_manifest::manifest::{HeldRaster, Placement, RasterFile, TileTable};
+use s2ice_manifest::manifest::{HeaderTrust, HeldRaster, Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
@@ -36,7 +36,7 @@ pub fn with(asset: &str, header: Arc<HeaderProfile>) -> RasterFile {
         file_size: 2002 + header.tiles() * 100,
         etag: None,
         last_modified: None,
-        verified: true,
+        trust: HeaderTrust::Verified,
         tiles: TileTable::new(&spans),
         nodata: Box::default(),
         header,
@@ -119,7 +119,7 @@ pub fn merged(input: &[ProductRecord], standing: &Standing) -> Vec<ProductRecord
             let asset = raster.asset();
             if let Some(StandingRaster { era, header }) = held.get(&asset) {
                 let (header, era) = (Arc::clone(header), era.clone());
-                *raster = Placement::Held(HeldRaster { asset, header, verified: true, step: 0, era });
+                *raster = Placement::Held(HeldRaster { asset, header, trust: HeaderTrust::Verified, step: 0, era });
             }
         }
     }

@@ -15,7 +15,7 @@ use s2ice_manifest::decide::Resolutions;
 use s2ice_manifest::decide::{Policy, Standing, decide};
 use s2ice_manifest::geometry::{AngleArray, AnglePlacement, Angles, GRID_VALUES};
 use s2ice_manifest::ids::{Band, Level};
-use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
+use s2ice_manifest::manifest::{HeaderTrust, Placement, RasterFile, TileTable};
 use s2ice_manifest::product::{ProductId, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
@@ -64,7 +64,7 @@ fn raster(day: u32, name: &str) -> Option<RasterFile> {
         file_size: 1 << 40,
         etag: Some(format!("\"{day}\"").into()),
         last_modified: None,
-        verified: true,
+        trust: HeaderTrust::Verified,
         tiles: TileTable::new(&spans),
         nodata: if day.is_multiple_of(5) { Box::new([0, 99]) } else { Box::default() },
         header,

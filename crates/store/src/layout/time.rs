@@ -1,6 +1,7 @@
 //! The per-time columns: the axis itself, what every leaf repeats, and the whole table of products.
 
 use s2ice_manifest::assemble::Step;
+use s2ice_manifest::manifest::HeaderTrust;
 
 /// Values of a one-dimensional array along `time`.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,8 +57,8 @@ pub fn leaf(steps: &[Step]) -> Vec<TimeColumn> {
 pub struct StepFacts {
     /// When the catalogue last changed the item, RFC 3339.
     pub updated: Option<String>,
-    /// True where every main header of the step was read from its own file.
-    pub verified: bool,
+    /// How the least certain of the step's main headers is known.
+    pub headers: HeaderTrust,
     /// Fingerprint of the index rows that gave the step.
     pub inputs: i64,
     /// True where something of the product was refused: a later run may be able to add it.
@@ -87,15 +88,10 @@ pub fn table(steps: &[Step], facts: &[StepFacts]) -> Vec<TimeColumn> {
         },
         TimeColumn { name: "metadata_source", values: text(&|s| s.metadata.source.to_string()) },
         TimeColumn { name: "source_updated", values: fact_text(&|f| f.updated.clone().unwrap_or_default()) },
-        TimeColumn { name: "headers", values: fact_text(&|f| headers(f.verified).to_owned()) },
+        TimeColumn { name: "headers", values: fact_text(&|f| f.headers.name().to_owned()) },
         TimeColumn { name: "referenced_bytes", values: fact(&|f| i64::try_from(f.bytes).unwrap_or(i64::MAX)) },
         TimeColumn { name: "content", values: fact(&|f| f.content) },
         TimeColumn { name: "inputs", values: fact(&|f| f.inputs) },
         TimeColumn { name: "partial", values: Column::U16(facts.iter().map(|f| u16::from(f.partial)).collect()) },
     ]
-}
-
-/// How the store says whether main headers were read or assumed.
-pub fn headers(verified: bool) -> &'static str {
-    if verified { "verified" } else { "assumed" }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use s2ice_manifest::decide::{Accepted, Resolutions};
 use s2ice_manifest::encoding::SourceKind;
 use s2ice_manifest::era::{Era, Radiometry};
-use s2ice_manifest::manifest::ChunkManifest;
+use s2ice_manifest::manifest::{ChunkManifest, HeaderTrust};
 use s2ice_manifest::product::MetadataSource;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,7 +23,7 @@ pub const STAMP: &str = "s2ice";
 /// Attributes of each array of references, flat so that readers can save them: its raster.
 pub const ASSET: &str = "s2ice:asset";
 
-/// Whether its main header was read from each file: `verified` or `unverified`.
+/// How the least certain main header of its files is known: `verified`, `inferred` or `assumed`.
 pub const HEADER: &str = "s2ice:header";
 
 /// The fingerprint of its main header.
@@ -72,7 +72,8 @@ pub struct StoreStamp {
     pub install: String,
     /// Virtual chunk container and the source it stood for when the store was written.
     pub sources: BTreeMap<String, String>,
-    /// `verified` where every main header was read from its own file, else `assumed`.
+    /// `verified` where every main header was read from its own file; `inferred` where some were read from another file of
+    /// their product; else `assumed`.
     pub headers: String,
     /// `product` where every product's XML was read, `item` where the catalogue's items told everything, else `name`.
     pub metadata: String,
@@ -120,7 +121,7 @@ pub struct CatalogueStamp {
 pub(super) fn stamp(context: &PlanContext, trees: &[Desired]) -> StoreStamp {
     let manifests = || trees.iter().flat_map(|tree| &tree.assembly.manifests);
     let steps = || trees.iter().flat_map(|tree| &tree.assembly.steps);
-    let verified = manifests().all(ChunkManifest::verified);
+    let trust = manifests().map(ChunkManifest::trust).min().unwrap_or(HeaderTrust::Verified);
     let source_kind = manifests().next().map_or(SourceKind::Jp2, |manifest| manifest.header.encoding.kind());
     let all_from = |source| steps().all(|step| step.metadata.source == source);
     let metadata = [MetadataSource::Product, MetadataSource::Item].into_iter().find(|source| all_from(*source));
@@ -140,7 +141,7 @@ pub(super) fn stamp(context: &PlanContext, trees: &[Desired]) -> StoreStamp {
         codec: codecs::own_codec(source_kind).to_owned(),
         install: "pip install s2ice, then s2ice.open(URL)".to_owned(),
         sources,
-        headers: time::headers(verified).to_owned(),
+        headers: trust.name().to_owned(),
         metadata: metadata.unwrap_or(MetadataSource::Name).to_string(),
         radiometry: main.and_then(|tree| tree.assembly.radiometry),
         resolutions: context.resolutions,

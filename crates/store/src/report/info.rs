@@ -29,7 +29,7 @@ pub struct InfoReport {
     pub eras: BTreeMap<Era, InfoEra>,
     /// Products of all trees; one that has rasters in several counts once.
     pub products: usize,
-    /// `verified` or `assumed`.
+    /// How main headers are known: `verified`, `inferred` or `assumed`.
     pub headers: String,
     /// `product` or `name`.
     pub metadata: String,
@@ -84,7 +84,7 @@ pub struct InfoArray {
     pub references: u64,
     /// Time steps with data.
     pub present: usize,
-    /// `verified` or `unverified`.
+    /// How its main headers are known: `verified`, `inferred` or `assumed`.
     pub header: String,
 }
 

@@ -63,8 +63,9 @@ pub fn changes(
             None if step.time_ms > last => out.appended.push(name),
             None => out.inserted.push(name),
             Some((state, from)) => {
-                let same =
-                    state.facts[*from].content == plan.facts[number].content && same_step(&state.steps[*from], step);
+                let (old, new) = (&state.facts[*from], &plan.facts[number]);
+                let same = (old.content, old.headers) == (new.content, new.headers)
+                    && same_step(&state.steps[*from], step);
                 if !same {
                     out.updated.push(name);
                 } else if in_input(step.id) {

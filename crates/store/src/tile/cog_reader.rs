@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use s2ice_manifest::assemble::{ProductRecord, RefusalKind};
 use s2ice_manifest::grid::TileGeocoding;
-use s2ice_manifest::manifest::{Placement, RasterFile, TileTable};
+use s2ice_manifest::manifest::{HeaderTrust, Placement, RasterFile, TileTable};
 use s2ice_manifest::product::ProductId;
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Quantity;
@@ -112,7 +112,7 @@ impl Reader for CogReader<'_> {
             etag: record.etag.as_deref().map(Into::into),
             last_modified: record.last_modified,
             header,
-            verified: true,
+            trust: HeaderTrust::Verified,
             tiles: TileTable::new(&record.spans()),
             nodata: sparse.into(),
         };

@@ -6,7 +6,7 @@ use s2ice_manifest::assemble::{ProductRecord, Refusal, RefusalKind};
 use s2ice_manifest::decide::{Leaving, LeavingReason, Resolutions};
 use s2ice_manifest::era::Radiometry;
 use s2ice_manifest::geometry::AngleArray;
-use s2ice_manifest::manifest::Placement;
+use s2ice_manifest::manifest::{HeaderTrust, Placement};
 use s2ice_manifest::product::{MetadataSource, ProductId, ProductMetadata};
 use s2ice_manifest::raster::{Asset, Quantity};
 use s2ice_manifest::stac::StacItem;
@@ -217,7 +217,10 @@ impl Difference {
                 let in_input = asked.is_none_or(|asked| asked.contains(&asset));
                 let refusal =
                     |is: &dyn Fn(RefusalKind) -> bool| refusals.find(&id.to_string(), Some(&asset.name()), is);
-                let is_another = |kind| proves_another_file(kind) || other_files.contains(&(id, asset));
+                // What was never read of it is proven by nothing.
+                let is_disproven = |kind| kind == RefusalKind::Ranges && raster.trust != HeaderTrust::Verified;
+                let is_another =
+                    |kind| proves_another_file(kind) || is_disproven(kind) || other_files.contains(&(id, asset));
                 if was_remade {
                     let why = refusal(&|_| true).map_or(MADE_ANEW.to_owned(), |refusal| refusal.reason.clone());
                     leaves(Some(asset), LeavingReason::AnotherFile { why });

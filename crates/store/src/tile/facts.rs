@@ -2,6 +2,7 @@
 
 use s2ice_jpeg2000::{MainHeader, TileSpan};
 use s2ice_manifest::assemble::RefusalKind;
+use s2ice_manifest::manifest::HeaderTrust;
 use s2ice_manifest::proof::SeenSot;
 use s2ice_manifest::source::jp2_walk::NODATA_BYTES;
 use s2ice_manifest::source::memory::FileRecord;
@@ -22,12 +23,12 @@ pub(super) struct Facts {
     /// Index bytes from the file's own TLM.
     pub(super) own_index: Option<Vec<u8>>,
     pub(super) nodata: Option<Vec<u32>>,
-    pub(super) verified: bool,
+    pub(super) trust: HeaderTrust,
 }
 
 impl Facts {
     /// Without a word from the file: a main header, and what the index says beside it.
-    pub(super) fn of_row(row: &IndexRow, main_header: Vec<u8>, verified: bool) -> Self {
+    pub(super) fn of_row(row: &IndexRow, main_header: Vec<u8>, trust: HeaderTrust) -> Self {
         Self {
             main_header,
             etag: row.etag.clone(),
@@ -37,7 +38,7 @@ impl Facts {
             sot: None,
             own_index: None,
             nodata: None,
-            verified,
+            trust,
         }
     }
 
@@ -57,14 +58,14 @@ impl From<&FileRecord> for Facts {
             sot: record.seen_sot(),
             own_index: record.index.as_ref().map(|bytes| bytes.to_vec()),
             nodata: record.nodata.clone(),
-            verified: true,
+            trust: HeaderTrust::Verified,
         }
     }
 }
 
 /// Whether the file's main header is the indexed one, as far as the index has it: on another mirror, where neither ETag
 /// nor time can be compared, a file of the same size could still be another one.
-fn same_header(row: &IndexRow, codec_header: &[u8]) -> bool {
+pub(super) fn same_header(row: &IndexRow, codec_header: &[u8]) -> bool {
     let indexed = row.main_header.as_deref().and_then(|bytes| MainHeader::parse(bytes).ok());
     indexed.is_none_or(|header| header.codec_header() == codec_header)
 }
@@ -162,7 +163,7 @@ mod tests {
             sot: None,
             own_index: None,
             nodata,
-            verified: true,
+            trust: HeaderTrust::Verified,
         }
     }
 

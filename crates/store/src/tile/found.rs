@@ -19,6 +19,7 @@ use super::inputs::{Aside, Gathered};
 use super::jp2::SafeReader;
 use super::places::Places;
 use super::prejudged::Prejudged;
+use super::sample::{self, Samples};
 use super::waiting::hold_back;
 use super::wanted::{Wanted, wanted_angles};
 use super::{BuildSettings, HeaderPolicy, nothing};
@@ -99,14 +100,17 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     let (resolutions, prune) = (policy.resolutions, settings.prune);
     let salt = |headers| question(settings, places, resolutions, headers);
     let better = match settings.headers {
-        HeaderPolicy::Assume => vec![salt(HeaderPolicy::Read)?, salt(HeaderPolicy::Index)?],
+        HeaderPolicy::Assume => vec![salt(HeaderPolicy::Read)?, salt(HeaderPolicy::Index)?, salt(HeaderPolicy::Sample)?],
+        HeaderPolicy::Sample => vec![salt(HeaderPolicy::Read)?, salt(HeaderPolicy::Index)?],
         HeaderPolicy::Read | HeaderPolicy::Index => Vec::new(),
     };
     let salt = salt(settings.headers)?;
     let admits = |product: &Gathered, metadata: &ProductMetadata| not_admitted(settings, product, metadata, true);
     let (wanted, why_not) = (&Wanted::of(settings)?, &aside.why_not);
     let choice = Choice { salt: &salt, better: &better, prune, resolutions, wanted, angles, other_files, why_not };
-    let mut split = difference(held, products, &choice, rechecks, exempt, admits);
+    let due = sample::due(settings, memory, held, &products);
+    let is_asked = |id: ProductId| rechecks(id) || due.contains(&id);
+    let mut split = difference(held, products, &choice, is_asked, exempt, admits);
     for (id, inputs) in aside.present {
         split.inputs.entry(id).or_insert(inputs);
     }
@@ -116,7 +120,10 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     let reader: Box<dyn Reader> = match (settings.source_kind, places.source.as_ref()) {
         (SourceKind::Cog, Some(source)) => Box::new(CogReader::new(settings, memory, source, &changed)),
         (SourceKind::Cog, None) => return Err(Error::Request("the source is not open".to_owned())),
-        (SourceKind::Jp2, source) => Box::new(SafeReader::new(settings, angles, &places.url, source, memory)),
+        (SourceKind::Jp2, source) => {
+            let samples = Samples::of(settings, held, &changed);
+            Box::new(SafeReader::new(settings, angles, &places.url, source, memory, samples))
+        }
     };
     let evidence = evidence(settings, reader.as_ref(), held, changed, &policy, exempt, progress).await?;
     drop(reader);

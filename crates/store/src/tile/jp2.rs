@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use s2ice_manifest::assemble::{Refusal, RefusalKind};
 use s2ice_manifest::geometry::{AngleArray, AngleChunks, AnglePlacement};
 use s2ice_manifest::header_class::assumed_header;
-use s2ice_manifest::manifest::{RasterFile, TileTable};
+use s2ice_manifest::manifest::{HeaderTrust, RasterFile, TileTable};
 use s2ice_manifest::product::ProductMetadata;
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::proof::{Proof, SeenSot, prove};
@@ -17,13 +17,14 @@ use s2ice_manifest::source::facts::{FactsError, FileRequest, file_record, produc
 use s2ice_manifest::source::jp2_header::{FileError, check_decodable};
 use s2ice_manifest::source::jp2_proof::ask_tiles;
 use s2ice_manifest::source::location::{Source, SourceUrl};
-use s2ice_manifest::source::memory::Memory;
+use s2ice_manifest::source::memory::{FileRecord, Memory};
 use s2ice_manifest::source::tlm_parquet::Conflict;
 use s2ice_manifest::tlm::{IndexRow, TileIndex};
 
 use super::evidence::{Angles, ReadProduct, Reader};
 use super::facts::{Facts, nodata, spans};
 use super::inputs::Gathered;
+use super::sample::Samples;
 use super::trouble::Trouble;
 use super::{BuildSettings, HeaderPolicy};
 
@@ -48,6 +49,7 @@ pub struct SafeReader<'a> {
     source: Option<&'a Source>,
     memory: &'a Memory,
     headers: Mutex<Headers>,
+    samples: Samples,
     from_cache: AtomicU64,
 }
 
@@ -88,7 +90,7 @@ impl Reader for SafeReader<'_> {
             etag: facts.etag.map(Into::into),
             last_modified: facts.last_modified,
             header,
-            verified: facts.verified,
+            trust: facts.trust,
             tiles: TileTable::new(&spans),
             nodata,
         };
@@ -103,16 +105,26 @@ impl Reader for SafeReader<'_> {
 }
 
 impl<'a> SafeReader<'a> {
-    /// Of a source, which is not asked where headers are assumed.
+    /// Of a source, which is not asked where headers are assumed; some of its files stand for others.
     pub fn new(
         settings: &'a BuildSettings,
         angles: &'a BTreeSet<AngleArray>,
         source_url: &'a SourceUrl,
         source: Option<&'a Source>,
         memory: &'a Memory,
+        samples: Samples,
     ) -> Self {
         let source = source.filter(|_| settings.headers != HeaderPolicy::Assume);
-        Self { settings, angles, source_url, source, memory, headers: Mutex::default(), from_cache: AtomicU64::new(0) }
+        Self {
+            settings,
+            angles,
+            source_url,
+            source,
+            memory,
+            headers: Mutex::default(),
+            samples,
+            from_cache: AtomicU64::new(0),
+        }
     }
 
     fn count_cached(&self) {
@@ -124,7 +136,8 @@ impl<'a> SafeReader<'a> {
         let policy = self.settings.headers;
         let from_index = || {
             let header = row.main_header.as_deref()?;
-            Some(Facts::of_row(row, header.to_vec(), policy != HeaderPolicy::Assume))
+            let trust = if policy == HeaderPolicy::Assume { HeaderTrust::Assumed } else { HeaderTrust::Verified };
+            Some(Facts::of_row(row, header.to_vec(), trust))
         };
         if policy == HeaderPolicy::Assume {
             return match from_index() {
@@ -132,7 +145,7 @@ impl<'a> SafeReader<'a> {
                 None => self.assumed(row),
             };
         }
-        if policy == HeaderPolicy::Index
+        if matches!(policy, HeaderPolicy::Index | HeaderPolicy::Sample)
             && row.etag.is_some()
             && row.index != TileIndex::InFile
             && let Some(facts) = from_index()
@@ -140,6 +153,14 @@ impl<'a> SafeReader<'a> {
             return Ok(facts);
         }
         let Some(source) = self.source else { return self.assumed(row) };
+        if let Some(facts) = self.samples.facts(source, row, || self.read(source, row)).await? {
+            return Ok(facts);
+        }
+        Ok(Facts::from(self.read(source, row).await?.as_ref()))
+    }
+
+    /// The file itself, or what is remembered of it.
+    async fn read(&self, source: &Source, row: &IndexRow) -> Result<Arc<FileRecord>, Trouble> {
         let head = row.head().map_err(|error| Trouble::Refused(RefusalKind::Index, error.source.to_string()))?;
         let request = FileRequest {
             path: &row.path,
@@ -155,7 +176,7 @@ impl<'a> SafeReader<'a> {
         if known.is_some_and(|known| Arc::ptr_eq(&known, &record)) {
             self.count_cached();
         }
-        Ok(Facts::from(record.as_ref()))
+        Ok(record)
     }
 
     /// Whether the tiles are where the row says, in their order: by the first tile-part header, as far as that goes, else by
@@ -167,6 +188,8 @@ impl<'a> SafeReader<'a> {
         match prove(&raster.tiles, first) {
             Proof::Proven => Ok(()),
             Proof::Wrong(reason) => Err(elsewhere(reason)),
+            // What is inferred is proven when it is read.
+            Proof::Ask(tiles) if raster.trust == HeaderTrust::Inferred && tiles.len() == 1 => Ok(()),
             Proof::Ask(tiles) => match ask_tiles(source, raster, &tiles).await {
                 Ok(()) => Ok(()),
                 Err(error @ (FileError::Source(_) | FileError::Changed { .. })) => Err(error.into()),
@@ -181,7 +204,7 @@ impl<'a> SafeReader<'a> {
             let reason = "no main header is known for this kind of raster: use --headers read".to_owned();
             Trouble::Refused(RefusalKind::Index, reason)
         })?;
-        Ok(Facts::of_row(row, main_header, false))
+        Ok(Facts::of_row(row, main_header, HeaderTrust::Assumed))
     }
 
     /// Parses a main header once per distinct header.

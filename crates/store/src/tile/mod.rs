@@ -19,6 +19,7 @@ mod places;
 mod prejudged;
 mod prepare;
 mod recheck;
+mod sample;
 mod search;
 mod settings;
 mod settle;

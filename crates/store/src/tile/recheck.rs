@@ -19,6 +19,7 @@ use s2ice_manifest::source::memory::Memory;
 use s2ice_manifest::source::versions::product_versions;
 
 use super::difference::is_another;
+use super::sample::TURNS;
 use super::wanted::wanted_angles;
 use super::{BuildSettings, HeaderPolicy, MemoryPlace};
 use crate::angles::fingerprint;
@@ -28,9 +29,6 @@ use crate::held::HeldStore;
 use crate::holdings::Holdings;
 use crate::reference::is_another_version;
 use crate::target::Target;
-
-/// So many full runs look at every product once.
-const TURNS: usize = 8;
 
 /// Where to look.
 pub struct Look<'a> {

@@ -68,20 +68,24 @@ pub async fn settle(
             None => {
                 let rasters: Vec<&Placement> = assembly.manifests.iter().filter_map(|m| m.at(number)).collect();
                 let (content, bytes) = measure(&rasters, loaded, known).await?;
+                let headers = rasters.iter().map(|raster| raster.trust()).min().unwrap_or_default();
                 let content = content.wrapping_add(measure_angles(assembly, number, loaded, known).await?);
                 match before.filter(|(state, from)| state.facts[*from].content == content) {
+                    // What was known before of the same references is no less certain now.
                     Some((state, from)) => {
+                        let before = &state.facts[from];
                         hold(assembly, number, state, from);
-                        (state.facts[from].clone(), false)
+                        (StepFacts { headers: headers.max(before.headers), ..before.clone() }, false)
                     }
                     None => {
                         let updated = known.held.updated(step.id);
-                        let verified = rasters.iter().all(|raster| raster.verified());
-                        (StepFacts { updated, verified, content, bytes, ..StepFacts::default() }, true)
+                        (StepFacts { updated, headers, content, bytes, ..StepFacts::default() }, true)
                     }
                 }
             }
         };
+        // The store keeps one word for all rasters of a step.
+        assembly.manifests.iter_mut().filter_map(|m| m.rasters.get_mut(number)?.as_mut()).for_each(|raster| raster.set_trust(fact.headers));
         let given = known.inputs.get(&step.id).copied();
         let name = step.id.to_string();
         let is_refused = refused.contains(&name);

@@ -40,6 +40,8 @@ pub struct Survey {
     pub last_year: u64,
     /// Rasters whose main headers are read: those of the last processing of each acquisition.
     pub rasters: u64,
+    /// Those of them that are read where one file stands for others of its class.
+    pub sampled: u64,
     /// Those of them whose header and ETag the index has.
     pub with_headers: u64,
     /// JPEG 2000 tiles of those whose tile lengths neither index nor file tells: each is asked for its length.
@@ -91,8 +93,13 @@ pub async fn survey(settings: &BuildSettings, progress: &dyn Progress) -> Result
         let first = first_copies(product.rows.iter().map(|row| row.asset), resolutions);
         let rows = product.rows.iter().filter(|row| first.contains(&row.asset));
         let mut counts = Counts { rasters: first.len() as u64, ..Counts::default() };
+        let mut classes = BTreeSet::new();
         for row in rows {
-            counts.with_headers += u64::from(row.main_header.is_some() && row.etag.is_some());
+            let is_indexed = row.main_header.is_some() && row.etag.is_some();
+            counts.with_headers += u64::from(is_indexed);
+            // Without a class, or tile lengths, it is read for itself.
+            let class = assumed_header(row.asset, product.id.level()).filter(|_| row.index != TileIndex::InFile);
+            counts.sampled += u64::from(!is_indexed && class.is_none_or(|class| classes.insert(class)));
             let is_walked = row.index == TileIndex::InFile && product.id.baseline().number() < WITH_TLM;
             counts.walked += if is_walked { tiles(row.asset, product.id) } else { 0 };
         }
@@ -105,7 +112,7 @@ pub async fn survey(settings: &BuildSettings, progress: &dyn Progress) -> Result
             let first = first_copies(wanted.assets().filter(|asset| asset.exists_at(id.level())), resolutions);
             let walked = |asset: &Asset| if id.baseline().number() < WITH_TLM { tiles(*asset, id) } else { 0 };
             let counts =
-                Counts { rasters: first.len() as u64, walked: first.iter().map(walked).sum(), ..Counts::default() };
+                Counts { rasters: first.len() as u64, sampled: first.len() as u64, walked: first.iter().map(walked).sum(), ..Counts::default() };
             take(id, counts);
         }
     }
@@ -113,6 +120,7 @@ pub async fn survey(settings: &BuildSettings, progress: &dyn Progress) -> Result
     survey.last_year = in_last_year(&sensed);
     for (_, counts) in last.values() {
         survey.rasters += counts.rasters;
+        survey.sampled += counts.sampled;
         survey.with_headers += counts.with_headers;
         survey.walked += counts.walked;
     }
@@ -122,6 +130,7 @@ pub async fn survey(settings: &BuildSettings, progress: &dyn Progress) -> Result
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
     rasters: u64,
+    sampled: u64,
     with_headers: u64,
     walked: u64,
 }

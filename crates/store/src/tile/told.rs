@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use s2ice_manifest::assemble::Refusal;
 use s2ice_manifest::decide::{Incomplete, Leaving, Placed};
 use s2ice_manifest::era::Era;
+use s2ice_manifest::manifest::HeaderTrust;
 use s2ice_manifest::product::{MetadataSource, ProductId};
 use s2ice_manifest::source::location::Source;
 use s2ice_manifest::source::tlm_parquet::IndexReadReport;
@@ -68,6 +69,9 @@ impl Told<'_> {
         counts.stored = plan.products();
         let by_name = plan.steps().filter(|step| step.metadata.source == MetadataSource::Name).map(|step| step.id);
         counts.metadata_from_name = by_name.collect::<BTreeSet<_>>().len();
+        let inferred = plan.trees.iter().flat_map(|tree| tree.steps.iter().zip(&tree.facts));
+        let inferred = inferred.filter(|(_, facts)| facts.headers == HeaderTrust::Inferred).map(|(step, _)| step.id);
+        counts.inferred = inferred.collect::<BTreeSet<_>>().len();
         let (requests, bytes) = used(places.source.as_ref());
         let empty =
             TreePlan { era: None, steps: Vec::new(), facts: Vec::new(), arrays: Vec::new(), angles: Vec::new() };
@@ -201,7 +205,7 @@ fn array_report(array: &ArrayReferences, references: &BTreeMap<String, u64>) -> 
         present,
         references,
         nodata_chunks: (manifest.header.tiles() * present as u64).saturating_sub(references),
-        header: if manifest.verified() { "verified" } else { "unverified" }.to_owned(),
+        header: manifest.trust().name().to_owned(),
         profile: manifest.header.fingerprint.clone(),
     }
 }

@@ -2,6 +2,7 @@
 
 use s2ice_jpeg2000::CODEC_NAME;
 use s2ice_manifest::ids::Level;
+use s2ice_manifest::manifest::HeaderTrust;
 use serde_json::{Map, Value, json};
 
 use super::{calendar, common, health, reason, refused, render, snippets, time};
@@ -196,8 +197,11 @@ fn look(subject: &Subject, settings: &Publishing) -> Value {
 fn state(subject: &Subject) -> Value {
     let last = subject.last.as_ref();
     let health = health(last.and_then(|last| last.completed));
-    let headers =
-        if subject.info.headers == "verified" { "verified, file by file" } else { "assumed, by product names" };
+    let headers = match HeaderTrust::of_name(&subject.info.headers) {
+        HeaderTrust::Verified => "verified, file by file",
+        HeaderTrust::Inferred => "read from some files of every product, the others being verified in the next runs",
+        HeaderTrust::Assumed => "assumed, by product names",
+    };
     let mut told = Map::new();
     let mut put = |name: &str, value: Value| told.insert(name.to_owned(), value);
     put("health", json!(health));

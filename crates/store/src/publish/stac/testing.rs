@@ -13,7 +13,7 @@ use s2ice_manifest::geometry::{AngleArray, AnglePlacement};
 use s2ice_manifest::grid::TileGeocoding;
 use s2ice_manifest::header_class::assumed_header;
 use s2ice_manifest::ids::{Level, MgrsTile};
-use s2ice_manifest::manifest::{RasterFile, TileTable};
+use s2ice_manifest::manifest::{HeaderTrust, RasterFile, TileTable};
 use s2ice_manifest::product::{MetadataSource, ProductMetadata};
 use s2ice_manifest::profile::HeaderProfile;
 use s2ice_manifest::raster::Asset;
@@ -197,7 +197,7 @@ fn raster(name: &str) -> RasterFile {
         file_size: 1 << 30,
         etag: Some("e".into()),
         last_modified: None,
-        verified: true,
+        trust: HeaderTrust::Verified,
         tiles: TileTable::new(&spans),
         nodata: Box::default(),
         header,
@@ -248,7 +248,7 @@ fn state(plan: StorePlan) -> StoreState {
                 has_components: array.has_components,
                 header: Arc::clone(&array.manifest.header),
                 present: array.manifest.rasters.iter().map(Option::is_some).collect(),
-                verified: true,
+                trust: HeaderTrust::Verified,
                 references: array.manifest.references(),
             };
             (array.manifest.asset, held)

@@ -17,7 +17,11 @@ pub enum HeaderPolicy {
     Read,
     /// From the index where it has them with an ETag, else from the file.
     Index,
-    /// From the index or the known Sentinel-2 header classes, without touching the source; marked unverified. Times and
+    /// From the index as with `index`, else from one file of each class of a product, the others being compared with one listing
+    /// of its folder. Such products are marked inferred, and every run reads the files of an eighth of the store's products
+    /// until all are verified. Sources without listings are read file by file.
+    Sample,
+    /// From the index or the known Sentinel-2 header classes, without touching the source; marked assumed. Times and
     /// offsets then come from the products' names (the time is the start of the datatake), and there are no angles.
     Assume,
 }
