@@ -25,7 +25,7 @@ def archive(make_samples: Callable[..., Samples], once: Callable[..., Path]) -> 
 
     def fill(folder: Path) -> None:
         for tile in TILES:
-            make_samples("--tile", tile, "--dates", "2", "--assets", "B01_60m,SCL_60m", into=folder / tile)
+            make_samples("--tile", tile, "--dates", "2", "--assets", "B01_60m,B09_60m,SCL_60m", into=folder / tile)
 
     return once("plan", fill)
 
@@ -47,7 +47,7 @@ def test_the_figures_are_those_of_builds(archive: Path, s2ice: Command, tmp_path
         more = "" if angles else "angles = false"
         config = written(tmp_path, archive, f"{host.address}/{{tile}}", more)
         plan = s2ice("plan", config, "--json").json
-        assert (plan["tiles"], plan["read"], plan["survey"]["products"], plan["survey"]["rasters"]) == (5, 5, 10, 20)
+        assert (plan["tiles"], plan["read"], plan["survey"]["products"], plan["survey"]["rasters"]) == (5, 5, 10, 30)
         read = plan["first_build"][0]
         report = s2ice("run", config, "--json").json
     finally:
@@ -57,6 +57,18 @@ def test_the_figures_are_those_of_builds(archive: Path, s2ice: Command, tmp_path
     assert read["requests"] == requests
     # The XML of samples is shorter than real ones.
     assert received <= read["bytes"] <= 5 * received
+
+
+def test_a_sample_takes_what_is_foreseen(archive: Path, s2ice: Command, tmp_path: Path) -> None:
+    config = written(tmp_path, archive, f"{archive}/{{tile}}", 'headers = "sample"\nangles = false')
+    costs = {cost["headers"]: cost for cost in s2ice("plan", config, "--json").json["first_build"]}
+    (sample, read) = (costs["sample"], costs["read"])
+    requests = [sum(tile["requests"] for tile in s2ice("run", config, "--json").json["tiles"]) for _ in range(4)]
+    # A listing more and a header less of each product; of later runs those of a day remember what was read.
+    assert requests[0] == sample["requests"] == read["requests"] == 50
+    assert sample["later_requests"] == read["requests"]
+    assert 0 < sum(requests[1:]) <= sample["later_requests"]
+    assert requests[-1] == 0
 
 
 def test_some_tiles_stand_for_all_and_limits_tell_days(archive: Path, s2ice: Command, tmp_path: Path) -> None:

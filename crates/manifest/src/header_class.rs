@@ -1,7 +1,7 @@
 //! The main headers that Sentinel-2 files are known to have, for work without access to the files.
 //!
 //! Every class was read off real files and is the same for baselines 02.x to 05.11; but a header from another file decodes
-//! without an error and gives other numbers, so what is built on these is stamped unverified. Nothing else may use them.
+//! without an error and gives other numbers, so what is built on these is stamped assumed, and what they are compared with is read in the end. Nothing else may use them.
 
 use s2ice_jpeg2000::{Component, Marker, Siz};
 

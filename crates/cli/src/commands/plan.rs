@@ -44,13 +44,18 @@ fn render(report: &PlanReport) -> String {
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     let mut out = format!("{}\n{}\n", report.config, text::table(&rows, &[]));
-    let head = ["first build, headers from", "requests", "bytes", "days"].map(str::to_owned).to_vec();
+    let head = ["first build, headers from", "requests", "bytes", "days", "requests later"].map(str::to_owned).to_vec();
     let cost = |cost: &Cost| {
-        let from = if cost.headers == "read" { "every file" } else { "the index, else the file" };
-        vec![from.to_owned(), number(cost.requests), text::bytes(cost.bytes), format!("{:.1}", cost.days)]
+        let from = match cost.headers.as_str() {
+            "read" => "every file",
+            "sample" => "some files of each product",
+            _ => "the index, else the file",
+        };
+        let later = number(cost.later_requests);
+        vec![from.to_owned(), number(cost.requests), text::bytes(cost.bytes), format!("{:.1}", cost.days), later]
     };
     let costs: Vec<Vec<String>> = std::iter::once(head).chain(report.first_build.iter().map(cost)).collect();
-    out += &text::table(&costs, &[1, 2, 3]);
+    out += &text::table(&costs, &[1, 2, 3, 4]);
     for account in &report.accounts {
         out += &format!("{}\n", limits(account, report.latency_seconds));
     }

@@ -77,10 +77,7 @@ pub async fn product_versions(
 ///
 /// # Errors
 /// [`SourceError`].
-pub async fn listed_versions(
-    source: &Source,
-    paths: &[&str],
-) -> Result<Option<BTreeMap<String, Listed>>, SourceError> {
+pub async fn listed_versions(source: &Source, paths: &[&str]) -> Result<Option<BTreeMap<String, Listed>>, SourceError> {
     let Some(folder) = shared_folder(paths) else { return Ok(None) };
     let wanted: BTreeSet<&str> = paths.iter().map(|path| plain(path)).collect();
     match source.list_where(&folder, MAX_FILES, |path| wanted.contains(plain(path))).await {

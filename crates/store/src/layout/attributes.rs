@@ -132,7 +132,9 @@ pub fn of_column(name: &str) -> Map<String, Value> {
         "metadata_source" => json!({
             "long_name": "where sensing time and offset come from: product (its XML), item (of the catalogue) or name (unverified)",
         }),
-        "headers" => json!({ "long_name": "main headers: read from the files (verified), from another file of the product (inferred) or assumed" }),
+        "headers" => {
+            json!({ "long_name": "main headers: read from the files (verified), from another file of the product (inferred) or assumed" })
+        }
         "referenced_bytes" => {
             json!({ "long_name": "bytes of the product files that the store refers to", "units": "byte" })
         }

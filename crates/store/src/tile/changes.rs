@@ -64,8 +64,8 @@ pub fn changes(
             None => out.inserted.push(name),
             Some((state, from)) => {
                 let (old, new) = (&state.facts[*from], &plan.facts[number]);
-                let same = (old.content, old.headers) == (new.content, new.headers)
-                    && same_step(&state.steps[*from], step);
+                let same =
+                    (old.content, old.headers) == (new.content, new.headers) && same_step(&state.steps[*from], step);
                 if !same {
                     out.updated.push(name);
                 } else if in_input(step.id) {

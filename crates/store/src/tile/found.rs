@@ -100,7 +100,9 @@ pub async fn find(job: Job<'_>, products: Vec<Gathered>, aside: Aside) -> Result
     let (resolutions, prune) = (policy.resolutions, settings.prune);
     let salt = |headers| question(settings, places, resolutions, headers);
     let better = match settings.headers {
-        HeaderPolicy::Assume => vec![salt(HeaderPolicy::Read)?, salt(HeaderPolicy::Index)?, salt(HeaderPolicy::Sample)?],
+        HeaderPolicy::Assume => {
+            vec![salt(HeaderPolicy::Read)?, salt(HeaderPolicy::Index)?, salt(HeaderPolicy::Sample)?]
+        }
         HeaderPolicy::Sample => vec![salt(HeaderPolicy::Read)?, salt(HeaderPolicy::Index)?],
         HeaderPolicy::Read | HeaderPolicy::Index => Vec::new(),
     };

@@ -268,8 +268,10 @@ async fn work_out(
     let gaps = catalogue.iter().flat_map(|load| &load.incomplete);
     report.unseen.extend(gaps.map(|gap| Unseen::incomplete(gap)));
     report.unseen.extend(unseen.and_then(|error| Unseen::of(Input::Source, error)));
-    let is_settled =
-        report.unseen.is_empty() && in_doubt.is_empty() && report.products.inferred == 0 && !catalogue.as_ref().is_some_and(|load| load.backlog);
+    let is_settled = report.unseen.is_empty()
+        && in_doubt.is_empty()
+        && report.products.inferred == 0
+        && !catalogue.as_ref().is_some_and(|load| load.backlog);
     // Unless it is written that they are, they have to be announced again.
     let until = until.filter(|_| in_doubt.is_empty());
     let addresses = addresses(&plan, places.source.as_ref());

@@ -31,12 +31,7 @@ pub const TURNS: usize = 8;
 
 /// Products of the input whose headers the store has by inference and whose turn it is to be read: an eighth of the store in
 /// each run, those first of which nothing was refused.
-pub fn due(
-    settings: &BuildSettings,
-    memory: &Memory,
-    held: &Holdings,
-    products: &[Gathered],
-) -> BTreeSet<ProductId> {
+pub fn due(settings: &BuildSettings, memory: &Memory, held: &Holdings, products: &[Gathered]) -> BTreeSet<ProductId> {
     if settings.headers != HeaderPolicy::Sample {
         return BTreeSet::new();
     }

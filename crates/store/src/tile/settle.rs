@@ -85,7 +85,11 @@ pub async fn settle(
             }
         };
         // The store keeps one word for all rasters of a step.
-        assembly.manifests.iter_mut().filter_map(|m| m.rasters.get_mut(number)?.as_mut()).for_each(|raster| raster.set_trust(fact.headers));
+        assembly
+            .manifests
+            .iter_mut()
+            .filter_map(|m| m.rasters.get_mut(number)?.as_mut())
+            .for_each(|raster| raster.set_trust(fact.headers));
         let given = known.inputs.get(&step.id).copied();
         let name = step.id.to_string();
         let is_refused = refused.contains(&name);

@@ -111,8 +111,12 @@ pub async fn survey(settings: &BuildSettings, progress: &dyn Progress) -> Result
             survey.unindexed += 1;
             let first = first_copies(wanted.assets().filter(|asset| asset.exists_at(id.level())), resolutions);
             let walked = |asset: &Asset| if id.baseline().number() < WITH_TLM { tiles(*asset, id) } else { 0 };
-            let counts =
-                Counts { rasters: first.len() as u64, sampled: first.len() as u64, walked: first.iter().map(walked).sum(), ..Counts::default() };
+            let counts = Counts {
+                rasters: first.len() as u64,
+                sampled: first.len() as u64,
+                walked: first.iter().map(walked).sum(),
+                ..Counts::default()
+            };
             take(id, counts);
         }
     }
