@@ -3,7 +3,7 @@
 use s2ice_jpeg2000::Sot;
 use s2ice_jpeg2000::segment::sot::SOT_BYTES;
 
-use crate::manifest::{HeaderTrust, RasterFile};
+use crate::manifest::RasterFile;
 use crate::proof::{SeenSot, check};
 
 use super::jp2_header::FileError;
@@ -44,7 +44,7 @@ mod tests {
 
     use super::*;
     use crate::encoding::Encoding;
-    use crate::manifest::TileTable;
+    use crate::manifest::{HeaderTrust, TileTable};
     use crate::profile::HeaderProfile;
     use crate::source::location::SourceOptions;
 

@@ -32,7 +32,7 @@ class Settings(TypedDict, total=False):
     resolutions: Literal["best", "all"]
     overviews: str | Sequence[int]
     on_mismatch: Literal["auto", "era", "refuse"]
-    headers: Literal["read", "index", "assume"]
+    headers: Literal["read", "index", "sample", "assume"]
     memory: PathLike | Literal[False]
     memory_options: Mapping[str, Any]
     source: Required[PathLike]
@@ -98,7 +98,7 @@ on_mismatch
     What becomes of products with another radiometric offset, and of rasters with another main header, than the
     store's. One of "auto", "era", "refuse". By default "auto".
 headers
-    Where main headers come from. One of "read", "index", "assume". By default "read".
+    Where main headers come from. One of "read", "index", "sample", "assume". By default "read".
 memory
     Where what is learned of the source is remembered between runs: a file or an object; 'store' for beside the
     store, 'none' for nowhere. By default "store".

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Desired, PlanContext};
 use crate::layout::overview::Overviews;
-use crate::layout::{codecs, time};
+use crate::layout::codecs;
 
 /// Version of the store layout; raised when a reader or writer of the old one could go wrong.
 pub const LAYOUT_VERSION: u64 = 4;

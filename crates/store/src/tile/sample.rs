@@ -102,7 +102,7 @@ impl Samples {
             let record = read().await?;
             own = Some(Facts::from(record.as_ref()));
             let header = (*record.header == *class).then(|| record.header.as_ref().into());
-            Ok(Sample { header, first_sot: record.first_sot })
+            Ok::<_, Trouble>(Sample { header, first_sot: record.first_sot })
         });
         let sample = sample.await?;
         if own.is_some() {
