@@ -59,16 +59,27 @@ def test_the_figures_are_those_of_builds(archive: Path, s2ice: Command, tmp_path
     assert received <= read["bytes"] <= 5 * received
 
 
-def test_a_sample_takes_what_is_foreseen(archive: Path, s2ice: Command, tmp_path: Path) -> None:
-    config = written(tmp_path, archive, f"{archive}/{{tile}}", 'headers = "sample"\nangles = false')
-    costs = {cost["headers"]: cost for cost in s2ice("plan", config, "--json").json["first_build"]}
-    (sample, read) = (costs["sample"], costs["read"])
-    requests = [sum(tile["requests"] for tile in s2ice("run", config, "--json").json["tiles"]) for _ in range(4)]
-    # A listing more and a header less of each product; of later runs those of a day remember what was read.
-    assert requests[0] == sample["requests"] == read["requests"] == 50
-    assert sample["later_requests"] == read["requests"]
-    assert 0 < sum(requests[1:]) <= sample["later_requests"]
-    assert requests[-1] == 0
+@pytest.mark.parametrize("headers", ["sample", "index"])
+def test_figures_of_other_headers_too(archive: Path, s2ice: Command, tmp_path: Path, headers: str) -> None:
+    for tile in TILES:
+        (tmp_path / tile).mkdir()
+        s2ice("index", "--source", archive / tile, "-o", tmp_path / tile / "index.parquet")
+    config = written(tmp_path, archive, f"{archive}/{{tile}}", f'headers = "{headers}"\nangles = false')
+    config.write_text(config.read_text().replace(f"{archive}/{{tile}}/index", f"{tmp_path}/{{tile}}/index"))
+    plan = s2ice("plan", config, "--json").json
+    costs = {cost["headers"]: cost for cost in plan["first_build"]}
+    foreseen = costs[headers]
+    runs = []
+    for _ in range(4):
+        tiles = s2ice("run", config, "--json").json["tiles"]
+        runs.append((sum(tile["requests"] for tile in tiles), sum(tile["bytes"] for tile in tiles)))
+    assert plan["survey"]["with_headers"] == 30
+    # A listing more and a header less of each product than where every file is read.
+    assert runs[0][0] == foreseen["requests"] == costs["read"]["requests"] == 50
+    # Local listings have no bytes.
+    assert runs[0][1] <= foreseen["bytes"] <= 5 * runs[0][1] + 10 * 45_000
+    assert sum(requests for requests, _ in runs[1:]) == foreseen["later_requests"] == (50 if headers == "sample" else 0)
+    assert runs[-1][0] == 0
 
 
 def test_some_tiles_stand_for_all_and_limits_tell_days(archive: Path, s2ice: Command, tmp_path: Path) -> None:

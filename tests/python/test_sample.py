@@ -1,4 +1,4 @@
-"""`--headers sample`: a first build that reads one header of each class of a product, and later runs that read the rest."""
+"""`--headers sample`: a first build reads one header of each class of a product, later runs read the rest."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_first_build_asks_for_little_and_later_runs_for_the_rest(sampled: Samp
     sampled.equal("read", "sample")
 
     quiet = sampled.build("sample")
-    assert (quiet["source_use"]["requests"], quiet["committed"] if "committed" in quiet else None) == (0, None)
+    assert (quiet["source_use"]["requests"], quiet.get("committed")) == (0, None)
     # What comes later is inferred too, and nothing else is asked.
     sampled.archive.add("2024-03-01")
     more = sampled.build("sample")

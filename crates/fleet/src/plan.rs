@@ -34,7 +34,7 @@ const GRANULE_XML: u64 = 500_000;
 /// Bytes of a listing of a product's folder: some hundred files, 400 bytes of XML each.
 const LISTING: u64 = 45_000;
 
-/// Bytes of a tile-part's header, and what a request brings along.
+/// Bytes of a tile-part's header, at most, and what a request brings along.
 const TILE_HEADER: u64 = 512;
 
 /// Requests of a search for one tile, and of a run without news to the store.
@@ -86,7 +86,7 @@ pub struct Account {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Cost {
     /// `read`: from every file; `sample`: from one file of each class of a product, and a listing of its folder; `index`: from
-    /// the index where it has them (`s2ice index` writes them), else from the file.
+    /// the index where it has them (`s2ice index` writes them), the tile-part header that proves it being read, else from the file.
     pub headers: String,
     /// Requests to the sources.
     pub requests: u64,
@@ -148,23 +148,24 @@ pub async fn plan(
     }
     let accounts = accounts(&entries);
     let survey = scaled(&sum, chosen.len(), read);
-    let cost = |headers: &str, rasters: u64, listings: u64, later_requests: u64| {
-        let requests = survey.products * XML_REQUESTS + listings + rasters + survey.walked;
+    let cost = |headers: &str, read: u64, proven: u64, listings: u64, later_requests: u64| {
+        let requests = survey.products * XML_REQUESTS + listings + read + proven + survey.walked;
         let bytes = survey.products * xml_bytes(&survey)
             + listings * LISTING
-            + rasters * FIRST_READ
-            + survey.walked * TILE_HEADER;
+            + read * FIRST_READ
+            + (proven + survey.walked) * TILE_HEADER;
         let days = days(requests, bytes, &accounts, latency);
         Cost { headers: headers.to_owned(), requests, bytes, days, later_requests }
     };
-    let unread = survey.rasters.saturating_sub(survey.with_headers);
     // Products none of whose rasters stands for another are not listed, nor asked again.
-    let inferred = if unread > survey.sampled { survey.products } else { 0 };
-    let later = if inferred > 0 { inferred * XML_REQUESTS + unread } else { 0 };
+    let (listings, later) = match survey.rasters > survey.sampled {
+        true => (survey.products, survey.products * XML_REQUESTS + survey.rasters),
+        false => (0, 0),
+    };
     let first_build = vec![
-        cost("read", survey.rasters, 0, 0),
-        cost("sample", survey.sampled, inferred, later),
-        cost("index", unread, 0, 0),
+        cost("read", survey.rasters, 0, 0, 0),
+        cost("sample", survey.sampled, 0, listings, later),
+        cost("index", survey.rasters.saturating_sub(survey.with_headers), survey.with_headers, 0, 0),
     ];
     let year = year(&survey, chosen.len());
     PlanReport {

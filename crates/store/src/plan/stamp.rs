@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Desired, PlanContext};
-use crate::layout::overview::Overviews;
 use crate::layout::codecs;
+use crate::layout::overview::Overviews;
 
 /// Version of the store layout; raised when a reader or writer of the old one could go wrong.
 pub const LAYOUT_VERSION: u64 = 4;

@@ -145,7 +145,7 @@ impl<'a> SafeReader<'a> {
                 None => self.assumed(row),
             };
         }
-        if matches!(policy, HeaderPolicy::Index | HeaderPolicy::Sample)
+        if policy == HeaderPolicy::Index
             && row.etag.is_some()
             && row.index != TileIndex::InFile
             && let Some(facts) = from_index()

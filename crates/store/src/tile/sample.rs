@@ -9,10 +9,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use s2ice_manifest::header_class::assumed_header;
-use s2ice_manifest::ids::Level;
 use s2ice_manifest::manifest::HeaderTrust;
 use s2ice_manifest::product::ProductId;
-use s2ice_manifest::raster::Asset;
 use s2ice_manifest::source::location::{Listed, Source};
 use s2ice_manifest::source::memory::{FileRecord, Memory};
 use s2ice_manifest::source::version::Version;
@@ -57,8 +55,7 @@ struct Product {
     paths: Vec<String>,
     /// What its folder has of them; `None` where the source does not tell.
     listed: OnceCell<Option<BTreeMap<String, Listed>>>,
-    /// By the main header of the class.
-    classes: BTreeMap<Vec<u8>, OnceCell<Sample>>,
+    classes: BTreeMap<Class, OnceCell<Sample>>,
 }
 
 /// The products of a run of which some files stand for others.
@@ -73,7 +70,7 @@ impl Samples {
         }
         let new = products.iter().filter(|product| !held.contains(product.id));
         let product = |gathered: &Gathered| {
-            let classes = gathered.rows.iter().filter_map(|row| class(row.asset, settings.level));
+            let classes = gathered.rows.iter().filter_map(class);
             let product = Product {
                 paths: gathered.rows.iter().map(|row| row.path.clone()).collect(),
                 classes: classes.map(|class| (class, OnceCell::new())).collect(),
@@ -92,16 +89,13 @@ impl Samples {
         row: &IndexRow,
         read: impl FnOnce() -> F,
     ) -> Result<Option<Facts>, Trouble> {
-        let level = row.product.level();
-        let (Some(product), Some(class)) = (self.0.get(&row.product), class(row.asset, level)) else {
-            return Ok(None);
-        };
+        let (Some(product), Some(class)) = (self.0.get(&row.product), class(row)) else { return Ok(None) };
         let Some(cell) = product.classes.get(&class) else { return Ok(None) };
         let mut own = None;
         let sample = cell.get_or_try_init(|| async {
             let record = read().await?;
             own = Some(Facts::from(record.as_ref()));
-            let header = (*record.header == *class).then(|| record.header.as_ref().into());
+            let header = (*record.header == *class.0).then(|| record.header.as_ref().into());
             Ok::<_, Trouble>(Sample { header, first_sot: record.first_sot })
         });
         let sample = sample.await?;
@@ -143,7 +137,12 @@ impl Product {
     }
 }
 
-/// What the main header of a raster is known to be; rasters of one class share it.
-fn class(asset: Asset, level: Level) -> Option<Vec<u8>> {
-    assumed_header(asset, level)
+/// What rasters of a product have in common whose main headers are the same: the header that is known of their kind, and where
+/// by the index the first tile-part begins.
+pub type Class = (Vec<u8>, u64);
+
+/// The class of a row's raster; `None` where no header is known, or the index does not have its tiles.
+pub fn class(row: &IndexRow) -> Option<Class> {
+    let (_, first_sot) = row.head().ok()??;
+    Some((assumed_header(row.asset, row.product.level())?, first_sot))
 }

@@ -18,6 +18,7 @@ use super::found::question;
 use super::gather::gather;
 use super::inputs::Standing;
 use super::places::Places;
+use super::sample::class;
 use super::unindexed::Reach;
 use super::wanted::{Wanted, wanted_angles};
 use super::{BuildSettings, HeaderPolicy};
@@ -95,11 +96,8 @@ pub async fn survey(settings: &BuildSettings, progress: &dyn Progress) -> Result
         let mut counts = Counts { rasters: first.len() as u64, ..Counts::default() };
         let mut classes = BTreeSet::new();
         for row in rows {
-            let is_indexed = row.main_header.is_some() && row.etag.is_some();
-            counts.with_headers += u64::from(is_indexed);
-            // Without a class, or tile lengths, it is read for itself.
-            let class = assumed_header(row.asset, product.id.level()).filter(|_| row.index != TileIndex::InFile);
-            counts.sampled += u64::from(!is_indexed && class.is_none_or(|class| classes.insert(class)));
+            counts.with_headers += u64::from(row.main_header.is_some() && row.etag.is_some());
+            counts.sampled += u64::from(class(row).is_none_or(|class| classes.insert(class)));
             let is_walked = row.index == TileIndex::InFile && product.id.baseline().number() < WITH_TLM;
             counts.walked += if is_walked { tiles(row.asset, product.id) } else { 0 };
         }

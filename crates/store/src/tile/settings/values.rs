@@ -15,10 +15,9 @@ pub enum HeaderPolicy {
     /// One ranged request per raster to the file itself, or what is remembered of it.
     #[default]
     Read,
-    /// From the index where it has them with an ETag, else from the file.
+    /// From the index where it has them with an ETag, else from the file. Twelve bytes of each file prove where its tiles lie.
     Index,
-    /// From the index as with `index`, else from one file of each class of a product, the others being compared with one listing
-    /// of its folder. Such products are marked inferred, and every run reads the files of an eighth of the store's products
+    /// From one file of each class of a product, the others being compared with one listing of its folder. Such products are marked inferred, and every run reads the files of an eighth of the store's products
     /// until all are verified. Sources without listings are read file by file.
     Sample,
     /// From the index or the known Sentinel-2 header classes, without touching the source; marked assumed. Times and
