@@ -173,6 +173,7 @@ fn value(array: &dyn Array, row: usize, depth: usize) -> Value {
 }
 
 /// A number. Where some rows have whole numbers and others not, the column has no whole ones.
+#[allow(clippy::cast_possible_truncation)]
 fn number(value: f64) -> Value {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() < EXACT { (value as i64).into() } else { value.into() }
