@@ -7,13 +7,22 @@ use futures::{StreamExt, stream};
 use s2ice_store::report::REPORT_VERSION;
 use s2ice_store::target::Target;
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 
 use crate::config::{RunConfig, TileEntry};
-use crate::housekeeping::StoreReport;
 use crate::memory::place;
 use crate::{tile::Outcome, told};
+
+/// The report of a kind of work with one store, and how those of many are told.
+pub trait StoreReport: Serialize + DeserializeOwned {
+    /// What its `kind` says.
+    const KIND: &'static str;
+
+    /// All of them for people.
+    fn render(report: &FleetReport<Self>) -> String;
+}
 
 /// What became of the stores of a file.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -9,24 +9,14 @@ use s2ice_store::duration::Span;
 use s2ice_store::housekeeping::report::{Collected, GcReport, RollbackReport, StateReport};
 use s2ice_store::housekeeping::{GRACE, GcOptions, To, gc, rollback};
 use s2ice_store::target::Target;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::config::{RunConfig, TileEntry};
-use crate::each::{Ended, FleetReport, one};
+use crate::each::{Ended, FleetReport, StoreReport, one};
 use crate::text;
 
 /// Stores that are listed one by one.
 const LISTED: usize = 50;
-
-/// The report of a kind of work with one store, and how those of many are told.
-pub trait StoreReport: Serialize + DeserializeOwned {
-    /// What its `kind` says.
-    const KIND: &'static str;
-
-    /// All of them for people.
-    fn render(report: &FleetReport<Self>) -> String;
-}
 
 /// What is asked for of every store.
 #[derive(Debug, Clone, Copy)]

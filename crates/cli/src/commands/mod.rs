@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use s2ice_fleet::config::RunConfig;
-use s2ice_fleet::housekeeping::StoreReport;
+use s2ice_fleet::each::StoreReport;
 use s2ice_manifest::source::location::SourceUrl;
 use s2ice_store::target::Target;
 use schemars::JsonSchema;

@@ -37,10 +37,6 @@ const PAGE: usize = 128;
 /// Columns of times.
 const TIMES: [&str; 5] = ["datetime", "start_datetime", "updated", "created", "published"];
 
-pub(super) fn unwritten(path: &Path, source: std::io::Error) -> StacLoadError {
-    StacLoadError::Unwritten { path: path.display().to_string(), source }
-}
-
 pub(super) fn unread(path: &Path, source: std::io::Error) -> StacLoadError {
     StacLoadError::File { path: path.display().to_string(), source }
 }

@@ -136,7 +136,7 @@ impl Changes {
         let path = path.map(Path::to_owned);
         let write = move || {
             let head = Head { wanted, since, until: spool.newest.map(|newest| newest.min(now)), tiles: Vec::new() };
-            let failed = |error| file::unwritten(path.as_deref().unwrap_or(&folder), error);
+            let failed = |error| spool::unwritten(path.as_deref().unwrap_or(&folder), error);
             match &path {
                 Some(path) => {
                     let (file, head) =

@@ -8,12 +8,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::file::unwritten;
 use crate::ids::MgrsTile;
 use crate::source::stac_error::StacLoadError;
 use crate::source::stac_pages::Sink;
 use crate::source::stac_parquet::{ASSET_FIELDS, ROOTS};
 use crate::stac::{PROPERTIES, StacItem, tile_of};
+
+pub(super) fn unwritten(path: &Path, source: std::io::Error) -> StacLoadError {
+    StacLoadError::Unwritten { path: path.display().to_string(), source }
+}
 
 /// Items on disk, and where each of them is.
 pub(super) struct Spool {
