@@ -199,7 +199,7 @@ def test_bands_may_be_assumed(s2ice: Command, small: Built, tmp_path: Path) -> N
         *("build", "--tile", "33TVN", "--level", "L1C", "--index", small.samples.index, "--headers", "assume"),
         *("--source", f"file://{small.samples.root}", "--store", tmp_path / "store", "--memory", "none", "--json"),
     )
-    assert {array["header"] for array in outcome.json["arrays"]} == {"unverified"}
+    assert {array["header"] for array in outcome.json["arrays"]} == {"assumed"}
     tree = package.open(tmp_path / "store", mask_and_scale=False)
     assert tree.attrs["s2ice:headers"] == "assumed"
     assert set(tree.products.metadata_source.to_numpy()) == {"name"}
